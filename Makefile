@@ -1,0 +1,44 @@
+# Two targets do everything on a fresh machine with Python 3.11+ and make: demo and test.
+
+PYTHON ?= python3
+RUN := .venv/bin/python
+READY := .venv/ready
+DEMO := demo
+DEMO_DATABASES := casme2 samm smic
+DEMO_CONFIG := --config=configs/demo.py --config.data_dir=$(DEMO)/data
+
+.PHONY: demo test lint clean-demo
+
+# The main job on a synthetic composite: raw databases, prepared data, CDE and HDE tables.
+# Started again after a break, it goes on where it was.
+demo: $(READY) $(DEMO)/raw/written
+	for name in $(DEMO_DATABASES); do \
+	  $(RUN) -m atnet_jax.prepare --dataset=$$name --manual_dir=$(DEMO)/raw/$$name \
+	    --data_dir=$(DEMO)/data || exit 1; \
+	done
+	$(RUN) -m atnet_jax.main $(DEMO_CONFIG) --workdir=$(DEMO)/cde
+	$(RUN) -m atnet_jax.main $(DEMO_CONFIG) --config.protocol=hde --workdir=$(DEMO)/hde
+
+$(DEMO)/raw/written: | $(READY)
+	rm -rf $(DEMO)/raw
+	$(RUN) -m atnet_jax.synthetic --out=$(DEMO)/raw --subjects=3 --clips=6
+	touch $@
+
+clean-demo:
+	rm -rf $(DEMO)
+
+test: $(READY) lint
+	$(RUN) -m pytest
+
+lint: $(READY)
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/basedpyright
+
+$(READY): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(RUN) -m pip install --quiet --upgrade pip
+	$(RUN) -m pip install --quiet --editable '.[dev]'
+	touch $@

@@ -1,0 +1,94 @@
+"""Every setting of a run, with the default of the authors' release and what else it can be."""
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from ml_collections import ConfigDict
+
+from atnet_jax import models
+from atnet_jax.preprocessing import optical_flow
+
+# A ConfigDict's fields are typed as a union of all a field may be; the type checker is told Any.
+if TYPE_CHECKING:
+    Config: TypeAlias = Any
+else:
+    Config = ConfigDict
+
+# Fields that change how a run goes, not what it computes: a run may be resumed with others.
+OPERATIONAL_FIELDS = ("data_dir", "folds_per_batch", "checkpoint_every")
+
+
+def default_config(model: str) -> Config:
+    """The default settings, with the recipe of the method called `model` laid over them.
+
+    Raises:
+      UserError: there is no such method.
+    """
+    config: Config = ConfigDict()
+
+    # --- What is asked ---
+    # "cde": composite database evaluation, leave one subject out.
+    # "hde": holdout database evaluation, leave one database out.
+    config.protocol = "cde"
+    # The method: the name of a file in atnet_jax/models.
+    config.model = model
+    # All randomness (initial weights, order, resampling, augmentation, dropout) follows from this
+    # and the fold's number.
+    config.seed = 0
+    # Which folds to run: "" is all; "0:17" is 0 to 16; "3,5" is two.
+    config.folds = ""
+
+    # --- Data ---
+    # Prepared data sets that form the composite (python -m atnet_jax.prepare).
+    config.datasets = ("casme2", "samm", "smic")
+    # The folder that they were prepared in.
+    config.data_dir = "data"
+    # The optical flow that they were prepared with.
+    config.flow = optical_flow.DEFAULT
+    # Apex frames are prepared at 224×224, the size of the paper. Smaller (112, 56) is faster.
+    config.image_size = 224
+    # A control: permutes the labels over all clips before folds are made. A sound pipeline then
+    # scores at chance, 1/3.
+    config.shuffle_labels = False
+
+    # --- Training ---
+    config.batch_size = 16
+    config.num_epochs = 50
+    # Optimiser steps in an epoch; samples run on from one epoch to the next, so that every batch
+    # is full and every fold takes as many steps (the release: 2,500 steps in 50 epochs).
+    # 0: an epoch is one pass over the fold's samples, its last batch whatever remains.
+    config.steps_per_epoch = 50
+    # "sgd" (with momentum, as Caffe orders its terms) or "adam".
+    config.optimizer = "sgd"
+    config.learning_rate = 0.01
+    # The learning rate is multiplied by decay_factor every decay_epochs epochs; 0: never.
+    config.decay_epochs = 10
+    config.decay_factor = 0.1
+    # SGD only.
+    config.momentum = 0.9
+    # Of every parameter but the classifier's bias; added to the gradient (SGD only).
+    config.weight_decay = 5e-6
+    # Biases (of conv1, of batch normalisation, of the classifier) learn this much faster.
+    config.bias_learning_rate_factor = 2.0
+    # Minority classes are drawn again, with replacement, up to the majority's count.
+    config.balance_classes = True
+
+    # Augmentation of the apex frame, each with this probability; 0 switches all off.
+    config.augment = ConfigDict()
+    config.augment.probability = 0.5
+    # Rotation angle, uniform between plus and minus this, in degrees.
+    config.augment.rotation = 5.0
+    # The paper's "pixel shift": "intensity" adds up to ±10 grey levels (as the release does),
+    # "translation" moves the picture by up to ±10 pixels (of 224) each way.
+    config.augment.shift_kind = "intensity"
+    config.augment.shift = 10.0
+
+    # --- Engine ---
+    # Folds trained at once in one program. 0: chosen for the device (1 on a CPU, where a grouped
+    # convolution is slower than one fold after another; 8 elsewhere).
+    config.folds_per_batch = 0
+    # Epochs between checkpoints. A killed run goes on from the last one to the same result.
+    config.checkpoint_every = 10
+
+    config.update(models.load(model).RECIPE)
+    config.lock()
+    return config

@@ -1,0 +1,38 @@
+"""Writing files so that a reader never sees half of one."""
+
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+
+def write_text_atomically(path: Path, text: str) -> None:
+    """Write `text` as UTF-8, byte for byte, so that `path` holds all of it or what it held before.
+
+    The text goes to a new file in the same folder, which then takes the name (`os.replace`).
+
+    Raises:
+        OSError: the folder does not exist or cannot be written to.
+    """
+    data = text.encode("utf-8")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json_atomically(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON with sorted keys, ending in a line feed.
+
+    Raises:
+        ValueError: `value` holds a NaN or an infinity, which JSON does not have.
+        OSError: the folder does not exist or cannot be written to.
+    """
+    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    write_text_atomically(path, text + "\n")

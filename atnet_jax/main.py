@@ -1,0 +1,33 @@
+"""Trains and evaluates one method under one protocol.
+
+Usage: python -m atnet_jax.main --config=configs/cde.py:fusion --workdir=runs/cde
+"""
+
+import sys
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from atnet_jax import experiment
+from atnet_jax.errors import UserError
+
+_CONFIG = config_flags.DEFINE_config_file("config", help_string="Such as configs/cde.py:temporal.")
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder for checkpoints and results; resumable.", required=True
+)
+
+
+def main(argv: list[str]) -> None:
+    """Runs the experiment that the flags describe and prints its table."""
+    if len(argv) > 1:
+        raise app.UsageError(f"What is {argv[1]!r}? Settings are given as --config.NAME=VALUE.")
+    try:
+        report = experiment.train_and_evaluate(_CONFIG.value, _WORKDIR.value)
+    except UserError as error:
+        sys.exit(f"Error: {error}")
+    print(f"\n{(report.parent / 'table.md').read_text()}\nReport: {report.absolute()}")
+
+
+if __name__ == "__main__":
+    flags.mark_flag_as_required("config")
+    app.run(main)

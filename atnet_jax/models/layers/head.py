@@ -1,0 +1,29 @@
+"""What follows the streams: L2 normalisation and the classifier."""
+
+import flax.linen as nn
+import jax
+from jaxtyping import Array, Float
+
+from atnet_jax.classes import CLASSES
+
+
+def l2_normalise(x: Float[Array, "batch features"]) -> Float[Array, "batch features"]:
+    """Divides each row by its Euclidean norm (paper, eq. 7; its printed sum lacks the square).
+
+    A row of zeros, such as the temporal stream gives for a clip without any flow, stays zero and
+    passes a finite gradient.
+    """
+    return x * jax.lax.rsqrt((x * x).sum(axis=-1, keepdims=True) + 1e-12)
+
+
+class Classifier(nn.Module):
+    """Linear layer to the three classes: Caffe's Xavier filler (uniform), biases start at 0.2."""
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "batch features"]) -> Float[Array, "batch 3"]:
+        return nn.Dense(
+            len(CLASSES),
+            kernel_init=nn.initializers.variance_scaling(1.0, "fan_in", "uniform"),
+            bias_init=nn.initializers.constant(0.2),
+            name="Micro_expression",
+        )(x)

@@ -1,0 +1,24 @@
+"""ATNet's spatial stream alone: ResNet-10 on the apex frame. 4,899,333 parameters."""
+
+from collections.abc import Mapping
+
+import flax.linen as nn
+import jax
+
+from atnet_jax.models.layers.head import Classifier, l2_normalise
+from atnet_jax.models.layers.resnet10 import ResNet10
+
+INPUTS = ("apex",)
+RECIPE = {}
+PAPER_ROW = "ATNet spatial"
+
+
+class Model(nn.Module):
+    """Apex frame → logits `[batch, 3]`."""
+
+    @nn.compact
+    def __call__(
+        self, inputs: Mapping[str, jax.Array], train: bool, weight: jax.Array | None = None
+    ) -> jax.Array:
+        features = ResNet10(name="spatial")(inputs["apex"], train, weight)
+        return Classifier(name="classifier")(l2_normalise(features))

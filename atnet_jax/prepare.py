@@ -1,0 +1,232 @@
+"""Prepares a user's copy of a database: `python -m atnet_jax.prepare --dataset=casme2 …`.
+
+Raw clips become records with the apex frame, the ADM matrix and the flow map, in a TFDS folder
+that training reads: `<data_dir>/<dataset>/<flow>/1.0.0`.
+"""
+
+import fcntl
+import importlib
+import io
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+from absl import app, flags, logging
+
+from atnet_jax.classes import CLASSES
+from atnet_jax.errors import UserError
+from atnet_jax.preprocessing.face import DETECTORS
+from atnet_jax.preprocessing.optical_flow import DEFAULT as DEFAULT_FLOW
+from atnet_jax.preprocessing.optical_flow import METHODS
+from atnet_jax.published import COMPOSITE, DATABASES
+
+# The builders are imported by name, and only when needed: TFDS is slow to import, and every worker
+# process imports this module.
+DATASETS = ("casme2", "samm", "smic", "manifest")
+
+_INTERRUPTED = 130
+
+
+def prepare(
+    dataset: str,
+    manual_dir: str | Path,
+    data_dir: str | Path,
+    face: str = "mtcnn",
+    boxes: str | Path | None = None,
+    flow: str = DEFAULT_FLOW,
+    circular: bool = False,
+    num_workers: int | None = None,
+) -> Path:
+    """Prepares a database, and prints what it made of it.
+
+    Nothing is published unless every clip succeeds. Data prepared before with the same options from
+    the same clips stay as they are.
+
+    It starts processes ('spawn'), so a script must call it under `if __name__ == "__main__":`.
+
+    Args:
+        dataset: One of `DATASETS`.
+        manual_dir: The copy of the database; the README of `data_builders/<dataset>` shows how it
+            is laid out.
+        data_dir: Where the prepared data go, any number of databases in one folder.
+        face: The face detector, or 'none' for frames that are cropped already.
+        boxes: CSV file of face boxes (dataset, subject, clip, x0, y0, x1, y1), which replace the
+            detector's.
+        flow: The optical flow method.
+        circular: Whether the ADM's mean directions are circular means; the paper's are arithmetic.
+        num_workers: Number of processes; by default one for each CPU.
+
+    Returns:
+        The folder of the prepared data.
+
+    Raises:
+        UserError: An argument, the copy of the database or single clips cannot be used (all clips'
+            errors are in one message), or there are data prepared with other options.
+    """
+    _check_choice("dataset", dataset, DATASETS)
+    _check_choice("face", face, DETECTORS)
+    _check_choice("flow", flow, METHODS)
+    if num_workers is not None and num_workers < 1:
+        raise UserError(f"num_workers is {num_workers}, expected at least 1")
+    manual_dir, data_dir = Path(manual_dir).expanduser(), Path(data_dir).expanduser()
+    if not manual_dir.is_dir():
+        raise UserError(
+            f"{manual_dir}: no such folder; --manual_dir is your copy of the database "
+            f"(see data_builders/{dataset}/README.md)"
+        )
+    boxes = None if boxes is None else Path(boxes).expanduser()
+    if boxes is not None and not boxes.is_file():
+        raise UserError(f"{boxes}: no such file of face boxes")
+    parent = data_dir / dataset / flow
+
+    import tensorflow_datasets as tfds
+
+    module = importlib.import_module(f"data_builders.{dataset}.{dataset}_dataset_builder")
+    with _lock(parent):
+        builder = module.Builder(
+            data_dir=str(data_dir),
+            config=flow,
+            manual_dir=manual_dir,
+            face=face,
+            boxes=boxes,
+            circular=circular,
+            num_workers=num_workers,
+        )
+        path = Path(builder.data_dir)
+        if path.is_dir():
+            _check_options(path, builder.info.metadata.get("options", {}), builder.options())
+            print(f"{path} is prepared already, with the same options.")
+        else:
+            # What a killed run left behind; TFDS names it so and gives it a new name every time.
+            for remains in parent.glob("incomplete.*"):
+                shutil.rmtree(remains)
+            # TFDS speaks of downloads, which there are none of, and makes a folder for them.
+            tfds.disable_progress_bar()
+            with redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory() as downloads:
+                builder.download_and_prepare(
+                    download_dir=downloads,
+                    download_config=tfds.download.DownloadConfig(try_download_gcs=False),
+                    file_format="array_record",
+                )
+        print(summary(path, builder.info.metadata))
+    return path
+
+
+def summary(path: Path, metadata: Mapping[str, Any]) -> str:
+    """What was prepared, what was left out and why, and how that compares with the paper's data."""
+    lines = []
+    for dataset, counts in metadata["counts"].items():
+        total = sum(counts.values())
+        classes = ", ".join(f"{name} {counts[name]}" for name in CLASSES)
+        lines.append(
+            f"{dataset}: {total} clips ({classes}) of {metadata['subjects'][dataset]} subjects"
+        )
+        if dataset not in DATABASES:
+            continue
+        expected = COMPOSITE[dataset]._asdict()
+        if all(counts[name] == expected[name] for name in CLASSES):
+            lines.append(f"  all {total} of {total} clips of the paper's composite, by class")
+        else:
+            shares = (f"{name} {counts[name]} of {expected[name]}" for name in CLASSES)
+            lines.append(
+                f"  {total} of {expected['clips']} clips of the paper's composite"
+                f" ({', '.join(shares)})"
+            )
+    reasons: dict[str, list[str]] = {}
+    for row in metadata["excluded"]:
+        reasons.setdefault(row["reason"], []).append(f"{row['subject']}/{row['clip']}")
+    if reasons:
+        lines.append(f"left out by the label rule: {len(metadata['excluded'])} clips")
+        for reason, clips in sorted(reasons.items()):
+            named = f": {', '.join(clips)}" if len(clips) <= 3 else ""
+            lines.append(f"  {len(clips)}, {reason}{named}")
+    lines += metadata["notes"]
+    lines.append(f"prepared data: {path}")
+    return "\n".join(lines)
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise UserError(f"{name} is {value!r}, expected one of {', '.join(choices)}")
+
+
+def _check_options(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    different = []
+    for name, value in wanted.items():
+        if found.get(name) == value:
+            continue
+        if name == "source":
+            different.append("the clips in --manual_dir are not those they were prepared from")
+        elif name == "boxes":
+            different.append("--boxes is another file")
+        else:
+            different.append(f"--{name} was {found.get(name)}, now {value}")
+    if different:
+        raise UserError(
+            f"{path} holds data prepared in another way: {'; '.join(different)}. "
+            f"Choose another --data_dir, or delete that folder"
+        )
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """Keeps a second process from preparing the same data; a killed process's lock is released."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / ".lock").open("w")
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written to ({error})") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"{folder}: another process is preparing these data now") from None
+        yield
+
+
+def _define_flags() -> None:
+    flags.DEFINE_enum("dataset", None, DATASETS, "The database to prepare.", required=True)
+    flags.DEFINE_string("manual_dir", None, "Your copy of the database.", required=True)
+    flags.DEFINE_string("data_dir", None, "Where the prepared data go.", required=True)
+    flags.DEFINE_enum("face", "mtcnn", DETECTORS, "Face detector; none: frames are cropped.")
+    flags.DEFINE_string("boxes", None, "CSV file of face boxes, which replace the detector's.")
+    flags.DEFINE_enum("flow", DEFAULT_FLOW, METHODS, "Optical flow method.")
+    flags.DEFINE_bool("circular", False, "Circular instead of arithmetic mean directions.")
+    flags.DEFINE_integer("num_workers", None, "Number of processes; default: one for each CPU.")
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the command line."""
+    if len(arguments) > 1:
+        print(f"unexpected argument {arguments[1]!r}; options start with --", file=sys.stderr)
+        return 1
+    values = flags.FLAGS
+    # TFDS tells at length what it writes where.
+    logging.set_verbosity(logging.WARNING)
+    try:
+        prepare(
+            values.dataset,
+            values.manual_dir,
+            values.data_dir,
+            values.face,
+            values.boxes,
+            values.flow,
+            values.circular,
+            values.num_workers,
+        )
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; nothing was published", file=sys.stderr)
+        return _INTERRUPTED
+    return 0
+
+
+if __name__ == "__main__":
+    _define_flags()
+    app.run(main)

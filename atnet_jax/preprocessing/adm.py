@@ -1,0 +1,63 @@
+"""The average direction-magnitude feature (ADM), the input of the temporal stream."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from jaxtyping import Float32
+
+from atnet_jax.preprocessing.window import FLOWS
+
+BLOCKS = 8
+
+
+def average_direction_magnitude(
+    flow: Float32[np.ndarray, "height width 2"], *, circular: bool = False
+) -> Float32[np.ndarray, "128"]:
+    """Mean direction and magnitude of the flow in each of 8×8 blocks (paper, eqs. 5, 6).
+
+    The paper's mean of the direction is arithmetic, so directions just above −π and just below π
+    average to about 0. `circular` takes atan2(mean sin θ, mean cos θ) instead.
+
+    Args:
+        flow: u and v of each pixel, in pixels; height and width are multiples of 8.
+        circular: Average directions on the circle.
+
+    Returns:
+        θ₁ ρ₁ θ₂ ρ₂ … θ₆₄ ρ₆₄, blocks row by row, as in the authors' release: θ = atan2(v, u) in
+        (−π, π] radians, clockwise from right as seen in the image, ρ in pixels. A pixel without
+        motion has θ = 0.
+    """
+    height, width, _ = flow.shape
+    blocks = flow.reshape(BLOCKS, height // BLOCKS, BLOCKS, width // BLOCKS, 2)
+    u, v = np.moveaxis(blocks + np.float32(0), -1, 0)  # + 0 makes −0 to 0, whose direction is 0
+    direction = np.arctan2(v, u)
+    pi = np.float32(np.pi)
+    direction[direction == -pi] = pi  # a v too small for float32 to tell the angle from −π
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        return values.mean(axis=(1, 3), dtype=np.float64)
+
+    if circular:
+        theta = np.arctan2(mean(np.sin(direction)), mean(np.cos(direction)))
+    else:
+        theta = mean(direction)
+    rho = mean(np.hypot(u, v))
+    return np.stack([theta, rho], axis=-1).reshape(-1).astype(np.float32)
+
+
+def adm_matrix(
+    flows: Mapping[int, np.ndarray], *, circular: bool = False
+) -> Float32[np.ndarray, "64 128"]:
+    """The ADM of a clip, one row a flow of the window.
+
+    Args:
+        flows: The flow of each row that has one, float32 `[224, 224, 2]`, by row 0…63.
+        circular: Average directions on the circle.
+
+    Returns:
+        The rows; those without a flow are zero.
+    """
+    matrix = np.zeros((FLOWS, 2 * BLOCKS * BLOCKS), np.float32)
+    for row, flow in flows.items():
+        matrix[row] = average_direction_magnitude(flow, circular=circular)
+    return matrix

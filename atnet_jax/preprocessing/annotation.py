@@ -1,0 +1,50 @@
+"""One annotated clip: where its frames are and what its database says of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class VideoFrames:
+    """The frames of a video file; frame number n is the n-th decoded frame, counted from 0.
+
+    Attributes:
+        path: The video file.
+    """
+
+    path: Path
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One micro-expression clip.
+
+    Attributes:
+        dataset: Name of the database, e.g. `casme2`.
+        subject: Name of the subject within the database.
+        clip: Name of the clip within the subject.
+        label: 0 negative, 1 positive, 2 surprise.
+        emotion: The emotion as the annotation spells it.
+        onset: Number of the first frame of the expression.
+        apex: Number of the frame where the expression is strongest.
+        offset: Number of the last frame of the expression.
+        frame_rate: Frames per second; 0 if unknown.
+        frames: The file of each frame, by frame number, all of onset…offset included; or a video.
+    """
+
+    dataset: str
+    subject: str
+    clip: str
+    label: int
+    emotion: str
+    onset: int
+    apex: int
+    offset: int
+    frame_rate: float
+    frames: Mapping[int, Path] | VideoFrames
+
+    @property
+    def key(self) -> str:
+        """`dataset/subject/clip`, unique among all clips."""
+        return f"{self.dataset}/{self.subject}/{self.clip}"

@@ -1,0 +1,44 @@
+"""The apex: the frame at which an expression is strongest."""
+
+from collections.abc import Sequence
+
+from atnet_jax.errors import UserError
+
+
+def middle_frame(frames: Sequence[int]) -> int:
+    """Index of the frame taken as the apex where a database annotates none (SMIC).
+
+    Of an even number of frames it is the earlier of the middle two, as in the authors' release.
+
+    Args:
+        frames: Numbers of the clip's frames, onset…offset, in order.
+
+    Returns:
+        The 0-based index `(n - 1) // 2` into `frames`.
+
+    Raises:
+        UserError: There are no frames.
+    """
+    if not frames:
+        raise UserError("a clip without frames has no middle frame")
+    return (len(frames) - 1) // 2
+
+
+def check_apex(onset: int, apex: int, offset: int, *, where: str = "") -> None:
+    """Check that the apex lies in the clip.
+
+    Args:
+        onset: Number of the clip's first frame.
+        apex: Number of its apex frame.
+        offset: Number of its last frame.
+        where: What the message starts with, e.g. the file and row of the annotation.
+
+    Raises:
+        UserError: Not `onset <= apex <= offset`.
+    """
+    if not onset <= apex <= offset:
+        place = f"{where}: " if where else ""
+        raise UserError(
+            f"{place}expected onset <= apex <= offset, found onset {onset}, apex {apex}, "
+            f"offset {offset}; correct the annotation"
+        )

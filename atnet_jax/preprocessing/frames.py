@@ -1,0 +1,104 @@
+"""The frames of a clip as grey images."""
+
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+
+from atnet_jax.errors import UserError
+from atnet_jax.preprocessing.annotation import Clip
+
+
+def read_image(path: Path) -> UInt8[np.ndarray, "height width"]:
+    """Read one picture as grey, 0–255; colour becomes luma as the codec defines it.
+
+    Args:
+        path: A picture in any format OpenCV decodes; its name may hold any character.
+
+    Raises:
+        UserError: The file is missing, cut short or no picture.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot read this frame ({error.strerror})") from None
+    if not content:
+        raise UserError(f"{path}: this frame is an empty file; copy it again")
+    # OpenCV 4.10 fills what is missing of a JPEG with grey and reports nothing. Within coded
+    # pixels 0xFF is escaped, so a whole file has its end marker after the start of its last scan.
+    if content.startswith(b"\xff\xd8") and content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda"):
+        raise UserError(f"{path}: this JPEG is cut short; copy it again")
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE)
+    if image is None:
+        raise UserError(f"{path}: no picture can be decoded; is it damaged or of another format?")
+    return image.astype(np.uint8, copy=False)
+
+
+def read_frames(
+    clip: Clip, numbers: Collection[int]
+) -> dict[int, UInt8[np.ndarray, "height width"]]:
+    """Read some of a clip's frames, each once.
+
+    Frame n of a video is its n-th frame counted from 0. It is found by decoding the video from its
+    start: seeking is off by some frames in many formats.
+
+    Args:
+        clip: The clip.
+        numbers: Frame numbers, all within the clip's onset…offset.
+
+    Returns:
+        The frames by number, ascending, all of one size.
+
+    Raises:
+        UserError: A frame is missing, unreadable or differs in size from the others; a video cannot
+            be opened or ends before the clip's offset. The message names the file.
+    """
+    wanted = sorted(set(numbers))
+    if isinstance(clip.frames, Mapping):
+        sources = clip.frames
+        missing = [number for number in wanted if number not in sources]
+        if missing:
+            raise UserError(f"{clip.key}: the file of frame {missing[0]} is missing")
+        read = ((number, sources[number], read_image(sources[number])) for number in wanted)
+    else:
+        path = clip.frames.path
+        read = ((n, path, image) for n, image in _decode_video(path, wanted, clip.offset))
+
+    frames: dict[int, np.ndarray] = {}
+    for number, path, image in read:
+        first = next(iter(frames.values()), image)
+        if image.shape != first.shape:
+            raise UserError(
+                f"{path}: frame {number} is {image.shape[1]}x{image.shape[0]} pixels, the clip's "
+                f"earlier frames are {first.shape[1]}x{first.shape[0]}; all must be of one size"
+            )
+        frames[number] = image
+    return frames
+
+
+def _decode_video(
+    path: Path, wanted: list[int], last: int
+) -> Iterator[tuple[int, UInt8[np.ndarray, "height width"]]]:
+    """Decode frames 0…last of a video and yield the wanted ones."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such video file")
+    capture = cv2.VideoCapture(str(path))
+    try:
+        if not capture.isOpened():
+            raise UserError(f"{path}: OpenCV cannot open this video; convert it, e.g. to MJPEG AVI")
+        remaining = set(wanted)
+        for number in range(last + 1):
+            if not capture.grab():
+                raise UserError(
+                    f"{path}: the video ends after {number} frames (0…{number - 1}), but the "
+                    f"clip's offset is frame {last}; frames are counted from 0"
+                )
+            if number in remaining:
+                decoded, image = capture.retrieve()
+                if not decoded:
+                    raise UserError(f"{path}: frame {number} cannot be decoded")
+                yield number, cv2.cvtColor(image, cv2.COLOR_BGR2GRAY).astype(np.uint8, copy=False)
+    finally:
+        capture.release()

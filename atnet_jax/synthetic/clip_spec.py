@@ -1,0 +1,176 @@
+"""Everything that determines a synthetic clip, small enough to be passed between processes."""
+
+import dataclasses
+import zlib
+
+import numpy as np
+
+from atnet_jax.synthetic.action_units import Activation, draw_activations
+from atnet_jax.synthetic.identity import Identity, draw_identity
+
+
+@dataclasses.dataclass(frozen=True)
+class Camera:
+    """How a database filmed.
+
+    Attributes:
+      width: frame width in pixels.
+      height: frame height in pixels.
+      frame_rate: frames per second.
+      colour: three channels; otherwise one.
+      face_unit: pixels per face unit, about the face's height.
+      parity_shift: how far even and odd frames lie apart, in pixels of the 224×224 face crop:
+        lowest and highest; (0, 0) for a camera without the fault.
+    """
+
+    width: int
+    height: int
+    frame_rate: float
+    colour: bool
+    face_unit: float
+    parity_shift: tuple[float, float] = (0.0, 0.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipSpec:
+    """One clip. Equal specs render equal pixels.
+
+    Attributes:
+      dataset: "casme2", "samm" or "smic".
+      subject: the name of the subject's folder.
+      clip: the name of the clip's folder.
+      emotion: as the annotation writes it.
+      label: 0 negative, 1 positive, 2 surprise; None for a clip the composite drops.
+      first: number of the first frame in the folder.
+      onset: number of the last neutral frame.
+      apex: number of the frame of strongest expression.
+      offset: number of the first frame that is neutral again.
+      last: number of the last frame in the folder.
+      annotated_apex: what the annotation file says: the apex's number or something odd.
+      camera: how it is filmed.
+      activations: the action units that fire.
+      peak: largest displacement at the apex, in pixels of the 224×224 face crop.
+      seed: the seed the data set was generated with.
+    """
+
+    dataset: str
+    subject: str
+    clip: str
+    emotion: str
+    label: int | None
+    first: int
+    onset: int
+    apex: int
+    offset: int
+    last: int
+    annotated_apex: int | str
+    camera: Camera
+    activations: tuple[Activation, ...]
+    peak: float
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """dataset/subject/clip."""
+        return f"{self.dataset}/{self.subject}/{self.clip}"
+
+    @property
+    def frames(self) -> range:
+        """Numbers of the frames in the clip's folder."""
+        return range(self.first, self.last + 1)
+
+    def identity(self) -> Identity:
+        """The person filmed."""
+        return draw_identity(random_stream(self.seed, f"{self.dataset}/{self.subject}"))
+
+
+def random_stream(seed: int, name: str) -> np.random.Generator:
+    """A stream of random numbers of its own for everything that has a name.
+
+    Drawing by name keeps a clip the same whatever else is generated beside it.
+    """
+    return np.random.default_rng([seed, zlib.crc32(name.encode())])
+
+
+@dataclasses.dataclass(frozen=True)
+class Timing:
+    """Lengths of a database's clips, in frames.
+
+    Attributes:
+      shortest: fewest frames from onset to offset.
+      longest: most.
+      shape: parameters of the beta distribution between the two.
+      apex: lowest and highest share of the clip before the apex.
+      margin: fewest and most frames before the onset, and after the offset.
+      first: lowest and highest number of an onset frame.
+    """
+
+    shortest: int
+    longest: int
+    shape: tuple[float, float]
+    apex: tuple[float, float]
+    margin: tuple[int, int]
+    first: tuple[int, int]
+
+
+def draw_clip(
+    *,
+    dataset: str,
+    subject: str,
+    clip: str,
+    emotion: str,
+    prototype: str,
+    label: int | None,
+    camera: Camera,
+    timing: Timing,
+    seed: int,
+    brief: bool = False,
+) -> ClipSpec:
+    """Draws the timing and strength of one clip.
+
+    Args:
+      dataset: name of the database.
+      subject: name of the subject's folder.
+      clip: name of the clip's folder.
+      emotion: as the annotation writes it.
+      prototype: the key of `PROTOTYPES` that says which action units fire.
+      label: the class, or None for a clip the composite drops.
+      camera: how it is filmed.
+      timing: how long the database's clips last.
+      seed: the seed of the data set.
+      brief: True makes the clip as short as the database's shortest.
+
+    Returns:
+      The clip, its apex annotated correctly.
+    """
+    rng = random_stream(seed, f"{dataset}/{subject}/{clip}")
+    share = 0.0 if brief else rng.beta(*timing.shape)
+    length = round(timing.shortest + share * (timing.longest - timing.shortest))
+    onset = int(rng.integers(timing.first[0], timing.first[1]))
+    apex = onset + round((length - 1) * rng.uniform(*timing.apex))
+    offset = onset + length - 1
+    before, after = rng.integers(timing.margin[0], timing.margin[1] + 1, 2)
+    return ClipSpec(
+        dataset=dataset,
+        subject=subject,
+        clip=clip,
+        emotion=emotion,
+        label=label,
+        first=onset - int(before),
+        onset=onset,
+        apex=apex,
+        offset=offset,
+        last=offset + int(after),
+        annotated_apex=apex,
+        camera=camera,
+        activations=draw_activations(prototype, rng),
+        peak=float(rng.uniform(2.0, 4.0)),
+        seed=seed,
+    )
+
+
+def draw_emotion(shares: dict[str, int], seed: int, name: str) -> str:
+    """One of the emotions, as often as `shares` says."""
+    rng = random_stream(seed, f"{name}/emotion")
+    weights = np.array(list(shares.values()), float)
+    return str(rng.choice(list(shares), p=weights / weights.sum()))

@@ -1,0 +1,1 @@
+"""Ready-made experiments; every field is explained in atnet_jax/config.py."""

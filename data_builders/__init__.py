@@ -1,0 +1,1 @@
+"""TFDS builders of the micro-expression databases and of a free-form manifest."""

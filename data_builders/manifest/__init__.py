@@ -1,0 +1,1 @@
+"""Clips, features and flow maps listed in a manifest."""

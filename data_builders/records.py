@@ -1,0 +1,142 @@
+"""One clip's record: computed from its frames, or taken from the inputs that are given for it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from atnet_jax.errors import UserError
+from atnet_jax.preprocessing.clip import extract
+from atnet_jax.preprocessing.face import Box, crop_face, find_face
+from atnet_jax.preprocessing.frames import read_image
+from data_builders.source import Entry
+
+APEX_SHAPE = (224, 224)
+ADM_SHAPE = (64, 128)
+FLOW_MAP_SHAPE = (28, 28, 3)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One clip and how to treat it.
+
+    Attributes:
+        entry: The clip.
+        face: The face detector, or 'none'.
+        box: The face's box where the user gives it, instead of the detector's.
+        flow: Name of the optical flow method.
+        circular: Whether the ADM's mean directions are circular means.
+    """
+
+    entry: Entry
+    face: str
+    box: Box | None
+    flow: str
+    circular: bool
+
+
+def make_record(job: Job) -> dict[str, Any] | str:
+    """The clip's record as the features of the builders want it, or what is wrong with it."""
+    entry = job.entry
+    try:
+        return _make_record(job)
+    except UserError as error:
+        message = str(error)
+        if entry.clip.key not in message:
+            message = f"{entry.clip.key}: {message}"
+        return f"{entry.where}: {message}"
+    except Exception as error:
+        error.add_note(f"while preparing {entry.clip.key} ({entry.where})")
+        raise
+
+
+def _make_record(job: Job) -> dict[str, Any]:
+    entry, clip = job.entry, job.entry.clip
+    apex = adm = flow_map = None
+    crop_box: Box = (0.0, 0.0, 0.0, 0.0)
+    if clip.frames:
+        features = extract(clip, face=job.face, box=job.box, flow=job.flow, circular=job.circular)
+        apex, adm, flow_map = features.apex, features.adm, features.flow_map
+        crop_box = features.crop_box
+    # Given inputs take the place of computed ones.
+    if entry.apex_image is not None:
+        image = read_image(entry.apex_image)
+        crop_box = job.box or find_face(image, job.face)
+        apex = crop_face(image, crop_box)
+    if entry.adm is not None:
+        adm = read_array(entry.adm, ADM_SHAPE)
+    if entry.flow_map is not None:
+        flow_map = read_flow_map(entry.flow_map)
+    return {
+        "apex": encode_png(np.zeros(APEX_SHAPE, np.uint8) if apex is None else apex),
+        "adm": np.zeros(ADM_SHAPE, np.float32) if adm is None else adm,
+        "flow_map": np.zeros(FLOW_MAP_SHAPE, np.float32) if flow_map is None else flow_map,
+        "has_apex": apex is not None,
+        "has_adm": adm is not None,
+        "has_flow_map": flow_map is not None,
+        "dataset": clip.dataset,
+        "subject": clip.subject,
+        "clip": clip.clip,
+        "emotion": clip.emotion,
+        "label": clip.label,
+        "onset": clip.onset,
+        "apex_frame": clip.apex,
+        "offset": clip.offset,
+        "frame_rate": clip.frame_rate,
+        "crop_box": np.asarray(crop_box, np.float32),
+    }
+
+
+def encode_png(image: UInt8[np.ndarray, "224 224"]) -> bytes:
+    """The image as PNG; TFDS takes encoded bytes and does not look at their shape."""
+    if image.shape != APEX_SHAPE or image.dtype != np.uint8:
+        raise ValueError(f"expected uint8 {APEX_SHAPE}, found {image.dtype} {image.shape}")
+    return cv2.imencode(".png", image)[1].tobytes()
+
+
+def read_array(path: Path, shape: tuple[int, ...]) -> Float32[np.ndarray, "..."]:
+    """A .npy file of finite numbers.
+
+    Raises:
+        UserError: It is no .npy file of numbers, of another shape, or holds NaN or infinity.
+    """
+    try:
+        # Mapped, so that a wrong file of any size costs no memory before its shape is known.
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise UserError(f"{path}: not a .npy file of numbers ({error})") from error
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "iuf":
+        raise UserError(f"{path}: expected a .npy file holding one array of real numbers")
+    if array.shape != shape:
+        raise UserError(f"{path}: expected shape {shape}, found {array.shape}")
+    if not np.isfinite(array).all():
+        raise UserError(f"{path}: holds NaN or infinity")
+    return np.array(array, np.float32)
+
+
+def read_flow_map(path: Path) -> Float32[np.ndarray, "28 28 3"]:
+    """A flow map: horizontal flow, vertical flow and optical strain.
+
+    Args:
+        path: A .npy file, or an image whose red, green and blue are these three, 0–255.
+
+    Raises:
+        UserError: It is neither, or of another shape.
+    """
+    if path.suffix.lower() == ".npy":
+        return read_array(path, FLOW_MAP_SHAPE)
+    # Not cv2.imread: it takes no path outside of the system's code page.
+    data = np.fromfile(path, np.uint8)
+    image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
+    if image is None:
+        raise UserError(f"{path}: not an image that OpenCV can read")
+    if image.shape != FLOW_MAP_SHAPE or image.dtype != np.uint8:
+        raise UserError(
+            f"{path}: expected an image of 28×28 pixels with 3 channels of 8 bits, "
+            f"found {image.dtype} {image.shape}"
+        )
+    # OpenCV has blue first.
+    return image[:, :, ::-1].astype(np.float32)

@@ -1,0 +1,96 @@
+"""SMIC, high-speed part: 164 clips of 16 subjects in the composite, 100 frames per second."""
+
+import re
+from pathlib import Path
+
+from atnet_jax.classes import CLASSES
+from atnet_jax.errors import UserError
+from atnet_jax.preprocessing.annotation import Clip
+from atnet_jax.preprocessing.apex import middle_frame
+from data_builders import source
+from data_builders.micro_expression import MicroExpressionBuilder
+
+RAW = ("SMIC_all_raw/HS",)
+CROPPED = ("SMIC_all_cropped/HS",)
+FRAME_RATE = 100.0
+
+_SUBJECT = re.compile(r"s([0-9]{1,2})")
+_CLIP = re.compile(r"s([0-9]{1,2})_([A-Za-z]+)_([0-9]+)")
+_FRAME = re.compile(r"(?:reg_)?image([0-9]{1,9})\.(?:bmp|jpg|jpeg|png)", re.IGNORECASE)
+
+
+def read_folders(folder: Path, dataset: str, errors: source.ErrorList) -> list[source.Entry]:
+    """The clips in the folder HS: the folders' names are the labels.
+
+    Onset and offset are the first and the last frame of a clip's folder, the apex is the middle
+    one (paper, section III-A).
+
+    Args:
+        folder: The folder HS, whose folders are the subjects.
+        dataset: Name of the database.
+        errors: Takes up what is wrong with single clips.
+    """
+    entries = []
+    for subject in _folders(folder):
+        match = _SUBJECT.fullmatch(subject.name)
+        if match is None:
+            errors.messages.append(f"{subject}: not named as a subject (s01 or s1)")
+            continue
+        # The raw folders say s01, the cropped ones s1; the composite says s01.
+        name = f"s{int(match[1]):02d}"
+        micro = subject / "micro"
+        if not micro.is_dir():
+            errors.messages.append(
+                f"{micro}: no such folder; is the copy of the database complete?"
+            )
+            continue
+        for emotion in _folders(micro):
+            if emotion.name not in CLASSES:
+                errors.messages.append(
+                    f"{emotion}: unknown emotion {emotion.name!r}, "
+                    f"expected one of {', '.join(CLASSES)}"
+                )
+                continue
+            for path in _folders(emotion):
+                with errors.collect():
+                    entries.append(_entry(path, dataset, name, emotion.name))
+    return entries
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
+
+
+def _entry(path: Path, dataset: str, subject: str, emotion: str) -> source.Entry:
+    match = _CLIP.fullmatch(path.name)
+    if match is None or f"s{int(match[1]):02d}" != subject:
+        raise UserError(f"{path}: not named as a clip of {subject} (such as {subject}_ne_01)")
+    # Every file counts here, as the middle one is the apex.
+    frames = source.numbered_frames(path, _FRAME, only=True)
+    if not frames:
+        raise UserError(f"{path}: no frames; is the copy of the database complete?")
+    numbers = list(frames)
+    clip = Clip(
+        dataset=dataset,
+        subject=subject,
+        clip=f"{subject}_{match[2]}_{match[3]}",
+        label=CLASSES.index(emotion),
+        emotion=emotion,
+        onset=numbers[0],
+        apex=numbers[middle_frame(numbers)],
+        offset=numbers[-1],
+        frame_rate=FRAME_RATE,
+        frames=source.clip_frames(frames, numbers[0], numbers[-1], path),
+    )
+    return source.Entry(clip, str(path))
+
+
+class Builder(MicroExpressionBuilder):
+    """SMIC-HS from its folders of frames."""
+
+    def read_source(self) -> source.Source:
+        """See the base class; README.md beside this file shows the folder's layout."""
+        errors = source.ErrorList()
+        frames, note = source.frame_folder(self.manual_dir, self.face, raw=RAW, cropped=CROPPED)
+        entries = read_folders(frames, self.name, errors)
+        return source.check_source(self.name, source.Source(entries, notes=[note]), errors)

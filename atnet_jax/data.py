@@ -13,6 +13,7 @@ import tensorflow_datasets as tfds
 from jaxtyping import Int
 
 from atnet_jax.errors import UserError
+from atnet_jax.metrics import RESERVED_NAMES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +85,11 @@ def load_composite(
         for record in builder.as_data_source("train"):
             key = (_text(record["dataset"]), _text(record["subject"]), _text(record["clip"]))
             where = "/".join(key)
+            if key[0] in RESERVED_NAMES:
+                raise UserError(
+                    f"A database in {name} is called {key[0]!r}, which the results use for"
+                    f" themselves. Rename it in the manifest and prepare it again."
+                )
             if key in rows:
                 raise UserError(f"{where} is in {name} and in another of {', '.join(datasets)}.")
             for feature in inputs:

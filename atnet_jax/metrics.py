@@ -16,7 +16,7 @@ from atnet_jax.errors import UserError
 from atnet_jax.predictions import Prediction
 
 # "full" is the pooled score; the others stand beside the scores in a metrics file.
-_RESERVED = frozenset({"full", "model", "protocol", "seed"})
+RESERVED_NAMES = frozenset({"full", "model", "protocol", "seed"})
 
 
 class Evaluation(TypedDict):
@@ -113,7 +113,7 @@ def evaluate(predictions: Iterable[Prediction]) -> dict[str, Evaluation]:
             "a clip is predicted more than once; score one protocol and seed at a time"
         )
     databases = sorted({row.dataset for row in rows})
-    if taken := _RESERVED.intersection(databases):
+    if taken := RESERVED_NAMES.intersection(databases):
         raise UserError(
             f"dataset name {min(taken)!r} is reserved in the results; rename it in the data"
         )

@@ -27,6 +27,8 @@ Inputs = Mapping[str, jax.Array]
 class TrainState(flax.struct.PyTreeNode):
     """Everything training changes; what a checkpoint holds.
 
+    Its leaves are arrays on the device or on the host, or shapes alone (`jax.ShapeDtypeStruct`).
+
     Attributes:
       step: optimiser steps taken, `[fold]`.
       params: trainable parameters.
@@ -35,11 +37,11 @@ class TrainState(flax.struct.PyTreeNode):
       key: `[fold, 2]`; the fold's own PRNG key, from which each step's is derived.
     """
 
-    step: jax.Array
+    step: Any
     params: Any
     batch_stats: Any
     opt_state: Any
-    key: jax.Array
+    key: Any
 
 
 class Metrics(flax.struct.PyTreeNode):

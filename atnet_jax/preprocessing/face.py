@@ -38,8 +38,8 @@ def find_face(image: UInt8[np.ndarray, "height width"], detector: str = "mtcnn")
     (section III-A). Its box reaches from the hairline to below the chin and is higher than wide.
     It is made square around its centre with the longer side, so the picture is not stretched; no
     further margin is added, as it would give the outer blocks of the ADM to the background. The
-    square may leave the frame. Faces of under an eighth of the frame's shorter side are not
-    looked for.
+    square may leave the frame. Faces of under an eighth of the frame's shorter side do not
+    count.
 
     `none`: the frame is a face crop already (`Cropped/` of CASME II, `SMIC_all_cropped/`), so the
     box is the whole frame, square or not.
@@ -61,10 +61,20 @@ def find_face(image: UInt8[np.ndarray, "height width"], detector: str = "mtcnn")
     if detector != "mtcnn":
         raise UserError(f"unknown face detector {detector!r}; choose one of {', '.join(DETECTORS)}")
 
-    mtcnn = _mtcnn()
-    mtcnn.min_face_size = max(20, int(min(height, width) * _SMALLEST_FACE))
-    found = mtcnn.detect_faces(cv2.cvtColor(image, cv2.COLOR_GRAY2RGB))
-    boxes = [face["box"] for face in found if face["confidence"] >= _CONFIDENCE]
+    mtcnn, rgb = _mtcnn(), cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
+    smallest = min(height, width) * _SMALLEST_FACE
+    boxes = []
+    # The smallest face looked for also sets the scales at which larger ones are: where the few
+    # scales of a fast look miss a face, those of MTCNN's default (20 pixels) may find it.
+    for start in (max(20, int(smallest)), 20):
+        mtcnn.min_face_size = start
+        boxes = [
+            face["box"]
+            for face in mtcnn.detect_faces(rgb)
+            if face["confidence"] >= _CONFIDENCE and max(face["box"][2:]) >= smallest
+        ]
+        if boxes:
+            break
     if not boxes:
         raise FaceNotFoundError(
             f"no face found; give its box in a CSV file (columns {','.join(BOX_COLUMNS)}), or use "

@@ -1,0 +1,197 @@
+"""Whole runs through the command line, on a tiny manifest of flow maps."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from atnet_jax import experiment, predictions
+from atnet_jax.config import default_config
+from atnet_jax.data import load_composite
+from atnet_jax.errors import UserError
+from atnet_jax.folds import make_folds
+from atnet_jax.prepare import prepare
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory) -> Path:
+    """Three databases of two subjects and six clips each, whose maps tell the class."""
+    root = tmp_path_factory.mktemp("flow_maps")
+    rng = np.random.default_rng(0)
+    with (root / "manifest.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["dataset", "subject", "clip", "label", "flow_map"])
+        for dataset in ("casme2", "samm", "smic"):
+            for subject in ("s1", "s2"):
+                for clip in range(6):
+                    flow_map = rng.normal(size=(28, 28, 3)).astype(np.float32)
+                    flow_map[9 * (clip % 3) :][:9] += 3
+                    name = f"{dataset}_{subject}_{clip}.npy"
+                    np.save(root / name, flow_map)
+                    table.writerow([dataset, subject, f"c{clip}", clip % 3, name])
+    prepare("manifest", root, root / "data", num_workers=1)
+    return root / "data"
+
+
+def settings(data_dir: Path, **changes):
+    config = default_config("ststnet")
+    config.update(datasets=("manifest",), data_dir=str(data_dir), num_epochs=6, batch_size=16)
+    config.update(learning_rate=0.01, checkpoint_every=2, **changes)
+    return config
+
+
+def command(data_dir: Path, workdir: Path, *more: str) -> list[str]:
+    return [
+        sys.executable, "-m", "atnet_jax.main", "--config=configs/cde.py:ststnet",
+        f"--workdir={workdir}", f"--config.data_dir={data_dir}",
+        "--config.datasets=('manifest',)", "--config.num_epochs=6", "--config.batch_size=16",
+        "--config.learning_rate=0.01", "--config.checkpoint_every=2", *more,
+    ]  # fmt: skip
+
+
+def run_main(*args, **kwargs) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*args), cwd=REPOSITORY, capture_output=True, text=True, check=False, **kwargs
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(data_dir, tmp_path_factory) -> Path:
+    workdir = tmp_path_factory.mktemp("runs") / "whole"
+    done = run_main(data_dir, workdir)
+    assert done.returncode == 0, done.stderr
+    assert "this run" in done.stdout
+    assert str(workdir / "report.html") in done.stdout
+    return workdir
+
+
+def test_a_run_leaves_everything(finished):
+    rows = predictions.read(finished / "predictions.csv")
+    assert len(rows) == 36
+    assert {row.fold for row in rows} == set(range(6))
+    scores = json.loads((finished / "metrics.json").read_text())
+    assert {"full", "casme2", "samm", "smic"} <= scores.keys()
+    assert scores["full"]["clips"] == 36
+    record = json.loads((finished / "config.json").read_text())
+    assert record["config"]["model"] == "ststnet"
+    assert record["environment"]["versions"].keys() >= {"jax", "flax", "numpy", "python"}
+    assert len(record["data"]["sha256"]) == 64
+    assert "this run" in (finished / "table.md").read_text()
+    page = (finished / "report.html").read_text()
+    assert "casme2/s1" in page
+    assert sorted(p.name for p in (finished / "checkpoints").iterdir()) == [
+        f"fold_{k:03d}" for k in range(6)
+    ]
+
+
+def test_killed_and_started_again_ends_in_the_same_predictions(finished, data_dir, tmp_path):
+    workdir = tmp_path / "killed"
+    process = subprocess.Popen(
+        command(data_dir, workdir), cwd=REPOSITORY, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    # In the middle: fold 1 has a checkpoint, but not its last one.
+    saved = workdir / "checkpoints" / "fold_001"
+    deadline = time.monotonic() + 120
+    while not any((saved / str(epoch)).exists() for epoch in (2, 4)):
+        assert process.poll() is None, "The run ended before it could be killed."
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (workdir / "predictions.csv").exists()
+    done = run_main(data_dir, workdir)
+    assert done.returncode == 0, done.stderr
+    for name in ("predictions.csv", "metrics.json", "table.md"):
+        assert (workdir / name).read_bytes() == (finished / name).read_bytes()
+
+
+def test_a_finished_run_can_be_started_again(finished, data_dir):
+    before = (finished / "predictions.csv").read_bytes()
+    experiment.train_and_evaluate(settings(data_dir), finished)
+    assert (finished / "predictions.csv").read_bytes() == before
+
+
+def test_grouping_of_folds_does_not_change_the_scores(finished, data_dir, tmp_path):
+    experiment.train_and_evaluate(settings(data_dir, folds_per_batch=4), tmp_path / "grouped")
+    alone = predictions.read(finished / "predictions.csv")
+    grouped = predictions.read(tmp_path / "grouped" / "predictions.csv")
+    for a, b in zip(alone, grouped, strict=True):
+        assert (a.fold, a.subject, a.clip, a.label) == (b.fold, b.subject, b.clip, b.label)
+        np.testing.assert_allclose(a.scores, b.scores, atol=2e-4)
+
+
+def test_a_selection_of_folds_is_the_same_folds(finished, data_dir, tmp_path):
+    experiment.train_and_evaluate(settings(data_dir, folds="2,4:6"), tmp_path / "some")
+    some = predictions.read(tmp_path / "some" / "predictions.csv")
+    whole = predictions.read(finished / "predictions.csv")
+    assert some == [row for row in whole if row.fold in (2, 4, 5)]
+    assert "Only folds 2,4:6 of the 6" in (tmp_path / "some" / "table.md").read_text()
+
+
+def test_labels_of_test_clips_never_reach_training(data_dir, tmp_path):
+    config = settings(data_dir)
+    composite = load_composite(data_dir, ("manifest",), config.flow, ("flow_map",))
+    folds = make_folds("hde", composite)
+    honest = experiment.train_folds(config, composite, folds, folds[:1], tmp_path / "a")
+    composite.labels[folds[0].test] = (composite.labels[folds[0].test] + 1) % 3
+    lied_to = experiment.train_folds(config, composite, folds, folds[:1], tmp_path / "b")
+    assert np.array_equal(honest[0].scores, lied_to[0].scores)
+    assert np.array_equal(honest[0].loss, lied_to[0].loss)
+    composite.labels[folds[0].train] = (composite.labels[folds[0].train] + 1) % 3
+    retrained = experiment.train_folds(config, composite, folds, folds[:1], tmp_path / "c")
+    assert not np.array_equal(honest[0].scores, retrained[0].scores)
+
+
+def test_shuffled_labels_are_the_same_labels_elsewhere(data_dir):
+    composite = load_composite(data_dir, ("manifest",), "farneback", ("flow_map",))
+    shuffled = composite.with_shuffled_labels(seed=0)
+    assert np.bincount(shuffled.labels).tolist() == np.bincount(composite.labels).tolist()
+    assert 0.4 < np.mean(shuffled.labels != composite.labels) < 0.95
+    assert np.array_equal(shuffled.labels, composite.with_shuffled_labels(seed=0).labels)
+    assert shuffled.digest() != composite.digest()
+
+
+def test_another_run_in_the_same_workdir_is_refused(finished, data_dir):
+    config = settings(data_dir)
+    config.learning_rate = 0.5
+    with pytest.raises(UserError, match=r"holds another run.*learning_rate: 0\.01 → 0\.5"):
+        experiment.train_and_evaluate(config, finished)
+
+
+def test_other_files_in_the_workdir_are_left_alone(data_dir, tmp_path):
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(UserError, match="holds other files, and no run"):
+        experiment.train_and_evaluate(settings(data_dir), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_divergence_stops_with_the_name_of_the_fold(data_dir, tmp_path):
+    config = settings(data_dir, folds="1")
+    config.learning_rate = 1e38
+    with pytest.raises(UserError, match=r"Fold 1 \(casme2/s2\): the training loss is nan"):
+        experiment.train_and_evaluate(config, tmp_path / "run")
+
+
+def test_data_that_are_not_prepared_name_the_command(tmp_path):
+    done = run_main(tmp_path, tmp_path / "run")
+    assert done.returncode == 1
+    assert "python -m atnet_jax.prepare --dataset=manifest --flow=farneback" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_input_that_the_data_lack_is_named(data_dir, tmp_path):
+    config = settings(data_dir)
+    config.model = "temporal"
+    with pytest.raises(UserError, match="casme2/s1/c0 in the data set manifest has no adm"):
+        experiment.train_and_evaluate(config, tmp_path / "run")

@@ -7,6 +7,9 @@ DEMO := demo
 DEMO_DATABASES := casme2 samm smic
 DEMO_CONFIG := --config=configs/demo.py --config.data_dir=$(DEMO)/data
 
+# HDE trains the same network as CDE: no need to compile it twice.
+demo: export JAX_COMPILATION_CACHE_DIR = $(DEMO)/compiled
+
 .PHONY: demo test lint clean-demo
 
 # The main job on a synthetic composite: raw databases, prepared data, CDE and HDE tables.
@@ -21,7 +24,7 @@ demo: $(READY) $(DEMO)/raw/written
 
 $(DEMO)/raw/written: | $(READY)
 	rm -rf $(DEMO)/raw
-	$(RUN) -m atnet_jax.synthetic --out=$(DEMO)/raw --subjects=3 --clips=6
+	$(RUN) -m atnet_jax.synthetic --out=$(DEMO)/raw --subjects=3 --clips=8
 	touch $@
 
 clean-demo:

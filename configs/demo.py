@@ -3,7 +3,7 @@
     make demo
 
 The same clips, network and protocols as configs/cde.py, on fewer clips and with fewer steps. To
-fit a few minutes on a CPU, apex frames are halved to 112×112 and the learning rate is larger.
+fit a few minutes on a CPU, apex frames are reduced to 56×56 and the learning rate is larger.
 """
 
 from atnet_jax.config import Config, default_config
@@ -12,10 +12,10 @@ from atnet_jax.config import Config, default_config
 def get_config(model: str = "fusion") -> Config:
     """A short training of `model`; `--config.protocol=hde` for the other protocol."""
     config = default_config(model)
-    config.image_size = 112
+    config.image_size = 56
     config.num_epochs = 4
-    config.steps_per_epoch = 8
+    config.steps_per_epoch = 9
     config.decay_epochs = 3
     config.learning_rate = 0.1
-    config.checkpoint_every = 2
+    config.checkpoint_every = 4
     return config

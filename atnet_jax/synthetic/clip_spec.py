@@ -21,6 +21,7 @@ class Camera:
       face_unit: pixels per face unit, about the face's height.
       parity_shift: how far even and odd frames lie apart, in pixels of the 224×224 face crop:
         lowest and highest; (0, 0) for a camera without the fault.
+      peak: largest displacement of an expression, in pixels of the crop: lowest and highest.
     """
 
     width: int
@@ -29,6 +30,7 @@ class Camera:
     colour: bool
     face_unit: float
     parity_shift: tuple[float, float] = (0.0, 0.0)
+    peak: tuple[float, float] = (3.0, 5.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,7 +166,7 @@ def draw_clip(
         annotated_apex=apex,
         camera=camera,
         activations=draw_activations(prototype, rng),
-        peak=float(rng.uniform(2.0, 4.0)),
+        peak=float(rng.uniform(*camera.peak)),
         seed=seed,
     )
 

@@ -117,3 +117,36 @@ def test_ststnet_sees_only_the_relative_flow():
     np.testing.assert_allclose(scale_to_grey_levels(jnp.asarray(pixels)), levels, atol=1e-2)
     flat = jnp.full((1, 28, 28, 3), 7.0)
     assert np.array_equal(scale_to_grey_levels(flat), jnp.zeros_like(flat))
+
+
+@pytest.mark.parametrize("weight", [None, jnp.array([1.0, 1, 1, 0])])
+def test_ststnet_pools_first_and_normalises_the_same(weight):
+    """Against normalisation, then pooling; with negative scales among the channels."""
+    import flax.linen as nn
+
+    from atnet_jax.models.ststnet import NormThenMaxPool
+
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=(4, 30, 30, 5)), jnp.float32)
+    params = {
+        "scale": jnp.asarray([1.0, -0.5, 2.0, -1.0, 0.3]),
+        "bias": jnp.asarray(rng.normal(size=5), jnp.float32),
+    }
+    target = jnp.asarray(rng.normal(size=(4, 10, 10, 5)), jnp.float32)
+    layer, plain = NormThenMaxPool(), nn.BatchNorm(use_running_average=False, momentum=0.9)
+    stats = layer.init(jax.random.key(0), x, True)["batch_stats"]
+
+    def ours(params, x):
+        variables = {"params": params, "batch_stats": stats}
+        out, updated = layer.apply(variables, x, True, weight, mutable=["batch_stats"])
+        return (out * target).sum(), updated
+
+    def reference(params, x):
+        mask = None if weight is None else weight[:, None, None, None] > 0
+        variables = {"params": params, "batch_stats": stats}
+        y, updated = plain.apply(variables, x, mask=mask, mutable=["batch_stats"])
+        return (nn.max_pool(y, (3, 3), (3, 3), [(1, 1), (1, 1)]) * target).sum(), updated
+
+    got = jax.value_and_grad(ours, argnums=(0, 1), has_aux=True)(params, x)
+    expected = jax.value_and_grad(reference, argnums=(0, 1), has_aux=True)(params, x)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), got, expected)

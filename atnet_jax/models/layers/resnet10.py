@@ -3,17 +3,13 @@
 Layer for layer as the network definition released with the paper, whose layer names are kept.
 """
 
-import functools
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from atnet_jax.models.layers.batch_norm import BatchNorm
-
-# Caffe's "msra" filler: normal with variance 2 / fan-in.
-_Conv = functools.partial(nn.Conv, kernel_init=nn.initializers.he_normal(), use_bias=False)
+from atnet_jax.models.layers.convolution import Conv
 
 
 def max_pool_rounding_up(
@@ -45,21 +41,21 @@ class ResNet10(nn.Module):
             return nn.relu(BatchNorm(name=name)(x, train, weight))
 
         x = BatchNorm(name="data_bn")(image, train, weight)
-        x = _Conv(64, (7, 7), 2, 3, use_bias=True, name="conv1")(x)
+        x = Conv(64, 7, 2, 3, use_bias=True, name="conv1")(x)
         x = max_pool_rounding_up(norm_relu("conv1_bn", x))
 
         # The first block has no pre-activation, and its shortcut is the pooled input itself.
-        branch = _Conv(64, (3, 3), 1, 1, name="layer_64_1_conv1")(x)
+        branch = Conv(64, 3, 1, 1, name="layer_64_1_conv1")(x)
         branch = norm_relu("layer_64_1_bn2", branch)
-        x += _Conv(64, (3, 3), 1, 1, name="layer_64_1_conv2")(branch)
+        x += Conv(64, 3, 1, 1, name="layer_64_1_conv2")(branch)
 
         for channels in (128, 256, 512):
             layer = f"layer_{channels}_1"
             activated = norm_relu(f"{layer}_bn1", x)
-            branch = _Conv(channels, (3, 3), 2, 1, name=f"{layer}_conv1")(activated)
+            branch = Conv(channels, 3, 2, 1, name=f"{layer}_conv1")(activated)
             branch = norm_relu(f"{layer}_bn2", branch)
-            branch = _Conv(channels, (3, 3), 1, 1, name=f"{layer}_conv2")(branch)
-            shortcut = _Conv(channels, (1, 1), 2, 0, name=f"{layer}_conv_expand")(activated)
+            branch = Conv(channels, 3, 1, 1, name=f"{layer}_conv2")(branch)
+            shortcut = Conv(channels, 1, 2, 0, name=f"{layer}_conv_expand")(activated)
             x = branch + shortcut
 
         return norm_relu("last_bn", x).mean(axis=(1, 2))

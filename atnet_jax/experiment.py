@@ -14,7 +14,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from absl import logging
 from tqdm import tqdm
 
 import atnet_jax
@@ -65,11 +64,10 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> Path:
     all_folds = make_folds(config.protocol, composite)
     folds = select_folds(all_folds, config.folds)
     record = _claim(workdir, config, composite)
-    logging.info(
-        "%s of %s: %d clips, %d folds of %d, on %s",
-        config.protocol, config.model, len(composite.labels), len(folds), len(all_folds),
-        record["environment"]["device"],
-    )  # fmt: skip
+    print(
+        f"{config.protocol} of {config.model}: {len(composite.labels)} clips, {len(folds)} of"
+        f" {len(all_folds)} folds, on {record['environment']['device']}"
+    )
 
     results = train_folds(config, composite, all_folds, folds, workdir / "checkpoints")
 

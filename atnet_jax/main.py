@@ -5,12 +5,13 @@ Usage: python -m atnet_jax.main --config=configs/cde.py:fusion --workdir=runs/cd
 
 import sys
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from atnet_jax import experiment
 from atnet_jax.errors import UserError
 
+_FLAGS = flags.FLAGS
 _CONFIG = config_flags.DEFINE_config_file("config", help_string="Such as configs/cde.py:temporal.")
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder for checkpoints and results; resumable.", required=True
@@ -19,6 +20,8 @@ _WORKDIR = flags.DEFINE_string(
 
 def main(argv: list[str]) -> None:
     """Runs the experiment that the flags describe and prints its table."""
+    if not _FLAGS["verbosity"].present:
+        logging.set_verbosity(logging.WARNING)  # Orbax tells a page for every checkpoint.
     if len(argv) > 1:
         raise app.UsageError(f"What is {argv[1]!r}? Settings are given as --config.NAME=VALUE.")
     try:

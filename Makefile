@@ -30,7 +30,7 @@ $(DEMO)/raw/written: | $(READY)
 clean-demo:
 	rm -rf $(DEMO)
 
-test: $(READY) lint
+test: lint
 	$(RUN) -m pytest
 
 lint: $(READY)
@@ -42,6 +42,7 @@ $(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv .venv
+	@echo "Installing what requirements.txt lists into .venv; this takes a minute or a few."
 	$(RUN) -m pip install --quiet --upgrade pip
 	$(RUN) -m pip install --quiet --editable '.[dev]'
 	touch $@

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from absl import flags
 from ml_collections import config_flags
 
 from atnet_jax import experiment, models, predictions
@@ -21,11 +22,12 @@ DATABASES = ("casme2", "samm", "smic")
 
 def load(name: str):
     """The configuration as the command line loads it."""
-    holder = config_flags.DEFINE_config_file(
-        f"config_{abs(hash(name))}", str(REPOSITORY / "configs" / name)
+    values = flags.FlagValues()
+    config = config_flags.DEFINE_config_file(
+        "config", str(REPOSITORY / "configs" / name), flag_values=values
     )
-    holder._flagvalues(["test"], known_only=True)
-    return holder.value
+    values(["test"])
+    return config.value
 
 
 @pytest.fixture(scope="module")

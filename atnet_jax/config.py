@@ -20,8 +20,8 @@ OPERATIONAL_FIELDS = ("data_dir", "folds_per_batch", "checkpoint_every")
 def default_config(model: str) -> Config:
     """The default settings, with the recipe of the method called `model` laid over them.
 
-    Raises:
-      UserError: there is no such method.
+    An unknown name is refused when the run starts: an error raised while flags are read would come
+    out as a traceback.
     """
     config: Config = ConfigDict()
 
@@ -89,6 +89,7 @@ def default_config(model: str) -> Config:
     # Epochs between checkpoints. A killed run goes on from the last one to the same result.
     config.checkpoint_every = 10
 
-    config.update(models.load(model).RECIPE)
+    if model in models.names():
+        config.update(models.load(model).RECIPE)
     config.lock()
     return config

@@ -93,6 +93,7 @@ def test_fusion_at_full_size_from_the_command_line(data_dir, tmp_path):
     assert "configs/cde.py" in record["command"]
 
 
-def test_an_unknown_model_is_refused():
+def test_an_unknown_model_is_refused(tmp_path):
     with pytest.raises(UserError, match="No model is called 'resnet'"):
-        load("cde.py:resnet")
+        experiment.train_and_evaluate(load("cde.py:resnet"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -127,7 +127,7 @@ def test_sgd_orders_its_terms_as_caffe():
     state = make_optimizer(config, 0.0).init(params)
     for rate in (0.1, 0.1, 0.01):
         gradient = rng.normal(size=3)
-        gradients = jax.tree.map(lambda _: jnp.float32(gradient), params)  # noqa: B023
+        gradients = jax.tree.map(lambda _, value=gradient: jnp.float32(value), params)
         updates, state = make_optimizer(config, rate).update(gradients, state, params)
         params = jax.tree.map(jnp.add, params, updates)
         for path, (factor, decays) in rates.items():

@@ -89,6 +89,7 @@ class NormThenMaxPool(nn.Module):
             real = None if weight is None else weight[:, None, None, None] > 0
             mean = x.mean(axis=(0, 1, 2), where=real)
             variance = jnp.square(x).mean(axis=(0, 1, 2), where=real) - jnp.square(mean)
+            variance = jnp.maximum(variance, 0)  # Rounding, where a channel is nearly constant.
             if not self.is_initializing():
                 running_mean.value = 0.9 * running_mean.value + 0.1 * mean
                 running_var.value = 0.9 * running_var.value + 0.1 * variance

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from atnet_jax.models.layers.batch_norm import BatchNorm
+from atnet_jax.models.layers.convolution import Conv
 from atnet_jax.models.layers.head import Classifier, l2_normalise
 from atnet_jax.models.layers.lstm import LSTM, TemporalStream
 from atnet_jax.models.layers.resnet10 import ResNet10, max_pool_rounding_up
@@ -122,3 +123,21 @@ def test_l2_normalise_has_unit_length_and_a_gradient_at_zero():
     x = jnp.array([[3.0, 4.0], [0.0, 0.0]])
     np.testing.assert_allclose(l2_normalise(x), [[0.6, 0.8], [0, 0]], atol=1e-6)
     assert np.isfinite(jax.grad(lambda x: l2_normalise(x).sum())(x)).all()
+
+
+@pytest.mark.parametrize(
+    "side", [10, 13, 40]
+)  # Patches on a CPU up to 14 output rows; beyond, XLA.
+@pytest.mark.parametrize(
+    ("size", "stride", "padding"), [(3, 1, 1), (3, 2, 1), (1, 2, 0), (7, 2, 3)]
+)
+def test_convolution_is_that_of_xla(side, size, stride, padding):
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, side, side + 1, 3)), jnp.float32)
+    layer = Conv(5, size, stride, padding, use_bias=True)
+    variables = layer.init(jax.random.key(0), x)
+    variables["params"]["bias"] = jnp.arange(5.0)
+    expected = jax.lax.conv_general_dilated(
+        x, variables["params"]["kernel"], (stride, stride), [(padding, padding)] * 2,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"), precision="highest",
+    ) + jnp.arange(5.0)  # fmt: skip
+    np.testing.assert_allclose(layer.apply(variables, x), expected, rtol=1e-4, atol=1e-4)

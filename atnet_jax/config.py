@@ -28,14 +28,20 @@ def default_config(model: str) -> Config:
     # --- What is asked ---
     # "cde": composite database evaluation, leave one subject out.
     # "hde": holdout database evaluation, leave one database out.
+    # "pretrain": learn from macro-expressions first; writes weights for init_from.
     config.protocol = "cde"
     # The method: the name of a file in atnet_jax/models.
     config.model = model
+    # The method's own options: the fields of its Model, described there.
+    config.options = ConfigDict()
     # All randomness (initial weights, order, resampling, augmentation, dropout) follows from this
     # and the fold's number.
     config.seed = 0
     # Which folds to run: "" is all; "0:17" is 0 to 16; "3,5" is two.
     config.folds = ""
+    # Folder of weights that every fold starts from, as `atnet_jax.import_caffe` and pre-training
+    # write it; what it does not hold starts at random. "": everything does.
+    config.init_from = ""
 
     # --- Data ---
     # Prepared data sets that form the composite (python -m atnet_jax.prepare).
@@ -44,11 +50,15 @@ def default_config(model: str) -> Config:
     config.data_dir = "data"
     # The optical flow that they were prepared with.
     config.flow = optical_flow.DEFAULT
+    # How a block's directions were averaged: "arithmetic" (the paper) or "circular".
+    config.directions = "arithmetic"
     # Apex frames are prepared at 224×224, the size of the paper. Smaller (112, 56) is faster.
     config.image_size = 224
     # A control: permutes the labels over all clips before folds are made. A sound pipeline then
     # scores at chance, 1/3.
     config.shuffle_labels = False
+    # Pre-training: the share of each data set's subjects that is kept for validation.
+    config.validation_share = 0.2
 
     # --- Training ---
     config.batch_size = 16
@@ -90,6 +100,7 @@ def default_config(model: str) -> Config:
     config.checkpoint_every = 10
 
     if model in models.names():
+        config.options.update(models.options(model))
         config.update(models.load(model).RECIPE)
     config.lock()
     return config

@@ -88,7 +88,7 @@ def make_optimizer(
 
     "sgd" orders its terms as Caffe does: weight decay joins the gradient, the learning rate is
     applied before the momentum is (so a drop of the rate does not touch past velocity), biases
-    learn at their own rate, and the classifier's bias does not decay.
+    learn at their own rate, and a classifier's bias does not decay.
     """
 
     def is_bias(path: Sequence[Any], _: Any) -> bool:
@@ -96,7 +96,7 @@ def make_optimizer(
 
     def decays(path: Sequence[Any], _: Any) -> bool:
         name = _leaf_name(path)
-        return not (name.startswith("classifier/") and name.endswith("/bias"))
+        return not (name.startswith("classifier") and name.endswith("/bias"))
 
     def mask(rule: Callable[..., bool]) -> Callable[[Any], Any]:
         return functools.partial(jax.tree_util.tree_map_with_path, rule)
@@ -145,8 +145,11 @@ def make_trainer(config: Config, inputs: Mapping[str, np.ndarray]) -> Trainer:
     Args:
       config: see `atnet_jax.config`.
       inputs: of all clips; only their shapes are used here.
+
+    Raises:
+      UserError: an option is not one of those there are.
     """
-    model: nn.Module = models.load(config.model).Model()
+    model: nn.Module = models.build(config.model, config.options.to_dict())
     augmentation = augment.Augmentation(**config.augment)
     if augmentation.shift_kind not in augment.SHIFT_KINDS:
         raise UserError(
@@ -186,22 +189,25 @@ def make_trainer(config: Config, inputs: Mapping[str, np.ndarray]) -> Trainer:
         weight = jnp.ones(labels.shape) if weights is None else weights
         count = weight.sum()
 
-        def loss_fn(params: Any) -> tuple[jax.Array, tuple[jax.Array, Any]]:
+        def mean_loss(logits: jax.Array) -> jax.Array:
+            losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+            return (losses * weight).sum() / jnp.maximum(count, 1)
+
+        def loss_fn(params: Any) -> tuple[jax.Array, tuple[jax.Array, jax.Array, Any]]:
             logits, updated = model.apply(
                 {"params": params, "batch_stats": state.batch_stats},
                 batch,
                 train=True,
                 weight=weights,
                 rngs={"dropout": dropout_key},
-                mutable=["batch_stats"],
+                mutable=["batch_stats", "auxiliary"],
             )
-            losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-            loss = (losses * weight).sum() / jnp.maximum(count, 1)
-            return loss, (logits, updated.get("batch_stats", {}))
+            loss = mean_loss(logits)
+            auxiliary = jax.tree.leaves(updated.get("auxiliary", {}))
+            total = loss + sum(mean_loss(own) for own in auxiliary)
+            return total, (loss, logits, updated.get("batch_stats", {}))
 
-        (loss, (logits, batch_stats)), gradients = jax.value_and_grad(loss_fn, has_aux=True)(
-            state.params
-        )
+        gradients, (loss, logits, batch_stats) = jax.grad(loss_fn, has_aux=True)(state.params)
         optimizer = make_optimizer(config, learning_rate)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         new = state.replace(
@@ -224,6 +230,7 @@ def make_trainer(config: Config, inputs: Mapping[str, np.ndarray]) -> Trainer:
         )
         return jax.nn.softmax(logits)
 
+    jax.eval_shape(init_fold, 0)  # Refuses unknown options of the network before anything is run.
     return Trainer(
         init=jax.jit(over_folds(init_fold, (0,))),
         step=jax.jit(over_folds(step_fold, (0, None, 0, 0, 0, None)), donate_argnums=0),

@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from atnet_jax.errors import UserError
 from atnet_jax.models.layers.head import Classifier, l2_normalise
 from atnet_jax.models.layers.lstm import TemporalStream
 from atnet_jax.models.layers.resnet10 import ResNet10
@@ -15,15 +16,53 @@ RECIPE = {}
 PAPER_ROW = "ATNet fusion"
 
 
+FUSIONS = ("feature", "score")
+
+
 class Model(nn.Module):
-    """Apex frame and ADM features → logits `[batch, 3]` (paper, figure 1)."""
+    """Apex frame and ADM features → logits `[batch, 3]` (paper, figure 1).
+
+    Attributes:
+      fusion: "feature" classifies both streams' features together; "score" averages the class
+        probabilities of one classifier a stream (and has no dropout, as single streams have none).
+      joint: whether both streams learn from the loss of the fused output. If not, each learns from
+        that of a classifier of its own, and the fused output passes no gradient back to them.
+      time_pooling: see `TemporalStream`.
+      mask_time: see `TemporalStream`.
+    """
+
+    fusion: str = "feature"
+    joint: bool = True
+    time_pooling: str = "mean"
+    mask_time: bool = False
 
     @nn.compact
     def __call__(
         self, inputs: Mapping[str, jax.Array], train: bool, weight: jax.Array | None = None
     ) -> jax.Array:
-        spatial = ResNet10(name="spatial")(inputs["apex"], train, weight)
-        temporal = TemporalStream(name="temporal")(inputs["adm"])
-        fused = jnp.concatenate([l2_normalise(spatial), l2_normalise(temporal)], axis=-1)
+        if self.fusion not in FUSIONS:
+            raise UserError(f"options.fusion is one of {', '.join(FUSIONS)}, not {self.fusion!r}.")
+        stream = TemporalStream(self.time_pooling, self.mask_time, name="temporal")
+        spatial = l2_normalise(ResNet10(name="spatial")(inputs["apex"], train, weight))
+        temporal = l2_normalise(stream(inputs["adm"]))
+
+        def own_logits() -> list[jax.Array]:
+            return [
+                Classifier(name="classifier_spatial")(spatial),
+                Classifier(name="classifier_temporal")(temporal),
+            ]
+
+        if self.fusion == "score":
+            logits = own_logits()
+            mean = jax.nn.logsumexp(jax.nn.log_softmax(jnp.stack(logits)), axis=0) - jnp.log(2.0)
+            if self.joint:
+                return mean
+            self.sow("auxiliary", "own_logits", logits)
+            return jax.lax.stop_gradient(mean)
+
+        if not self.joint:
+            self.sow("auxiliary", "own_logits", own_logits())
+            spatial, temporal = jax.lax.stop_gradient((spatial, temporal))
+        fused = jnp.concatenate([spatial, temporal], axis=-1)
         fused = nn.Dropout(0.5, deterministic=not train)(fused)
         return Classifier(name="classifier")(fused)

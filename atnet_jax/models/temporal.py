@@ -14,11 +14,20 @@ PAPER_ROW = "ATNet temporal"
 
 
 class Model(nn.Module):
-    """ADM features → logits `[batch, 3]`."""
+    """ADM features → logits `[batch, 3]`.
+
+    Attributes:
+      time_pooling: see `TemporalStream`.
+      mask_time: see `TemporalStream`.
+    """
+
+    time_pooling: str = "mean"
+    mask_time: bool = False
 
     @nn.compact
     def __call__(
         self, inputs: Mapping[str, jax.Array], train: bool, weight: jax.Array | None = None
     ) -> jax.Array:
-        features = TemporalStream(name="temporal")(inputs["adm"])
+        stream = TemporalStream(self.time_pooling, self.mask_time, name="temporal")
+        features = stream(inputs["adm"])
         return Classifier(name="classifier")(l2_normalise(features))

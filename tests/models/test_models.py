@@ -8,6 +8,7 @@ from atnet_jax.errors import UserError
 
 PARAMETERS = {
     "fusion": 8_312_837,
+    "micro_attention": 5_943_813,
     "spatial": 4_899_333,
     "temporal": 3_413_507,
     "ststnet": 1_683,
@@ -26,8 +27,15 @@ def test_every_model_is_listed_here():
 
 
 def test_unknown_model_lists_the_known():
-    with pytest.raises(UserError, match=r"resnet'.*fusion, spatial, ststnet, temporal"):
+    with pytest.raises(
+        UserError, match=r"resnet'.*fusion, micro_attention, spatial, ststnet, temporal"
+    ):
         models.load("resnet")
+
+
+def test_options_of_another_method_are_refused():
+    with pytest.raises(UserError, match=r"'spatial' has the options \(none\), not joint.*cde.py:s"):
+        models.build("spatial", {"joint": True})
 
 
 @pytest.mark.parametrize("name", PARAMETERS)

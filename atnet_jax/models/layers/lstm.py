@@ -1,9 +1,13 @@
-"""The temporal stream: two stacked LSTMs on the ADM features, averaged over time."""
+"""The temporal stream: two stacked LSTMs on the ADM features, pooled over time."""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+from atnet_jax.errors import UserError
+
+TIME_POOLINGS = ("mean", "last")
 
 _normal = nn.initializers.normal(stddev=0.1)
 
@@ -42,12 +46,28 @@ class LSTM(nn.Module):
 
 
 class TemporalStream(nn.Module):
-    """ADM features `[batch, 64, 128]` → `[batch, 512]`: the mean of the second LSTM's outputs.
+    """ADM features `[batch, 64, 128]` → `[batch, 512]`: the second LSTM's outputs, pooled in time.
 
-    Rows outside onset…offset are zero and count in the mean, as in the authors' release.
+    Attributes:
+      time_pooling: "mean" of the outputs of all steps, or the "last" step's.
+      mask_time: whether rows outside onset…offset, which are zero, are left out of the pooling; in
+        the authors' release they count. The LSTMs run over all rows either way.
     """
+
+    time_pooling: str = "mean"
+    mask_time: bool = False
 
     @nn.compact
     def __call__(self, adm: Float[Array, "batch time features"]) -> Float[Array, "batch 512"]:
-        hidden = LSTM(name="lstm1")(adm)
-        return LSTM(name="lstm2")(hidden).mean(axis=1)
+        if self.time_pooling not in TIME_POOLINGS:
+            raise UserError(
+                f"options.time_pooling is one of {', '.join(TIME_POOLINGS)}, not"
+                f" {self.time_pooling!r}."
+            )
+        outputs = LSTM(name="lstm2")(LSTM(name="lstm1")(adm))
+        counts = (adm != 0).any(axis=-1) if self.mask_time else jnp.ones(adm.shape[:2], bool)
+        if self.time_pooling == "last":
+            last = adm.shape[1] - 1 - counts[:, ::-1].argmax(axis=1)
+            return jnp.take_along_axis(outputs, last[:, None, None], axis=1)[:, 0]
+        total = (outputs * counts[..., None]).sum(axis=1)
+        return total / jnp.maximum(counts.sum(axis=1), 1)[:, None]

@@ -24,11 +24,36 @@ def max_pool_rounding_up(
     return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 3, 3, 1), (1, 2, 2, 1), overhang)
 
 
+class AttentionMask(nn.Module):
+    """Where a block's output counts more: `[batch, height, width, 3 · channels]` → one map in 0…1.
+
+    The sigmoid of the mean over the output channels of a 1×1 convolution without bias. Both are
+    linear, so the mean is taken of the kernel, which is `channels` times less work.
+    """
+
+    channels: int
+
+    @nn.compact
+    def __call__(
+        self, stacked: Float[Array, "batch height width stacked"]
+    ) -> Float[Array, "batch height width 1"]:
+        shape = (1, 1, stacked.shape[-1], self.channels)
+        kernel = self.param("kernel", nn.initializers.he_normal(), shape)
+        return nn.sigmoid(stacked @ kernel[0, 0].mean(axis=-1, keepdims=True))
+
+
 class ResNet10(nn.Module):
     """Grey image, raw values 0 to 255, `[batch, height, width, 1]` → features `[batch, 512]`.
 
     Made for 224×224; other sizes work because the last pooling is global.
+
+    Attributes:
+      attention: multiplies each block's sum by 1 + `AttentionMask` of its shortcut, its activated
+        first convolution and its second one (Micro-Attention); the last block's after the last
+        normalisation.
     """
+
+    attention: bool = False
 
     @nn.compact
     def __call__(
@@ -40,22 +65,32 @@ class ResNet10(nn.Module):
         def norm_relu(name: str, x: jax.Array) -> jax.Array:
             return nn.relu(BatchNorm(name=name)(x, train, weight))
 
+        def gain(channels: int, *parts: jax.Array) -> jax.Array | float:
+            if not self.attention:
+                return 1.0
+            mask = AttentionMask(channels, name=f"mask_Concat_{channels}_1x1")
+            return 1.0 + mask(jnp.concatenate(parts, axis=-1))
+
         x = BatchNorm(name="data_bn")(image, train, weight)
         x = Conv(64, 7, 2, 3, use_bias=True, name="conv1")(x)
         x = max_pool_rounding_up(norm_relu("conv1_bn", x))
 
         # The first block has no pre-activation, and its shortcut is the pooled input itself.
-        branch = Conv(64, 3, 1, 1, name="layer_64_1_conv1")(x)
-        branch = norm_relu("layer_64_1_bn2", branch)
-        x += Conv(64, 3, 1, 1, name="layer_64_1_conv2")(branch)
+        first = norm_relu("layer_64_1_bn2", Conv(64, 3, 1, 1, name="layer_64_1_conv1")(x))
+        second = Conv(64, 3, 1, 1, name="layer_64_1_conv2")(first)
+        x = (x + second) * gain(64, x, first, second)
 
         for channels in (128, 256, 512):
             layer = f"layer_{channels}_1"
             activated = norm_relu(f"{layer}_bn1", x)
-            branch = Conv(channels, 3, 2, 1, name=f"{layer}_conv1")(activated)
-            branch = norm_relu(f"{layer}_bn2", branch)
-            branch = Conv(channels, 3, 1, 1, name=f"{layer}_conv2")(branch)
+            first = Conv(channels, 3, 2, 1, name=f"{layer}_conv1")(activated)
+            first = norm_relu(f"{layer}_bn2", first)
+            second = Conv(channels, 3, 1, 1, name=f"{layer}_conv2")(first)
             shortcut = Conv(channels, 1, 2, 0, name=f"{layer}_conv_expand")(activated)
-            x = branch + shortcut
+            x = second + shortcut
+            factor = gain(channels, shortcut, first, second)
+            if channels == 512:
+                x = norm_relu("last_bn", x)
+            x *= factor
 
-        return norm_relu("last_bn", x).mean(axis=(1, 2))
+        return x.mean(axis=(1, 2))

@@ -1,0 +1,29 @@
+"""Micro-Attention: ResNet-10 with an attention mask in each block. 5,943,813 parameters.
+
+Wang, Peng, Bi, Chen: Micro-Attention for Micro-Expression recognition, arXiv 1811.02360; the layers
+are those of the network definition that ATNet's authors compared with. Its features go to the
+classifier as they are: L2 normalisation is part of ATNet's fusion (section III-B), not of this.
+"""
+
+from collections.abc import Mapping
+
+import flax.linen as nn
+import jax
+
+from atnet_jax.models.layers.head import Classifier
+from atnet_jax.models.layers.resnet10 import ResNet10
+
+INPUTS = ("apex",)
+RECIPE = {}
+PAPER_ROW = "Micro-Attention"
+
+
+class Model(nn.Module):
+    """Apex frame → logits `[batch, 3]`."""
+
+    @nn.compact
+    def __call__(
+        self, inputs: Mapping[str, jax.Array], train: bool, weight: jax.Array | None = None
+    ) -> jax.Array:
+        features = ResNet10(attention=True, name="spatial")(inputs["apex"], train, weight)
+        return Classifier(name="classifier")(features)

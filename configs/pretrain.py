@@ -1,0 +1,23 @@
+"""Pre-training of the spatial stream on macro-expressions, before micro-expressions.
+
+    python -m atnet_jax.main --config=configs/pretrain.py --workdir=runs/pretrain
+    python -m atnet_jax.main --config=configs/cde.py --config.init_from=runs/pretrain/weights \\
+        --workdir=runs/cde
+
+The paper (section III-B) pre-trains on CK+, Oulu-CASIA, JAFFE and MUG after ImageNet; for the
+latter, give `--config.init_from` the weights that `atnet_jax.import_caffe` wrote. It does not say
+with which schedule: the solver here is that of the later training.
+"""
+
+from atnet_jax.config import Config, default_config
+
+
+def get_config(model: str = "spatial") -> Config:
+    """Training on any subset of the macro-expression sets, validated on subjects left out."""
+    config = default_config(model)
+    config.protocol = "pretrain"
+    config.datasets = ("ck_plus", "oulu_casia", "jaffe", "mug")
+    config.num_epochs = 30
+    config.steps_per_epoch = 0
+    config.checkpoint_every = 1
+    return config

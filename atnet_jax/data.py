@@ -10,10 +10,11 @@ from typing import Any
 import cv2
 import numpy as np
 import tensorflow_datasets as tfds
-from jaxtyping import Int
+from jaxtyping import Int, UInt8
 
+from atnet_jax.classes import RESERVED_NAMES
 from atnet_jax.errors import UserError
-from atnet_jax.metrics import RESERVED_NAMES
+from data_builders.variants import DIRECTIONS, variant
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +61,7 @@ def load_composite(
     flow: str,
     inputs: Sequence[str],
     image_size: int = 224,
+    directions: str = "arithmetic",
 ) -> Composite:
     """Reads the prepared data sets and joins them.
 
@@ -69,21 +71,25 @@ def load_composite(
       flow: the optical flow they were prepared with.
       inputs: the features to read: "apex", "adm", "flow_map".
       image_size: height and width that apex frames are reduced to, in pixels.
+      directions: how the ADM's directions were averaged: "arithmetic" or "circular".
 
     Raises:
-      UserError: a data set is not prepared, lacks a feature, or repeats a clip of another.
+      UserError: a data set is not prepared, lacks a feature, or repeats a clip of another; or
+        `directions` is neither.
     """
+    if directions not in DIRECTIONS:
+        raise UserError(f"directions is {directions!r}, expected one of {', '.join(DIRECTIONS)}.")
     rows: dict[tuple[str, str, str], tuple[int, dict[str, np.ndarray]]] = {}
     excluded: list[tuple[str, str, str]] = []
     for name in datasets:
-        builder = _prepared(Path(data_dir), name, flow)
+        builder = _prepared(Path(data_dir), name, flow, directions)
         metadata = builder.info.metadata or {}
         excluded += [
             (name, f"{row['subject']}/{row['clip']}", row["reason"])
             for row in metadata.get("excluded", [])
         ]
         for record in builder.as_data_source("train"):
-            key = (_text(record["dataset"]), _text(record["subject"]), _text(record["clip"]))
+            key = (text(record["dataset"]), text(record["subject"]), text(record["clip"]))
             where = "/".join(key)
             if key[0] in RESERVED_NAMES:
                 raise UserError(
@@ -100,7 +106,7 @@ def load_composite(
                     )
             features = {feature: record[feature] for feature in inputs}
             if "apex" in features:
-                features["apex"] = _resize(features["apex"], image_size)
+                features["apex"] = resize(features["apex"], image_size)
             rows[key] = int(record["label"]), features
 
     keys = sorted(rows)
@@ -114,22 +120,35 @@ def load_composite(
     )
 
 
-def _prepared(data_dir: Path, name: str, flow: str) -> Any:
-    versions = sorted((data_dir / name / flow).glob("*/dataset_info.json"))
+def _prepared(data_dir: Path, name: str, flow: str, directions: str) -> Any:
+    # What a killed preparation leaves behind is called incomplete.….
+    folder = data_dir / name / variant(flow, directions)
+    versions = sorted(folder.glob("[0-9]*/dataset_info.json"))
     if not versions:
+        means, option = "", ""
+        if directions != "arithmetic":
+            means, option = f" and {directions} means of its directions", f" --{directions}"
         raise UserError(
-            f"The data set {name!r} with flow {flow!r} is not prepared in {data_dir.absolute()}. "
-            f"Prepare it with: python -m atnet_jax.prepare --dataset={name} --flow={flow} "
+            f"The data set {name!r} with flow {flow!r}{means} is not prepared in "
+            f"{data_dir.absolute()}. "
+            f"Prepare it with: python -m atnet_jax.prepare --dataset={name} --flow={flow}{option} "
             f"--manual_dir=FOLDER_OF_YOUR_COPY --data_dir={data_dir}"
         )
     return tfds.builder_from_directory(versions[-1].parent)
 
 
-def _text(value: bytes | str) -> str:
+def text(value: bytes | str) -> str:
+    """A record's text, which TFDS gives as bytes."""
     return value.decode() if isinstance(value, bytes) else value
 
 
-def _resize(image: np.ndarray, size: int) -> np.ndarray:
+def resize(image: np.ndarray, size: int) -> UInt8[np.ndarray, "{size} {size} 1"]:
+    """A grey picture at another size, averaged over areas.
+
+    Args:
+      image: uint8 `[height, width]` or `[height, width, 1]`, square.
+      size: height and width of the result, in pixels.
+    """
     if image.shape[0] != size:
         image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
     return image.reshape(size, size, 1)

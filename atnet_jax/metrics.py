@@ -2,7 +2,9 @@
 
 A class that no clip has cannot be recalled, and one that is in neither the labels nor the
 predictions has no F1, so such a class is left out of the mean. This is what scikit-learn's
-`balanced_accuracy_score` and `f1_score(average="macro", zero_division=0)` do.
+`balanced_accuracy_score` and `f1_score(average="macro", zero_division=0)` do. A class that is
+predicted though no clip has it, or never predicted though clips have it, has an F1 of 0, which
+counts. Folds are pooled before they are scored, so what one fold lacks matters only if all do.
 """
 
 from collections.abc import Iterable
@@ -11,12 +13,9 @@ from typing import TypedDict
 import numpy as np
 from jaxtyping import Int
 
-from atnet_jax.classes import CLASSES
+from atnet_jax.classes import CLASSES, RESERVED_NAMES
 from atnet_jax.errors import UserError
 from atnet_jax.predictions import Prediction
-
-# "full" is the pooled score; the others stand beside the scores in a metrics file.
-RESERVED_NAMES = frozenset({"full", "model", "protocol", "seed"})
 
 
 class Evaluation(TypedDict):

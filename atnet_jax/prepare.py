@@ -1,7 +1,9 @@
 """Prepares a user's copy of a database: `python -m atnet_jax.prepare --dataset=casme2 …`.
 
-Raw clips become records with the apex frame, the ADM matrix and the flow map, in a TFDS folder
-that training reads: `<data_dir>/<dataset>/<flow>/1.0.0`.
+Raw clips of micro-expressions become records with the apex frame, the ADM matrix and the flow map,
+in a TFDS folder that training reads: `<data_dir>/<dataset>/<flow>/1.0.0`, or, with --circular,
+`<data_dir>/<dataset>/<flow>_circular/1.0.0`. The sets of macro-expressions become records with one
+picture each, in `<data_dir>/<dataset>/1.0.0`, for pre-training.
 """
 
 import fcntl
@@ -23,10 +25,13 @@ from atnet_jax.preprocessing.face import DETECTORS
 from atnet_jax.preprocessing.optical_flow import DEFAULT as DEFAULT_FLOW
 from atnet_jax.preprocessing.optical_flow import METHODS
 from atnet_jax.published import COMPOSITE, DATABASES
+from data_builders.variants import variant
 
 # The builders are imported by name, and only when needed: TFDS is slow to import, and every worker
 # process imports this module.
-DATASETS = ("casme2", "samm", "smic", "manifest")
+MICRO_EXPRESSIONS = ("casme2", "samm", "smic", "manifest")
+MACRO_EXPRESSIONS = ("ck_plus", "oulu_casia", "jaffe", "mug", "image_folder")
+DATASETS = (*MICRO_EXPRESSIONS, *MACRO_EXPRESSIONS)
 
 _INTERRUPTED = 130
 
@@ -37,7 +42,7 @@ def prepare(
     data_dir: str | Path,
     face: str = "mtcnn",
     boxes: str | Path | None = None,
-    flow: str = DEFAULT_FLOW,
+    flow: str | None = None,
     circular: bool = False,
     num_workers: int | None = None,
 ) -> Path:
@@ -56,8 +61,9 @@ def prepare(
         face: The face detector, or 'none' for frames that are cropped already.
         boxes: CSV file of face boxes (dataset, subject, clip, x0, y0, x1, y1), which replace the
             detector's.
-        flow: The optical flow method.
+        flow: The optical flow method, `DEFAULT_FLOW` if none is given; of micro-expressions only.
         circular: Whether the ADM's mean directions are circular means; the paper's are arithmetic.
+            Of micro-expressions only.
         num_workers: Number of processes; by default one for each CPU.
 
     Returns:
@@ -69,7 +75,13 @@ def prepare(
     """
     _check_choice("dataset", dataset, DATASETS)
     _check_choice("face", face, DETECTORS)
-    _check_choice("flow", flow, METHODS)
+    if flow is not None:
+        _check_choice("flow", flow, METHODS)
+    if dataset in MACRO_EXPRESSIONS and (flow is not None or circular):
+        option = "circular" if flow is None else "flow"
+        raise UserError(
+            f"{dataset} is a set of pictures, of which no motion is computed: leave --{option} out"
+        )
     if num_workers is not None and num_workers < 1:
         raise UserError(f"num_workers is {num_workers}, expected at least 1")
     manual_dir, data_dir = Path(manual_dir).expanduser(), Path(data_dir).expanduser()
@@ -81,7 +93,10 @@ def prepare(
     boxes = None if boxes is None else Path(boxes).expanduser()
     if boxes is not None and not boxes.is_file():
         raise UserError(f"{boxes}: no such file of face boxes")
-    parent = data_dir / dataset / flow
+    config = None
+    if dataset in MICRO_EXPRESSIONS:
+        config = variant(flow or DEFAULT_FLOW, "circular" if circular else "arithmetic")
+    parent = data_dir / dataset / (config or "")
 
     import tensorflow_datasets as tfds
 
@@ -89,11 +104,10 @@ def prepare(
     with _lock(parent):
         builder = module.Builder(
             data_dir=str(data_dir),
-            config=flow,
+            config=config,
             manual_dir=manual_dir,
             face=face,
             boxes=boxes,
-            circular=circular,
             num_workers=num_workers,
         )
         path = Path(builder.data_dir)
@@ -118,13 +132,19 @@ def prepare(
 
 def summary(path: Path, metadata: Mapping[str, Any]) -> str:
     """What was prepared, what was left out and why, and how that compares with the paper's data."""
+    sequences = metadata.get("sequences")
+    units = "clips" if sequences is None else "pictures"
     lines = []
     for dataset, counts in metadata["counts"].items():
         total = sum(counts.values())
-        classes = ", ".join(f"{name} {counts[name]}" for name in CLASSES)
         lines.append(
-            f"{dataset}: {total} clips ({classes}) of {metadata['subjects'][dataset]} subjects"
+            f"{dataset}: {total} {units} ({_by_class(counts)}) "
+            f"of {metadata['subjects'][dataset]} subjects"
         )
+        if sequences is not None and sequences[dataset] != counts:
+            units = "sequences"
+            counts = sequences[dataset]
+            lines.append(f"  from {sum(counts.values())} sequences ({_by_class(counts)})")
         if dataset not in DATABASES:
             continue
         expected = COMPOSITE[dataset]._asdict()
@@ -140,13 +160,17 @@ def summary(path: Path, metadata: Mapping[str, Any]) -> str:
     for row in metadata["excluded"]:
         reasons.setdefault(row["reason"], []).append(f"{row['subject']}/{row['clip']}")
     if reasons:
-        lines.append(f"left out by the label rule: {len(metadata['excluded'])} clips")
+        lines.append(f"left out by the label rule: {len(metadata['excluded'])} {units}")
         for reason, clips in sorted(reasons.items()):
             named = f": {', '.join(clips)}" if len(clips) <= 3 else ""
             lines.append(f"  {len(clips)}, {reason}{named}")
     lines += metadata["notes"]
     lines.append(f"prepared data: {path}")
     return "\n".join(lines)
+
+
+def _by_class(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {counts[name]}" for name in CLASSES)
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
@@ -194,7 +218,7 @@ def _define_flags() -> None:
     flags.DEFINE_string("data_dir", None, "Where the prepared data go.", required=True)
     flags.DEFINE_enum("face", "mtcnn", DETECTORS, "Face detector; none: frames are cropped.")
     flags.DEFINE_string("boxes", None, "CSV file of face boxes, which replace the detector's.")
-    flags.DEFINE_enum("flow", DEFAULT_FLOW, METHODS, "Optical flow method.")
+    flags.DEFINE_enum("flow", None, METHODS, f"Optical flow method; default: {DEFAULT_FLOW}.")
     flags.DEFINE_bool("circular", False, "Circular instead of arithmetic mean directions.")
     flags.DEFINE_integer("num_workers", None, "Number of processes; default: one for each CPU.")
 

@@ -1,1 +1,1 @@
-"""TFDS builders of the micro-expression databases and of a free-form manifest."""
+"""TFDS builders of expression databases, and of clips and pictures of one's own."""

@@ -1,23 +1,18 @@
-"""What the builders of all micro-expression databases share: the record and how it comes about."""
+"""What the builders of all micro-expression databases share: the record and its options."""
 
-import abc
-from collections.abc import Iterator
-from functools import cached_property
-from pathlib import Path
+import dataclasses
 from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
-from tqdm import tqdm
 
-import atnet_jax
 from atnet_jax.classes import CLASSES
-from atnet_jax.errors import UserError
 from atnet_jax.preprocessing import optical_flow
-from atnet_jax.preprocessing.face import Box, read_boxes
-from data_builders.records import ADM_SHAPE, APEX_SHAPE, FLOW_MAP_SHAPE, Job, make_record
-from data_builders.source import ErrorList, Source, count_classes, file_digest
-from data_builders.workers import map_in_order
+from atnet_jax.preprocessing.face import Box
+from data_builders.builder import ExpressionBuilder
+from data_builders.records import ADM_SHAPE, APEX_SHAPE, FLOW_MAP_SHAPE, ClipJob
+from data_builders.source import Entry
+from data_builders.variants import DIRECTIONS, variant
 
 
 def record_features() -> tfds.features.FeaturesDict:
@@ -57,146 +52,53 @@ def record_features() -> tfds.features.FeaturesDict:
     )
 
 
-class MicroExpressionBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """Base of the builders; a subclass says only how its database's folder is read.
+@dataclasses.dataclass(eq=False)
+class Variant(tfds.core.BuilderConfig):
+    """A way to compute motion; the inputs of several can lie side by side.
 
-    The configuration is the optical flow method, so that the inputs of several methods can lie side
-    by side. All clips are in one split, `train`: the protocols split them by subject. Their order
-    is that of dataset, subject and clip.
+    Attributes:
+        flow: The optical flow method.
+        directions: How the ADM's directions are averaged.
     """
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES: ClassVar = {"1.0.0": "First version."}
+    flow: str = optical_flow.DEFAULT
+    directions: str = "arithmetic"
+
+
+class MicroExpressionBuilder(ExpressionBuilder, skip_registration=True):
+    """Base of the builders; a subclass says only how its database's folder is read.
+
+    The configuration, `config`, names a `Variant`.
+    """
+
     BUILDER_CONFIGS: ClassVar = [
-        tfds.core.BuilderConfig(name=name, description=f"Optical flow method {name}.")
-        for name in optical_flow.METHODS
+        Variant(
+            name=variant(flow, directions),
+            description=f"Optical flow method {flow}, {directions} mean of directions.",
+            flow=flow,
+            directions=directions,
+        )
+        for directions in DIRECTIONS
+        for flow in optical_flow.METHODS
     ]
 
-    def __init__(
-        self,
-        *,
-        manual_dir: Path,
-        face: str = "mtcnn",
-        boxes: Path | None = None,
-        circular: bool = False,
-        num_workers: int | None = None,
-        **kwargs: Any,
-    ):
-        """Constructs a builder.
+    def features(self) -> tfds.features.FeaturesDict:
+        """See `record_features`."""
+        return record_features()
 
-        Args:
-            manual_dir: The user's copy of the database.
-            face: The face detector, or 'none' for frames that are cropped already.
-            boxes: A file of face boxes, for clips whose face is not found.
-            circular: Whether the ADM's mean directions are circular means.
-            num_workers: Number of processes; by default one for each CPU.
-            **kwargs: `data_dir`, `config` (the flow method) and `version` of TFDS.
-        """
-        self.manual_dir = manual_dir
-        self.face = face
-        self.boxes = boxes
-        self.circular = circular
-        self.num_workers = num_workers
-        super().__init__(**kwargs)
-        assert self.builder_config is not None
-        self.flow: str = self.builder_config.name
-
-    @abc.abstractmethod
-    def read_source(self) -> Source:
-        """Reads the annotation, applies the label rule and finds every frame.
-
-        Raises:
-            UserError: The copy of the database is incomplete or its annotation has errors; those of
-                single clips are all in one message.
-        """
-
-    @cached_property
-    def source(self) -> Source:
-        """The clips in the folder, and those left out; read once."""
-        return self.read_source()
+    def make_job(self, entry: Entry, box: Box | None) -> ClipJob:
+        """See the base class."""
+        return ClipJob(entry, self.face, box, self._variant.flow, self._circular)
 
     def options(self) -> dict[str, Any]:
-        """What decides the records' content: data prepared with other options are other data.
+        """See the base class."""
+        return {**super().options(), "flow": self._variant.flow, "circular": self._circular}
 
-        Raises:
-            UserError: The boxes file cannot be read; see also `read_source`.
-        """
-        return {
-            "face": self.face,
-            "boxes": None if self.boxes is None else file_digest(self.boxes),
-            "flow": self.flow,
-            "circular": self.circular,
-            "source": self.source.digest(),
-        }
+    @property
+    def _variant(self) -> Variant:
+        assert isinstance(self.builder_config, Variant)
+        return self.builder_config
 
-    def metadata(self) -> dict[str, Any]:
-        """What is kept beside the records, in metadata.json."""
-        subjects: dict[str, set[str]] = {}
-        for entry in self.source.entries:
-            subjects.setdefault(entry.clip.dataset, set()).add(entry.clip.subject)
-        return {
-            "options": self.options(),
-            "counts": count_classes(self.source.entries),
-            "subjects": {dataset: len(names) for dataset, names in sorted(subjects.items())},
-            "excluded": [vars(exclusion) for exclusion in self.source.exclusions],
-            "notes": list(self.source.notes),
-            "atnet_jax_version": atnet_jax.__version__,
-        }
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        return self.dataset_info_from_configs(
-            features=record_features(),
-            # The order is that of the names, not that of their hashes.
-            disable_shuffling=True,
-            metadata=tfds.core.MetadataDict(),
-        )
-
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        del dl_manager  # Nothing is downloaded.
-        assert self.info.metadata is not None
-        self.info.metadata.update(self.metadata())
-        return {"train": self._generate_examples()}
-
-    def _generate_examples(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yields key and record of every clip, or raises the errors of all clips at the end."""
-        errors = ErrorList()
-        entries, boxes = self.source.entries, self._read_boxes()
-        jobs = [
-            Job(
-                entry,
-                self.face,
-                boxes.get((entry.clip.dataset, entry.clip.subject, entry.clip.clip)),
-                self.flow,
-                self.circular,
-            )
-            for entry in entries
-        ]
-        records = map_in_order(make_record, jobs, self.num_workers)
-        for entry, record in zip(
-            entries, tqdm(records, self.name, len(jobs), unit="clip", disable=None), strict=True
-        ):
-            if isinstance(record, str):
-                errors.messages.append(record)
-            else:
-                yield entry.clip.key, record
-        errors.raise_all(self.name)
-
-    def _read_boxes(self) -> dict[tuple[str, str, str], Box]:
-        """The boxes by clip; one that names no clip is most likely a slip of the pen."""
-        if self.boxes is None:
-            return {}
-        boxes = read_boxes(self.boxes)
-        known = {
-            (entry.clip.dataset, entry.clip.subject, entry.clip.clip)
-            for entry in self.source.entries
-        }
-        datasets = {dataset for dataset, _, _ in known}
-        known |= {
-            (dataset, exclusion.subject, exclusion.clip)
-            for dataset in datasets
-            for exclusion in self.source.exclusions
-        }
-        unknown = ["/".join(key) for key in boxes if key[0] in datasets and key not in known]
-        if unknown:
-            raise UserError(f"{self.boxes}: no such clip: {', '.join(unknown)}")
-        return boxes
+    @property
+    def _circular(self) -> bool:
+        return self._variant.directions == "circular"

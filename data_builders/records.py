@@ -2,58 +2,42 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32
 
 from atnet_jax.errors import UserError
 from atnet_jax.preprocessing.clip import extract
-from atnet_jax.preprocessing.face import Box, crop_face, find_face
+from atnet_jax.preprocessing.face import SIZE, Box, crop_face, find_face
 from atnet_jax.preprocessing.frames import read_image
-from data_builders.source import Entry
+from data_builders.jobs import Job, Record, encode_png
+from data_builders.source import ErrorList
 
-APEX_SHAPE = (224, 224)
+APEX_SHAPE = (SIZE, SIZE)
 ADM_SHAPE = (64, 128)
 FLOW_MAP_SHAPE = (28, 28, 3)
 
 
 @dataclass(frozen=True)
-class Job:
-    """One clip and how to treat it.
+class ClipJob(Job):
+    """One micro-expression clip and how to treat it.
 
     Attributes:
-        entry: The clip.
-        face: The face detector, or 'none'.
-        box: The face's box where the user gives it, instead of the detector's.
         flow: Name of the optical flow method.
         circular: Whether the ADM's mean directions are circular means.
     """
 
-    entry: Entry
-    face: str
-    box: Box | None
     flow: str
     circular: bool
 
-
-def make_record(job: Job) -> dict[str, Any] | str:
-    """The clip's record as the features of the builders want it, or what is wrong with it."""
-    entry = job.entry
-    try:
-        return _make_record(job)
-    except UserError as error:
-        message = str(error)
-        if entry.clip.key not in message:
-            message = f"{entry.clip.key}: {message}"
-        return f"{entry.where}: {message}"
-    except Exception as error:
-        error.add_note(f"while preparing {entry.clip.key} ({entry.where})")
-        raise
+    def records(self, errors: ErrorList) -> list[tuple[str, Record]]:
+        """See the base class; a clip is one record."""
+        del errors  # The first one ends it.
+        return [(self.entry.clip.key, _make_record(self))]
 
 
-def _make_record(job: Job) -> dict[str, Any]:
+def _make_record(job: ClipJob) -> Record:
     entry, clip = job.entry, job.entry.clip
     apex = adm = flow_map = None
     crop_box: Box = (0.0, 0.0, 0.0, 0.0)
@@ -88,13 +72,6 @@ def _make_record(job: Job) -> dict[str, Any]:
         "frame_rate": clip.frame_rate,
         "crop_box": np.asarray(crop_box, np.float32),
     }
-
-
-def encode_png(image: UInt8[np.ndarray, "224 224"]) -> bytes:
-    """The image as PNG; TFDS takes encoded bytes and does not look at their shape."""
-    if image.shape != APEX_SHAPE or image.dtype != np.uint8:
-        raise ValueError(f"expected uint8 {APEX_SHAPE}, found {image.dtype} {image.shape}")
-    return cv2.imencode(".png", image)[1].tobytes()
 
 
 def read_array(path: Path, shape: tuple[int, ...]) -> Float32[np.ndarray, "..."]:

@@ -31,6 +31,13 @@ Label = TypeVar("Label", int, int | None)
 _HEADER_ROWS = 50
 _LISTED_FRAMES = 5
 
+PICTURE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff"})
+# Ends the patterns of the names of pictures, which users may have converted.
+PICTURE = r"\.(?:bmp|jpe?g|png|tiff?)"
+# What other systems leave behind; their hidden files (.DS_Store, ._img46.jpg) are passed over too.
+_LEFT_BEHIND = frozenset({"Thumbs.db", "desktop.ini", "__MACOSX"})
+_NOTES = frozenset({".htm", ".html", ".md", ".pdf", ".txt"})
+
 
 @dataclass(frozen=True)
 class Annotation:
@@ -101,10 +108,16 @@ class Source:
     exclusions: Sequence[Exclusion] = ()
     notes: Sequence[str] = ()
 
-    def digest(self) -> str:
+    def digest(self, *, contents: bool = False) -> str:
         """SHA-256 of the annotation and of every frame's name and size.
 
         Given inputs (ADM, flow map, apex image) count with their content: their size never varies.
+
+        Args:
+            contents: Whether frames count with their content as well.
+
+        Raises:
+            UserError: A file whose content counts cannot be read.
         """
         digest = hashlib.sha256()
         for entry in self.entries:
@@ -116,6 +129,8 @@ class Source:
                 frames = {0: frames.path}
             for number, path in frames.items():
                 digest.update(f"{number} {path.name} {path.stat().st_size}\n".encode())
+                if contents:
+                    digest.update(file_digest(path).encode())
             for path in (entry.apex_image, entry.adm, entry.flow_map):
                 digest.update(file_digest(path).encode() if path else b"-")
         return digest.hexdigest()
@@ -151,9 +166,16 @@ class ErrorList:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """SHA-256 of a file's content, in hexadecimal.
+
+    Raises:
+        UserError: It cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 def cell_text(value: object) -> str:
@@ -277,6 +299,60 @@ def find_label(emotion: str, rule: Mapping[str, Label], where: str) -> Label:
         ) from None
 
 
+def visible(folder: Path, *, notes: bool = True) -> list[Path]:
+    """What is in a folder, by name, without what other systems leave behind.
+
+    Args:
+        folder: The folder.
+        notes: Whether texts such as README.txt count.
+
+    Raises:
+        UserError: The folder is missing.
+    """
+    if not folder.is_dir():
+        _missing_folder(folder)
+    with os.scandir(folder) as files:
+        paths = [folder / file.name for file in files if file.name[0] != "."]
+    return sorted(
+        path
+        for path in paths
+        if path.name not in _LEFT_BEHIND and (notes or path.suffix.lower() not in _NOTES)
+    )
+
+
+def subfolders(folder: Path, errors: ErrorList) -> list[Path]:
+    """The folders in one that holds nothing but folders, and perhaps notes.
+
+    Args:
+        folder: The folder.
+        errors: Takes up pictures, which have lost the folder that would say what they are.
+
+    Raises:
+        UserError: The folder is missing.
+    """
+    paths = visible(folder)
+    errors.messages += [
+        f"{path}: a picture where only folders are expected; put it back where it was"
+        for path in paths
+        if path.suffix.lower() in PICTURE_SUFFIXES and not path.is_dir()
+    ]
+    return [path for path in paths if path.is_dir()]
+
+
+def check_inside(path: Path, folder: Path) -> None:
+    """Checks that a file of a folder is one, and that no link leads out of the folder.
+
+    Raises:
+        UserError: It is no file, or lies elsewhere.
+    """
+    # Not Path.resolve(), which some Python versions end with an error in a loop of links.
+    target = Path(os.path.realpath(path))
+    if not target.is_relative_to(os.path.realpath(folder)):
+        raise UserError(f"{path}: a link that leads out of {folder}, to {target}; copy the file")
+    if not target.is_file():
+        raise UserError(f"{path}: not a file")
+
+
 def numbered_frames(folder: Path, name: re.Pattern[str], *, only: bool = False) -> dict[int, Path]:
     """The frames in a folder, by their number, in its order.
 
@@ -288,16 +364,11 @@ def numbered_frames(folder: Path, name: re.Pattern[str], *, only: bool = False) 
     Raises:
         UserError: The folder is missing, two files have one number, or see `only`.
     """
-    if not folder.is_dir():
-        _missing_folder(folder)
     frames: dict[int, Path] = {}
-    with os.scandir(folder) as files:
-        # Hidden files are what other systems leave behind (.DS_Store, ._img46.jpg).
-        paths = sorted(folder / file.name for file in files if not file.name.startswith("."))
-    for path in paths:
+    for path in visible(folder):
         match = name.fullmatch(path.name)
         if match is None:
-            if only and path.suffix.lower() in {".bmp", ".jpg", ".jpeg", ".png"}:
+            if only and path.suffix.lower() in PICTURE_SUFFIXES:
                 raise UserError(f"{path}: not named as a frame; remove it or restore its name")
             continue
         number = int(match[1])

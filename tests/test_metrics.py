@@ -41,6 +41,51 @@ def test_scores_equal_scikit_learn(label_classes, predicted_classes, clips):
     )
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_folds_that_lack_classes_are_scored_as_scikit_learn_does(seed):
+    """Alone and pooled; scikit-learn leaves out what zero_division makes a NaN."""
+    rng = np.random.default_rng(seed)
+    rows, lacking = [], 0
+    for subject in range(12):
+        labels = rng.choice(rng.choice(3, rng.integers(1, 4), replace=False), 6)
+        predicted = rng.choice(rng.choice(3, rng.integers(1, 4), replace=False), 6)
+        fold = [
+            prediction("smic", f"s{subject}", f"c{i}", int(label), int(answer))
+            for i, (label, answer) in enumerate(zip(labels, predicted, strict=True))
+        ]
+        assert_evaluated_as_scikit_learn_does(fold)
+        lacking += len({*labels, *predicted}) < 3
+        rows += fold
+    assert lacking > 0
+    assert_evaluated_as_scikit_learn_does(rows)
+
+
+def assert_evaluated_as_scikit_learn_does(rows):
+    labels, predicted = [row.label for row in rows], [row.predicted for row in rows]
+    averaged = {"labels": [0, 1, 2], "average": "macro", "zero_division": np.nan}
+    full = metrics.evaluate(rows)["full"]
+    assert full["uf1"] == pytest.approx(sklearn.metrics.f1_score(labels, predicted, **averaged))
+    assert full["uar"] == pytest.approx(sklearn.metrics.recall_score(labels, predicted, **averaged))
+    assert full["accuracy"] == pytest.approx(sklearn.metrics.accuracy_score(labels, predicted))
+
+
+@pytest.mark.parametrize(
+    ("labels", "predicted", "uf1", "uar"),
+    [
+        # Neither true nor predicted: left out of both.
+        ([0, 0, 1, 1], [0, 1, 1, 1], (2 / 3 + 4 / 5) / 2, (1 / 2 + 1) / 2),
+        # Predicted but never true: F1 is 0, and there is nothing to recall.
+        ([0, 0, 1, 1], [0, 2, 1, 1], (2 / 3 + 1 + 0) / 3, (1 / 2 + 1) / 2),
+        # True but never predicted: 0 in both.
+        ([0, 0, 1, 2], [0, 0, 1, 1], (1 + 2 / 3 + 0) / 3, (1 + 1 + 0) / 3),
+    ],
+)
+def test_what_an_absent_class_counts(labels, predicted, uf1, uar):
+    confusion = metrics.confusion_matrix(np.array(labels), np.array(predicted))
+    assert metrics.uf1(confusion) == pytest.approx(uf1)
+    assert metrics.uar(confusion) == pytest.approx(uar)
+
+
 def test_scores_of_a_matrix_computed_by_hand():
     confusion = np.array([[6, 2, 0], [1, 1, 0], [0, 1, 1]])
     assert metrics.accuracy(confusion) == pytest.approx(8 / 12)

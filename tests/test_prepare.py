@@ -31,6 +31,17 @@ def write_clips(folder: Path, clips: int = 2, frames: int = 4) -> Path:
     return folder
 
 
+def write_pictures(folder: Path, count: int) -> Path:
+    """A set of one's own that holds the same picture many times."""
+    subject = folder / "happiness/anna"
+    subject.mkdir(parents=True)
+    picture = np.random.default_rng(0).integers(0, 256, (72, 96), np.uint8)
+    cv2.imwrite(str(subject / "0.png"), picture)
+    for number in range(1, count):
+        os.link(subject / "0.png", subject / f"{number}.png")
+    return folder
+
+
 def read(path: Path) -> list[dict]:
     return list(tfds.builder_from_directory(path).as_data_source("train"))
 
@@ -74,14 +85,14 @@ def test_other_options_are_refused(tree, tmp_path):
         run(face="mtcnn")
     assert str(error.value).startswith(f"{path} holds data prepared in another way")
     assert "Choose another --data_dir, or delete that folder" in str(error.value)
-    with pytest.raises(UserError, match="--circular was False, now True"):
-        run(circular=True)
     boxes = tmp_path / "boxes.csv"
     boxes.write_text("dataset,subject,clip,x0,y0,x1,y1\nsmic,s01,s01_ne_01,1,2,61,62\n")
     with pytest.raises(UserError, match="--boxes is another file"):
         run(boxes=boxes)
-    # Another flow method lies beside it.
+    # Another flow method lies beside it, and so do circular means.
     assert run(flow="dis") == tmp_path / "data/smic/dis/1.0.0"
+    assert run(circular=True) == tmp_path / "data/smic/farneback_circular/1.0.0"
+    assert run(flow="farneback") == path
     (tree / "SMIC_all_raw/HS/s01/micro/negative/s01_ne_02/image13.bmp").unlink()
     with pytest.raises(UserError, match="clips in --manual_dir are not those they were prepared"):
         run()
@@ -151,7 +162,11 @@ def test_processes_make_no_difference(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"dataset": "casme"}, "dataset is 'casme', expected one of casme2, samm, smic, manifest"),
+        (
+            {"dataset": "casme"},
+            "dataset is 'casme', expected one of casme2, samm, smic, manifest, ck_plus, "
+            "oulu_casia, jaffe, mug, image_folder",
+        ),
         ({"face": "haar"}, "face is 'haar', expected one of mtcnn, none"),
         ({"flow": "tvl1"}, "flow is 'tvl1', expected one of dis, farneback"),
         ({"num_workers": 0}, "num_workers is 0, expected at least 1"),
@@ -199,22 +214,45 @@ def test_command_line(tree, tmp_path):
     )
     assert len(read(path)) == 2
     run = subprocess.run(
-        command(tree, tmp_path / "data", "--circular"),
+        command(tree, tmp_path / "data", "--face=mtcnn"),
         capture_output=True, text=True, cwd=REPOSITORY, check=False,
     )  # fmt: skip
     assert (run.returncode, run.stdout) == (1, "")
-    assert run.stderr.startswith(f"{path} holds data prepared in another way: --circular was")
+    assert run.stderr.startswith(f"{path} holds data prepared in another way: --face was none")
     assert "Traceback" not in run.stderr
 
 
+def test_command_line_of_pictures(tmp_path):
+    tree = write_pictures(tmp_path / "raw", 2)
+    options = ("--dataset=image_folder", "--num_workers=1")
+    run = subprocess.run(
+        command(tree, tmp_path / "data", *options, "--flow=dis"),
+        capture_output=True, text=True, cwd=REPOSITORY, check=False,
+    )  # fmt: skip
+    assert (run.returncode, run.stdout) == (1, "")
+    assert run.stderr == (
+        "image_folder is a set of pictures, of which no motion is computed: leave --flow out\n"
+    )
+    run = subprocess.run(
+        command(tree, tmp_path / "data", *options),
+        capture_output=True, text=True, cwd=REPOSITORY, check=False,
+    )  # fmt: skip
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout == (
+        "image_folder: 2 pictures (negative 0, positive 2, surprise 0) of 1 subjects\n"
+        f"prepared data: {tmp_path / 'data/image_folder/1.0.0'}\n"
+    )
+
+
 def test_neither_tensorflow_nor_jax_is_imported(tree, tmp_path):
+    trees = {"smic": str(tree), "image_folder": str(write_pictures(tmp_path / "pictures", 2))}
     script = (
         "import sys\n"
         "from atnet_jax.prepare import prepare\n"
-        f"tree, data = {str(tree)!r}, {str(tmp_path / 'data')!r}\n"
-        "path = prepare('smic', tree, data, face='none', num_workers=1)\n"
-        "import tensorflow_datasets as tfds\n"
-        "assert len(list(tfds.builder_from_directory(path).as_data_source('train'))) == 2\n"
+        f"for dataset, tree in {trees}.items():\n"
+        f"    path = prepare(dataset, tree, {str(tmp_path)!r}, face='none', num_workers=1)\n"
+        "    import tensorflow_datasets as tfds\n"
+        "    assert len(list(tfds.builder_from_directory(path).as_data_source('train'))) == 2\n"
         "print(sorted({'tensorflow', 'jax'} & set(sys.modules)))\n"
     )
     run = subprocess.run(
@@ -253,16 +291,23 @@ def _wait(condition, seconds: float = 30) -> None:
     not Path(f"/proc/self/task/{os.getpid()}/children").exists(),
     reason="processes are watched through Linux's /proc",
 )
-@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGINT])
-def test_an_ended_run_publishes_nothing_and_can_be_repeated(ending, tmp_path):
-    tree = write_clips(tmp_path / "raw", clips=10, frames=40)
+@pytest.mark.parametrize(
+    ("dataset", "ending"),
+    [("smic", signal.SIGKILL), ("smic", signal.SIGINT), ("image_folder", signal.SIGKILL)],
+)
+def test_an_ended_run_publishes_nothing_and_can_be_repeated(dataset, ending, tmp_path):
     data_dir = tmp_path / "data"
+    if dataset == "smic":
+        tree = write_clips(tmp_path / "raw", clips=10, frames=40)
+        parent, clips = data_dir / "smic/farneback", tree / "SMIC_all_raw/HS/s01/micro/negative"
+    else:
+        tree = write_pictures(tmp_path / "raw", 3000)
+        parent, clips = data_dir / "image_folder", tree / "happiness/anna"
     run = subprocess.Popen(
-        command(tree, data_dir, "--num_workers=2"),
+        command(tree, data_dir, f"--dataset={dataset}", "--num_workers=2"),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=REPOSITORY,
         start_new_session=True,
     )  # fmt: skip
-    parent = data_dir / "smic/farneback"
     # Two workers at work, and the process in which Python keeps account of shared resources.
     _wait(lambda: sum(map(_ignores_interrupts, _children(run.pid))) == 3)
     workers = _children(run.pid)
@@ -280,9 +325,9 @@ def test_an_ended_run_publishes_nothing_and_can_be_repeated(ending, tmp_path):
         assert not list(parent.glob("incomplete.*"))
     else:
         assert list(parent.glob("incomplete.*"))
-    for clip in range(3, 11):
-        folder = tree / f"SMIC_all_raw/HS/s01/micro/negative/s01_ne_{clip:02d}"
-        folder.rename(tmp_path / folder.name)
-    path = prepare("smic", tree, data_dir, face="none", num_workers=1)
+    (tmp_path / "rest").mkdir()
+    for path in sorted(clips.iterdir())[2:]:
+        path.rename(tmp_path / "rest" / path.name)
+    path = prepare(dataset, tree, data_dir, face="none", num_workers=1)
     assert len(read(path)) == 2
     assert sorted(item.name for item in parent.iterdir()) == [".lock", "1.0.0"]

@@ -54,8 +54,86 @@ def samm_row(subject, clip, onset, apex, offset, emotion):
     return (subject, clip, 1, onset, apex, offset, "=F1-D1+1", "Micro", 4, emotion, 1, None)
 
 
+def numbered(pattern: str, numbers: Iterable[int]) -> list[str]:
+    return [pattern.format(number) for number in numbers]
+
+
+# The pictures of small macro-expression sets. The place in the list is what a picture shows.
+PICTURES = {
+    "ck_plus": [
+        *numbered("cohn-kanade-images/S005/001/S005_001_{:08d}.png", range(1, 6)),
+        *numbered("cohn-kanade-images/S005/002/S005_002_{:08d}.png", range(1, 5)),
+        *numbered("cohn-kanade-images/S010/004/S010_004_{:08d}.png", range(1, 7)),
+        *numbered("cohn-kanade-images/S010/006/S010_006_{:08d}.png", range(1, 5)),
+        *numbered("cohn-kanade-images/S011/001/S011_001_{:08d}.png", range(1, 5)),
+        *numbered("cohn-kanade-images/S011/002/S011_002_{:08d}.png", range(1, 5)),
+        *numbered("cohn-kanade-images/S999/003/S999_003_{:08d}.png", range(97, 102)),
+    ],
+    "oulu_casia": [
+        *numbered("VL/Strong/P001/Anger/{:03d}.jpeg", range(5)),
+        *numbered("VL/Strong/P001/Happiness/{:03d}.jpeg", range(4)),
+        *numbered("VL/Strong/P002/Surprise/{:03d}.jpeg", range(6)),
+        *numbered("VL/Weak/P001/Anger/{:03d}.jpeg", range(4)),
+        *numbered("VL/Dark/P001/Anger/{:03d}.jpeg", range(4)),
+        *numbered("NI/Strong/P001/anger/{:03d}.jpeg", range(4)),
+        *numbered("NI/Strong/P002/Sadness/{:03d}.jpeg", range(5)),
+    ],
+    "jaffe": [
+        *("KA.AN1.39.tiff", "KA.AN2.40.tiff", "KA.DI1.42.tiff", "KA.FE4.48.tiff"),
+        *("KA.HA1.29.tiff", "KA.NE1.26.tiff", "KL.SU3.166.tiff", "KL.SA1.161.tiff"),
+        "YM.NE3.51.tiff",
+    ],
+    "mug": [
+        *numbered("subjects3/001/anger/take000/img_{:04d}.jpg", range(7)),
+        *numbered("subjects3/001/happiness/take002/img_{:04d}.jpg", range(6)),
+        *numbered("subjects3/001/neutral/take000/img_{:04d}.jpg", range(5)),
+        *numbered("subjects3/002/session0/surprise/take001/img_{:04d}.jpg", range(10, 15)),
+        *numbered("subjects3/002/session1/Surprise/take001/img_{:04d}.jpg", range(5)),
+        *numbered("subjects3/002/session1/fear/take001nsg/img_{:04d}.jpg", range(5)),
+    ],
+    "image_folder": [
+        *("happiness/anna/1.png", "happiness/anna/2.jpg", "happiness/3.bmp", "anger/anna/1.png"),
+        *("anger/bert/x.y.tif", "Contempt/bert/1.JPEG", "surprise/carl/1.tiff", "surprise/3.bmp"),
+        *("neutral/anna/1.png", "neutral/9.png", "negative/dora/1.png", "positive/dora/1.png"),
+    ],
+}
+EMOTION_FILES = {
+    "Emotion/S005/001/S005_001_00000005_emotion.txt": "   3.0000000e+00\n",
+    "Emotion/S010/004/S010_004_00000006_emotion.txt": "   7.0000000e+00\n",
+    "Emotion/S010/006/S010_006_00000004_emotion.txt": "   5.0000000e+00\n",
+    "Emotion/S011/002/S011_002_00000004_emotion.txt": "   0.0000000e+00\n",
+    "Emotion/S999/003/S999_003_00000101_emotion.txt": "   2.0000000e+00\n",
+}
+
+
 class Trees:
     """Writers of small copies of the databases."""
+
+    PICTURES = PICTURES
+
+    def macro(self, dataset: str, folder: Path) -> Path:
+        """A macro-expression set of one-coloured pictures, every third of them in three channels.
+
+        The grey level is four times the picture's place in the list, counted from 1.
+        """
+        for place, name in enumerate(PICTURES[dataset]):
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shape = (32, 40) if place % 3 else (32, 40, 3)
+            assert cv2.imwrite(str(path), np.full(shape, 4 * (place + 1), np.uint8))
+        if dataset == "ck_plus":
+            (folder / "Emotion/S011/001").mkdir(parents=True)
+            for name, text in EMOTION_FILES.items():
+                (folder / name).parent.mkdir(parents=True)
+                (folder / name).write_text(text)
+        return folder
+
+    @staticmethod
+    def shown(dataset: str, image: np.ndarray) -> str:
+        """Which picture of such a set this is a crop of."""
+        level = image.mean()
+        assert np.abs(image - level).max() < 1
+        return PICTURES[dataset][round(level / 4) - 1]
 
     write_frames = staticmethod(write_frames)
     write_sheet = staticmethod(write_sheet)

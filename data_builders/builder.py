@@ -1,0 +1,149 @@
+"""What the builders of all databases share: from a user's copy to records, all of them or none."""
+
+import abc
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import tensorflow_datasets as tfds
+from tqdm import tqdm
+
+import atnet_jax
+from atnet_jax.errors import UserError
+from atnet_jax.preprocessing.face import Box, read_boxes
+from data_builders.jobs import Job, Record, make_records
+from data_builders.source import Entry, ErrorList, Source, count_classes, file_digest
+from data_builders.workers import map_in_order
+
+
+class ExpressionBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """Base of the builders.
+
+    All records are in one split, `train`: the protocols split them by subject. Their order is that
+    of dataset, subject and clip.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES: ClassVar = {"1.0.0": "First version."}
+
+    def __init__(
+        self,
+        *,
+        manual_dir: Path,
+        face: str = "mtcnn",
+        boxes: Path | None = None,
+        num_workers: int | None = None,
+        **kwargs: Any,
+    ):
+        """Constructs a builder.
+
+        Args:
+            manual_dir: The user's copy of the database.
+            face: The face detector, or 'none' for frames that are cropped already.
+            boxes: A file of face boxes, for clips whose face is not found.
+            num_workers: Number of processes; by default one for each CPU.
+            **kwargs: `data_dir`, `config` and `version` of TFDS.
+        """
+        self.manual_dir = manual_dir
+        self.face = face
+        self.boxes = boxes
+        self.num_workers = num_workers
+        super().__init__(**kwargs)
+
+    @abc.abstractmethod
+    def features(self) -> tfds.features.FeaturesDict:
+        """What a record holds."""
+
+    @abc.abstractmethod
+    def read_source(self) -> Source:
+        """Reads the annotation, applies the label rule and finds every frame.
+
+        Raises:
+            UserError: The copy of the database is incomplete or its annotation has errors; those of
+                single clips are all in one message.
+        """
+
+    @abc.abstractmethod
+    def make_job(self, entry: Entry, box: Box | None) -> Job:
+        """How the records of a clip are made; a box replaces the face detector's."""
+
+    @cached_property
+    def source(self) -> Source:
+        """The clips in the folder, and those left out; read once."""
+        return self.read_source()
+
+    def options(self) -> dict[str, Any]:
+        """What decides the records' content: data prepared with other options are other data.
+
+        Raises:
+            UserError: The boxes file cannot be read; see also `read_source`.
+        """
+        return {
+            "face": self.face,
+            "boxes": None if self.boxes is None else file_digest(self.boxes),
+            "source": self.source.digest(),
+        }
+
+    def metadata(self) -> dict[str, Any]:
+        """What is kept beside the records, in metadata.json."""
+        subjects: dict[str, set[str]] = {}
+        for entry in self.source.entries:
+            subjects.setdefault(entry.clip.dataset, set()).add(entry.clip.subject)
+        return {
+            "options": self.options(),
+            "counts": count_classes(self.source.entries),
+            "subjects": {dataset: len(names) for dataset, names in sorted(subjects.items())},
+            "excluded": [vars(exclusion) for exclusion in self.source.exclusions],
+            "notes": list(self.source.notes),
+            "atnet_jax_version": atnet_jax.__version__,
+        }
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return self.dataset_info_from_configs(
+            features=self.features(),
+            # The order is that of the names, not that of their hashes.
+            disable_shuffling=True,
+            metadata=tfds.core.MetadataDict(),
+        )
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
+        del dl_manager  # Nothing is downloaded.
+        assert self.info.metadata is not None
+        self.info.metadata.update(self.metadata())
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self) -> Iterator[tuple[str, Record]]:
+        """Yields key and record, or raises the errors of all clips at the end."""
+        errors, boxes = ErrorList(), self._read_boxes()
+        jobs = [
+            self.make_job(
+                entry, boxes.get((entry.clip.dataset, entry.clip.subject, entry.clip.clip))
+            )
+            for entry in self.source.entries
+        ]
+        results = map_in_order(make_records, jobs, self.num_workers)
+        for records, messages in tqdm(results, self.name, len(jobs), unit="clip", disable=None):
+            errors.messages += messages
+            yield from records
+        errors.raise_all(self.name)
+
+    def _read_boxes(self) -> dict[tuple[str, str, str], Box]:
+        """The boxes by clip; one that names no clip is most likely a slip of the pen."""
+        if self.boxes is None:
+            return {}
+        boxes = read_boxes(self.boxes)
+        known = {
+            (entry.clip.dataset, entry.clip.subject, entry.clip.clip)
+            for entry in self.source.entries
+        }
+        datasets = {dataset for dataset, _, _ in known}
+        known |= {
+            (dataset, exclusion.subject, exclusion.clip)
+            for dataset in datasets
+            for exclusion in self.source.exclusions
+        }
+        unknown = ["/".join(key) for key in boxes if key[0] in datasets and key not in known]
+        if unknown:
+            raise UserError(f"{self.boxes}: no such clip: {', '.join(unknown)}")
+        return boxes

@@ -1,0 +1,1 @@
+"""CK+, the Extended Cohn-Kanade data set."""

@@ -1,0 +1,70 @@
+"""Pictures of one's own, in a folder for each class and within it one for each subject."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from atnet_jax.errors import UserError
+from data_builders import source
+from data_builders.macro_expression import MacroExpressionBuilder, no_class
+from data_builders.manifest.manifest_dataset_builder import LABEL_RULE as MANIFEST_RULE
+
+LABEL_RULE: dict[str, int | None] = {**MANIFEST_RULE, "neutral": None}
+
+
+def read_pictures(folder: Path, errors: source.ErrorList) -> Iterator[tuple[str | None, Path]]:
+    """The pictures of a class, each with its subject, or None where it has no folder of one.
+
+    Args:
+        folder: Folder of the class.
+        errors: Takes up folders within those of subjects.
+    """
+    for path in source.visible(folder, notes=False):
+        if not path.is_dir():
+            yield None, path
+            continue
+        for picture in source.visible(path, notes=False):
+            if picture.is_dir():
+                errors.messages.append(f"{picture}: too deep, expected CLASS/SUBJECT/PICTURE")
+            else:
+                yield path.name, picture
+
+
+class Builder(MacroExpressionBuilder):
+    """Pictures by class and subject."""
+
+    def read_source(self) -> source.Source:
+        """See the base class; README.md beside this file shows the folder's layout."""
+        errors = source.ErrorList()
+        found, alone = [], 0
+        for folder in source.visible(self.manual_dir, notes=False):
+            with errors.collect():
+                if not folder.is_dir():
+                    raise UserError(f"{folder}: not in the folder of a class")
+                label = source.find_label(folder.name, LABEL_RULE, str(folder))
+                emotion = folder.name.casefold()
+                for subject, path in read_pictures(folder, errors):
+                    with errors.collect():
+                        found.append(self._read_picture(emotion, label, subject, path))
+                        alone += subject is None and label is not None
+        notes = []
+        if alone:
+            notes.append(
+                f"{alone} pictures lie in no folder of a subject: each counts as a subject of its "
+                f"own, so validation may hold a face that is in the training as well"
+            )
+        return self.check(found, errors, notes)
+
+    def _read_picture(
+        self, emotion: str, label: int | None, subject: str | None, path: Path
+    ) -> source.Entry | source.Exclusion:
+        if path.suffix.lower() not in source.PICTURE_SUFFIXES:
+            raise UserError(
+                f"{path}: not named as a picture ({', '.join(sorted(source.PICTURE_SUFFIXES))}); "
+                f"remove or convert it"
+            )
+        # Classes may hold pictures of one name.
+        clip = f"{emotion}_{source.cell_name(path.stem, 'the name', str(path))}"
+        subject = clip if subject is None else source.cell_name(subject, "the subject", str(path))
+        if label is None:
+            return source.Exclusion(str(path), subject, clip, no_class(emotion))
+        return self.make_entry(subject, clip, emotion, label, {0: path}, 0, path)

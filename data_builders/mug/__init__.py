@@ -1,0 +1,1 @@
+"""The MUG facial expression database."""

@@ -1,0 +1,109 @@
+"""MUG: posed emotions of 52 subjects, each take from neutral to the apex and back."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from atnet_jax.errors import UserError
+from atnet_jax.preprocessing.apex import middle_frame
+from data_builders import source
+from data_builders.macro_expression import FRAMES, MacroExpressionBuilder, no_class
+
+TOP = "subjects3"
+
+LABEL_RULE: dict[str, int | None] = {
+    "anger": 0,
+    "disgust": 0,
+    "fear": 0,
+    "happiness": 1,
+    "neutral": None,
+    "sadness": 0,
+    "surprise": 2,
+}
+
+_SUBJECT = re.compile(r"[0-9]{3}")
+_SESSION = re.compile(r"session[0-9]+")
+_TAKE = re.compile(r"take[0-9]+(.*)")
+_FRAME = re.compile(r"img_([0-9]{1,9})" + source.PICTURE, re.IGNORECASE)
+
+
+def middle_frames(folder: Path) -> tuple[dict[int, Path], int]:
+    """The frames around the middle of a take, and the number of the middle one.
+
+    Raises:
+        UserError: A frame is missing, or they are too few for the first and the last to be neutral.
+    """
+    frames = source.numbered_frames(folder, _FRAME, only=True)
+    if len(frames) < FRAMES + 2:
+        raise UserError(
+            f"{folder}: only {len(frames)} of at least {FRAMES + 2} frames, the first and the last "
+            f"of which are neutral; is the copy of the set complete?"
+        )
+    # A lost frame would move the middle.
+    frames = source.clip_frames(frames, min(frames), max(frames), folder)
+    numbers = list(frames)
+    middle = middle_frame(numbers)
+    chosen = numbers[middle - FRAMES // 2 : middle + FRAMES // 2 + 1]
+    return {number: frames[number] for number in chosen}, numbers[middle]
+
+
+def read_emotions(top: Path, errors: source.ErrorList) -> Iterator[tuple[str, str, Path]]:
+    """The folders such as 001/anger or 002/session1/anger.
+
+    Args:
+        top: Folder of the subjects' folders.
+        errors: Takes up folders of other names, and pictures in the wrong place.
+
+    Yields:
+        Subject, what the names of the takes start with to tell sessions apart, and the folder.
+
+    Raises:
+        UserError: The folder is missing.
+    """
+    for subject in source.subfolders(top, errors):
+        if not _SUBJECT.fullmatch(subject.name):
+            errors.messages.append(f"{subject}: not named as a subject (such as 001)")
+            continue
+        folders = source.subfolders(subject, errors)
+        if not folders:
+            errors.messages.append(f"{subject}: no folder of an emotion (such as anger)")
+        for folder in folders:
+            if _SESSION.fullmatch(folder.name):
+                for emotion in source.subfolders(folder, errors):
+                    yield subject.name, f"{folder.name}_", emotion
+            else:
+                yield subject.name, "", folder
+
+
+class Builder(MacroExpressionBuilder):
+    """MUG from its folders of frames."""
+
+    def read_source(self) -> source.Source:
+        """See the base class; README.md beside this file shows the folder's layout."""
+        errors = source.ErrorList()
+        found = []
+        for subject, prefix, folder in read_emotions(self.manual_dir / TOP, errors):
+            with errors.collect():
+                label = source.find_label(folder.name, LABEL_RULE, str(folder))
+                emotion = folder.name.casefold()
+                takes = source.subfolders(folder, errors)
+                if not takes:
+                    raise UserError(f"{folder}: no folder of a take (such as take000)")
+                for take in takes:
+                    with errors.collect():
+                        clip = f"{prefix}{emotion}_{take.name}"
+                        found.append(self._read_take(subject, clip, emotion, label, take))
+        return self.check(found, errors)
+
+    def _read_take(
+        self, subject: str, clip: str, emotion: str, label: int | None, take: Path
+    ) -> source.Entry | source.Exclusion:
+        match = _TAKE.fullmatch(take.name)
+        if match is None:
+            raise UserError(f"{take}: not named as a take (such as take000)")
+        if label is None:
+            return source.Exclusion(str(take), subject, clip, no_class(emotion))
+        if match[1]:
+            return source.Exclusion(str(take), subject, clip, f"the take is marked {match[1]!r}")
+        frames, apex = middle_frames(take)
+        return self.make_entry(subject, clip, emotion, label, frames, apex, take)

@@ -1,0 +1,83 @@
+"""Oulu-CASIA: six emotions of 80 subjects, from a neutral face to the peak, by two cameras."""
+
+import re
+from pathlib import Path
+
+from atnet_jax.errors import UserError
+from data_builders import source
+from data_builders.macro_expression import MacroExpressionBuilder, last_frames
+
+CAMERAS = ("VL", "NI")
+LIGHT = "Strong"
+
+LABEL_RULE: dict[str, int] = {
+    "anger": 0,
+    "disgust": 0,
+    "fear": 0,
+    "happiness": 1,
+    "sadness": 0,
+    "surprise": 2,
+}
+
+_SUBJECT = re.compile(r"P[0-9]{3}")
+_FRAME = re.compile(r"([0-9]{1,9})" + source.PICTURE, re.IGNORECASE)
+
+
+def find_cameras(manual_dir: Path) -> dict[str, Path]:
+    """The folders VL and NI, or one of them, which lie in the given folder or one folder below.
+
+    Raises:
+        UserError: There is none, or there are some in more than one folder.
+    """
+    tops = [manual_dir, *(path for path in source.visible(manual_dir) if path.is_dir())]
+    found = {top: [name for name in CAMERAS if (top / name).is_dir()] for top in tops}
+    found = {top: names for top, names in found.items() if names}
+    if not found:
+        raise UserError(
+            f"{manual_dir}: no folder {' or '.join(CAMERAS)}, neither there nor one folder below; "
+            f"is this the copy of the set?"
+        )
+    if len(found) > 1:
+        raise UserError(
+            f"{manual_dir}: folders {' or '.join(CAMERAS)} in {' and in '.join(map(str, found))}; "
+            f"give the one to use as --manual_dir"
+        )
+    ((top, names),) = found.items()
+    return {name: top / name for name in names}
+
+
+class Builder(MacroExpressionBuilder):
+    """Oulu-CASIA from its folders of frames."""
+
+    def read_source(self) -> source.Source:
+        """See the base class; README.md beside this file shows the folder's layout."""
+        errors = source.ErrorList()
+        entries, notes, missing = [], [], []
+        cameras = find_cameras(self.manual_dir)
+        for camera in CAMERAS:
+            if camera not in cameras:
+                notes.append(f"no folder {camera}: all pictures are of the other camera")
+                continue
+            for subject in source.subfolders(cameras[camera] / LIGHT, errors):
+                if not _SUBJECT.fullmatch(subject.name):
+                    errors.messages.append(f"{subject}: not named as a subject (such as P001)")
+                    continue
+                folders = source.subfolders(subject, errors)
+                if not folders:
+                    errors.messages.append(f"{subject}: no folder of an emotion (such as Anger)")
+                for folder in folders:
+                    with errors.collect():
+                        entries.append(self._read_sequence(camera, subject.name, folder))
+                found = {folder.name.casefold() for folder in folders}
+                missing += [subject / name.capitalize() for name in LABEL_RULE if name not in found]
+        if missing:
+            first = missing[0].relative_to(self.manual_dir)
+            notes.append(f"folders of emotions that are not there: {len(missing)}, such as {first}")
+        return self.check(entries, errors, notes)
+
+    def _read_sequence(self, camera: str, subject: str, folder: Path) -> source.Entry:
+        label = source.find_label(folder.name, LABEL_RULE, str(folder))
+        emotion = folder.name.casefold()
+        clip = f"{camera}_{LIGHT}_{emotion.capitalize()}"
+        frames = last_frames(source.numbered_frames(folder, _FRAME, only=True), folder)
+        return self.make_entry(subject, clip, emotion, label, frames, max(frames), folder)

@@ -1,0 +1,61 @@
+"""The records of macro-expressions: pictures cropped to the face, one record a picture."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from atnet_jax.errors import UserError
+from atnet_jax.preprocessing.annotation import Clip
+from atnet_jax.preprocessing.face import FaceNotFoundError, crop_face, find_face
+from atnet_jax.preprocessing.frames import read_image
+from data_builders.jobs import Job, Record, encode_png
+from data_builders.source import ErrorList
+
+
+def picture_files(clip: Clip) -> Mapping[int, Path]:
+    """The clip's frames by number; a video is none of macro-expressions."""
+    assert isinstance(clip.frames, Mapping)
+    return clip.frames
+
+
+@dataclass(frozen=True)
+class PicturesJob(Job):
+    """The pictures of one sequence: all frames of the entry's clip."""
+
+    def records(self, errors: ErrorList) -> list[tuple[str, Record]]:
+        """See the base class; the face is found at the apex, and all pictures are cropped alike."""
+        clip, files = self.entry.clip, picture_files(self.entry.clip)
+        pictures = {}
+        for number, path in files.items():
+            with errors.collect():
+                pictures[number] = read_image(path)
+        if clip.apex not in pictures:
+            return []
+        apex = pictures[clip.apex]
+        try:
+            box = self.box or find_face(apex, self.face)
+        except FaceNotFoundError as error:
+            raise FaceNotFoundError(f"{files[clip.apex].name}: {error}") from None
+        records = []
+        for number, picture in pictures.items():
+            with errors.collect():
+                if picture.shape != apex.shape:
+                    raise UserError(
+                        f"{files[number]}: {picture.shape[1]}x{picture.shape[0]} pixels, but "
+                        f"{files[clip.apex].name} has {apex.shape[1]}x{apex.shape[0]}; all "
+                        f"of a sequence must be of one size, as they are cropped alike"
+                    )
+                record = {
+                    "image": encode_png(crop_face(picture, box)),
+                    "dataset": clip.dataset,
+                    "subject": clip.subject,
+                    "clip": clip.clip,
+                    "frame": number,
+                    "emotion": clip.emotion,
+                    "label": clip.label,
+                    "crop_box": np.asarray(box, np.float32),
+                }
+                records.append((f"{clip.key}/{number}", record))
+        return records

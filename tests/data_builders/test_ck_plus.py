@@ -1,0 +1,207 @@
+import shutil
+from pathlib import Path
+
+import pytest
+import tensorflow_datasets as tfds
+
+from atnet_jax.errors import UserError
+from atnet_jax.prepare import prepare
+from data_builders.ck_plus.ck_plus_dataset_builder import Builder
+
+IMAGES = "cohn-kanade-images"
+LABEL = "Emotion/S005/001/S005_001_00000005_emotion.txt"
+
+
+@pytest.fixture
+def tree(trees, tmp_path):
+    return trees.macro("ck_plus", tmp_path / "raw")
+
+
+def read_source(tree: Path):
+    return Builder(manual_dir=tree, face="none", data_dir=str(tree.parent / "data")).source
+
+
+def test_records_are_the_last_three_frames(tree, tmp_path, trees, read_records, capsys):
+    path = prepare("ck_plus", tree, tmp_path / "data", face="none", num_workers=1)
+    keys = ("subject", "clip", "frame", "emotion", "label")
+    found = [
+        (*(record[key] for key in keys), trees.shown("ck_plus", record["image"]))
+        for record in read_records(path)
+    ]
+    assert found == [
+        (subject, clip, frame, emotion, label, f"{IMAGES}/{subject}/{clip}/{name}")
+        for subject, clip, emotion, label, frames in (
+            ("S005", "001", "disgust", 0, (3, 4, 5)),
+            ("S010", "004", "surprise", 2, (4, 5, 6)),
+            ("S010", "006", "happy", 1, (2, 3, 4)),
+            ("S999", "003", "contempt", 0, (99, 100, 101)),
+        )
+        for frame in frames
+        for name in [f"{subject}_{clip}_{frame:08d}.png"]
+    ]
+    excluded = tfds.builder_from_directory(path).info.metadata["excluded"]
+    assert [(row["where"], row["subject"], row["clip"], row["reason"]) for row in excluded] == [
+        (str(tree / IMAGES / subject / clip), subject, clip, reason)
+        for subject, clip, reason in (
+            ("S005", "002", "the sequence has no emotion file"),
+            ("S011", "001", "the sequence has no emotion file"),
+            ("S011", "002", "emotion neutral is none of the three classes"),
+        )
+    ]
+    assert capsys.readouterr().out == (
+        "ck_plus: 12 pictures (negative 6, positive 3, surprise 3) of 3 subjects\n"
+        "  from 4 sequences (negative 2, positive 1, surprise 1)\n"
+        "left out by the label rule: 3 sequences\n"
+        "  1, emotion neutral is none of the three classes: S011/002\n"
+        "  2, the sequence has no emotion file: S005/002, S011/001\n"
+        f"prepared data: {path}\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "emotion", "label"),
+    [
+        ("   1.0000000e+00\n", "anger", 0),
+        ("2", "contempt", 0),
+        ("3.0", "disgust", 0),
+        ("4\r\n", "fear", 0),
+        ("5.0000000e+00", "happy", 1),
+        ("6", "sadness", 0),
+        ("7", "surprise", 2),
+    ],
+)
+def test_label_rule(text, emotion, label, tree):
+    (tree / LABEL).write_bytes(text.encode())
+    clip = read_source(tree).entries[0].clip
+    assert (clip.key, clip.emotion, clip.label) == ("ck_plus/S005/001", emotion, label)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("8", "unknown emotion 8, expected one of 0 neutral, 1 anger, 2 contempt, 3 disgust"),
+        ("-1", "unknown emotion -1"),
+        ("3.5", r"unknown emotion 3\.5"),
+        ("nan", "unknown emotion nan"),
+        ("1e999", "unknown emotion 1e999"),
+        ("happy", "holds 'happy', expected the code of an emotion"),
+        ("3 5", "holds '3 5'"),
+        ("", "holds ''"),
+        ("\xff\xfe3", "holds '\ufffd\ufffd3'"),
+    ],
+)
+def test_wrong_emotion_files(text, message, tree):
+    (tree / LABEL).write_bytes(text.encode("latin-1"))
+    with pytest.raises(UserError, match=f"S005_001_00000005_emotion.txt: {message}"):
+        read_source(tree)
+
+
+def _no_emotions(tree: Path) -> None:
+    shutil.rmtree(tree / "Emotion")
+
+
+def _no_images(tree: Path) -> None:
+    shutil.rmtree(tree / IMAGES)
+
+
+def _another_frame(tree: Path) -> None:
+    (tree / LABEL).rename(tree / LABEL.replace("0005_", "0004_"))
+
+
+def _no_frames(tree: Path) -> None:
+    for path in (tree / IMAGES / "S005/001").iterdir():
+        path.unlink()
+
+
+def _no_sequence(tree: Path) -> None:
+    shutil.rmtree(tree / IMAGES / "S005/001")
+
+
+def _second_emotion(tree: Path) -> None:
+    shutil.copy(tree / LABEL, tree / LABEL.replace("0005_", "0004_"))
+
+
+def _emotion_of_another(tree: Path) -> None:
+    (tree / LABEL).rename(tree / LABEL.replace("S005_001", "S005_002"))
+
+
+def _emotion_elsewhere(tree: Path) -> None:
+    (tree / LABEL).rename(tree.parent / "label")
+    (tree / LABEL).symlink_to(tree.parent / "label")
+
+
+def _emotion_folder(tree: Path) -> None:
+    (tree / LABEL).unlink()
+    (tree / LABEL).mkdir()
+
+
+def _second_picture(tree: Path) -> None:
+    folder = tree / IMAGES / "S005/001"
+    shutil.copy(folder / "S005_001_00000003.png", folder / "S005_001_3.PNG")
+
+
+def _picture_of_another(tree: Path) -> None:
+    folder = tree / IMAGES / "S005"
+    (folder / "001/S005_001_00000001.png").rename(folder / "001/S005_002_00000001.png")
+
+
+def _no_middle_frame(tree: Path) -> None:
+    (tree / IMAGES / "S005/001/S005_001_00000004.png").unlink()
+
+
+def _three_frames(tree: Path) -> None:
+    for number in (1, 2):
+        (tree / IMAGES / f"S005/001/S005_001_{number:08d}.png").unlink()
+
+
+def _misname_subject(tree: Path) -> None:
+    (tree / IMAGES / "S005").rename(tree / IMAGES / "5")
+
+
+def _misname_sequence(tree: Path) -> None:
+    (tree / IMAGES / "S005/001").rename(tree / IMAGES / "S005/one")
+
+
+def _picture_too_high(tree: Path) -> None:
+    (tree / IMAGES / "S005/001/S005_001_00000001.png").rename(tree / IMAGES / "S005/1.png")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_no_emotions, r"raw/Emotion: no such folder. The labels come with the set"),
+        (_no_images, r"raw/cohn-kanade-images: no such folder"),
+        (_another_frame, r"04_emotion.txt: labels frame 4, but the last frame in .*/001 is 5"),
+        (_no_frames, r"05_emotion.txt: labels frame 5, but the last frame .* is missing"),
+        (_no_sequence, r"Emotion/S005/001: labels a sequence without a folder in cohn-kanade-imag"),
+        (_second_emotion, r"Emotion/S005/001: expected one emotion file, found S005_001_00000004_"),
+        (_emotion_of_another, r"S005_002_00000005_emotion.txt: not named as an emotion file of"),
+        (_emotion_elsewhere, r"05_emotion.txt: a link that leads out of .*, to .*/label"),
+        (_emotion_folder, r"05_emotion.txt: not a file"),
+        (_second_picture, r"S005_001_3.PNG: a second file of frame 3 beside S005_001_00000003.png"),
+        (_picture_of_another, r"S005_002_00000001.png: not named as a frame"),
+        (_no_middle_frame, r"S005/001: missing frame 4 of 3…5"),
+        (_three_frames, r"S005/001: only 3 of at least 4 frames"),
+        (_misname_subject, r"cohn-kanade-images/5: not named as a subject \(such as S005\)"),
+        (_misname_sequence, r"S005/one: not named as a sequence \(such as 001\)"),
+        (_picture_too_high, r"S005/1.png: a picture where only folders are expected"),
+    ],
+)
+def test_errors(damage, message, tree):
+    damage(tree)
+    with pytest.raises(UserError, match=message):
+        read_source(tree)
+
+
+def test_all_errors_are_told_at_once(tree):
+    _another_frame(tree)
+    (tree / "Emotion/S010/004/S010_004_00000006_emotion.txt").write_text("9")
+    (tree / IMAGES / "S010/006/S010_006_00000003.png").unlink()
+    with pytest.raises(UserError, match="ck_plus: 3 errors, so nothing was prepared"):
+        read_source(tree)
+
+
+def test_an_early_frame_may_be_missing(tree):
+    """Only those that are taken are needed."""
+    (tree / IMAGES / "S010/004/S010_004_00000002.png").unlink()
+    assert list(read_source(tree).entries[1].clip.frames) == [4, 5, 6]

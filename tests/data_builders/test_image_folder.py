@@ -1,0 +1,124 @@
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import tensorflow_datasets as tfds
+
+from atnet_jax.errors import UserError
+from atnet_jax.prepare import prepare
+from data_builders.image_folder.image_folder_dataset_builder import Builder
+
+
+@pytest.fixture
+def tree(trees, tmp_path):
+    return trees.macro("image_folder", tmp_path / "raw")
+
+
+def read_source(tree: Path):
+    return Builder(manual_dir=tree, face="none", data_dir=str(tree.parent / "data")).source
+
+
+def test_records(tree, tmp_path, trees, read_records, capsys):
+    path = prepare("image_folder", tree, tmp_path / "data", face="none", num_workers=1)
+    keys = ("subject", "clip", "frame", "emotion", "label")
+    found = [
+        (*(record[key] for key in keys), trees.shown("image_folder", record["image"]))
+        for record in read_records(path)
+    ]
+    assert found == [
+        ("anna", "anger_1", 0, "anger", 0, "anger/anna/1.png"),
+        ("anna", "happiness_1", 0, "happiness", 1, "happiness/anna/1.png"),
+        ("anna", "happiness_2", 0, "happiness", 1, "happiness/anna/2.jpg"),
+        ("bert", "anger_x.y", 0, "anger", 0, "anger/bert/x.y.tif"),
+        ("bert", "contempt_1", 0, "contempt", 0, "Contempt/bert/1.JPEG"),
+        ("carl", "surprise_1", 0, "surprise", 2, "surprise/carl/1.tiff"),
+        ("dora", "negative_1", 0, "negative", 0, "negative/dora/1.png"),
+        ("dora", "positive_1", 0, "positive", 1, "positive/dora/1.png"),
+        ("happiness_3", "happiness_3", 0, "happiness", 1, "happiness/3.bmp"),
+        ("surprise_3", "surprise_3", 0, "surprise", 2, "surprise/3.bmp"),
+    ]
+    excluded = tfds.builder_from_directory(path).info.metadata["excluded"]
+    assert [(row["subject"], row["clip"]) for row in excluded] == [
+        ("neutral_9", "neutral_9"),
+        ("anna", "neutral_1"),
+    ]
+    output = capsys.readouterr().out
+    assert "image_folder: 10 pictures (negative 4, positive 4, surprise 2) of 6 subjects" in output
+    assert "2 pictures lie in no folder of a subject: each counts as a subject of its" in output
+
+
+def test_no_note_where_every_picture_has_a_subject(tree):
+    for path in tree.glob("*/*.bmp"):
+        path.unlink()
+    assert read_source(tree).notes == []
+
+
+@pytest.mark.parametrize(
+    ("folder", "label"),
+    [
+        ("Negative", 0), ("positive", 1), ("SURPRISE", 2), ("happiness", 1), ("anger", 0),
+        ("contempt", 0), ("Disgust", 0), ("fear", 0), ("repression", 0), ("sadness", 0),
+    ],
+)  # fmt: skip
+def test_label_rule(folder, label, tree):
+    (tree / folder / "erna").mkdir(parents=True, exist_ok=True)
+    shutil.copy(tree / "surprise/3.bmp", tree / folder / "erna/1.bmp")
+    clip = next(e.clip for e in read_source(tree).entries if e.clip.subject == "erna")
+    assert (clip.emotion, clip.label) == (folder.casefold(), label)
+
+
+def _unknown_class(tree: Path) -> None:
+    (tree / "happiness").rename(tree / "joy")
+
+
+def _no_class(tree: Path) -> None:
+    (tree / "happiness/3.bmp").rename(tree / "3.bmp")
+
+
+def _too_deep(tree: Path) -> None:
+    (tree / "happiness/anna/more").mkdir()
+
+
+def _twice(tree: Path) -> None:
+    shutil.copytree(tree / "happiness", tree / "Happiness")
+
+
+def _two_files(tree: Path) -> None:
+    shutil.copy(tree / "happiness/anna/1.png", tree / "happiness/anna/1.jpg")
+
+
+def _another_format(tree: Path) -> None:
+    (tree / "happiness/anna/1.png").rename(tree / "happiness/anna/1.webp")
+
+
+def _another_format_of_nobody(tree: Path) -> None:
+    (tree / "happiness/3.bmp").rename(tree / "happiness/3.gif")
+
+
+def _unprintable_picture(tree: Path) -> None:
+    os.rename(tree / "happiness/3.bmp", os.fsencode(tree / "happiness") + b"/\xff.bmp")
+
+
+def _unprintable_subject(tree: Path) -> None:
+    (tree / "happiness/anna").rename(tree / "happiness/an\nna")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_unknown_class, r"raw/joy: unknown emotion 'joy', expected one of negative, positive"),
+        (_no_class, r"raw/3.bmp: not in the folder of a class"),
+        (_too_deep, r"anna/more: too deep, expected CLASS/SUBJECT/PICTURE"),
+        (_twice, r"anna/happiness_1: given twice, at .*/Happiness/.* and at .*/happiness/"),
+        (_two_files, r"anna/happiness_1: given twice, at .*1.jpg and at .*1.png"),
+        (_another_format, r"1.webp: not named as a picture \(.bmp, .jpeg, .jpg, .png, .tif, .tif"),
+        (_another_format_of_nobody, r"happiness/3.gif: not named as a picture"),
+        (_unprintable_picture, r"the name is '\\udcff', expected a plain name"),
+        (_unprintable_subject, r"the subject is 'an\\nna', expected a plain name"),
+    ],
+)
+def test_errors(damage, message, tree):
+    damage(tree)
+    with pytest.raises(UserError, match=message):
+        read_source(tree)

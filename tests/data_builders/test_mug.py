@@ -1,0 +1,139 @@
+import shutil
+from pathlib import Path
+
+import pytest
+import tensorflow_datasets as tfds
+
+from atnet_jax.errors import UserError
+from atnet_jax.prepare import prepare
+from data_builders.mug.mug_dataset_builder import Builder
+
+TAKE = "subjects3/001/anger/take000"
+
+
+@pytest.fixture
+def tree(trees, tmp_path):
+    return trees.macro("mug", tmp_path / "raw")
+
+
+def read_source(tree: Path):
+    return Builder(manual_dir=tree, face="none", data_dir=str(tree.parent / "data")).source
+
+
+def test_records_are_the_three_frames_in_the_middle(tree, tmp_path, trees, read_records, capsys):
+    path = prepare("mug", tree, tmp_path / "data", face="none", num_workers=1)
+    keys = ("subject", "clip", "emotion", "label", "frame")
+    found = [
+        (*(record[key] for key in keys), trees.shown("mug", record["image"]))
+        for record in read_records(path)
+    ]
+    assert found == [
+        (subject, clip, emotion, label, frame, f"subjects3/{folder}/img_{frame:04d}.jpg")
+        for subject, clip, emotion, label, folder, frames in (
+            ("001", "anger_take000", "anger", 0, "001/anger/take000", (2, 3, 4)),
+            ("001", "happiness_take002", "happiness", 1, "001/happiness/take002", (1, 2, 3)),
+            ("002", "session0_surprise_take001", "surprise", 2,
+             "002/session0/surprise/take001", (11, 12, 13)),
+            ("002", "session1_surprise_take001", "surprise", 2,
+             "002/session1/Surprise/take001", (1, 2, 3)),
+        )
+        for frame in frames
+    ]  # fmt: skip
+    excluded = tfds.builder_from_directory(path).info.metadata["excluded"]
+    assert [(row["subject"], row["clip"], row["reason"]) for row in excluded] == [
+        ("001", "neutral_take000", "emotion neutral is none of the three classes"),
+        ("002", "session1_fear_take001nsg", "the take is marked 'nsg'"),
+    ]
+    output = capsys.readouterr().out
+    assert "mug: 12 pictures (negative 3, positive 3, surprise 6) of 2 subjects" in output
+    assert "  from 4 sequences (negative 1, positive 1, surprise 2)" in output
+    assert "left out by the label rule: 2 sequences" in output
+
+
+def test_label_rule(tree):
+    for emotion in ("disgust", "Fear", "sadness", "SURPRISE"):
+        shutil.copytree(tree / "subjects3/001/anger", tree / "subjects3/003" / emotion)
+    labels = {
+        entry.clip.emotion: entry.clip.label
+        for entry in read_source(tree).entries
+        if entry.clip.subject == "003"
+    }
+    assert labels == {"disgust": 0, "fear": 0, "sadness": 0, "surprise": 2}
+
+
+def test_names_of_takes(tree):
+    """Three digits and more are a number, what follows is a mark."""
+    (tree / TAKE).rename(tree / "subjects3/001/anger/take0010")
+    assert read_source(tree).entries[0].clip.clip == "anger_take0010"
+
+
+def _no_top(tree: Path) -> None:
+    (tree / "subjects3").rename(tree / "subjects")
+
+
+def _misname_subject(tree: Path) -> None:
+    (tree / "subjects3/001").rename(tree / "subjects3/anna")
+
+
+def _no_emotions(tree: Path) -> None:
+    (tree / "subjects3/003").mkdir()
+
+
+def _unknown_emotion(tree: Path) -> None:
+    (tree / "subjects3/001/anger").rename(tree / "subjects3/001/rage")
+
+
+def _no_takes(tree: Path) -> None:
+    shutil.rmtree(tree / TAKE)
+
+
+def _misname_take(tree: Path) -> None:
+    (tree / TAKE).rename(tree / "subjects3/001/anger/first")
+
+
+def _no_take_folder(tree: Path) -> None:
+    (tree / TAKE / "img_0000.jpg").rename(tree / "subjects3/001/anger/img_0000.jpg")
+
+
+def _no_emotion_folder(tree: Path) -> None:
+    (tree / TAKE / "img_0000.jpg").rename(tree / "subjects3/001/img_0000.jpg")
+
+
+def _twice(tree: Path) -> None:
+    shutil.copytree(tree / "subjects3/001/anger", tree / "subjects3/001/Anger")
+
+
+def _two_files(tree: Path) -> None:
+    shutil.copy(tree / TAKE / "img_0000.jpg", tree / TAKE / "img_0.jpg")
+
+
+def _lose_an_early_frame(tree: Path) -> None:
+    (tree / TAKE / "img_0001.jpg").unlink()
+
+
+def _four_frames(tree: Path) -> None:
+    for number in (0, 1, 6):
+        (tree / TAKE / f"img_{number:04d}.jpg").unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_no_top, r"raw/subjects3: no such folder"),
+        (_misname_subject, r"subjects3/anna: not named as a subject \(such as 001\)"),
+        (_no_emotions, r"subjects3/003: no folder of an emotion \(such as anger\)"),
+        (_unknown_emotion, r"001/rage: unknown emotion 'rage', expected one of anger, disgust"),
+        (_no_takes, r"001/anger: no folder of a take \(such as take000\)"),
+        (_misname_take, r"anger/first: not named as a take \(such as take000\)"),
+        (_no_take_folder, r"anger/img_0000.jpg: a picture where only folders are expected"),
+        (_no_emotion_folder, r"001/img_0000.jpg: a picture where only folders are expected"),
+        (_twice, r"mug/001/anger_take000: given twice, at .*/Anger/take000 and at .*/anger/take0"),
+        (_two_files, r"img_0000.jpg: a second file of frame 0 beside img_0.jpg"),
+        (_lose_an_early_frame, r"take000: missing frame 1 of 0…6"),
+        (_four_frames, r"take000: only 4 of at least 5 frames"),
+    ],
+)
+def test_errors(damage, message, tree):
+    damage(tree)
+    with pytest.raises(UserError, match=message):
+        read_source(tree)

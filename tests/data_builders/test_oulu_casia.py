@@ -1,0 +1,161 @@
+import shutil
+from pathlib import Path
+
+import pytest
+
+from atnet_jax.errors import UserError
+from atnet_jax.prepare import prepare
+from data_builders.oulu_casia.oulu_casia_dataset_builder import Builder
+
+NI_RECORDS = [
+    ("P001", "NI_Strong_Anger", "anger", 0, "NI/Strong/P001/anger/{:03d}.jpeg", (1, 2, 3)),
+    ("P002", "NI_Strong_Sadness", "sadness", 0, "NI/Strong/P002/Sadness/{:03d}.jpeg", (2, 3, 4)),
+]
+VL_RECORDS = [
+    ("P001", "VL_Strong_Anger", "anger", 0, "VL/Strong/P001/Anger/{:03d}.jpeg", (2, 3, 4)),
+    ("P001", "VL_Strong_Happiness", "happiness", 1, "VL/Strong/P001/Happiness/{:03d}.jpeg",
+     (1, 2, 3)),
+    ("P002", "VL_Strong_Surprise", "surprise", 2, "VL/Strong/P002/Surprise/{:03d}.jpeg",
+     (3, 4, 5)),
+]  # fmt: skip
+
+
+@pytest.fixture
+def tree(trees, tmp_path):
+    return trees.macro("oulu_casia", tmp_path / "raw")
+
+
+def read_source(tree: Path):
+    return Builder(manual_dir=tree, face="none", data_dir=str(tree.parent / "data")).source
+
+
+def _below(tree: Path) -> None:
+    (tree / "B_OriginalImg").mkdir()
+    for name in ("VL", "NI"):
+        (tree / name).rename(tree / "B_OriginalImg" / name)
+
+
+def _no_ni(tree: Path) -> None:
+    shutil.rmtree(tree / "NI")
+
+
+def _no_vl(tree: Path) -> None:
+    shutil.rmtree(tree / "VL")
+
+
+@pytest.mark.parametrize(
+    ("change", "expected", "missing", "notes"),
+    [
+        (None, VL_RECORDS + NI_RECORDS, 24 - 5, []),
+        (_below, VL_RECORDS + NI_RECORDS, 24 - 5, []),
+        (_no_ni, VL_RECORDS, 12 - 3, ["no folder NI: all pictures are of the other camera"]),
+        (_no_vl, NI_RECORDS, 12 - 2, ["no folder VL: all pictures are of the other camera"]),
+    ],
+)
+def test_records_are_the_last_three_frames_in_strong_light(
+    change, expected, missing, notes, tree, tmp_path, trees, read_records, capsys
+):
+    if change is not None:
+        change(tree)
+    path = prepare("oulu_casia", tree, tmp_path / "data", face="none", num_workers=1)
+    keys = ("subject", "clip", "emotion", "label", "frame")
+    found = [
+        (*(record[key] for key in keys), trees.shown("oulu_casia", record["image"]))
+        for record in read_records(path)
+    ]
+    assert found == [
+        (subject, clip, emotion, label, frame, pattern.format(frame))
+        for subject, clip, emotion, label, pattern, frames in sorted(expected)
+        for frame in frames
+    ]
+    output = capsys.readouterr().out
+    assert [line for line in output.splitlines() if "camera" in line] == notes
+    assert f"folders of emotions that are not there: {missing}, such as " in output
+    assert "of 2 subjects" in output
+
+
+def test_label_rule(tree):
+    for folder in (tree / "VL/Strong").iterdir():
+        shutil.rmtree(folder)
+    emotions = ("anger", "DISGUST", "Fear", "Happiness", "Sadness", "Surprise")
+    for emotion in emotions:
+        shutil.copytree(tree / "NI/Strong/P001/anger", tree / "VL/Strong/P003" / emotion)
+    labels = {
+        entry.clip.emotion: entry.clip.label
+        for entry in read_source(tree).entries
+        if entry.clip.subject == "P003"
+    }
+    assert labels == dict(anger=0, disgust=0, fear=0, happiness=1, sadness=0, surprise=2)
+
+
+def _below_twice(tree: Path) -> None:
+    _below(tree)
+    shutil.copytree(tree / "B_OriginalImg/VL", tree / "copy/VL")
+
+
+def _no_strong(tree: Path) -> None:
+    shutil.rmtree(tree / "NI/Strong")
+
+
+def _misname_subject(tree: Path) -> None:
+    (tree / "NI/Strong/P001").rename(tree / "NI/Strong/001")
+
+
+def _no_emotions(tree: Path) -> None:
+    shutil.rmtree(tree / "NI/Strong/P001/anger")
+
+
+def _unknown_emotion(tree: Path) -> None:
+    (tree / "VL/Strong/P001/Happiness").rename(tree / "VL/Strong/P001/Joy")
+
+
+def _twice(tree: Path) -> None:
+    shutil.copytree(tree / "VL/Strong/P001/Anger", tree / "VL/Strong/P001/anger")
+
+
+def _two_files(tree: Path) -> None:
+    folder = tree / "VL/Strong/P001/Anger"
+    shutil.copy(folder / "003.jpeg", folder / "3.jpg")
+
+
+def _no_emotion_folder(tree: Path) -> None:
+    folder = tree / "VL/Strong/P001"
+    (folder / "Anger/000.jpeg").rename(folder / "000.jpeg")
+
+
+def _copy(tree: Path) -> None:
+    (tree / "VL/Strong/P001/Anger/004.jpeg").rename(tree / "VL/Strong/P001/Anger/004 (1).jpeg")
+
+
+def _empty(tree: Path) -> None:
+    for path in (tree / "VL/Strong/P001/Anger").iterdir():
+        path.unlink()
+
+
+def _lose_a_frame(tree: Path) -> None:
+    (tree / "VL/Strong/P001/Anger/003.jpeg").unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_below_twice, r"raw: folders VL or NI in .*/B_OriginalImg and in .*/copy; give the one"),
+        (_no_strong, r"NI/Strong: no such folder; is the copy of the database complete"),
+        (_misname_subject, r"NI/Strong/001: not named as a subject \(such as P001\)"),
+        (_no_emotions, r"NI/Strong/P001: no folder of an emotion \(such as Anger\)"),
+        (
+            _unknown_emotion,
+            r"P001/Joy: unknown emotion 'Joy', expected one of anger, disgust, fear",
+        ),
+        (_twice, r"oulu_casia/P001/VL_Strong_Anger: given twice, at .*/Anger and at .*/anger"),
+        (_two_files, r"3.jpg: a second file of frame 3 beside 003.jpeg"),
+        (_no_emotion_folder, r"P001/000.jpeg: a picture where only folders are expected"),
+        (_copy, r"004 \(1\).jpeg: not named as a frame"),
+        (_empty, r"P001/Anger: only 0 of at least 4 frames"),
+        (_lose_a_frame, r"P001/Anger: missing frame 3 of 2…4"),
+    ],
+)
+def test_errors(damage, message, tree):
+    damage(tree)
+    with pytest.raises(UserError, match=message):
+        read_source(tree)

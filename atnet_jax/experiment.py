@@ -2,29 +2,24 @@
 
 import dataclasses
 import itertools
-import json
 import math
 import os
-import platform
-import sys
 from collections.abc import Iterator, Sequence
-from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 from tqdm import tqdm
 
-import atnet_jax
-from atnet_jax import files, metrics, models, predictions, report
+from atnet_jax import files, metrics, models, predictions, report, weights
 from atnet_jax.checkpoint import FoldCheckpoints
-from atnet_jax.config import OPERATIONAL_FIELDS, Config
+from atnet_jax.config import Config
 from atnet_jax.data import Composite, load_composite
 from atnet_jax.errors import UserError
 from atnet_jax.folds import Fold, make_folds, select_folds
 from atnet_jax.sampling import epoch_batches, one_pass
 from atnet_jax.train import Trainer, TrainState, learning_rate, make_trainer
+from atnet_jax.workdir import claim
 
 _PREDICT_BATCH = 16
 
@@ -57,19 +52,41 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> Path:
     workdir = Path(workdir)
     model = models.load(config.model)
     composite = load_composite(
-        config.data_dir, config.datasets, config.flow, model.INPUTS, config.image_size
+        config.data_dir,
+        config.datasets,
+        config.flow,
+        model.INPUTS,
+        config.image_size,
+        config.directions,
     )
     if config.shuffle_labels:
         composite = composite.with_shuffled_labels(config.seed)
     all_folds = make_folds(config.protocol, composite)
     folds = select_folds(all_folds, config.folds)
-    record = _claim(workdir, config, composite)
+    trainer = make_trainer(config, composite.inputs)
+    start, notes = None, _notes(config, len(all_folds))
+    if config.init_from:
+        start = weights.load(Path(config.init_from))
+        _, fresh = weights.overlay(trainer.init(np.zeros(1, np.int32)), start)
+        notes.append(
+            f"Every fold starts from the weights in {config.init_from}"
+            f" ({start.about.get('source', 'of unknown source')}); at random start:"
+            f" {', '.join(fresh) or 'none'}."
+        )
+    record = claim(
+        workdir,
+        config,
+        data={"clips": len(composite.labels), "sha256": composite.digest()},
+        init_from=None if start is None else weights.digest(start),
+    )
     print(
         f"{config.protocol} of {config.model}: {len(composite.labels)} clips, {len(folds)} of"
         f" {len(all_folds)} folds, on {record['environment']['device']}"
     )
 
-    results = train_folds(config, composite, all_folds, folds, workdir / "checkpoints")
+    results = train_folds(
+        config, trainer, composite, all_folds, folds, workdir / "checkpoints", start
+    )
 
     rows = [row for fold in folds for row in _rows(config, composite, fold, results[fold.number])]
     run = report.RunResults(
@@ -80,7 +97,7 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> Path:
         metrics=metrics.evaluate(rows),
         curves={fold.number: _curve(fold, results[fold.number]) for fold in folds},
         config=record["config"],
-        notes=_notes(config, len(all_folds)),
+        notes=notes,
         versions=record["environment"]["versions"],
         device=record["environment"]["device"],
         exclusions=[report.Exclusion(*row) for row in composite.excluded],
@@ -102,10 +119,12 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> Path:
 
 def train_folds(
     config: Config,
+    trainer: Trainer,
     composite: Composite,
     all_folds: Sequence[Fold],
     folds: Sequence[Fold],
     directory: Path,
+    start: weights.Weights | None = None,
 ) -> dict[int, FoldResult]:
     """Trains the folds, several at once, and scores each fold's test clips.
 
@@ -113,15 +132,16 @@ def train_folds(
 
     Args:
       config: see `atnet_jax.config`.
+      trainer: the compiled functions for `config`.
       composite: the clips.
       all_folds: of the protocol; they decide the shapes of batches.
       folds: those to train.
       directory: of the checkpoints.
+      start: the weights that every fold starts from, as far as they go; None: random ones.
 
     Returns:
       Fold number → its result.
     """
-    trainer = make_trainer(config, composite.inputs)
     inputs = jax.device_put(dict(composite.inputs))
     shapes = _BatchShapes(config, composite, all_folds)
     checkpoints = FoldCheckpoints(directory)
@@ -137,7 +157,9 @@ def train_folds(
         smoothing=0.02,
     ) as bar:
         for group in _groups(folds, done, at_once):
-            state, history = _start(trainer, config, checkpoints, group, done[group[0].number])
+            state, history = _start(
+                trainer, start, config, checkpoints, group, done[group[0].number]
+            )
             for epoch in range(done[group[0].number], config.num_epochs):
                 batches = shapes.batches(group, epoch)
                 rate = learning_rate(config, epoch)
@@ -228,6 +250,7 @@ def _groups(folds: Sequence[Fold], done: dict[int, int], at_once: int) -> Iterat
 
 def _start(
     trainer: Trainer,
+    start: weights.Weights | None,
     config: Config,
     checkpoints: FoldCheckpoints,
     group: Sequence[Fold],
@@ -242,7 +265,10 @@ def _start(
         }
 
     if epochs_done == 0:
-        return trainer.init(numbers), [empty() for _ in group]
+        state = trainer.init(numbers)
+        if start is not None:
+            state, _ = weights.overlay(state, start)
+        return state, [empty() for _ in group]
     like = jax.eval_shape(trainer.init, jax.ShapeDtypeStruct((1,), np.int32))
     like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), like)
     trees = [
@@ -313,44 +339,3 @@ def _notes(config: Config, folds: int) -> list[str]:
     if config.image_size != 224:
         notes.append(f"Apex frames were reduced to {config.image_size}×{config.image_size} pixels.")
     return notes
-
-
-def _claim(workdir: Path, config: Config, composite: Composite) -> dict[str, Any]:
-    """Records in config.json what this run is, or checks that the workdir holds this very run."""
-    settings = json.loads(config.to_json())
-    path = workdir / "config.json"
-    data = {"clips": len(composite.labels), "sha256": composite.digest()}
-    if path.exists():
-        record = json.loads(path.read_text())
-        before = {"data": record["data"], **record["config"]}
-        now = {"data": data, **settings}
-        changed = [
-            f"{name}: {before.get(name)!r} → {now.get(name)!r}"
-            for name in sorted(before.keys() | now.keys())
-            if before.get(name) != now.get(name) and name not in OPERATIONAL_FIELDS
-        ]
-        if changed:
-            raise UserError(
-                f"{workdir} holds another run. It differs in {'; '.join(changed)}. Choose another"
-                f" --workdir, or the same settings and data to go on with that run."
-            )
-        return record
-    if workdir.exists() and (not workdir.is_dir() or any(workdir.iterdir())):
-        raise UserError(f"{workdir} holds other files, and no run. Choose an empty --workdir.")
-    workdir.mkdir(parents=True, exist_ok=True)
-    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
-    record = {
-        "config": settings,
-        "data": data,
-        "environment": {
-            "device": f"{jax.device_count()} × {jax.devices()[0].device_kind}",
-            "versions": {
-                "atnet_jax": atnet_jax.__version__,
-                "python": platform.python_version(),
-                **{package: metadata.version(package) for package in packages},
-            },
-        },
-        "command": " ".join(["python -m atnet_jax.main", *sys.argv[1:]]),
-    }
-    files.write_json_atomically(path, record)
-    return record

@@ -3,21 +3,25 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
-from atnet_jax import experiment, predictions
+from atnet_jax import experiment, predictions, weights
+from atnet_jax.checkpoint import FoldCheckpoints
 from atnet_jax.config import default_config
 from atnet_jax.data import load_composite
 from atnet_jax.errors import UserError
 from atnet_jax.folds import make_folds
 from atnet_jax.prepare import prepare
+from atnet_jax.train import make_trainer
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -45,7 +49,8 @@ def data_dir(tmp_path_factory) -> Path:
 def settings(data_dir: Path, **changes):
     config = default_config("ststnet")
     config.update(datasets=("manifest",), data_dir=str(data_dir), num_epochs=6, batch_size=16)
-    config.update(learning_rate=0.01, checkpoint_every=2, **changes)
+    config.update(learning_rate=0.01, checkpoint_every=2)
+    config.update(changes)
     return config
 
 
@@ -142,13 +147,14 @@ def test_labels_of_test_clips_never_reach_training(data_dir, tmp_path):
     config = settings(data_dir)
     composite = load_composite(data_dir, ("manifest",), config.flow, ("flow_map",))
     folds = make_folds("hde", composite)
-    honest = experiment.train_folds(config, composite, folds, folds[:1], tmp_path / "a")
+    trainer = make_trainer(config, composite.inputs)
+    honest = experiment.train_folds(config, trainer, composite, folds, folds[:1], tmp_path / "a")
     composite.labels[folds[0].test] = (composite.labels[folds[0].test] + 1) % 3
-    lied_to = experiment.train_folds(config, composite, folds, folds[:1], tmp_path / "b")
+    lied_to = experiment.train_folds(config, trainer, composite, folds, folds[:1], tmp_path / "b")
     assert np.array_equal(honest[0].scores, lied_to[0].scores)
     assert np.array_equal(honest[0].loss, lied_to[0].loss)
     composite.labels[folds[0].train] = (composite.labels[folds[0].train] + 1) % 3
-    retrained = experiment.train_folds(config, composite, folds, folds[:1], tmp_path / "c")
+    retrained = experiment.train_folds(config, trainer, composite, folds, folds[:1], tmp_path / "c")
     assert not np.array_equal(honest[0].scores, retrained[0].scores)
 
 
@@ -159,6 +165,92 @@ def test_shuffled_labels_are_the_same_labels_elsewhere(data_dir):
     assert 0.4 < np.mean(shuffled.labels != composite.labels) < 0.95
     assert np.array_equal(shuffled.labels, composite.with_shuffled_labels(seed=0).labels)
     assert shuffled.digest() != composite.digest()
+
+
+@pytest.fixture(scope="module")
+def learnt(data_dir, tmp_path_factory) -> Path:
+    """Weights of STSTNet's streams after a training on all clips."""
+    config = settings(data_dir)
+    composite = load_composite(data_dir, ("manifest",), config.flow, ("flow_map",))
+    trainer = make_trainer(config, composite.inputs)
+    state = trainer.init(np.zeros(1, np.int32))
+    everything = np.arange(36, dtype=np.int32)[None]
+    for _ in range(60):
+        labels = composite.labels[everything]
+        state, _ = trainer.step(state, composite.inputs, everything, labels, None, 0.01)
+    params, batch_stats = jax.device_get((state.params, state.batch_stats))
+    folder = tmp_path_factory.mktemp("learnt") / "weights"
+    weights.save(
+        folder,
+        weights.Weights(
+            {"streams": jax.tree.map(lambda leaf: leaf[0], params["streams"])},
+            jax.tree.map(lambda leaf: leaf[0], batch_stats),
+            {"source": "a test", "model": "ststnet"},
+        ),
+    )
+    return folder
+
+
+def test_every_fold_starts_from_the_weights_given(learnt, data_dir, tmp_path):
+    config = settings(data_dir, init_from=str(learnt), folds="0,3")
+    config.update(num_epochs=1, learning_rate=0.0)
+    composite = load_composite(data_dir, ("manifest",), config.flow, ("flow_map",))
+    experiment.train_and_evaluate(config, tmp_path / "run")
+    given = weights.load(learnt)
+    checkpoints = FoldCheckpoints(tmp_path / "run" / "checkpoints")
+    like = jax.eval_shape(make_trainer(config, composite.inputs).init, np.zeros(1, np.int32))
+    like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), like)
+    history = {name: np.zeros(1, np.float32) for name in ("loss", "accuracy")}
+    states = [checkpoints.restore(k, {"state": like, "history": history})["state"] for k in (0, 3)]
+    for state in states:
+        # A learning rate of 0 leaves the parameters where they started.
+        for name, array in given.params["streams"].items():
+            assert np.array_equal(state.params["streams"][name], array)
+    fresh = [state.params["classifier"]["kernel"] for state in states]
+    assert not np.array_equal(*fresh)
+    table = (tmp_path / "run" / "table.md").read_text()
+    assert f"starts from the weights in {learnt} (a test); at random start: classifier" in table
+
+
+def test_a_good_start_lowers_the_loss_of_the_first_epoch(learnt, data_dir, tmp_path):
+    losses = []
+    for start in ("", str(learnt)):
+        config = settings(data_dir, init_from=start, folds="0")
+        composite = load_composite(data_dir, ("manifest",), config.flow, ("flow_map",))
+        folds = make_folds("cde", composite)
+        results = experiment.train_folds(
+            config, make_trainer(config, composite.inputs), composite, folds, folds[:1],
+            tmp_path / f"from{bool(start)}", weights.load(Path(start)) if start else None,
+        )  # fmt: skip
+        losses.append(results[0].loss[0])
+    assert losses[1] < 0.8 * losses[0]
+
+
+def test_a_resumed_run_wants_the_weights_it_started_from(learnt, data_dir, tmp_path):
+    moved = shutil.copytree(learnt, tmp_path / "moved")
+    config = settings(data_dir, init_from=str(learnt), folds="0", num_epochs=1)
+    experiment.train_and_evaluate(config, tmp_path / "run")
+    config.init_from = str(moved)
+    experiment.train_and_evaluate(config, tmp_path / "run")
+    given = weights.load(learnt)
+    other = tmp_path / "other"
+    doubled = jax.tree.map(lambda leaf: 2 * leaf, given.params)
+    weights.save(other, weights.Weights(doubled, given.batch_stats, given.about))
+    for start in (str(other), ""):
+        config.init_from = start
+        with pytest.raises(UserError, match="holds another run.*init_from"):
+            experiment.train_and_evaluate(config, tmp_path / "run")
+
+
+def test_weights_of_another_network_are_refused_before_anything_is_written(data_dir, tmp_path):
+    weights.save(
+        tmp_path / "weights",
+        weights.Weights({"streams": {"kernel": np.zeros((27, 5))}}, {}, {"model": "other"}),
+    )
+    config = settings(data_dir, init_from=str(tmp_path / "weights"))
+    with pytest.raises(UserError, match=r"streams/kernel has the shape \(27, 5\).*\(27, 16\)"):
+        experiment.train_and_evaluate(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_another_run_in_the_same_workdir_is_refused(finished, data_dir):

@@ -1,0 +1,201 @@
+"""Reading the layers' arrays out of a binary .caffemodel, without Caffe.
+
+The file is one protocol buffer message, Caffe's NetParameter. Only the parts that hold arrays are
+described here; protobuf skips the rest. Field numbers and their meaning: Caffe's
+`src/caffe/proto/caffe.proto`, and `Blob::FromProto` in `src/caffe/blob.cpp`.
+"""
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
+
+from atnet_jax.errors import UserError
+
+# ATNet takes 33 MB; a solver that keeps gradients and double precision makes that 133 MB.
+_MAX_BYTES = 150_000_000
+# Looking at a message takes far more memory than its bytes: not done for millions of empty ones.
+_MAX_LAYERS = 10_000
+_MAX_BLOBS = 100
+_MAX_AXES = 32  # Caffe's own limit.
+_MAX_NAME = 200
+_LEGACY_AXES = ("num", "channels", "height", "width")
+
+_Field = descriptor_pb2.FieldDescriptorProto
+# Message → its fields: name, number, type, whether repeated. Names of layers are read as bytes,
+# since nothing says that those of a damaged file are text.
+_MESSAGES = {
+    "BlobShape": [("dim", 1, _Field.TYPE_INT64, True)],
+    "BlobProto": [
+        *((axis, number, _Field.TYPE_INT64, False) for number, axis in enumerate(_LEGACY_AXES, 1)),
+        ("data", 5, _Field.TYPE_FLOAT, True),
+        ("shape", 7, "BlobShape", False),
+        ("double_data", 8, _Field.TYPE_DOUBLE, True),
+    ],
+    "LayerParameter": [("name", 1, _Field.TYPE_BYTES, False), ("blobs", 7, "BlobProto", True)],
+    "V1LayerParameter": [
+        ("v0_layer", 1, _Field.TYPE_BYTES, False),
+        ("name", 4, _Field.TYPE_BYTES, False),
+        ("blobs", 6, "BlobProto", True),
+    ],
+    "NetParameter": [
+        ("layers", 2, "V1LayerParameter", True),
+        ("layer", 100, "LayerParameter", True),
+    ],
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class CaffeModel:
+    """What a .caffemodel holds.
+
+    Attributes:
+      layers: layer → its arrays (Caffe's blobs), float32, in Caffe's order and shapes; layers
+        without any are left out.
+      sha256: of the file.
+    """
+
+    layers: Mapping[str, list[np.ndarray]]
+    sha256: str
+
+
+def read(path: Path) -> CaffeModel:
+    """Reads a binary .caffemodel, of Caffe's old layer messages (V1) or of the new.
+
+    Raises:
+      UserError: the file is not there, too large, damaged, or something else than a .caffemodel.
+    """
+    data = _bytes(path)
+    net = _net_parameter_class()()
+    try:
+        net.ParseFromString(data)
+    except DecodeError as error:
+        raise UserError(
+            f"{path}: cannot be read as a binary .caffemodel (protocol buffer). It is incomplete,"
+            f" damaged or something else; copy it again."
+        ) from error
+
+    if len(net.layers) + len(net.layer) > _MAX_LAYERS:
+        raise UserError(
+            f"{path}: holds {len(net.layers) + len(net.layer):,} layers, expected at most"
+            f" {_MAX_LAYERS:,}. It is damaged or no .caffemodel; copy it again."
+        )
+    if any(layer.HasField("v0_layer") for layer in net.layers):
+        raise UserError(
+            f"{path}: written in Caffe's first format (V0 layers), expected V1 or the present one."
+            f" Convert it with Caffe's upgrade_net_proto_binary."
+        )
+    layers: dict[str, list[np.ndarray]] = {}
+    for message in (*net.layers, *net.layer):
+        if not message.blobs:
+            continue
+        name = message.name.decode("utf-8", "replace")
+        if not name.isprintable() or len(name) > _MAX_NAME:
+            raise UserError(
+                f"{path}: layer {len(layers) + 1} with arrays has a name that is no text:"
+                f" {name[:20]!a}. The file is damaged; copy it again."
+            )
+        if name in layers:
+            raise UserError(
+                f"{path}: two layers with arrays are called {name!r}, expected one. Give them names"
+                f" of their own and save the network again."
+            )
+        if len(message.blobs) > _MAX_BLOBS:
+            raise UserError(
+                f"{path}: layer {name!r} holds {len(message.blobs):,} arrays, expected at most"
+                f" {_MAX_BLOBS}. The file is damaged; copy it again."
+            )
+        layers[name] = [
+            _array(f"{path}: layer {name!r}, blob {number}", blob)
+            for number, blob in enumerate(message.blobs)
+        ]
+    if not layers:
+        raise UserError(
+            f"{path}: holds no layer with arrays. Expected a trained network (.caffemodel), not its"
+            f" definition or a solver's state."
+        )
+    return CaffeModel(layers, hashlib.sha256(data).hexdigest())
+
+
+def _bytes(path: Path) -> bytes:
+    """The content of a file that can be one at all."""
+    try:
+        if not path.exists():
+            raise UserError(f"{path}: no such file. Give a binary .caffemodel.")
+        if not path.is_file():
+            raise UserError(f"{path}: is not a file. Give a binary .caffemodel.")
+        size = path.stat().st_size
+        if size > _MAX_BYTES:
+            raise UserError(
+                f"{path}: has {size:,} bytes, expected at most {_MAX_BYTES:,}; these networks take"
+                f" about 33 million. Give the .caffemodel of one of them."
+            )
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error}).") from error
+    if not data:
+        raise UserError(f"{path}: is empty. Give a binary .caffemodel.")
+    # The tag of every layer is or holds a control character, and so do the numbers that follow.
+    if not any(byte < 0x20 and byte not in b"\t\n\f\r" for byte in data[:4096]):
+        raise UserError(
+            f"{path}: is a text file, perhaps the definition of a network (.prototxt). Expected the"
+            f" trained weights, a binary .caffemodel."
+        )
+    return data
+
+
+def _array(place: str, blob: Any) -> np.ndarray:
+    """One blob as float32 in its shape; nothing is allocated for a shape without its data."""
+    if any(blob.HasField(axis) for axis in _LEGACY_AXES):
+        shape = tuple(getattr(blob, axis) for axis in _LEGACY_AXES)
+    else:
+        if len(blob.shape.dim) > _MAX_AXES:
+            raise UserError(
+                f"{place}: has {len(blob.shape.dim)} axes, expected at most {_MAX_AXES}. The file"
+                f" is damaged; copy it again."
+            )
+        shape = tuple(blob.shape.dim)
+    values = blob.double_data or blob.data
+    if min(shape, default=1) < 1 or math.prod(shape) != len(values):
+        raise UserError(
+            f"{place}: has the shape {shape} and {len(values)} numbers, which do not go together."
+            f" The file is damaged; copy it again."
+        )
+    with np.errstate(over="ignore"):
+        array = np.array(values).astype(np.float32).reshape(shape)
+    if not np.isfinite(array).all():
+        raise UserError(
+            f"{place}: holds numbers that are infinite or none (NaN). The training that wrote it"
+            f" failed, or the file is damaged; use an earlier one."
+        )
+    return array
+
+
+def _net_parameter_class() -> Any:
+    """Protobuf's class of NetParameter, made from `_MESSAGES`."""
+    file = descriptor_pb2.FileDescriptorProto(
+        name="caffemodel.proto", package="caffe", syntax="proto2"
+    )
+    for message_name, fields in _MESSAGES.items():
+        message = file.message_type.add(name=message_name)
+        for name, number, kind, repeated in fields:
+            field = message.field.add(
+                name=name,
+                number=number,
+                label=_Field.LABEL_REPEATED if repeated else _Field.LABEL_OPTIONAL,
+            )
+            if isinstance(kind, str):
+                field.type = _Field.TYPE_MESSAGE
+                field.type_name = f".caffe.{kind}"
+            else:
+                field.type = kind
+    # A pool of its own: an installed Caffe registers messages of the same names.
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("caffe.NetParameter"))

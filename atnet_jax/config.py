@@ -30,7 +30,7 @@ def default_config(model: str) -> Config:
     # "hde": holdout database evaluation, leave one database out.
     # "pretrain": learn from macro-expressions first; writes weights for init_from.
     config.protocol = "cde"
-    # The method: the name of a file in atnet_jax/models.
+    # The method: the name of a file in atnet_jax/models, or of one of its presets.
     config.model = model
     # The method's own options: the fields of its Model, described there.
     config.options = ConfigDict()
@@ -57,7 +57,10 @@ def default_config(model: str) -> Config:
     # A control: permutes the labels over all clips before folds are made. A sound pipeline then
     # scores at chance, 1/3.
     config.shuffle_labels = False
-    # Pre-training: the share of each data set's subjects that is kept for validation.
+    # "last": the network after the last epoch is tested. "nested": that after the epoch with the
+    # highest UF1 on some training subjects, which the fold holds back and does not train on.
+    config.selection = "last"
+    # The share of each data set's training subjects held back, by "nested" and by pre-training.
     config.validation_share = 0.2
 
     # --- Training ---
@@ -96,11 +99,19 @@ def default_config(model: str) -> Config:
     # Folds trained at once in one program. 0: chosen for the device (1 on a CPU, where a grouped
     # convolution is slower than one fold after another; 8 elsewhere).
     config.folds_per_batch = 0
+    # Epochs between scorings of the held-out clips, for the figure that a look at the test subjects
+    # would have given; 0: only after the last. Training never sees these scores.
+    config.score_every = 1
     # Epochs between checkpoints. A killed run goes on from the last one to the same result.
     config.checkpoint_every = 10
 
-    if model in models.names():
-        config.options.update(models.options(model))
-        config.update(models.load(model).RECIPE)
+    presets = models.presets()
+    if model in presets:
+        config.model, chosen = presets[model]
+    else:
+        chosen = {}
+    if config.model in models.names():
+        config.options.update({**models.options(config.model), **chosen})
+        config.update(models.load(config.model).RECIPE)
     config.lock()
     return config

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,9 @@ from jaxtyping import Int, UInt8
 from atnet_jax.classes import RESERVED_NAMES
 from atnet_jax.errors import UserError
 from data_builders.variants import DIRECTIONS, variant
+
+Key = tuple[str, str, str]
+"""Data set, subject, clip."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,33 +80,25 @@ def load_composite(
       UserError: a data set is not prepared, lacks a feature, or repeats a clip of another; or
         `directions` is neither.
     """
-    if directions not in DIRECTIONS:
-        raise UserError(f"directions is {directions!r}, expected one of {', '.join(DIRECTIONS)}.")
-    rows: dict[tuple[str, str, str], tuple[int, dict[str, np.ndarray]]] = {}
+    rows: dict[Key, tuple[int, dict[str, np.ndarray]]] = {}
     excluded: list[tuple[str, str, str]] = []
     for name in datasets:
-        builder = _prepared(Path(data_dir), name, flow, directions)
+        builder = prepared(data_dir, name, flow, directions)
         metadata = builder.info.metadata or {}
         excluded += [
             (name, f"{row['subject']}/{row['clip']}", row["reason"])
             for row in metadata.get("excluded", [])
         ]
-        for record in builder.as_data_source("train"):
-            key = (text(record["dataset"]), text(record["subject"]), text(record["clip"]))
-            where = "/".join(key)
+        for key, record in read_records(builder, inputs):
             if key[0] in RESERVED_NAMES:
                 raise UserError(
                     f"A database in {name} is called {key[0]!r}, which the results use for"
                     f" themselves. Rename it in the manifest and prepare it again."
                 )
             if key in rows:
-                raise UserError(f"{where} is in {name} and in another of {', '.join(datasets)}.")
-            for feature in inputs:
-                if not record[f"has_{feature}"]:
-                    raise UserError(
-                        f"{where} in the data set {name} has no {feature}, which this model reads."
-                        f" Add it to the manifest and prepare it again."
-                    )
+                raise UserError(
+                    f"{'/'.join(key)} is in {name} and in another of {', '.join(datasets)}."
+                )
             features = {feature: record[feature] for feature in inputs}
             if "apex" in features:
                 features["apex"] = resize(features["apex"], image_size)
@@ -120,7 +115,46 @@ def load_composite(
     )
 
 
-def _prepared(data_dir: Path, name: str, flow: str, directions: str) -> Any:
+def read_records(builder: Any, inputs: Sequence[str]) -> Iterator[tuple[Key, dict[str, Any]]]:
+    """The records of a prepared data set, one after the other; pictures not asked for stay encoded.
+
+    Args:
+      builder: as `prepared` gives it.
+      inputs: the features wanted.
+
+    Yields:
+      (data set, subject, clip) and the record.
+
+    Raises:
+      UserError: a clip lacks a feature.
+    """
+    skipped = {
+        name: tfds.decode.SkipDecoding()
+        for name, feature in builder.info.features.items()
+        if isinstance(feature, tfds.features.Image) and name not in inputs
+    }
+    for record in builder.as_data_source("train", decoders=skipped):
+        key = (text(record["dataset"]), text(record["subject"]), text(record["clip"]))
+        for feature in inputs:
+            if not record.get(f"has_{feature}"):
+                raise UserError(
+                    f"{'/'.join(key)} in the data set {builder.info.name} has no {feature}, which"
+                    f" this model reads. Add it to the manifest and prepare it again."
+                )
+        yield key, record
+
+
+def prepared(
+    data_dir: str | os.PathLike[str], name: str, flow: str, directions: str = "arithmetic"
+) -> Any:
+    """The TFDS builder of a prepared data set; see `load_composite` for the arguments.
+
+    Raises:
+      UserError: it is not prepared, or `directions` is unknown.
+    """
+    if directions not in DIRECTIONS:
+        raise UserError(f"directions is {directions!r}, expected one of {', '.join(DIRECTIONS)}.")
+    data_dir = Path(data_dir)
     # What a killed preparation leaves behind is called incomplete.….
     folder = data_dir / name / variant(flow, directions)
     versions = sorted(folder.glob("[0-9]*/dataset_info.json"))

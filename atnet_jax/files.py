@@ -1,10 +1,13 @@
 """Writing files so that a reader never sees half of one."""
 
+import io
 import json
 import os
 import secrets
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 
 def write_text_atomically(path: Path, text: str) -> None:
@@ -15,7 +18,10 @@ def write_text_atomically(path: Path, text: str) -> None:
     Raises:
         OSError: the folder does not exist or cannot be written to.
     """
-    data = text.encode("utf-8")
+    _write_atomically(path, text.encode("utf-8"))
+
+
+def _write_atomically(path: Path, data: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
         with temporary.open("xb") as file:
@@ -36,3 +42,15 @@ def write_json_atomically(path: Path, value: Any) -> None:
     """
     text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
     write_text_atomically(path, text + "\n")
+
+
+def write_arrays_atomically(path: Path, **arrays: np.ndarray) -> None:
+    """Write arrays as a compressed .npz file, without pickle.
+
+    Raises:
+        ValueError: an array holds Python objects.
+        OSError: the folder does not exist or cannot be written to.
+    """
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    _write_atomically(path, buffer.getvalue())

@@ -1,4 +1,4 @@
-"""Trains and evaluates one method under one protocol.
+"""Trains and evaluates one method under one protocol, or pre-trains it.
 
 Usage: python -m atnet_jax.main --config=configs/cde.py:fusion --workdir=runs/cde
 """
@@ -8,7 +8,7 @@ import sys
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from atnet_jax import experiment
+from atnet_jax import experiment, pretrain, suite
 from atnet_jax.errors import UserError
 
 _FLAGS = flags.FLAGS
@@ -19,13 +19,17 @@ _WORKDIR = flags.DEFINE_string(
 
 
 def main(argv: list[str]) -> None:
-    """Runs the experiment that the flags describe and prints its table."""
+    """Runs the experiment that the flags describe and prints what came out."""
     if not _FLAGS["verbosity"].present:
         logging.set_verbosity(logging.WARNING)  # Orbax tells a page for every checkpoint.
     if len(argv) > 1:
         raise app.UsageError(f"What is {argv[1]!r}? Settings are given as --config.NAME=VALUE.")
     try:
-        report = experiment.train_and_evaluate(_CONFIG.value, _WORKDIR.value)
+        if _CONFIG.value.protocol == "pretrain":
+            pretrain.pretrain(_CONFIG.value, _WORKDIR.value)
+            return
+        run = suite.run if "methods" in _CONFIG.value else experiment.train_and_evaluate
+        report = run(_CONFIG.value, _WORKDIR.value)
     except UserError as error:
         sys.exit(f"Error: {error}")
     print(f"\n{(report.parent / 'table.md').read_text()}\nReport: {report.absolute()}")

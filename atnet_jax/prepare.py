@@ -1,8 +1,8 @@
 """Prepares a user's copy of a database: `python -m atnet_jax.prepare --dataset=casme2 …`.
 
 Raw clips of micro-expressions become records with the apex frame, the ADM matrix and the flow map,
-in a TFDS folder that training reads: `<data_dir>/<dataset>/<flow>/1.0.0`, or, with --circular,
-`<data_dir>/<dataset>/<flow>_circular/1.0.0`. The sets of macro-expressions become records with one
+in a TFDS folder that training reads: `<data_dir>/<dataset>/<flow>/1.1.0`, or, with --circular,
+`<data_dir>/<dataset>/<flow>_circular/1.1.0`. The sets of macro-expressions become records with one
 picture each, in `<data_dir>/<dataset>/1.0.0`, for pre-training.
 """
 

@@ -18,7 +18,12 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 def claim(
-    workdir: Path, config: Config, *, data: dict[str, Any], init_from: str | None
+    workdir: Path,
+    config: Config,
+    *,
+    data: dict[str, Any],
+    init_from: str | None,
+    about: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Records in config.json what this run is, or checks that the workdir holds this very run.
 
@@ -27,9 +32,10 @@ def claim(
       config: the settings.
       data: what the run reads, for comparison: JSON-able, with a digest.
       init_from: digest of the weights that it starts from, or None.
+      about: what else readers of the results should know.
 
     Returns:
-      The record: "config", "data", "init_from", "environment" and "command".
+      The record: "config", "data", "init_from", "environment", "command" and what is in `about`.
 
     Raises:
       UserError: the workdir holds another run, or other files.
@@ -67,6 +73,7 @@ def claim(
             },
         },
         "command": " ".join(["python -m atnet_jax.main", *sys.argv[1:]]),
+        **(about or {}),
     }
     files.write_json_atomically(path, record)
     return record

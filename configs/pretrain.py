@@ -1,7 +1,7 @@
-"""Pre-training of the spatial stream on macro-expressions, before micro-expressions.
+r"""Pre-training of the spatial stream on macro-expressions, before micro-expressions.
 
     python -m atnet_jax.main --config=configs/pretrain.py --workdir=runs/pretrain
-    python -m atnet_jax.main --config=configs/cde.py --config.init_from=runs/pretrain/weights \\
+    python -m atnet_jax.main --config=configs/cde.py --config.init_from=runs/pretrain/weights \
         --workdir=runs/cde
 
 The paper (section III-B) pre-trains on CK+, Oulu-CASIA, JAFFE and MUG after ImageNet; for the
@@ -16,6 +16,7 @@ def get_config(model: str = "spatial") -> Config:
     """Training on any subset of the macro-expression sets, validated on subjects left out."""
     config = default_config(model)
     config.protocol = "pretrain"
+    config.selection = "nested"
     config.datasets = ("ck_plus", "oulu_casia", "jaffe", "mug")
     config.num_epochs = 30
     config.steps_per_epoch = 0

@@ -61,3 +61,10 @@ def encode_png(image: UInt8[np.ndarray, "224 224"]) -> bytes:
     if image.shape != (SIZE, SIZE) or image.dtype != np.uint8:
         raise ValueError(f"expected uint8 {(SIZE, SIZE)}, found {image.dtype} {image.shape}")
     return cv2.imencode(".png", image)[1].tobytes()
+
+
+def encode_frames(frames: UInt8[np.ndarray, "frame 224 224"]) -> bytes:
+    """The frames as one PNG, one below the other; see `encode_png`."""
+    if frames.ndim != 3 or frames.shape[1:] != (SIZE, SIZE) or frames.dtype != np.uint8:
+        raise ValueError(f"expected uint8 (n, {SIZE}, {SIZE}), found {frames.dtype} {frames.shape}")
+    return cv2.imencode(".png", frames.reshape(-1, SIZE))[1].tobytes()

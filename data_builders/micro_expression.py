@@ -21,7 +21,9 @@ def record_features() -> tfds.features.FeaturesDict:
     * apex: the face at the apex frame, grey levels 0–255.
     * adm: average direction (radians) and magnitude (pixels) of 64 flows in 64 blocks each.
     * flow_map: flow from onset to apex: horizontal, vertical, optical strain.
-    * has_apex, has_adm, has_flow_map: whether the input is there; it is all zero where it is not.
+    * frames: the face in the frames around the apex (at most 32 on each side, within onset…offset),
+      one below the other, for the features that are computed from a clip.
+    * has_apex, has_adm, has_flow_map, has_frames: whether the input is there; it is all zero where it is not.
     * dataset, subject, clip: names, together the key.
     * emotion: as the annotation spells it; label: the class made of it.
     * onset, apex_frame, offset: frame numbers of the annotation, -1 where unknown.
@@ -35,9 +37,13 @@ def record_features() -> tfds.features.FeaturesDict:
             ),
             "adm": tfds.features.Tensor(shape=ADM_SHAPE, dtype=np.float32),
             "flow_map": tfds.features.Tensor(shape=FLOW_MAP_SHAPE, dtype=np.float32),
+            "frames": tfds.features.Image(
+                shape=(None, APEX_SHAPE[1], 1), dtype=np.uint8, encoding_format="png"
+            ),
             "has_apex": tfds.features.Scalar(np.bool_),
             "has_adm": tfds.features.Scalar(np.bool_),
             "has_flow_map": tfds.features.Scalar(np.bool_),
+            "has_frames": tfds.features.Scalar(np.bool_),
             "dataset": tfds.features.Text(),
             "subject": tfds.features.Text(),
             "clip": tfds.features.Text(),
@@ -71,6 +77,11 @@ class MicroExpressionBuilder(ExpressionBuilder, skip_registration=True):
     The configuration, `config`, names a `Variant`.
     """
 
+    VERSION = tfds.core.Version("1.1.0")
+    RELEASE_NOTES: ClassVar = {
+        "1.0.0": "First version.",
+        "1.1.0": "Frames around the apex.",
+    }
     BUILDER_CONFIGS: ClassVar = [
         Variant(
             name=variant(flow, directions),

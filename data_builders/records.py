@@ -11,7 +11,7 @@ from atnet_jax.errors import UserError
 from atnet_jax.preprocessing.clip import extract
 from atnet_jax.preprocessing.face import SIZE, Box, crop_face, find_face
 from atnet_jax.preprocessing.frames import read_image
-from data_builders.jobs import Job, Record, encode_png
+from data_builders.jobs import Job, Record, encode_frames, encode_png
 from data_builders.source import ErrorList
 
 APEX_SHAPE = (SIZE, SIZE)
@@ -39,11 +39,12 @@ class ClipJob(Job):
 
 def _make_record(job: ClipJob) -> Record:
     entry, clip = job.entry, job.entry.clip
-    apex = adm = flow_map = None
+    apex = adm = flow_map = frames = None
     crop_box: Box = (0.0, 0.0, 0.0, 0.0)
     if clip.frames:
         features = extract(clip, face=job.face, box=job.box, flow=job.flow, circular=job.circular)
         apex, adm, flow_map = features.apex, features.adm, features.flow_map
+        frames = features.window
         crop_box = features.crop_box
     # Given inputs take the place of computed ones.
     if entry.apex_image is not None:
@@ -58,9 +59,11 @@ def _make_record(job: ClipJob) -> Record:
         "apex": encode_png(np.zeros(APEX_SHAPE, np.uint8) if apex is None else apex),
         "adm": np.zeros(ADM_SHAPE, np.float32) if adm is None else adm,
         "flow_map": np.zeros(FLOW_MAP_SHAPE, np.float32) if flow_map is None else flow_map,
+        "frames": encode_frames(np.zeros((1, *APEX_SHAPE), np.uint8) if frames is None else frames),
         "has_apex": apex is not None,
         "has_adm": adm is not None,
         "has_flow_map": flow_map is not None,
+        "has_frames": frames is not None,
         "dataset": clip.dataset,
         "subject": clip.subject,
         "clip": clip.clip,

@@ -5,15 +5,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from absl import flags
 from ml_collections import config_flags
 
-from atnet_jax import experiment, models, predictions
-from atnet_jax.data import load_composite
+from atnet_jax import experiment, models, predictions, suite
+from atnet_jax.data import load_composite, prepared, read_records
 from atnet_jax.errors import UserError
+from atnet_jax.features.extract import load_features
 from atnet_jax.prepare import prepare
+from atnet_jax.published import TABLE_II
 from atnet_jax.synthetic import generate
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -54,11 +57,12 @@ def test_the_composite_is_what_was_rendered(data_dir):
     assert np.abs(smaller.inputs["apex"][..., 0] - means).max() <= 1
 
 
-@pytest.mark.parametrize("model", models.names())
+@pytest.mark.parametrize("model", [*models.names(), "lbp_top_p8_tim64"])
 @pytest.mark.parametrize("name", ["cde", "hde", "demo"])
 def test_every_configuration_loads(name, model):
     config = load(f"{name}.py:{model}")
-    assert (config.protocol, config.model) == ("hde" if name == "hde" else "cde", model)
+    assert config.protocol == ("hde" if name == "hde" else "cde")
+    assert config.model == ("lbp_top" if model.startswith("lbp_top") else model)
 
 
 @pytest.mark.parametrize(
@@ -75,6 +79,89 @@ def test_every_method_trains(name, model, data_dir, tmp_path):
     rows = predictions.read(tmp_path / "run" / "predictions.csv")
     assert {row.dataset for row in rows} == {"casme2"}
     assert len(rows) == (6 if name == "hde" else 3)
+
+
+@pytest.mark.parametrize(
+    ("model", "features", "row"),
+    [("lbp_top_p8_tim10", 177, "LBP-TOP {3,3,3,8} TIM 10"), ("hoof_n4_tim10", 36, "HOOF N=4")],
+)
+def test_hand_crafted_features_are_methods_too(model, features, row, data_dir, tmp_path, capsys):
+    config = load(f"hde.py:{model}")
+    config.data_dir = str(data_dir)
+    experiment.train_and_evaluate(config, tmp_path / "run")
+    rows = predictions.read(tmp_path / "run" / "predictions.csv")
+    assert len(rows) == 18
+    assert not (tmp_path / "run" / "curves.json").exists()
+    assert f"paper: {row}" in (tmp_path / "run" / "table.md").read_text()
+    computed = load_features(config)
+    assert computed.inputs["features"].shape == (18, features)
+    assert len(np.unique(computed.inputs["features"], axis=0)) == 18
+    # What was computed once is read the next time, and other options are other features.
+    capsys.readouterr()
+    load_features(config)
+    assert "clip" not in capsys.readouterr().err
+    config.options.interpolation = "linear"
+    other = load_features(config).inputs["features"]
+    assert not np.allclose(other, computed.inputs["features"])
+
+
+def test_features_belong_to_their_clips(data_dir):
+    """One clip's features, computed from its own record, are in its row."""
+    config = load("cde.py:lbp_top")
+    config.data_dir = str(data_dir)
+    composite = load_features(config)
+    records = dict(read_records(prepared(data_dir, "samm", "farneback"), ("frames",)))
+    key = ("samm", composite.subject[8], composite.clip[8])
+    frames = records[key]["frames"].reshape(-1, 224, 224)
+    apex = records[key]["apex_frame"] - max(records[key]["onset"], records[key]["apex_frame"] - 32)
+    encoded = np.frombuffer(records[key]["apex"], np.uint8)
+    assert np.array_equal(frames[apex], cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED))
+    expected = models.build("lbp_top", config.options.to_dict())(frames, None)
+    np.testing.assert_allclose(composite.inputs["features"][8], expected)
+
+
+def test_what_only_networks_have_is_refused(data_dir, tmp_path):
+    for field, value in (("init_from", "weights"), ("selection", "nested")):
+        config = load("cde.py:hoof")
+        config.update({"data_dir": str(data_dir), field: value})
+        with pytest.raises(UserError, match=f"{field} is '{value}', but hoof is no network"):
+            experiment.train_and_evaluate(config, tmp_path / "run")
+
+
+def test_a_table_runs_what_has_not_been_run(data_dir, tmp_path):
+    config = load("table3.py")
+    assert len(config.methods) == 12
+    config.update(data_dir=str(data_dir), methods=("lbp_top_p4_tim10", "temporal"), seeds=(0, 1))
+    config.update(num_epochs=1, steps_per_epoch=1)
+    suite.run(config, tmp_path / "table")
+    runs = sorted(str(p.parent.relative_to(tmp_path / "table"))
+                  for p in tmp_path.glob("table/*/*/predictions.csv"))  # fmt: skip
+    assert runs == ["lbp_top_p4_tim10/seed_0", "temporal/seed_0", "temporal/seed_1"]
+    page = (tmp_path / "table" / "report.html").read_text()
+    assert "LBP-TOP {3,3,3,4} TIM 10" in page
+    assert "Micro-Attention" in page
+    kept = tmp_path / "table/temporal/seed_1/checkpoints/fold_002/1"
+    before = kept.stat().st_mtime_ns
+    suite.run(config, tmp_path / "table")
+    assert kept.stat().st_mtime_ns == before
+    config.seeds = (0, 0)
+    with pytest.raises(UserError, match=r"seeds is \(0, 0\)"):
+        suite.run(config, tmp_path / "other")
+
+
+def test_a_table_hands_its_settings_to_every_method():
+    config = load("table2.py")
+    config.update(image_size=56, num_epochs=3, init_from="weights", folds="0:2")
+    settings = {name: suite.method_config(config, name, 4) for name in config.methods}
+    assert [s.protocol for s in settings.values()] == ["cde"] * 12
+    assert {s.folds for s in settings.values()} == {"0:2"}
+    assert {s.seed for s in settings.values()} == {4}
+    starts = {name for name, s in settings.items() if s.init_from}
+    assert starts == {"fusion", "spatial", "micro_attention"}
+    assert settings["temporal"].num_epochs == 3
+    assert settings["fusion"].learning_rate == 0.01
+    rows = [models.paper_row(s.model, s.options.to_dict()) for s in settings.values()]
+    assert rows == list(TABLE_II)
 
 
 def test_fusion_at_full_size_from_the_command_line(data_dir, tmp_path):

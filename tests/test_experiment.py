@@ -19,6 +19,7 @@ from atnet_jax.checkpoint import FoldCheckpoints
 from atnet_jax.config import default_config
 from atnet_jax.data import load_composite
 from atnet_jax.errors import UserError
+from atnet_jax.fold_training import train_folds
 from atnet_jax.folds import make_folds
 from atnet_jax.prepare import prepare
 from atnet_jax.train import make_trainer
@@ -148,13 +149,13 @@ def test_labels_of_test_clips_never_reach_training(data_dir, tmp_path):
     composite = load_composite(data_dir, ("manifest",), config.flow, ("flow_map",))
     folds = make_folds("hde", composite)
     trainer = make_trainer(config, composite.inputs)
-    honest = experiment.train_folds(config, trainer, composite, folds, folds[:1], tmp_path / "a")
+    honest = train_folds(config, trainer, composite, folds, folds[:1], tmp_path / "a")
     composite.labels[folds[0].test] = (composite.labels[folds[0].test] + 1) % 3
-    lied_to = experiment.train_folds(config, trainer, composite, folds, folds[:1], tmp_path / "b")
+    lied_to = train_folds(config, trainer, composite, folds, folds[:1], tmp_path / "b")
     assert np.array_equal(honest[0].scores, lied_to[0].scores)
     assert np.array_equal(honest[0].loss, lied_to[0].loss)
     composite.labels[folds[0].train] = (composite.labels[folds[0].train] + 1) % 3
-    retrained = experiment.train_folds(config, trainer, composite, folds, folds[:1], tmp_path / "c")
+    retrained = train_folds(config, trainer, composite, folds, folds[:1], tmp_path / "c")
     assert not np.array_equal(honest[0].scores, retrained[0].scores)
 
 
@@ -165,6 +166,62 @@ def test_shuffled_labels_are_the_same_labels_elsewhere(data_dir):
     assert 0.4 < np.mean(shuffled.labels != composite.labels) < 0.95
     assert np.array_equal(shuffled.labels, composite.with_shuffled_labels(seed=0).labels)
     assert shuffled.digest() != composite.digest()
+
+
+def test_scores_of_every_epoch_are_kept(finished):
+    with np.load(finished / "epoch_scores.npz", allow_pickle=False) as kept:
+        assert kept["epochs"].tolist() == [1, 2, 3, 4, 5, 6]
+        scores = kept["scores"]
+    assert scores.shape == (6, 36, 3)
+    rows = predictions.read(finished / "predictions.csv")
+    np.testing.assert_allclose(scores[-1], [row.scores for row in rows], atol=1e-5)
+    assert np.abs(scores[0] - scores[-1]).max() > 0.01
+    curves = json.loads((finished / "curves.json").read_text())
+    assert curves["4"]["name"] == "smic/s1"
+    assert curves["4"]["kept_epoch"] == 6
+    assert len(curves["4"]["loss"]) == 6
+
+
+def test_only_the_last_epoch_is_scored_if_one_wants(data_dir, tmp_path):
+    config = settings(data_dir, folds="0", score_every=0)
+    experiment.train_and_evaluate(config, tmp_path / "run")
+    with np.load(tmp_path / "run" / "epoch_scores.npz", allow_pickle=False) as kept:
+        assert kept["epochs"].tolist() == [6]
+
+
+def nested_folds(config, composite):
+    return make_folds("hde", composite, config.validation_share, config.seed)
+
+
+def test_nested_selection_looks_at_subjects_held_back_and_at_no_test_label(data_dir, tmp_path):
+    config = settings(data_dir, selection="nested", validation_share=0.5, num_epochs=8)
+    composite = load_composite(data_dir, ("manifest",), config.flow, ("flow_map",))
+    trainer = make_trainer(config, composite.inputs)
+    folds = nested_folds(config, composite)
+
+    def train(name):
+        return train_folds(config, trainer, composite, folds, folds[:1], tmp_path / name)[0]
+
+    honest = train("a")
+    composite.labels[folds[0].test] = (composite.labels[folds[0].test] + 1) % 3
+    lied_to = train("b")
+    assert honest.epoch == lied_to.epoch
+    assert np.array_equal(honest.scores, lied_to.scores)
+    assert np.array_equal(honest.scores, honest.epoch_scores[honest.epoch - 1])
+    # The same scores, judged by other labels of the subjects held back, choose by these.
+    composite.labels[folds[0].validation] = (composite.labels[folds[0].validation] + 1) % 3
+    judged = train("a")
+    assert np.array_equal(judged.epoch_scores, honest.epoch_scores)
+    assert judged.epoch != honest.epoch
+
+
+def test_nested_selection_is_said(data_dir, tmp_path):
+    config = settings(data_dir, selection="nested", folds="0")
+    experiment.train_and_evaluate(config, tmp_path / "run")
+    assert "chosen on training subjects" in (tmp_path / "run" / "table.md").read_text()
+    config.selection = "best"
+    with pytest.raises(UserError, match="selection is one of last, nested, not 'best'"):
+        experiment.train_and_evaluate(config, tmp_path / "other")
 
 
 @pytest.fixture(scope="module")
@@ -200,7 +257,11 @@ def test_every_fold_starts_from_the_weights_given(learnt, data_dir, tmp_path):
     checkpoints = FoldCheckpoints(tmp_path / "run" / "checkpoints")
     like = jax.eval_shape(make_trainer(config, composite.inputs).init, np.zeros(1, np.int32))
     like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), like)
-    history = {name: np.zeros(1, np.float32) for name in ("loss", "accuracy")}
+    history = {
+        "loss": np.zeros(1, np.float32),
+        "accuracy": np.zeros(1, np.float32),
+        "scores": np.zeros((1, 6, 3), np.float32),
+    }
     states = [checkpoints.restore(k, {"state": like, "history": history})["state"] for k in (0, 3)]
     for state in states:
         # A learning rate of 0 leaves the parameters where they started.
@@ -218,7 +279,7 @@ def test_a_good_start_lowers_the_loss_of_the_first_epoch(learnt, data_dir, tmp_p
         config = settings(data_dir, init_from=start, folds="0")
         composite = load_composite(data_dir, ("manifest",), config.flow, ("flow_map",))
         folds = make_folds("cde", composite)
-        results = experiment.train_folds(
+        results = train_folds(
             config, make_trainer(config, composite.inputs), composite, folds, folds[:1],
             tmp_path / f"from{bool(start)}", weights.load(Path(start)) if start else None,
         )  # fmt: skip

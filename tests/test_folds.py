@@ -42,6 +42,36 @@ def test_every_clip_is_tested_once_and_no_subject_is_on_both_sides(composite, pr
         assert not sides[0] & sides[1]
 
 
+@pytest.mark.parametrize("protocol", ["cde", "hde"])
+def test_subjects_held_back_come_from_the_training_side(protocol):
+    dataset = [name for name in ("casme2", "samm") for _ in range(20)]
+    subject = [f"{k // 2:02d}" for _ in range(2) for k in range(20)]
+    composite = Composite({}, np.zeros(40, np.int32), dataset, subject, ["x"] * 40)
+    plain, nested = make_folds(protocol, composite), make_folds(protocol, composite, 0.3, seed=1)
+    for before, fold in zip(plain, nested, strict=True):
+        assert not len(before.validation)
+        assert np.array_equal(before.test, fold.test)
+        assert sorted([*fold.train, *fold.validation]) == before.train.tolist()
+        owners = [
+            {(dataset[k], subject[k]) for k in side} for side in (fold.train, fold.validation)
+        ]
+        assert not owners[0] & owners[1]
+        held = [[s for d, s in owners[1] if d == name] for name in ("casme2", "samm")]
+        own = fold.name.split("/")[0]
+        whole = 0 if protocol == "hde" else 3
+        assert [len(names) for names in held] == [
+            whole if name == own else 3 for name in ("casme2", "samm")
+        ]
+    again = make_folds(protocol, composite, 0.3, seed=1)
+    other = make_folds(protocol, composite, 0.3, seed=2)
+    assert all(
+        np.array_equal(a.validation, b.validation) for a, b in zip(nested, again, strict=True)
+    )
+    assert any(
+        not np.array_equal(a.validation, b.validation) for a, b in zip(nested, other, strict=True)
+    )
+
+
 def test_the_real_composite_has_68_folds_of_the_paper(real_data):
     rows = [line.split(",") for line in (real_data / "composite442.csv").read_text().split()[1:]]
     columns = list(zip(*rows, strict=True))
@@ -56,6 +86,8 @@ def test_refusals(composite):
     alone = Composite({}, np.zeros(2, np.int32), ["samm"] * 2, ["006"] * 2, ["a", "b"])
     with pytest.raises(UserError, match="at least two subjects; the data hold 1: samm/006"):
         make_folds("cde", alone)
+    with pytest.raises(UserError, match=r"validation_share is 0\.6, expected 0 to 0\.5"):
+        make_folds("cde", composite, 0.6)
     with pytest.raises(UserError, match="at least two databases"):
         make_folds("hde", alone)
 

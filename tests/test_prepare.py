@@ -64,7 +64,7 @@ def tree(tmp_path):
 
 def test_a_second_run_keeps_what_is_there(tree, tmp_path, capsys):
     path = prepare("smic", tree, tmp_path / "data", face="none", num_workers=1)
-    assert path == tmp_path / "data/smic/farneback/1.0.0"
+    assert path == tmp_path / "data/smic/farneback/1.1.0"
     assert "prepared already" not in capsys.readouterr().out
     (file,) = published(path)
     before = file.stat().st_mtime_ns
@@ -90,8 +90,8 @@ def test_other_options_are_refused(tree, tmp_path):
     with pytest.raises(UserError, match="--boxes is another file"):
         run(boxes=boxes)
     # Another flow method lies beside it, and so do circular means.
-    assert run(flow="dis") == tmp_path / "data/smic/dis/1.0.0"
-    assert run(circular=True) == tmp_path / "data/smic/farneback_circular/1.0.0"
+    assert run(flow="dis") == tmp_path / "data/smic/dis/1.1.0"
+    assert run(circular=True) == tmp_path / "data/smic/farneback_circular/1.1.0"
     assert run(flow="farneback") == path
     (tree / "SMIC_all_raw/HS/s01/micro/negative/s01_ne_02/image13.bmp").unlink()
     with pytest.raises(UserError, match="clips in --manual_dir are not those they were prepared"):
@@ -203,7 +203,7 @@ def test_command_line(tree, tmp_path):
         capture_output=True, text=True, cwd=REPOSITORY, check=False,
     )  # fmt: skip
     assert (run.returncode, run.stderr) == (0, "")
-    path = tmp_path / "data/smic/farneback/1.0.0"
+    path = tmp_path / "data/smic/farneback/1.1.0"
     assert run.stdout == (
         "smic: 2 clips (negative 2, positive 0, surprise 0) of 1 subjects\n"
         "  2 of 164 clips of the paper's composite "
@@ -318,7 +318,7 @@ def test_an_ended_run_publishes_nothing_and_can_be_repeated(dataset, ending, tmp
         run.send_signal(ending)
     _, errors = run.communicate(timeout=30)
     _wait(lambda: not any(_is_running(worker) for worker in workers))
-    assert not (parent / "1.0.0").exists()
+    assert not (parent / "1.1.0").exists()
     if ending == signal.SIGINT:
         assert run.returncode == 130
         assert errors == "interrupted; nothing was published\n"
@@ -330,4 +330,4 @@ def test_an_ended_run_publishes_nothing_and_can_be_repeated(dataset, ending, tmp
         path.rename(tmp_path / "rest" / path.name)
     path = prepare(dataset, tree, data_dir, face="none", num_workers=1)
     assert len(read(path)) == 2
-    assert sorted(item.name for item in parent.iterdir()) == [".lock", "1.0.0"]
+    assert sorted(item.name for item in parent.iterdir()) == [".lock", "1.1.0"]

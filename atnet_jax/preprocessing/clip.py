@@ -24,12 +24,15 @@ class Features:
         apex: Face crop of the apex frame, grey 0–255.
         adm: Average direction-magnitude features, one row a flow; rows without one are zero.
         flow_map: u, v (pixels of the 224×224 crop) and strain of the flow from onset to apex.
+        window: Face crops of the frames around the apex: of the window's 65, those that lie within
+            onset…offset, in order.
         crop_box: The crop: x0, y0, x1, y1 in pixels of the raw frame.
     """
 
     apex: UInt8[np.ndarray, "224 224"]
     adm: Float32[np.ndarray, "64 128"]
     flow_map: Float32[np.ndarray, "28 28 3"]
+    window: UInt8[np.ndarray, "frame 224 224"]
     crop_box: Box
 
 
@@ -61,8 +64,8 @@ def extract(
         )
     motion = flow_method(flow)
     pairs = flow_pairs(clip.onset, clip.apex, clip.offset)
-    numbers = {clip.onset, clip.apex}.union(*((a, b) for _, a, b in pairs))
-    frames = read_frames(clip, numbers)
+    window = sorted(set[int]().union(*((a, b) for _, a, b in pairs)))
+    frames = read_frames(clip, {clip.onset, clip.apex, *window})
 
     try:
         crop_box = find_face(frames[clip.apex], face) if box is None else box
@@ -76,5 +79,6 @@ def extract(
         apex=crops[clip.apex],
         adm=adm_matrix({row: motion(crops[a], crops[b]) for row, a, b in pairs}, circular=circular),
         flow_map=flow_map(crops[clip.onset], crops[clip.apex], motion),
+        window=np.stack([crops[number] for number in window]),
         crop_box=crop_box,
     )

@@ -1,6 +1,7 @@
-"""Synthetic clips in the layouts of CASME II, SAMM and SMIC, with known motion.
+"""Synthetic clips with known motion, in the layouts of the licence-gated databases.
 
-They stand in for the licence-gated databases in the demonstration and the tests.
+Micro-expressions as in CASME II, SAMM and SMIC, posed macro-expressions as in CK+, Oulu-CASIA,
+JAFFE and MUG. They stand in for the real ones in the demonstration and the tests.
 """
 
 from atnet_jax.synthetic.clip_spec import ClipSpec

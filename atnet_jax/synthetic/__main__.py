@@ -5,10 +5,14 @@ import sys
 from absl import app, flags
 
 from atnet_jax.errors import UserError
-from atnet_jax.synthetic.generate import DATABASES, generate
+from atnet_jax.synthetic.generate import DATABASES, MICRO_EXPRESSION, generate
 
 _OUT = flags.DEFINE_string("out", None, "Folder to write; new or empty.", required=True)
-_DATASETS = flags.DEFINE_list("datasets", list(DATABASES), "Databases whose layout to write.")
+_DATASETS = flags.DEFINE_list(
+    "datasets",
+    list(MICRO_EXPRESSION),
+    f"Databases whose layout to write, of {', '.join(DATABASES)}.",
+)
 _SUBJECTS = flags.DEFINE_integer("subjects", 5, "Subjects per database.")
 _CLIPS = flags.DEFINE_integer("clips", 6, "Clips of the three classes per subject.")
 _SEED = flags.DEFINE_integer("seed", 0, "The same seed gives the same pixels.")

@@ -44,6 +44,7 @@ PROTOTYPES: Mapping[str, Prototype] = {
     "fear": Prototype((4, 15), {7: 0.3, 17: 0.3}),
     "sadness": Prototype((15,), {4: 0.6, 17: 0.5}),
     "others": Prototype((4,), {7: 0.4, 14: 0.3}),
+    "neutral": Prototype((), {}),
 }
 
 

@@ -16,6 +16,7 @@ from atnet_jax.synthetic.clip_spec import (
     random_stream,
 )
 
+NAME = "CASME II"
 SUBJECTS = tuple(f"sub{number:02d}" for number in range(1, 27))
 CAMERA = Camera(640, 480, 200.0, colour=True, face_unit=305.0)
 TIMING = Timing(24, 140, (2.2, 3.6), apex=(0.3, 0.65), margin=(4, 16), first=(20, 400))

@@ -18,6 +18,7 @@ class Camera:
       height: frame height in pixels.
       frame_rate: frames per second.
       colour: three channels; otherwise one.
+      near_infrared: it sees near infrared instead of visible light.
       face_unit: pixels per face unit, about the face's height.
       parity_shift: how far even and odd frames lie apart, in pixels of the 224×224 face crop:
         lowest and highest; (0, 0) for a camera without the fault.
@@ -31,6 +32,7 @@ class Camera:
     face_unit: float
     parity_shift: tuple[float, float] = (0.0, 0.0)
     peak: tuple[float, float] = (3.0, 5.0)
+    near_infrared: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,21 +40,25 @@ class ClipSpec:
     """One clip. Equal specs render equal pixels.
 
     Attributes:
-      dataset: "casme2", "samm" or "smic".
+      dataset: name of the database, a key of `generate.DATABASES`.
       subject: the name of the subject's folder.
-      clip: the name of the clip's folder.
-      emotion: as the annotation writes it.
-      label: 0 negative, 1 positive, 2 surprise; None for a clip the composite drops.
+      clip: the name of the clip's folder below the subject's, or of a single picture.
+      emotion: as the annotation or the path writes it; "" for a clip without a label.
+      label: 0 negative, 1 positive, 2 surprise; None for a clip the rule of labels drops.
       first: number of the first frame in the folder.
       onset: number of the last neutral frame.
       apex: number of the frame of strongest expression.
-      offset: number of the first frame that is neutral again.
+      offset: number of the first frame that is neutral again; the apex's own where the clip
+        ends in it.
       last: number of the last frame in the folder.
       annotated_apex: what the annotation file says: the apex's number or something odd.
       camera: how it is filmed.
       activations: the action units that fire.
       peak: largest displacement at the apex, in pixels of the 224×224 face crop.
       seed: the seed the data set was generated with.
+      posed: a large expression shown on request instead of a micro-expression: it takes more of
+        the skin along, nobody wears glasses, whose frames it would bend, and nobody blinks.
+      view: which camera and light, where a database films a performance more than once.
     """
 
     dataset: str
@@ -70,11 +76,18 @@ class ClipSpec:
     activations: tuple[Activation, ...]
     peak: float
     seed: int
+    posed: bool = False
+    view: str = ""
+
+    @property
+    def performance(self) -> str:
+        """dataset/subject/clip: what all views of a clip share."""
+        return f"{self.dataset}/{self.subject}/{self.clip}"
 
     @property
     def key(self) -> str:
-        """dataset/subject/clip."""
-        return f"{self.dataset}/{self.subject}/{self.clip}"
+        """The performance, and the view if there are several."""
+        return f"{self.performance}/{self.view}" if self.view else self.performance
 
     @property
     def frames(self) -> range:
@@ -83,7 +96,8 @@ class ClipSpec:
 
     def identity(self) -> Identity:
         """The person filmed."""
-        return draw_identity(random_stream(self.seed, f"{self.dataset}/{self.subject}"))
+        person = draw_identity(random_stream(self.seed, f"{self.dataset}/{self.subject}"))
+        return dataclasses.replace(person, glasses=0.0) if self.posed else person
 
 
 def random_stream(seed: int, name: str) -> np.random.Generator:
@@ -127,6 +141,8 @@ def draw_clip(
     timing: Timing,
     seed: int,
     brief: bool = False,
+    posed: bool = False,
+    view: str = "",
 ) -> ClipSpec:
     """Draws the timing and strength of one clip.
 
@@ -141,6 +157,8 @@ def draw_clip(
       timing: how long the database's clips last.
       seed: the seed of the data set.
       brief: True makes the clip as short as the database's shortest.
+      posed: a large expression shown on request.
+      view: which of several cameras films it; all of them film the same movement.
 
     Returns:
       The clip, its apex annotated correctly.
@@ -152,6 +170,7 @@ def draw_clip(
     apex = onset + round((length - 1) * rng.uniform(*timing.apex))
     offset = onset + length - 1
     before, after = rng.integers(timing.margin[0], timing.margin[1] + 1, 2)
+    activations = draw_activations(prototype, rng)
     return ClipSpec(
         dataset=dataset,
         subject=subject,
@@ -165,9 +184,11 @@ def draw_clip(
         last=offset + int(after),
         annotated_apex=apex,
         camera=camera,
-        activations=draw_activations(prototype, rng),
-        peak=float(rng.uniform(*camera.peak)),
+        activations=activations,
+        peak=float(rng.uniform(*camera.peak)) if activations else 0.0,
         seed=seed,
+        posed=posed,
+        view=view,
     )
 
 

@@ -1,4 +1,4 @@
-"""Writes synthetic databases in the layouts of CASME II, SAMM and SMIC."""
+"""Writes synthetic databases in the layouts of real ones."""
 
 import concurrent.futures
 import multiprocessing
@@ -13,18 +13,36 @@ import numpy as np
 import tqdm
 
 from atnet_jax.errors import UserError
-from atnet_jax.synthetic import casme2, samm, smic
+from atnet_jax.synthetic import casme2, ck_plus, jaffe, mug, oulu_casia, samm, smic
 from atnet_jax.synthetic.clip_spec import ClipSpec
 from atnet_jax.synthetic.scene import Scene
 
-DATABASES = {"casme2": casme2, "samm": samm, "smic": smic}
-ENCODING = {".jpg": [cv2.IMWRITE_JPEG_QUALITY, 92], ".bmp": []}
+DATABASES = {
+    "casme2": casme2,
+    "samm": samm,
+    "smic": smic,
+    "ck_plus": ck_plus,
+    "oulu_casia": oulu_casia,
+    "jaffe": jaffe,
+    "mug": mug,
+}
+# What the names of the layouts have room for, where that is little.
+MOST_CLIPS = {"oulu_casia": 6, "jaffe": 54}
+MICRO_EXPRESSION = ("casme2", "samm", "smic")
+JPEG = [cv2.IMWRITE_JPEG_QUALITY, 92]
+ENCODING = {
+    ".jpg": JPEG,
+    ".jpeg": JPEG,
+    ".bmp": [],
+    ".png": [],
+    ".tiff": [cv2.IMWRITE_TIFF_COMPRESSION, cv2.IMWRITE_TIFF_COMPRESSION_NONE],
+}
 SmicLayout = Literal["raw", "cropped"]
 
 README = """\
-Synthetic micro-expression clips made by atnet_jax.synthetic.
+Synthetic {kind} made by atnet_jax.synthetic.
 No person was filmed: the faces are painted and moved by facial action units.
-The folders have the layouts of CASME II, SAMM and SMIC-HS; they hold nothing of those databases.
+The folders have the layouts of {layouts}; they hold nothing of those databases.
 Made with datasets={datasets}, subjects={subjects}, clips={clips}, seed={seed}.
 """
 
@@ -33,7 +51,7 @@ def clip_specs(dataset: str, subjects: int, clips: int, seed: int) -> list[ClipS
     """The clips `generate` writes for one database.
 
     Args:
-      dataset: "casme2", "samm" or "smic".
+      dataset: a name of `DATABASES`.
       subjects: how many subjects.
       clips: how many clips of the three classes per subject.
       seed: the seed.
@@ -41,10 +59,12 @@ def clip_specs(dataset: str, subjects: int, clips: int, seed: int) -> list[ClipS
     Returns:
       The clips in the order of the annotation file. A subject's clips do not depend on how many
       subjects there are, nor its first clips on how many follow. Clips whose label is None are
-      in the annotation file but not in the composite (another emotion, no usable apex).
+      in the database but not in the three classes (neutral, another emotion, no label, no
+      usable apex). Oulu-CASIA films each clip with two cameras, so it is listed twice.
 
     Raises:
-      UserError: an unknown database, or more subjects than it has names.
+      UserError: an unknown database, more subjects than it has names, or more clips than its
+        layout has room for.
     """
     if dataset not in DATABASES:
         raise UserError(f"unknown dataset {dataset!r}; there are {', '.join(DATABASES)}")
@@ -55,6 +75,9 @@ def clip_specs(dataset: str, subjects: int, clips: int, seed: int) -> list[ClipS
         )
     if clips < 1:
         raise UserError(f"a subject needs at least 1 clip, not {clips}")
+    most = MOST_CLIPS.get(dataset, clips)
+    if clips > most:
+        raise UserError(f"{dataset} has names for 1 to {most} clips per subject, not {clips}")
     if seed < 0:
         raise UserError(f"the seed must not be negative: {seed}")
     return [spec for index in range(subjects) for spec in database.clips(index, clips, seed)]
@@ -63,7 +86,7 @@ def clip_specs(dataset: str, subjects: int, clips: int, seed: int) -> list[ClipS
 def generate(
     out: str | os.PathLike[str],
     *,
-    datasets: Sequence[str] = ("casme2", "samm", "smic"),
+    datasets: Sequence[str] = MICRO_EXPRESSION,
     subjects: int = 5,
     clips: int = 6,
     seed: int = 0,
@@ -101,7 +124,7 @@ def generate(
         _write_frames(partial, specs, smic_layout, num_workers or _cores(), progress)
         for name, listed in plan.items():
             DATABASES[name].write_annotation(partial / name, listed)
-        readme = README.format(datasets=",".join(plan), subjects=subjects, clips=clips, seed=seed)
+        readme = _readme(list(plan), subjects, clips, seed)
         (partial / "README.txt").write_text(readme, encoding="utf-8")
         if out.exists():
             out.rmdir()
@@ -109,6 +132,18 @@ def generate(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return specs
+
+
+def _readme(datasets: Sequence[str], subjects: int, clips: int, seed: int) -> str:
+    *others, last = (DATABASES[name].NAME for name in datasets)
+    return README.format(
+        kind="expressions" if set(datasets) - set(MICRO_EXPRESSION) else "micro-expression clips",
+        layouts=f"{', '.join(others)} and {last}" if others else last,
+        datasets=",".join(datasets),
+        subjects=subjects,
+        clips=clips,
+        seed=seed,
+    )
 
 
 def _cores() -> int:
@@ -151,7 +186,7 @@ def _write_clips(folder: Path, specs: Sequence[ClipSpec], smic_layout: SmicLayou
         cropped = spec.dataset == "smic" and smic_layout == "cropped"
         locate = smic.cropped_frame_path if cropped else DATABASES[spec.dataset].frame_path
         window = scene.face_window() if cropped else np.s_[:, :]
-        (folder / spec.dataset / locate(spec, spec.first)).parent.mkdir(parents=True)
+        (folder / spec.dataset / locate(spec, spec.first)).parent.mkdir(parents=True, exist_ok=True)
         for frame in spec.frames:
             path = folder / spec.dataset / locate(spec, frame)
             done, encoded = cv2.imencode(

@@ -101,7 +101,7 @@ class Motion:
 
 def draw_motion(spec: ClipSpec) -> Motion:
     """Draws a clip's time courses; the same spec gives the same ones."""
-    rng = random_stream(spec.seed, f"{spec.key}/motion")
+    rng = random_stream(spec.seed, f"{spec.performance}/motion")
     pixel = CROP_SIDE / 224  # face units of one pixel of the face crop
     head = (
         _draw_drift(rng, 2.0 * pixel),
@@ -112,7 +112,7 @@ def draw_motion(spec: ClipSpec) -> Motion:
     )
     shift = rng.uniform(*spec.camera.parity_shift) * pixel
     direction = rng.uniform(0, 2 * np.pi)
-    blinks = rng.random() < 0.15
+    blinks = rng.random() < 0.15 and not spec.posed
     blink_at = int(rng.integers(spec.first, spec.last + 1))
     return Motion(
         spec=spec,

@@ -15,6 +15,7 @@ from atnet_jax.synthetic.clip_spec import (
     random_stream,
 )
 
+NAME = "SAMM"
 _NUMBERS = (*range(6, 8), *range(9, 27), 28, *range(30, 38))
 SUBJECTS = tuple(f"{number:03d}" for number in _NUMBERS)
 CAMERA = Camera(960, 650, 200.0, colour=False, face_unit=395.0)

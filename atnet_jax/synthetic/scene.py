@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from atnet_jax.synthetic import action_units
-from atnet_jax.synthetic.clip_spec import ClipSpec, random_stream
+from atnet_jax.synthetic.clip_spec import Camera, ClipSpec, random_stream
 from atnet_jax.synthetic.identity import Identity, Placement
 from atnet_jax.synthetic.motion import CROP_SIDE, draw_motion
 from atnet_jax.synthetic.portrait import (
@@ -28,6 +28,11 @@ from atnet_jax.synthetic.portrait import (
 # makes that 1/96 of a pixel of the frame, well below the motion of adjacent frames.
 SOURCE_SCALE = 3
 NOISE_SAMPLES = 1 << 22
+# A large movement takes more of the skin along: without this spread, a standard deviation in face
+# units, lips and lids would be squeezed to a seventh of their area.
+POSED_SPREAD = 0.03
+# Skin of every colour reflects near infrared alike: its grey level in the picture.
+NEAR_INFRARED_SKIN = 170.0
 # The true flow is found by iteration, to this many pixels.
 FLOW_TOLERANCE = 1e-4
 MOST_ITERATIONS = 40
@@ -45,14 +50,18 @@ def _home(spec: ClipSpec) -> Placement:
 
 
 @functools.lru_cache(maxsize=1)
-def _portrait(face: Identity, placement: Placement, colour: bool) -> Portrait:
+def _portrait(face: Identity, placement: Placement, camera: Camera) -> Portrait:
     portrait = paint(face, placement)
-    if colour:
+    if camera.colour:
         return portrait
+    gain = 1.0
+    if camera.near_infrared:
+        skin = np.array(face.skin, np.float32).reshape(1, 1, 3)
+        gain = NEAR_INFRARED_SKIN / float(cv2.cvtColor(skin, cv2.COLOR_BGR2GRAY)[0, 0])
     return dataclasses.replace(
         portrait,
-        open=cv2.cvtColor(portrait.open, cv2.COLOR_BGR2GRAY),
-        closed=cv2.cvtColor(portrait.closed, cv2.COLOR_BGR2GRAY),
+        open=gain * cv2.cvtColor(portrait.open, cv2.COLOR_BGR2GRAY),
+        closed=gain * cv2.cvtColor(portrait.closed, cv2.COLOR_BGR2GRAY),
     )
 
 
@@ -73,7 +82,7 @@ class Scene:
     """
 
     def __init__(self, spec: ClipSpec):
-        rng = random_stream(spec.seed, f"{spec.key}/scene")
+        rng = random_stream(spec.seed, f"{spec.performance}/scene")
         home = _home(spec)
         self.spec = spec
         self.face = spec.identity()
@@ -90,7 +99,7 @@ class Scene:
         )
         gain = float(rng.uniform(0.94, 1.05))
         self._noise_level = float(rng.uniform(0.7, 1.5))
-        portrait = _portrait(self.face, home, spec.camera.colour)
+        portrait = _portrait(self.face, home, spec.camera)
         self._source = gain * self._enlarge(portrait.open, portrait.scale, home)
         self._shut = (
             None
@@ -154,8 +163,15 @@ class Scene:
         lower = [a for a in self.spec.activations if a.unit not in action_units.UPPER_FACE]
         upper = [a for a in self.spec.activations if a.unit in action_units.UPPER_FACE]
         expression = [head * action_units.displacement(face, part, x, y) for part in (upper, lower)]
+        if self.spec.posed:
+            spread = POSED_SPREAD * place.unit
+            expression = [
+                np.stack([cv2.GaussianBlur(component, (0, 0), spread) for component in field])
+                for field in expression
+            ]
         strongest = float(np.linalg.norm(sum(expression), axis=0).max())
-        scale = self.spec.peak * CROP_SIDE / 224 / strongest
+        # A neutral face has no action units.
+        scale = self.spec.peak * CROP_SIDE / 224 / strongest if strongest else 0.0
         fields += [scale * field for field in expression]
         cosine, sine = np.cos(place.angle), np.sin(place.angle)
         turned = [np.stack([cosine * u - sine * v, sine * u + cosine * v]) for u, v in fields]

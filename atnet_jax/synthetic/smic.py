@@ -11,6 +11,7 @@ from atnet_jax.synthetic.clip_spec import (
     draw_emotion,
 )
 
+NAME = "SMIC-HS"
 _NUMBERS = (1, 2, 3, 4, 5, 6, 8, 9, 11, 12, 13, 14, 15, 18, 19, 20)
 SUBJECTS = tuple(f"s{number:02d}" for number in _NUMBERS)
 # The expressions are the strongest of the three: the released SMIC features hold magnitudes of 0.4

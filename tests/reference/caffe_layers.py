@@ -1,4 +1,4 @@
-"""Caffe's layers, loss and solver in NumPy, forward and backward: what the JAX code is held against.
+"""Caffe's layers, loss and solver in NumPy, forward and backward: what ours are held against.
 
 Arrays are laid out as in Caffe: pictures `[clip, channel, row, column]`, sequences `[clip, time,
 value]`, blobs in Caffe's order and shape. Everything is plain and slow on purpose, in float64
@@ -17,14 +17,14 @@ class Layer:
 
     Attributes:
       blobs: learnable arrays and running statistics, in Caffe's order.
-      diffs: the loss's gradient for each blob; None for statistics.
+      diffs: the loss's gradient for each blob; zero for statistics.
       lr_mult: each blob's factor of the solver's learning rate; 0 marks statistics.
       decay_mult: each blob's factor of the solver's weight decay.
     """
 
     def __init__(self) -> None:
         self.blobs: list[Array] = []
-        self.diffs: list[Array | None] = []
+        self.diffs: list[Array] = []
         self.lr_mult: list[float] = []
         self.decay_mult: list[float] = []
 
@@ -32,7 +32,7 @@ class Layer:
         self, shape: Sequence[int], value: float = 0, lr_mult: float = 1, decay_mult: float = 1
     ) -> None:
         self.blobs.append(np.full(shape, value, np.float64))
-        self.diffs.append(None)
+        self.diffs.append(np.zeros(shape))
         self.lr_mult.append(lr_mult)
         self.decay_mult.append(decay_mult)
 

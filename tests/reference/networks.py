@@ -155,7 +155,7 @@ def pictures(rng: np.random.Generator, clips: int, height: int, width: int) -> A
 
 
 def adm_features(rng: np.random.Generator, clips: int, rows: int = 64) -> Array:
-    """Rows of 64 directions and magnitudes, interleaved, `[clip, row, 128]`; the outer ones zero."""
+    """Rows of 64 directions and magnitudes, interleaved, `[clip, row, 128]`; outer ones zero."""
     directions = rng.uniform(-np.pi, np.pi, (clips, rows, 64)) * 0.5
     magnitudes = rng.gamma(2, 0.1, (clips, rows, 64))
     features = np.stack([directions, magnitudes], -1).reshape(clips, rows, 128)

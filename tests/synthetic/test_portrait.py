@@ -2,6 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
+from atnet_jax.preprocessing.face import find_face
 from atnet_jax.synthetic import clip_specs
 from atnet_jax.synthetic.clip_spec import random_stream
 from atnet_jax.synthetic.identity import draw_identity
@@ -37,6 +38,21 @@ def test_the_detector_finds_every_subjects_face(detector, dataset):
             boxes.append(height / clip.placement.unit)
     # The box's height is the side of the face crop.
     assert 0.85 < np.mean(boxes) < 1.05
+
+
+@pytest.mark.parametrize("dataset", ["ck_plus", "oulu_casia", "jaffe", "mug"])
+def test_faces_are_found_in_pictures_of_strong_expressions(dataset):
+    subjects, clips = (1, 1) if dataset == "mug" else (2, 3)
+    for spec in clip_specs(dataset, subjects, clips, 0):
+        clip = Scene(spec)
+        picture = clip.frame(spec.apex)
+        if picture.ndim == 3:
+            picture = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
+        x0, y0, x1, y1 = find_face(picture)
+        nose = clip.placement.to_pixels(0.0, clip.face.nose_y)
+        distance = np.linalg.norm(np.subtract(((x0 + x1) / 2, (y0 + y1) / 2), nose))
+        assert distance < 0.2 * clip.placement.unit, spec.key
+        assert 0.8 < (x1 - x0) / clip.placement.unit < 1.1, spec.key
 
 
 def test_neutral_faces_differ_as_much_as_expressions_move_them():

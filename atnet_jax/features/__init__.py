@@ -1,0 +1,1 @@
+"""Hand-crafted features and their classifier: the paper's baselines LBP-TOP and HOOF."""

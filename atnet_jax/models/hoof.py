@@ -1,0 +1,47 @@
+"""HOOF and an SVM: histograms of oriented optical flow. The paper's second baseline.
+
+Chaudhry, Ravichandran, Hager, Vidal: Histograms of Oriented Optical Flow and Binet-Cauchy Kernels
+on Nonlinear Dynamical Systems for the Recognition of Human Actions, CVPR 2009. The paper has 4 and
+8 bins; its released features are those of 9 flows ("TIM 10": 10 frames) and of 64 ("TIM 64": 65).
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from atnet_jax.features.hoof import hoof
+from atnet_jax.features.tim import interpolate
+
+INPUTS = ("frames",)
+RECIPE = {}
+PAPER_ROW = None
+PRESETS = {
+    f"hoof_n{bins}_tim{tim}": ({"bins": bins, "length": length}, f"HOOF N={bins} TIM {tim}")
+    for tim, length in ((10, 10), (64, 65))
+    for bins in (4, 8)
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Features:
+    """Frames around the apex → `bins` features for each of the flows between adjacent frames.
+
+    Attributes:
+      bins: of direction, over the whole circle.
+      length: frames that every clip is interpolated to; the flows are one fewer.
+      interpolation: "tim" or "linear".
+    """
+
+    bins: int = 4
+    length: int = 10
+    interpolation: str = "tim"
+
+    def __call__(
+        self, frames: UInt8[np.ndarray, "frame height width"], flow: Callable[..., np.ndarray]
+    ) -> Float32[np.ndarray, " feature"]:
+        clip = np.rint(interpolate(frames, self.length, self.interpolation)).astype(np.uint8)
+        flows = (flow(before, after) for before, after in itertools.pairwise(clip))
+        return hoof(flows, self.bins).ravel()

@@ -1,0 +1,51 @@
+"""LBP-TOP and an SVM: local binary patterns on three orthogonal planes. The paper's first baseline.
+
+Zhao, Pietikäinen: Dynamic Texture Recognition Using Local Binary Patterns with an Application to
+Facial Expressions, PAMI 2007. The paper's settings are {R_XY, R_XT, R_YT, P} on clips of 10 and 64
+frames (section IV-A).
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from atnet_jax.features.lbp_top import lbp_top
+from atnet_jax.features.tim import interpolate
+
+INPUTS = ("frames",)
+RECIPE = {}
+PAPER_ROW = None
+PRESETS = {
+    f"lbp_top_p{points}_tim{length}": (
+        {"points": points, "length": length},
+        f"LBP-TOP {{3,3,3,{points}}} TIM {length}",
+    )
+    for length in (10, 64)
+    for points in (4, 8)
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Features:
+    """Frames around the apex → 177 features.
+
+    Attributes:
+      radii: on the planes XY, XT and YT, in pixels and frames.
+      points: on each circle, 4 or 8.
+      length: frames that every clip is interpolated to.
+      interpolation: "tim" or "linear".
+    """
+
+    radii: tuple[int, int, int] = (3, 3, 3)
+    points: int = 4
+    length: int = 10
+    interpolation: str = "tim"
+
+    def __call__(
+        self, frames: UInt8[np.ndarray, "frame height width"], flow: Callable[..., np.ndarray]
+    ) -> Float32[np.ndarray, " feature"]:
+        del flow  # Reads the frames alone.
+        clip = interpolate(frames, self.length, self.interpolation)
+        return lbp_top(clip, self.radii, self.points)

@@ -1,0 +1,18 @@
+r"""The whole of Table II: twelve methods under composite database evaluation.
+
+    python -m atnet_jax.main --config=configs/table2.py --workdir=runs/table2
+    python -m atnet_jax.main --config=configs/table2.py --config.seeds="(0,1,2,3,4)" \
+        --workdir=runs/table2
+
+Every method has a folder in the workdir, as if it were run alone; what is through is not run
+again. The report has the published figures beside ours.
+"""
+
+from atnet_jax.config import Config
+from atnet_jax.published import TABLE_METHODS
+from atnet_jax.suite import suite_config
+
+
+def get_config() -> Config:
+    """All methods of the paper under CDE."""
+    return suite_config("cde", TABLE_METHODS)

@@ -1,0 +1,15 @@
+"""The whole of Table III: twelve methods under holdout database evaluation.
+
+    python -m atnet_jax.main --config=configs/table3.py --workdir=runs/table3
+
+As configs/table2.py, with one fold a held-out database.
+"""
+
+from atnet_jax.config import Config
+from atnet_jax.published import TABLE_METHODS
+from atnet_jax.suite import suite_config
+
+
+def get_config() -> Config:
+    """All methods of the paper under HDE."""
+    return suite_config("hde", TABLE_METHODS)

@@ -299,7 +299,7 @@ def test_a_resumed_run_wants_the_weights_it_started_from(learnt, data_dir, tmp_p
     weights.save(other, weights.Weights(doubled, given.batch_stats, given.about))
     for start in (str(other), ""):
         config.init_from = start
-        with pytest.raises(UserError, match="holds another run.*init_from"):
+        with pytest.raises(UserError, match=r"holds another run.*init_from"):
             experiment.train_and_evaluate(config, tmp_path / "run")
 
 

@@ -76,7 +76,8 @@ def _intervals_chart(study: Study, group: str) -> Chart:
             continue
         figure = method.summary[group].uf1
         paper = None
-        if method.paper_row is not None and group in published.COMPOSITE:
+        comparable = method.paper_row is not None and not method.is_control
+        if comparable and group in published.COMPOSITE:
             paper = TABLES[study.protocol][method.paper_row][group].uf1
         lines.append(charts.Interval(method.label, figure.mean, figure.interval, paper))
     title = f"{study.protocol.upper()}: UF1, {group_in_words(group)}"

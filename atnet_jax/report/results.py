@@ -52,7 +52,8 @@ def tables(overview: Overview, study: Study) -> list[Block]:
                 group: [with_sd(getattr(summary, name)) for name in about.metrics]
                 for group, summary in method.summary.items()
             }
-            rows.append(_row(base, source, groups, figures, about, "ours"))
+            kind = "" if method.is_control else "ours"
+            rows.append(_row(base, source, groups, figures, about, kind))
         if not ours:
             rows.append(_row(base, Cell("ours", "(not run)"), groups, {}, about))
     rows += _chance_rows(overview, study, groups)

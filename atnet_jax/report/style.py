@@ -20,7 +20,9 @@ body {
   margin: 0; background: var(--page); color: var(--text);
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif;
 }
-main { max-width: 1120px; margin: 0 auto; padding: 3rem 1.5rem 5rem; }
+main {
+  max-width: 1120px; margin: 0 auto; padding: 3rem 1.5rem 5rem; overflow-wrap: break-word;
+}
 h1 { margin: 0 0 .5rem; font-size: 2.1rem; line-height: 1.2; overflow-wrap: anywhere; }
 h2 { margin: 0 0 1rem; font-size: 1.3rem; }
 h3 { margin: 0 0 .5rem; font-size: 1rem; }
@@ -155,13 +157,14 @@ pre {
   border: 1px solid var(--rule); border-radius: 4px;
 }
 @media print {
-  :root { color-scheme: light; }
+  :root { color-scheme: light; --page: #fff; font-size: 9.5pt; }
   @page { size: A4 landscape; margin: 12mm; }
   main { max-width: none; padding: 0; }
   nav, .skip { display: none; }
-  body { font-size: 10pt; }
+  body { font-size: 1rem; }
   .scroll { overflow: visible; background: none; }
-  table { font-size: 8pt; }
+  table { font-size: .85rem; }
+  small { font-size: .9em; }
   th, td { padding: .15rem .35rem; }
   tr, figure, .confusion { break-inside: avoid; }
   thead { display: table-header-group; }

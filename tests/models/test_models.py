@@ -28,7 +28,8 @@ def test_every_model_is_listed_here():
 
 def test_unknown_model_lists_the_known():
     with pytest.raises(
-        UserError, match=r"resnet'.*fusion, hoof, lbp_top, micro_attention, spatial, ststnet, temporal"
+        UserError,
+        match=r"resnet'.*fusion, hoof, lbp_top, micro_attention, spatial, ststnet, temporal",
     ):
         models.load("resnet")
 

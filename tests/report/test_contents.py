@@ -119,7 +119,7 @@ def test_a_single_method_stands_beside_its_own_row_only(contents):
     ]
     said = contents(("ststnet", {"tested": clips(databases=("casme2", "lab"))}))
     assert said.tables[CDE].groups == [("Full", 3), ("CASME II", 3), ("lab", 3)]
-    assert [row[:2] for row in said.lines(CDE)][0] == ["ststnet", "ours"]
+    assert said.lines(CDE)[0][:2] == ["ststnet", "ours"]
     assert any("The paper gives no figures for this method." in text for text in said.texts)
 
 

@@ -136,7 +136,7 @@ def test_names_are_as_wide_as_they_are(tmp_path):
     assert found.text.count(long) == 5
     style = found.source.split("</style>")[0]
     # Long words break, and what cannot break scrolls in its own box.
-    assert re.search(r"^p \{[^}]*overflow-wrap: anywhere", style, re.M)
+    assert re.search(r"^main \{[^}]*overflow-wrap: break-word", style, re.M)
     assert re.search(r"\.scroll \{\s*overflow-x: auto", style)
     assert re.search(r"pre \{[^}]*overflow-x: auto", style)
     assert len(clips()) == 36

@@ -150,7 +150,7 @@ def test_scores_that_do_not_follow_from_the_predictions(tmp_path):
 
 def test_more_predictions_than_clips(tmp_path):
     folder = write_run(tmp_path / "run", data={"clips": 35})
-    with pytest.raises(UserError, match="36 clips, but config.json says that the data hold 35"):
+    with pytest.raises(UserError, match=r"36 clips, but config\.json says that the data hold 35"):
         report.load_run(folder)
 
 

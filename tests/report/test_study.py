@@ -101,8 +101,8 @@ def test_controls_and_partial_runs_say_so(runs):
     partial = runs(settings={"folds": "0:3"}, data={"clips": 50})
     assert labels(runs(), *controls, partial) == [
         "ATNet fusion",
-        "ATNet fusion (only folds 0:3)",
         "ATNet fusion (control with shuffled labels)",
+        "ATNet fusion (only folds 0:3)",
     ]
 
 

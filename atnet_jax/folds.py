@@ -69,9 +69,7 @@ def make_folds(
     for number, name in enumerate(names):
         test = member == name
         held = np.isin(subject, _held_back(subject[~test], validation_share, [seed, number]))
-        folds.append(
-            Fold(number, name, *map(np.flatnonzero, (~test & ~held, ~test & held, test)))
-        )
+        folds.append(Fold(number, name, *map(np.flatnonzero, (~test & ~held, ~test & held, test))))
     return folds
 
 

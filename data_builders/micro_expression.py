@@ -23,7 +23,8 @@ def record_features() -> tfds.features.FeaturesDict:
     * flow_map: flow from onset to apex: horizontal, vertical, optical strain.
     * frames: the face in the frames around the apex (at most 32 on each side, within onset…offset),
       one below the other, for the features that are computed from a clip.
-    * has_apex, has_adm, has_flow_map, has_frames: whether the input is there; it is all zero where it is not.
+    * has_apex, has_adm, has_flow_map, has_frames: whether the input is there; it is all zero where
+      it is not.
     * dataset, subject, clip: names, together the key.
     * emotion: as the annotation spells it; label: the class made of it.
     * onset, apex_frame, offset: frame numbers of the annotation, -1 where unknown.

@@ -16,6 +16,7 @@ from atnet_jax.data import load_composite, prepared, read_records
 from atnet_jax.errors import UserError
 from atnet_jax.features.extract import load_features
 from atnet_jax.prepare import prepare
+from atnet_jax.preprocessing.optical_flow import flow_method
 from atnet_jax.published import TABLE_II
 from atnet_jax.synthetic import generate
 
@@ -116,7 +117,7 @@ def test_features_belong_to_their_clips(data_dir):
     apex = records[key]["apex_frame"] - max(records[key]["onset"], records[key]["apex_frame"] - 32)
     encoded = np.frombuffer(records[key]["apex"], np.uint8)
     assert np.array_equal(frames[apex], cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED))
-    expected = models.build("lbp_top", config.options.to_dict())(frames, None)
+    expected = models.build("lbp_top", config.options.to_dict())(frames, flow_method("farneback"))
     np.testing.assert_allclose(composite.inputs["features"][8], expected)
 
 

@@ -20,6 +20,7 @@ import numpy as np
 import optax
 import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
+from threadpoolctl import threadpool_limits
 
 from atnet_jax import models
 from atnet_jax.config import default_config
@@ -258,9 +259,12 @@ def check_training(
 
 
 @pytest.fixture(autouse=True)
-def full_precision():
-    """Accelerators may otherwise multiply in less than float32."""
-    with jax.default_matmul_precision("highest"):
+def machine():
+    """Products in full float32 on accelerators too; NumPy's on one thread.
+
+    More threads wait for each other, and for those of other tests, most of the time.
+    """
+    with jax.default_matmul_precision("highest"), threadpool_limits(1, "blas"):
         yield
 
 

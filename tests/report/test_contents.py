@@ -167,10 +167,11 @@ def test_one_subject_a_database_has_no_interval(contents):
 
 
 def test_paired_tests_are_those_of_the_statistics(contents):
-    said = contents(("fusion", {"right": 0.7}), ("temporal", {"right": 0.5}), ("ststnet", {}))
+    said = contents(("fusion", {"right": 0.7}), ("temporal", {"right": 0.4}), ("ststnet", {}))
     (first, *_) = said.lines("Paired tests, CDE")
     tests = statistics.compare(said.runs[1].predictions, said.runs[0].predictions)
     assert tests.uf1.difference < 0
+    assert tests.uf1.p != tests.uar.p
     assert first == [
         "ATNet temporal",
         "ATNet fusion",
@@ -232,6 +233,21 @@ def test_a_control_is_said_and_shares_the_list_of_its_clips(contents):
     ]
     assert "Paired tests, CDE" not in said.tables
     assert not any("not all tested on the same clips" in note for note in said.notes)
+
+
+def test_chance_is_on_the_true_labels_where_a_control_is_beside_them(contents):
+    labels = sorted(row[3] for row in paper_clips())
+    shuffled = [(*row[:3], label) for row, label in zip(paper_clips(), labels, strict=True)]
+    control = {"tested": shuffled, "settings": {"shuffle_labels": True}}
+    for runs in ([("fusion", {}), ("fusion", control)], [("spatial", control), ("fusion", {})]):
+        runs = [(name, {"tested": paper_clips(), **options}) for name, options in runs]
+        (*_, before, chance) = contents(*runs).lines(CDE)
+        assert chance[:2] == ["Chance", "always negative"]
+        assert chance[8] == f"{92 / 133:.3f}"
+        assert before[0] != "Chance"
+    alone = contents(("spatial", control)).lines(CDE)[-1]
+    assert alone[2] == f"{250 / 442:.3f}"
+    assert alone[8] != f"{92 / 133:.3f}"
 
 
 def test_a_note_of_all_methods_is_said_once(contents):

@@ -39,14 +39,14 @@ demo-pretrain: demo-data $(DEMO)/macro/written
 	    --data_dir=$(DEMO)/data || exit 1; \
 	done
 	$(RUN) -m atnet_jax.main --config=configs/pretrain.py --config.data_dir=$(DEMO)/data \
-	  --config.image_size=56 --config.num_epochs=6 --workdir=$(DEMO)/pretrain
+	  --config.image_size=56 --config.num_epochs=8 --workdir=$(DEMO)/pretrain
 	$(RUN) -m atnet_jax.main $(DEMO_CONFIG) --config.init_from=$(DEMO)/pretrain/weights \
 	  --workdir=$(DEMO)/cde_pretrained
 
 $(DEMO)/macro/written: | $(READY)
 	rm -rf $(DEMO)/macro
 	$(RUN) -m atnet_jax.synthetic --out=$(DEMO)/macro --datasets=ck_plus,oulu_casia,jaffe,mug \
-	  --subjects=4 --clips=6
+	  --subjects=6 --clips=6
 	touch $@
 
 clean-demo:

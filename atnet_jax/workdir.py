@@ -2,6 +2,7 @@
 
 import json
 import platform
+import shlex
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -72,7 +73,7 @@ def claim(
                 **{package: metadata.version(package) for package in _PACKAGES},
             },
         },
-        "command": " ".join(["python -m atnet_jax.main", *sys.argv[1:]]),
+        "command": f"python -m atnet_jax.main {shlex.join(sys.argv[1:])}",
         **(about or {}),
     }
     files.write_json_atomically(path, record)

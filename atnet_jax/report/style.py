@@ -67,7 +67,10 @@ section { margin-top: 2.75rem; scroll-margin-top: 1rem; }
 }
 table { border-collapse: collapse; font-size: .9375rem; font-variant-numeric: tabular-nums; }
 caption small { white-space: nowrap; }
-caption { padding-bottom: .4rem; text-align: left; font-weight: 600; overflow-wrap: anywhere; }
+caption {
+  position: sticky; left: 0; max-width: calc(100vw - 2rem); padding-bottom: .4rem;
+  text-align: left; font-weight: 600; overflow-wrap: anywhere;
+}
 th, td {
   padding: .3rem .75rem; border-bottom: 1px solid var(--rule); text-align: left;
   vertical-align: baseline;
@@ -110,9 +113,12 @@ thead th[colspan] { color: var(--text); font-weight: 600; border: 0; white-space
 .grid.wide { grid-template-columns: repeat(auto-fit, minmax(min(26rem, 100%), 1fr)); }
 .grid table { width: 100%; }
 .confusion { table-layout: fixed; font-size: .8125rem; }
-.confusion thead tr:first-child th:first-child { width: 28%; vertical-align: bottom; }
 .confusion thead th[colspan] { padding: 0; border: 0; }
-.confusion thead th, .confusion tbody td { text-align: center; }
+.confusion thead th, .confusion tbody td { text-align: center; overflow-wrap: normal; }
+.confusion thead tr + tr th { font-size: .78rem; }
+.confusion thead tr:first-child th:first-child {
+  width: 25%; text-align: left; vertical-align: bottom;
+}
 .confusion th, .confusion td { padding: .4rem .1rem; vertical-align: middle; }
 .confusion tbody td {
   border: 2px solid var(--page); font-weight: 600;
@@ -166,7 +172,7 @@ pre {
   table { font-size: .85rem; }
   small { font-size: .9em; }
   th, td { padding: .15rem .35rem; }
-  tr, figure, .confusion { break-inside: avoid; }
+  tr, figure, .confusion, .note { break-inside: avoid; }
   thead { display: table-header-group; }
   h2, h3, h4, caption { break-after: avoid; }
   details::details-content { content-visibility: visible; height: auto; }

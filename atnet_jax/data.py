@@ -14,6 +14,7 @@ from jaxtyping import Int, UInt8
 
 from atnet_jax.classes import RESERVED_NAMES
 from atnet_jax.errors import UserError
+from atnet_jax.prepare import MACRO_EXPRESSIONS
 from data_builders.variants import DIRECTIONS, variant
 
 Key = tuple[str, str, str]
@@ -150,10 +151,15 @@ def prepared(
     """The TFDS builder of a prepared data set; see `load_composite` for the arguments.
 
     Raises:
-      UserError: it is not prepared, or `directions` is unknown.
+      UserError: it is not prepared or is none of clips, or `directions` is unknown.
     """
     if directions not in DIRECTIONS:
         raise UserError(f"directions is {directions!r}, expected one of {', '.join(DIRECTIONS)}.")
+    if name in MACRO_EXPRESSIONS:
+        raise UserError(
+            f"{name!r} holds pictures of macro-expressions, which are for pre-training"
+            f" (configs/pretrain.py); config.datasets names clips of micro-expressions here."
+        )
     data_dir = Path(data_dir)
     # What a killed preparation leaves behind is called incomplete.….
     folder = data_dir / name / variant(flow, directions)

@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from atnet_jax import files, metrics, models, predictions, report, weights
-from atnet_jax.config import Config
+from atnet_jax.config import Config, default_config
 from atnet_jax.data import Composite, load_composite
 from atnet_jax.errors import UserError
 from atnet_jax.features import svm
@@ -21,6 +21,21 @@ from atnet_jax.train import make_trainer
 from atnet_jax.workdir import claim
 
 SELECTIONS = ("last", "nested")
+
+# Settings that make up a method's published training.
+_RECIPE = (
+    "batch_size",
+    "num_epochs",
+    "steps_per_epoch",
+    "optimizer",
+    "learning_rate",
+    "decay_epochs",
+    "decay_factor",
+    "momentum",
+    "weight_decay",
+    "bias_learning_rate_factor",
+    "balance_classes",
+)
 
 
 def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> Path:
@@ -185,11 +200,22 @@ def _notes(config: Config, folds: int) -> list[str]:
         notes.append("Control run: labels were permuted over all clips. Read it against chance.")
     if config.folds:
         notes.append(f"Only folds {config.folds} of the {folds} were run.")
-    if config.image_size != 224:
+    if config.image_size != 224 and "apex" in models.load(config.model).INPUTS:
         notes.append(f"Apex frames were reduced to {config.image_size}×{config.image_size} pixels.")
     if config.selection == "nested":
         notes.append(
             "Every fold's epoch was chosen on training subjects that it held back"
             f" ({config.validation_share:.0%} of each database's)."
         )
+    default = default_config(config.model)
+    if models.is_network(config.model):
+        published = {name: default[name] for name in _RECIPE} | default.options.to_dict()
+        used = {name: config[name] for name in _RECIPE} | config.options.to_dict()
+        changed = [
+            f"{name} {used[name]} (published: {value})"
+            for name, value in published.items()
+            if used[name] != value
+        ]
+        if changed:
+            notes.append(f"Not the published training: {', '.join(changed)}.")
     return notes

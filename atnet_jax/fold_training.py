@@ -96,8 +96,8 @@ def train_folds(
                 batches = shapes.batches(group, epoch)
                 rate = learning_rate(config, epoch)
                 steps = []
-                for indices, labels, weights in batches:
-                    state, step = trainer.step(state, inputs, indices, labels, weights, rate)
+                for indices, labels, counted in batches:
+                    state, step = trainer.step(state, inputs, indices, labels, counted, rate)
                     steps.append(step)
                 loss, correct, count = (
                     np.sum([np.asarray(getattr(s, name)) for s in steps], axis=0)

@@ -1,6 +1,7 @@
 """The two protocols as folds: which clips train, which test."""
 
 import dataclasses
+import zlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -57,8 +58,6 @@ def make_folds(
         unit = "databases"
     else:
         raise UserError(f"The protocol is 'cde' or 'hde', not {protocol!r}.")
-    if not 0 <= validation_share <= 0.5:
-        raise UserError(f"config.validation_share is {validation_share}, expected 0 to 0.5.")
     names = sorted(set(groups))
     if len(names) < 2:
         raise UserError(
@@ -68,20 +67,36 @@ def make_folds(
     folds = []
     for number, name in enumerate(names):
         test = member == name
-        held = np.isin(subject, _held_back(subject[~test], validation_share, [seed, number]))
+        held = np.zeros(len(member), bool)
+        for database in sorted({composite.dataset[clip] for clip in np.flatnonzero(~test)}):
+            own = ~test & (np.array(composite.dataset) == database)
+            chosen = hold_back(
+                np.unique(subject[own]).tolist(),
+                validation_share,
+                [seed, number, zlib.crc32(database.encode())],
+            )
+            held |= own & np.isin(subject, chosen)
         folds.append(Fold(number, name, *map(np.flatnonzero, (~test & ~held, ~test & held, test))))
     return folds
 
 
-def _held_back(subjects: np.ndarray, share: float, seed: list[int]) -> list[str]:
-    """The subjects that validate: `share` of each database's, at least one if there are two."""
-    rng = np.random.default_rng(seed)
-    held = []
-    for database in sorted({subject.split("/")[0] for subject in subjects} if share else ()):
-        own = np.unique([subject for subject in subjects if subject.startswith(f"{database}/")])
-        if len(own) > 1:
-            held += list(rng.permutation(own)[: max(1, round(share * len(own)))])
-    return held
+def hold_back(subjects: Sequence[str], share: float, seed: Sequence[int]) -> list[str]:
+    """Which of one database's subjects are held back: `share` of them, at least one; of one, none.
+
+    Args:
+      subjects: their names, in an order that does not depend on the clips'.
+      share: 0 (none) to 0.5.
+      seed: of the draw.
+
+    Raises:
+      UserError: the share is not in that range.
+    """
+    if not 0 <= share <= 0.5:
+        raise UserError(f"config.validation_share is {share}, expected 0 (none) to 0.5.")
+    if share == 0 or len(subjects) < 2:
+        return []
+    drawn: list[int] = np.random.default_rng(seed).permutation(len(subjects)).tolist()
+    return [subjects[k] for k in drawn[: max(1, round(share * len(subjects)))]]
 
 
 def select_folds(folds: Sequence[Fold], selection: str) -> list[Fold]:

@@ -16,6 +16,7 @@ from jaxtyping import Int, UInt8
 
 from atnet_jax.data import resize, text
 from atnet_jax.errors import UserError
+from atnet_jax.folds import hold_back
 from atnet_jax.prepare import MACRO_EXPRESSIONS
 
 # Four threads read and decode about 2,000 pictures a second on two cores, more were slower there:
@@ -134,22 +135,17 @@ def split_by_subject(
     Raises:
       UserError: the share is not from 0 (no validation) to 0.5.
     """
-    if not 0 <= share <= 0.5:
-        raise UserError(f"config.validation_share is {share}, expected 0 (none) to 0.5.")
     kept = set()
     for name in pictures.names:
         own = sorted(subject for dataset, subject in pictures.subjects if dataset == name)
-        if share == 0 or len(own) < 2:
-            continue
-        rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
-        drawn = rng.permutation(len(own))[: max(1, round(share * len(own)))]
-        kept.update((name, own[position]) for position in drawn)
+        drawn = hold_back(own, share, [seed, zlib.crc32(name.encode())])
+        kept.update((name, subject) for subject in drawn)
     validates = np.array([subject in kept for subject in pictures.subjects])[pictures.subject]
     return np.flatnonzero(~validates), np.flatnonzero(validates)
 
 
 def _prepared(data_dir: Path, name: str) -> Any:
-    versions = sorted((data_dir / name).glob("*/dataset_info.json"))
+    versions = sorted((data_dir / name).glob("[0-9]*/dataset_info.json"))
     if not versions:
         raise UserError(
             f"The macro-expression data set {name!r} is not prepared in {data_dir.absolute()}."

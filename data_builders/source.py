@@ -136,6 +136,20 @@ class Source:
         return digest.hexdigest()
 
 
+class SourceError(UserError):
+    """A copy of a database has errors; tells all of them, and what was found beside them.
+
+    Attributes:
+        source: The clips without errors, in no order, and the exclusions.
+        messages: The errors, one each.
+    """
+
+    def __init__(self, text: str, source: Source, messages: Sequence[str]) -> None:
+        super().__init__(text)
+        self.source = source
+        self.messages = messages
+
+
 @dataclass
 class ErrorList:
     """Errors of single clips, gathered so that the user sees all of them at once."""
@@ -498,7 +512,8 @@ def check_source(dataset: str, source: Source, errors: ErrorList) -> Source:
     """The source with its entries sorted.
 
     Raises:
-        UserError: There are errors, a clip is named twice, or there is no clip at all.
+        SourceError: There are errors, or a clip is named twice.
+        UserError: There is no clip at all.
     """
     first: dict[str, str] = {}
     for entry in source.entries:
@@ -506,7 +521,10 @@ def check_source(dataset: str, source: Source, errors: ErrorList) -> Source:
         if key in first:
             errors.messages.append(f"{key}: given twice, at {first[key]} and at {entry.where}")
         first.setdefault(key, entry.where)
-    errors.raise_all(dataset)
+    try:
+        errors.raise_all(dataset)
+    except UserError as error:
+        raise SourceError(str(error), source, errors.messages) from None
     if not source.entries:
         raise UserError(
             f"{dataset}: no clip is left ({len(source.exclusions)} are left out by the label rule)"

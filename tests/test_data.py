@@ -64,3 +64,8 @@ def test_what_a_killed_preparation_left_is_not_prepared(raw, tmp_path):
     left.mkdir()
     (left / "dataset_info.json").write_text("{")
     assert load_composite(tmp_path, ("smic",), "farneback", ("adm",)).clip == ["s01_po_01"]
+
+
+def test_sets_of_pictures_are_no_composite(tmp_path):
+    with pytest.raises(UserError, match="'jaffe' holds pictures of macro-expressions"):
+        load_composite(tmp_path, ("jaffe",), "farneback", ("apex",))

@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -25,13 +26,11 @@ from atnet_jax.doctor.records import Examined, adm_alternation, examine
 from atnet_jax.errors import UserError
 from atnet_jax.prepare import prepare
 from atnet_jax.published import COMPOSITE, DATABASES, ClipCounts
-from data_builders import source
 from data_builders.micro_expression import record_features
 from tests.data_builders.conftest import Trees
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TREES = Trees()
-CHECK_SOURCE = source.check_source
 HAPPY = "CASME2_RAW_selected/sub01/EP02_01f"  # Frames 8…11, apex 10; 7 and 12 lie beside.
 
 
@@ -241,8 +240,6 @@ def test_what_the_builder_refuses_is_a_finding_and_the_rest_is_examined(
     checkup = check_raw(tree, "casme2", num_workers=1)
     (message,) = texts(checkup, "refused")
     assert text in message
-    # The builders themselves go on as before.
-    assert source.check_source is CHECK_SOURCE
     assert str(tmp_path) + "/CASME2_RAW" not in message
     assert len(checkup.clips) == clips
     if clips:
@@ -475,7 +472,7 @@ def write_set(data_dir, name, records, *, without=(), **features):
 
     class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         VERSION = tfds.core.Version("1.1.0")
-        BUILDER_CONFIGS = [tfds.core.BuilderConfig(name="farneback")]  # noqa: RUF012
+        BUILDER_CONFIGS: ClassVar = [tfds.core.BuilderConfig(name="farneback")]
 
         def _info(self):
             return tfds.core.DatasetInfo(

@@ -182,6 +182,12 @@ def test_scores_of_every_epoch_are_kept(finished):
     assert len(curves["4"]["loss"]) == 6
 
 
+def test_a_training_that_is_not_the_published_one_is_said(finished):
+    table = (finished / "table.md").read_text().replace("\\", "")
+    assert "Not the published training: batch_size 16 (published: 256), num_epochs 6" in table
+    assert "momentum" not in table
+
+
 def test_only_the_last_epoch_is_scored_if_one_wants(data_dir, tmp_path):
     config = settings(data_dir, folds="0", score_every=0)
     experiment.train_and_evaluate(config, tmp_path / "run")

@@ -86,7 +86,7 @@ def test_refusals(composite):
     alone = Composite({}, np.zeros(2, np.int32), ["samm"] * 2, ["006"] * 2, ["a", "b"])
     with pytest.raises(UserError, match="at least two subjects; the data hold 1: samm/006"):
         make_folds("cde", alone)
-    with pytest.raises(UserError, match=r"validation_share is 0\.6, expected 0 to 0\.5"):
+    with pytest.raises(UserError, match=r"validation_share is 0\.6, expected 0 \(none\) to 0\.5"):
         make_folds("cde", composite, 0.6)
     with pytest.raises(UserError, match="at least two databases"):
         make_folds("hde", alone)

@@ -2,6 +2,7 @@ import os
 import shutil
 import subprocess
 import sys
+from operator import itemgetter
 
 import jax
 import jax.numpy as jnp
@@ -207,9 +208,9 @@ def test_overlay_gives_every_fold_the_weights_and_touches_nothing_else():
     assert jax.tree.structure(after) == jax.tree.structure(state)
     for fold in range(3):
         for name in ("conv1", "conv1_bn"):
-            layer = jax.tree.map(lambda leaf: leaf[fold], after.params["spatial"][name])  # noqa: B023
+            layer = jax.tree.map(itemgetter(fold), after.params["spatial"][name])
             assert_equal(layer, given.params["spatial"][name])
-        statistics = jax.tree.map(lambda leaf: leaf[fold], after.batch_stats)  # noqa: B023
+        statistics = jax.tree.map(itemgetter(fold), after.batch_stats)
         assert_equal(statistics, given.batch_stats)
     assert absent == ["classifier/Micro_expression", "spatial/conv2"]
     for name in ("step", "opt_state", "key"):

@@ -5,7 +5,6 @@ import importlib
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from atnet_jax.errors import UserError
 from atnet_jax.preprocessing.frames import read_image
 from atnet_jax.preprocessing.optical_flow import DEFAULT as DEFAULT_FLOW
 from data_builders import source
-from data_builders.source import Entry, ErrorList, Source
+from data_builders.source import Entry, Source, SourceError
 from data_builders.workers import map_in_order
 
 
@@ -95,37 +94,16 @@ def _shorten(message: str, manual_dir: Path) -> str:
 def _read_copy(manual_dir: Path, dataset: str, face: str) -> tuple[Source, list[str]]:
     """The clips that the database's builder can use, and what it says of the rest."""
     module = importlib.import_module(f"data_builders.{dataset}.{dataset}_dataset_builder")
-    with tempfile.TemporaryDirectory() as nowhere, _kept() as kept:
+    with tempfile.TemporaryDirectory() as nowhere:
         builder = module.Builder(
             data_dir=nowhere, config=DEFAULT_FLOW, manual_dir=manual_dir, face=face
         )
         try:
             return builder.source, []
+        except SourceError as error:
+            return error.source, list(error.messages)
         except UserError as error:
-            if not kept or not kept[0][1].messages:
-                return Source(()), [str(error)]
-            copy, errors = kept[0]
-            return copy, errors.messages
-
-
-@contextmanager
-def _kept() -> Iterator[list[tuple[Source, ErrorList]]]:
-    """Keeps what a builder hands to `check_source`, its last step.
-
-    A builder gives all clips or none, as preparing must not go on with some; but the clips that it
-    has found are to be examined too. So that step is listened to, and does what it always does.
-    """
-    check, kept = source.check_source, []
-
-    def listen(dataset: str, found: Source, errors: ErrorList) -> Source:
-        kept.append((found, errors))
-        return check(dataset, found, errors)
-
-    source.check_source = listen
-    try:
-        yield kept
-    finally:
-        source.check_source = check
+            return Source(()), [str(error)]
 
 
 def _files(entry: Entry) -> Mapping[int, Path]:

@@ -5,6 +5,7 @@ value]`, blobs in Caffe's order and shape. Everything is plain and slow on purpo
 unless a network is built otherwise.
 """
 
+import abc
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 Array = np.ndarray
 
 
-class Layer:
+class Layer(abc.ABC):
     """One layer. `backward` follows a `forward` and fills `diffs`, the gradients of `blobs`.
 
     Attributes:
@@ -36,11 +37,11 @@ class Layer:
         self.lr_mult.append(lr_mult)
         self.decay_mult.append(decay_mult)
 
-    def forward(self, train: bool, *bottoms: Array) -> Array:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def forward(self, train: bool, *bottoms: Array) -> Array: ...
 
-    def backward(self, top_diff: Array) -> tuple[Array, ...]:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def backward(self, top_diff: Array) -> tuple[Array, ...]: ...
 
 
 def sigmoid(x: Array) -> Array:

@@ -173,7 +173,7 @@ def test_solver_by_hand():
             return 0.0
 
     net = Slope()
-    only = caffe.Layer()
+    only = caffe.ReLU()  # Any layer: only its weight matters.
     only.add_blob((1,), 1, lr_mult=2, decay_mult=0.5)
     net.add("only", only)
     solver = caffe.SGDSolver(net, 0.5, momentum=0.9, weight_decay=0.2, gamma=0.1, stepsize=1)

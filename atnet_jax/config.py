@@ -14,7 +14,7 @@ else:
     Config = ConfigDict
 
 # Fields that change how a run goes, not what it computes: a run may be resumed with others.
-OPERATIONAL_FIELDS = ("data_dir", "folds_per_batch", "checkpoint_every")
+OPERATIONAL_FIELDS = ("data_dir", "folds_per_batch", "checkpoint_every", "profile")
 
 
 def default_config(model: str) -> Config:
@@ -34,9 +34,10 @@ def default_config(model: str) -> Config:
     config.model = model
     # The method's own options: the fields of its Model, described there.
     config.options = ConfigDict()
-    # All randomness (initial weights, order, resampling, augmentation, dropout) follows from this
-    # and the fold's number.
-    config.seed = 0
+    # All randomness (initial weights, order, resampling, augmentation, dropout) follows from a seed
+    # and the fold's number. Several seeds are as many runs, trained side by side: each has a folder
+    # of its own in the workdir.
+    config.seeds = (0,)
     # Which folds to run: "" is all; "0:17" is 0 to 16; "3,5" is two.
     config.folds = ""
     # Folder of weights that every fold starts from, as `atnet_jax.import_caffe` and pre-training
@@ -85,6 +86,11 @@ def default_config(model: str) -> Config:
     # Minority classes are drawn again, with replacement, up to the majority's count.
     config.balance_classes = True
 
+    # All folds take the clips in the same order, each leaving out those that it may not see, so
+    # that what depends on the clips alone is computed once for all folds. Only for epochs of one
+    # pass over the clips as they are (steps_per_epoch 0, no balance_classes).
+    config.shared_batches = False
+
     # Augmentation of the apex frame, each with this probability; 0 switches all off.
     config.augment = ConfigDict()
     config.augment.probability = 0.5
@@ -96,9 +102,17 @@ def default_config(model: str) -> Config:
     config.augment.shift = 10.0
 
     # --- Engine ---
-    # Folds trained at once in one program. 0: chosen for the device (1 on a CPU, where a grouped
-    # convolution is slower than one fold after another; 8 elsewhere).
+    # Folds (of all seeds) trained at once in one program. 0: chosen for the device; as many as its
+    # memory holds, but on a CPU 1, or 8 that share batches.
     config.folds_per_batch = 0
+    # Of products in convolutions and LSTMs: "float32"; on GPUs and TPUs also "tensorfloat32"
+    # (factors rounded to 10 bits) and "bfloat16" (to 7 bits; activations of convolutions are kept
+    # in it). Weights, statistics, gates and losses are float32 in each.
+    config.precision = "float32"
+    # Makes a GPU add in a fixed order, so that a run repeats to the bit; slower.
+    config.deterministic = False
+    # Writes a profiler trace of one epoch to the workdir.
+    config.profile = False
     # Epochs between scorings of the held-out clips, for the figure that a look at the test subjects
     # would have given; 0: only after the last. Training never sees these scores.
     config.score_every = 1

@@ -1,24 +1,28 @@
 """One run: prepared data → folds → training → predictions → metrics, table and report."""
 
-import json
+import copy
+import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from atnet_jax import files, metrics, models, predictions, report, weights
+from atnet_jax import models, predictions, processes, report, weights
+from atnet_jax.batches import Unit
 from atnet_jax.config import Config, default_config
 from atnet_jax.data import Composite, load_composite
 from atnet_jax.errors import UserError
 from atnet_jax.features import svm
 from atnet_jax.features.extract import load_features
-from atnet_jax.fold_training import FoldResult, scored_epochs, train_folds
+from atnet_jax.fold_training import FoldResult, scored_epochs, train_units
 from atnet_jax.folds import Fold, make_folds, select_folds
+from atnet_jax.results import write_results
+from atnet_jax.statistics import EpochScores
 from atnet_jax.train import make_trainer
-from atnet_jax.workdir import claim
+from atnet_jax.workdir import claim, lock
 
 SELECTIONS = ("last", "nested")
 
@@ -38,53 +42,76 @@ _RECIPE = (
 )
 
 
-def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> Path:
+def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> Path | None:
     """Runs `config` in `workdir` and returns the path of the report.
 
     Writes config.json, predictions.csv, metrics.json, table.md and report.html; for networks also
-    checkpoints/, curves.json and epoch_scores.npz. Started again after a kill, goes on from the
-    last checkpoints to the same predictions.
+    checkpoints/, curves.json, epoch_scores.npz and tensorboard/. With several seeds, each is a run
+    in a folder seed_N of its own. Started again after a kill, goes on from the last checkpoints to
+    the same predictions.
+
+    Where several processes take part, the first one writes, and the others return None.
 
     Raises:
       UserError: the data are not prepared, the configuration does not fit them, the workdir holds
-        a different run, or training diverged.
+        a different run or is in use, or training diverged.
     """
     workdir = Path(workdir)
-    run = _run_network if models.is_network(config.model) else _run_svm
-    composite, folds, results = run(config, workdir)
-
-    rows = [row for fold in folds for row in _rows(config, composite, fold, results[fold.number])]
-    predictions.write(workdir / "predictions.csv", rows)
-    scores = metrics.evaluate(rows)
-    files.write_json_atomically(
-        workdir / "metrics.json",
-        {"protocol": config.protocol, "model": config.model, "seed": config.seed, **scores},
+    seeds = tuple(config.seeds)
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise UserError(f"config.seeds is {seeds}, expected one or several different ones.")
+    folders = (
+        {seed: workdir / f"seed_{seed}" for seed in seeds} if seeds[1:] else {seeds[0]: workdir}
     )
-    if run is _run_network:
-        files.write_json_atomically(
-            workdir / "curves.json",
-            {str(fold.number): _curve(fold, results[fold.number]) for fold in folds},
-        )
-        files.write_arrays_atomically(
-            workdir / "epoch_scores.npz",
-            epochs=np.array(scored_epochs(config), np.int32),
-            scores=np.concatenate([results[fold.number].epoch_scores for fold in folds], axis=1),
-        )
-    notes = json.loads((workdir / "config.json").read_text())["notes"]
-    row = models.paper_row(config.model, config.options.to_dict())
-    files.write_text_atomically(
-        workdir / "table.md",
-        report.table_markdown(config.protocol, scores, config.model, row, notes),
-    )
-    path = workdir / "report.html"
-    report.write([workdir], path)
+    with lock(workdir):
+        run_seeds(config, folders)
+        if not processes.is_first():
+            return None
+        path = workdir / "report.html"
+        if len(folders) > 1:
+            report.write(list(folders.values()), path)
     return path
 
 
-Outcome = tuple[Composite, Sequence[Fold], dict[int, FoldResult]]
+def run_seeds(config: Config, folders: Mapping[int, Path]) -> None:
+    """Runs `config` with each seed and leaves everything in the seed's folder.
+
+    Args:
+      config: see `atnet_jax.config`; its seeds are those of `folders`.
+      folders: seed → folder.
+
+    Raises:
+      UserError: see `train_and_evaluate`.
+    """
+    run = _run_network if models.is_network(config.model) else _run_svm
+    studies, results = run(config, folders)
+    if processes.is_first():
+        for study in studies:
+            own = {unit.fold.number: results[unit.key] for unit in study.units}
+            _write_results(config, folders[study.seed], study, own)
 
 
-def _run_network(config: Config, workdir: Path) -> Outcome:
+@dataclasses.dataclass(frozen=True)
+class _Study:
+    """One seed's part of an experiment.
+
+    Attributes:
+      seed: its seed.
+      composite: the clips, with the labels that this seed sees.
+      protocol_units: all folds of the protocol.
+      units: those to run.
+    """
+
+    seed: int
+    composite: Composite
+    protocol_units: list[Unit]
+    units: list[Unit]
+
+
+Results = dict[tuple[int, int], FoldResult]
+
+
+def _run_network(config: Config, folders: Mapping[int, Path]) -> tuple[list[_Study], Results]:
     """Trains the network on every fold."""
     composite = load_composite(
         config.data_dir,
@@ -94,81 +121,130 @@ def _run_network(config: Config, workdir: Path) -> Outcome:
         config.image_size,
         config.directions,
     )
-    composite, all_folds, folds = _folds(config, composite)
-    trainer = make_trainer(config, composite.inputs)
-    start, notes = None, _notes(config, len(all_folds))
+    studies = _studies(config, composite, folders)
+    start, notes = None, _notes(config, studies[0])
     if config.init_from:
+        trainer = make_trainer(config, composite.inputs)
         start = weights.load(Path(config.init_from))
-        _, fresh = weights.overlay(trainer.init(np.zeros(1, np.int32)), start)
+        nothing = np.zeros(trainer.mesh.size, np.int32)
+        _, fresh = weights.overlay(trainer.init(nothing, nothing), start)
         notes.append(
             f"Every fold starts from the weights in {config.init_from}"
             f" ({start.about.get('source', 'of unknown source')}); at random start:"
             f" {', '.join(fresh) or 'none'}."
         )
-    _claim(config, workdir, composite, all_folds, folds, notes, start)
-    results = train_folds(
-        config, trainer, composite, all_folds, folds, workdir / "checkpoints", start
+    _claim(config, folders, studies, notes, start)
+    results = train_units(
+        config,
+        composite.inputs,
+        [unit for study in studies for unit in study.protocol_units],
+        [unit for study in studies for unit in study.units],
+        folders,
+        start,
     )
-    return composite, folds, results
+    return studies, results
 
 
-def _run_svm(config: Config, workdir: Path) -> Outcome:
+def _run_svm(config: Config, folders: Mapping[int, Path]) -> tuple[list[_Study], Results]:
     """Fits the SVM on the features of every fold's training clips."""
     for name, wanted in (("init_from", ""), ("selection", "last")):
         if config[name] != wanted:
             raise UserError(f"config.{name} is {config[name]!r}, but {config.model} is no network.")
-    composite, all_folds, folds = _folds(config, load_features(config))
-    _claim(config, workdir, composite, all_folds, folds, _notes(config, len(all_folds)), None)
-    features, labels = composite.inputs["features"], composite.labels
+    composite = load_features(config)
+    studies = _studies(config, composite, folders)
+    _claim(config, folders, studies, _notes(config, studies[0]), None)
+    features = composite.inputs["features"]
     results = {}
-    for fold in tqdm(folds, f"{config.protocol} {config.model}", unit=" folds"):
-        scores = svm.fit_predict(features[fold.train], labels[fold.train], features[fold.test])
+    units = [unit for study in studies for unit in study.units]
+    for unit in tqdm(units, f"{config.protocol} {config.model}", unit=" folds"):
+        train, test = unit.fold.train, unit.fold.test
+        scores = svm.fit_predict(features[train], unit.labels[train], features[test])
         none = np.zeros(0, np.float32)
-        results[fold.number] = FoldResult(scores, 0, none, none, scores[None])
-    return composite, folds, results
+        results[unit.key] = FoldResult(scores, 0, none, none, scores[None])
+    return studies, results
 
 
-def _folds(config: Config, composite: Composite) -> tuple[Composite, list[Fold], list[Fold]]:
-    """The composite as it is used, all folds of the protocol, and those to run."""
+def _studies(config: Config, composite: Composite, folders: Mapping[int, Path]) -> list[_Study]:
+    """What each seed makes of the composite: its labels, and its folds."""
     if config.selection not in SELECTIONS:
         raise UserError(
             f"config.selection is one of {', '.join(SELECTIONS)}, not {config.selection!r}."
         )
-    if config.shuffle_labels:
-        composite = composite.with_shuffled_labels(config.seed)
     share = config.validation_share if config.selection == "nested" else 0.0
-    all_folds = make_folds(config.protocol, composite, share, config.seed)
-    return composite, all_folds, select_folds(all_folds, config.folds)
+    studies = []
+    for seed in folders:
+        seen = composite.with_shuffled_labels(seed) if config.shuffle_labels else composite
+        every = make_folds(config.protocol, seen, share, seed)
+        chosen = select_folds(every, config.folds)
+        units = {fold.number: Unit(seed, fold, seen.labels) for fold in every}
+        studies.append(
+            _Study(seed, seen, list(units.values()), [units[fold.number] for fold in chosen])
+        )
+    return studies
 
 
 def _claim(
     config: Config,
-    workdir: Path,
-    composite: Composite,
-    all_folds: Sequence[Fold],
-    folds: Sequence[Fold],
+    folders: Mapping[int, Path],
+    studies: Sequence[_Study],
     notes: Sequence[str],
     start: weights.Weights | None,
 ) -> None:
-    record = claim(
-        workdir,
-        config,
-        data={"clips": len(composite.labels), "sha256": composite.digest()},
-        init_from=None if start is None else weights.digest(start),
-        about={"excluded": [list(row) for row in composite.excluded], "notes": list(notes)},
-    )
+    """Claims the folder of every seed; the first process does so before the others look."""
+    if not processes.is_first():
+        processes.wait_for_all("claimed")
+    record = {}
+    for study in studies:
+        settings = copy.deepcopy(config)
+        settings.seeds = (study.seed,)
+        names = [[unit.fold.number, unit.fold.name] for unit in study.protocol_units]
+        record = claim(
+            folders[study.seed],
+            settings,
+            data={"clips": len(study.composite.labels), "sha256": study.composite.digest()},
+            init_from=None if start is None else weights.digest(start),
+            about={
+                "excluded": [list(row) for row in study.composite.excluded],
+                "folds": {"all": names, "run": [unit.fold.number for unit in study.units]},
+                "notes": list(notes),
+            },
+        )
+    if processes.is_first():
+        processes.wait_for_all("claimed")
+    folds = f"{len(studies[0].units)} of {len(studies[0].protocol_units)} folds"
+    if len(studies) > 1:
+        folds += f" with each of {len(studies)} seeds"
     print(
-        f"{config.protocol} of {config.model}: {len(composite.labels)} clips, {len(folds)} of"
-        f" {len(all_folds)} folds, on {record['environment']['device']}"
+        f"{config.protocol} of {config.model}: {len(studies[0].composite.labels)} clips, {folds},"
+        f" on {record['environment']['device']}"
     )
+
+
+def _write_results(
+    config: Config, workdir: Path, study: _Study, results: Mapping[int, FoldResult]
+) -> None:
+    """Leaves what one run came to in its folder."""
+    folds = [unit.fold for unit in study.units]
+    rows = [
+        row for fold in folds for row in _rows(config.protocol, study, fold, results[fold.number])
+    ]
+    curves = epoch_scores = None
+    if models.is_network(config.model):
+        curves = {fold.number: _curve(fold, results[fold.number]) for fold in folds}
+        epoch_scores = EpochScores(
+            np.array(scored_epochs(config), np.int32),
+            np.concatenate([results[fold.number].epoch_scores for fold in folds], axis=1),
+        )
+    write_results(workdir, rows, curves, epoch_scores)
 
 
 def _rows(
-    config: Config, composite: Composite, fold: Fold, result: FoldResult
+    protocol: str, study: _Study, fold: Fold, result: FoldResult
 ) -> list[predictions.Prediction]:
+    composite = study.composite
     return [
         predictions.Prediction(
-            protocol=config.protocol,
+            protocol=protocol,
             fold=fold.number,
             dataset=composite.dataset[clip],
             subject=composite.subject[clip],
@@ -178,7 +254,7 @@ def _rows(
             score_negative=float(scores[0]),
             score_positive=float(scores[1]),
             score_surprise=float(scores[2]),
-            seed=config.seed,
+            seed=study.seed,
         )
         for clip, scores in zip(fold.test, result.scores, strict=True)
     ]
@@ -194,11 +270,12 @@ def _curve(fold: Fold, result: FoldResult) -> dict[str, Any]:
     }
 
 
-def _notes(config: Config, folds: int) -> list[str]:
+def _notes(config: Config, study: _Study) -> list[str]:
     notes = []
     if config.shuffle_labels:
         notes.append("Control run: labels were permuted over all clips. Read it against chance.")
     if config.folds:
+        folds = len(study.protocol_units)
         notes.append(f"Only folds {config.folds} of the {folds} were run.")
     if config.image_size != 224 and "apex" in models.load(config.model).INPUTS:
         notes.append(f"Apex frames were reduced to {config.image_size}×{config.image_size} pixels.")

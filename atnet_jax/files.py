@@ -11,17 +11,22 @@ import numpy as np
 
 
 def write_text_atomically(path: Path, text: str) -> None:
-    """Write `text` as UTF-8, byte for byte, so that `path` holds all of it or what it held before.
-
-    The text goes to a new file in the same folder, which then takes the name (`os.replace`).
+    """Write `text` as UTF-8, byte for byte; see `write_bytes_atomically`.
 
     Raises:
         OSError: the folder does not exist or cannot be written to.
     """
-    _write_atomically(path, text.encode("utf-8"))
+    write_bytes_atomically(path, text.encode("utf-8"))
 
 
-def _write_atomically(path: Path, data: bytes) -> None:
+def write_bytes_atomically(path: Path, data: bytes | memoryview) -> None:
+    """Write `data`, so that `path` holds all of it or what it held before.
+
+    The data go to a new file in the same folder, which then takes the name (`os.replace`).
+
+    Raises:
+        OSError: the folder does not exist or cannot be written to.
+    """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
         with temporary.open("xb") as file:
@@ -53,4 +58,4 @@ def write_arrays_atomically(path: Path, **arrays: np.ndarray) -> None:
     """
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
-    _write_atomically(path, buffer.getvalue())
+    write_bytes_atomically(path, buffer.getvalue())

@@ -1,30 +1,33 @@
-"""Training the folds of a protocol, several at once, with checkpoints that a kill cannot hurt."""
+"""Training the units of a run, several at once, with checkpoints that a kill cannot hurt."""
 
+import contextlib
 import dataclasses
-import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jax
 import numpy as np
-from tqdm import tqdm
 
-from atnet_jax import metrics, weights
+from atnet_jax import metrics, processes, weights
+from atnet_jax.batches import BatchPlan, Unit
 from atnet_jax.checkpoint import FoldCheckpoints
 from atnet_jax.config import Config
-from atnet_jax.data import Composite
+from atnet_jax.device_memory import explained, units_at_once
 from atnet_jax.errors import UserError
-from atnet_jax.folds import Fold
-from atnet_jax.sampling import epoch_batches, one_pass
-from atnet_jax.train import Trainer, TrainState, learning_rate
+from atnet_jax.train import Trainer, TrainState, learning_rate, make_trainer
+from atnet_jax.watch import UnitEpoch, Watch, profile
 
 _PREDICT_BATCH = 16
+
+History = dict[str, np.ndarray]
+"""What a unit's checkpoint holds beside its state: "loss" and "accuracy" of each epoch, and
+"scores" `[scored, test + validation, 3]` after each of `scored_epochs`."""
 
 
 @dataclasses.dataclass(frozen=True)
 class FoldResult:
-    """What is kept of a fold.
+    """What is kept of a unit.
 
     Attributes:
       scores: class probabilities of the test clips, `[test, 3]`.
@@ -48,204 +51,234 @@ def scored_epochs(config: Config) -> list[int]:
     return [epoch for epoch in range(1, last + 1) if epoch % every == 0 or epoch == last]
 
 
-def train_folds(
+def train_units(
     config: Config,
-    trainer: Trainer,
-    composite: Composite,
-    all_folds: Sequence[Fold],
-    folds: Sequence[Fold],
-    directory: Path,
+    inputs: Mapping[str, np.ndarray],
+    protocol_units: Sequence[Unit],
+    units: Sequence[Unit],
+    folders: Mapping[int, Path],
     start: weights.Weights | None = None,
-) -> dict[int, FoldResult]:
-    """Trains the folds, several at once, and scores each fold's test clips.
+) -> dict[tuple[int, int], FoldResult]:
+    """Trains the units, several at once, and scores each one's held-out clips.
 
-    Of the labels, training is handed those of the training clips alone.
+    Of the labels, training is handed those of the training clips alone. Where several processes
+    take part, each trains its share.
 
     Args:
       config: see `atnet_jax.config`.
-      trainer: the compiled functions for `config`.
-      composite: the clips.
-      all_folds: of the protocol; they decide the shapes of batches.
-      folds: those to train.
-      directory: of the checkpoints.
-      start: the weights that every fold starts from, as far as they go; None: random ones.
+      inputs: of all clips.
+      protocol_units: all of the protocol; they decide the shapes of batches.
+      units: those to train.
+      folders: seed → the folder of its run, for checkpoints and curves.
+      start: the weights that every unit starts from, as far as they go; None: random ones.
 
     Returns:
-      Fold number → its result.
+      (seed, fold number) → the result, of the units of all processes.
     """
-    inputs = jax.device_put(dict(composite.inputs))
-    scored = scored_epochs(config)
-    shapes = _BatchShapes(config, composite, all_folds)
-    checkpoints = FoldCheckpoints(directory)
-    done = {fold.number: checkpoints.epochs_done(fold.number) for fold in folds}
-    at_once = config.folds_per_batch or (1 if jax.default_backend() == "cpu" else 8)
-
-    results: dict[int, FoldResult] = {}
-    with tqdm(
-        total=len(folds) * config.num_epochs,
-        initial=sum(done.values()),
-        desc=f"{config.protocol} {config.model}",
-        unit=" epochs",
-        smoothing=0.02,
-    ) as bar:
-        for group in _groups(folds, done, at_once):
-            state, history = _start(
-                trainer, start, config, checkpoints, group, done[group[0].number]
-            )
-            for epoch in range(done[group[0].number], config.num_epochs):
-                batches = shapes.batches(group, epoch)
-                rate = learning_rate(config, epoch)
-                steps = []
-                for indices, labels, counted in batches:
-                    state, step = trainer.step(state, inputs, indices, labels, counted, rate)
-                    steps.append(step)
-                loss, correct, count = (
-                    np.sum([np.asarray(getattr(s, name)) for s in steps], axis=0)
-                    for name in ("loss", "correct", "count")
-                )
-                for k, fold in enumerate(group):
-                    if not math.isfinite(loss[k]):
-                        raise UserError(
-                            f"Fold {fold.number} ({fold.name}): the training loss is {loss[k]} in"
-                            f" epoch {epoch + 1}. Lower config.learning_rate, or look for odd"
-                            f" values in the data."
-                        )
-                    history[k]["loss"][epoch] = loss[k] / count[k]
-                    history[k]["accuracy"][epoch] = correct[k] / count[k]
-                if epoch + 1 in scored:
-                    scores = _predict(trainer, state, inputs, group)
-                    for k in range(len(group)):
-                        history[k]["scores"][scored.index(epoch + 1)] = scores[k]
-                if (epoch + 1) % config.checkpoint_every == 0 or epoch + 1 == config.num_epochs:
-                    for k, (fold, part) in enumerate(zip(group, _split(state), strict=True)):
-                        tree = {"state": part, "history": history[k]}
-                        checkpoints.save(fold.number, epoch + 1, tree)
-                bar.update(len(group))
-                bar.set_postfix_str(f"{group[0].name}: loss {history[0]['loss'][epoch]:.3f}")
-            for k, fold in enumerate(group):
-                results[fold.number] = _result(config, composite, fold, history[k])
-    checkpoints.close()
-    return results
+    own = processes.own(units)
+    histories = _Training(config, inputs, protocol_units, own, folders, start).run() if own else {}
+    gathered = processes.gather(
+        {
+            f"{seed}/{fold}/{name}": array
+            for (seed, fold), history in histories.items()
+            for name, array in history.items()
+        }
+    )
+    return {
+        unit.key: _result(
+            config,
+            unit,
+            {
+                name: gathered[f"{unit.seed}/{unit.fold.number}/{name}"]
+                for name in ("loss", "accuracy", "scores")
+            },
+        )
+        for unit in units
+    }
 
 
-class _BatchShapes:
-    """Batches of a group of folds, with the same shapes however folds are grouped."""
+class _Training:
+    """What the loop over groups and epochs needs throughout."""
 
-    def __init__(self, config: Config, composite: Composite, all_folds: Sequence[Fold]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        inputs: Mapping[str, np.ndarray],
+        protocol_units: Sequence[Unit],
+        units: Sequence[Unit],
+        folders: Mapping[int, Path],
+        start: weights.Weights | None,
+    ) -> None:
         self._config = config
-        self._labels = composite.labels
-        lengths = [
-            len(one_pass(composite.labels[fold.train], config.balance_classes, 0, 0, 0))
-            for fold in all_folds
-        ]
-        self._shortest, self._longest = min(lengths), max(lengths)
-
-    def batches(
-        self, group: Sequence[Fold], epoch: int
-    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
-        """Yields clip indices, labels and weights, each `[fold, batch]`, for every step."""
-        config = self._config
-        per_fold = [
-            epoch_batches(
-                self._labels[fold.train],
-                epoch=epoch,
-                batch_size=config.batch_size,
-                steps=config.steps_per_epoch,
-                balance=config.balance_classes,
-                seed=config.seed,
-                fold=fold.number,
-            )
-            for fold in group
-        ]
-        steps = config.steps_per_epoch or math.ceil(self._longest / config.batch_size)
-        for step in range(steps):
-            start = step * config.batch_size
-            full = bool(config.steps_per_epoch) or start + config.batch_size <= self._shortest
-            width = config.batch_size if full else min(config.batch_size, self._longest - start)
-            indices = np.zeros((len(group), width), np.int32)
-            labels = np.zeros((len(group), width), np.int32)
-            weights = np.zeros((len(group), width), np.float32)
-            for k, (fold, batches) in enumerate(zip(group, per_fold, strict=True)):
-                if step < len(batches):
-                    clips = fold.train[batches[step]]
-                    indices[k, : len(clips)] = clips
-                    labels[k, : len(clips)] = self._labels[clips]
-                    weights[k, : len(clips)] = 1
-            yield indices, labels, None if full else weights
-
-
-def _groups(folds: Sequence[Fold], done: dict[int, int], at_once: int) -> Iterator[list[Fold]]:
-    """Folds to train together: equally far, because a kill may have come between two saves."""
-    by_epoch = sorted(folds, key=lambda fold: (done[fold.number], fold.number))
-    for _, equal in itertools.groupby(by_epoch, key=lambda fold: done[fold.number]):
-        equal = list(equal)
-        for start in range(0, len(equal), at_once):
-            yield equal[start : start + at_once]
-
-
-def _start(
-    trainer: Trainer,
-    start: weights.Weights | None,
-    config: Config,
-    checkpoints: FoldCheckpoints,
-    group: Sequence[Fold],
-    epochs_done: int,
-) -> tuple[TrainState, list[dict[str, np.ndarray]]]:
-    """The state of a group of folds, fresh or from their checkpoints, and their curves so far."""
-    numbers = np.array([fold.number for fold in group], np.int32)
-
-    def empty(fold: Fold) -> dict[str, np.ndarray]:
-        clips = len(fold.test) + len(fold.validation)
-        return {
-            "loss": np.full(config.num_epochs, np.nan, np.float32),
-            "accuracy": np.full(config.num_epochs, np.nan, np.float32),
-            "scores": np.zeros((len(scored_epochs(config)), clips, 3), np.float32),
+        self._units = units
+        self._plan = BatchPlan(config, protocol_units)
+        self._trainer: Trainer = make_trainer(config, inputs)
+        self._size = units_at_once(config, self._trainer, inputs, self._plan, units)
+        self._inputs = self._trainer.replicate(dict(inputs))
+        self._folders = folders
+        self._start = start
+        self._scored = scored_epochs(config)
+        self._checkpoints = {
+            seed: FoldCheckpoints(folder / "checkpoints") for seed, folder in folders.items()
         }
 
-    if epochs_done == 0:
-        state = trainer.init(numbers)
-        if start is not None:
-            state, _ = weights.overlay(state, start)
-        return state, [empty(fold) for fold in group]
-    like = jax.eval_shape(trainer.init, jax.ShapeDtypeStruct((1,), np.int32))
-    like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), like)
-    trees = [
-        checkpoints.restore(fold.number, {"state": like, "history": empty(fold)}) for fold in group
-    ]
-    state = jax.tree.map(lambda *leaves: jax.device_put(np.stack(leaves)),
-                         *(tree["state"] for tree in trees))  # fmt: skip
-    return state, [tree["history"] for tree in trees]
+    def run(self) -> dict[tuple[int, int], History]:
+        """Trains all units; (seed, fold number) → what became of it."""
+        done = {unit.key: self._epochs_done(unit) for unit in self._units}
+        histories: dict[tuple[int, int], History] = {}
+        what = f"{self._config.protocol} {self._config.model}"
+        with contextlib.ExitStack() as stack:
+            for checkpoints in self._checkpoints.values():
+                stack.enter_context(checkpoints)
+            watch = stack.enter_context(Watch(what, self._config.num_epochs, done, self._folders))
+            while waiting := [unit for unit in self._units if unit.key not in histories]:
+                group = self._group(waiting)
+                trained = self._train_group(group, watch)
+                histories.update(zip([unit.key for unit in group], trained, strict=False))
+        return histories
+
+    def _epochs_done(self, unit: Unit) -> int:
+        return self._checkpoints[unit.seed].epochs_done(unit.fold.number)
+
+    def _group(self, waiting: Sequence[Unit]) -> list[Unit]:
+        """Units to train together: equally far, because a kill may have come between two saves."""
+
+        def kind(unit: Unit) -> tuple[int, int]:
+            return self._epochs_done(unit), unit.seed if self._config.shared_batches else 0
+
+        kinds = [kind(unit) for unit in waiting]
+        alike = [unit for unit, own in zip(waiting, kinds, strict=True) if own == min(kinds)]
+        return alike[: self._size]
+
+    def _train_group(self, group: Sequence[Unit], watch: Watch) -> list[History]:
+        """Trains a group from where it is to its end.
+
+        Returns nothing if a unit's checkpoint is found damaged: the unit is not as far as it
+        seemed, and the group must be made anew.
+        """
+        config, trainer = self._config, self._trainer
+        done = self._epochs_done(group[0])
+        # Every group has the same size, so that one program does for all.
+        padded = [*group, *[group[-1]] * (self._size - len(group))]
+        begun = self._begin(padded, done)
+        if begun is None:
+            watch.set_back(sum(done - self._epochs_done(unit) for unit in group))
+            return []
+        state, histories = begun
+        for epoch in range(done, config.num_epochs):
+            rate = learning_rate(config, epoch)
+            # The second epoch of the run: the first one compiles.
+            traced = config.profile and epoch == done + 1 and group[0] is self._units[0]
+            with explained(), profile(self._folders[group[0].seed] / "profile" if traced else None):
+                state, sums = trainer.epoch(
+                    state, self._inputs, self._plan.blocks(padded, epoch), rate
+                )
+                loss, correct, count = map(np.asarray, (sums.loss, sums.correct, sums.count))
+            self._refuse_divergence(group, epoch, loss)
+            for k in range(len(group)):
+                histories[k]["loss"][epoch] = loss[k] / count[k]
+                histories[k]["accuracy"][epoch] = correct[k] / count[k]
+            if epoch + 1 in self._scored:
+                scores = self._predict(state, padded)
+                for k in range(len(group)):
+                    histories[k]["scores"][self._scored.index(epoch + 1)] = scores[k]
+            watch.epoch(
+                [
+                    UnitEpoch(
+                        seed=unit.seed,
+                        fold=unit.fold.number,
+                        name=unit.fold.name,
+                        epoch=epoch + 1,
+                        loss=float(histories[k]["loss"][epoch]),
+                        accuracy=float(histories[k]["accuracy"][epoch]),
+                        learning_rate=rate,
+                        steps=self._plan.steps,
+                        clips=int(count[k]),
+                    )
+                    for k, unit in enumerate(group)
+                ]
+            )
+            if (epoch + 1) % config.checkpoint_every == 0 or epoch + 1 == config.num_epochs:
+                self._save(state, group, histories, epoch + 1)
+        return histories[: len(group)]
+
+    def _begin(self, units: Sequence[Unit], done: int) -> tuple[TrainState, list[History]] | None:
+        """The state of a group, fresh or from its checkpoints, and its curves so far.
+
+        None if a checkpoint is damaged.
+        """
+        trainer = self._trainer
+        seeds, numbers = (
+            np.array(values, np.int32)
+            for values in zip(*[(unit.seed, unit.fold.number) for unit in units], strict=True)
+        )
+        if done == 0:
+            state = trainer.init(*trainer.spread((seeds, numbers)))
+            if self._start is not None:
+                state, _ = weights.overlay(state, self._start)
+            return state, [self._no_history(unit) for unit in units]
+        like = jax.eval_shape(trainer.init, seeds, numbers)
+        like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), like)
+        trees = [
+            self._checkpoints[unit.seed].restore(
+                unit.fold.number, {"state": like, "history": self._no_history(unit)}
+            )
+            for unit in units
+        ]
+        if any(tree is None for tree in trees):
+            return None
+        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *(tree["state"] for tree in trees))
+        return trainer.spread(stacked), [tree["history"] for tree in trees]
+
+    def _no_history(self, unit: Unit) -> History:
+        clips = len(unit.fold.test) + len(unit.fold.validation)
+        return {
+            "loss": np.full(self._config.num_epochs, np.nan, np.float32),
+            "accuracy": np.full(self._config.num_epochs, np.nan, np.float32),
+            "scores": np.zeros((len(self._scored), clips, 3), np.float32),
+        }
+
+    def _save(
+        self, state: TrainState, group: Sequence[Unit], histories: Sequence[History], epochs: int
+    ) -> None:
+        """Hands every unit's state, on the host, to its checkpoints."""
+        leaves, structure = jax.tree.flatten(jax.device_get(state))
+        for k, unit in enumerate(group):
+            tree = {
+                "state": structure.unflatten([leaf[k] for leaf in leaves]),
+                "history": histories[k],
+            }
+            self._checkpoints[unit.seed].save(unit.fold.number, epochs, tree)
+
+    def _predict(self, state: TrainState, units: Sequence[Unit]) -> list[np.ndarray]:
+        """Scores of each unit's test and validation clips, in batches of one size."""
+        clips = [np.concatenate([unit.fold.test, unit.fold.validation]) for unit in units]
+        length = math.ceil(max(map(len, clips)) / _PREDICT_BATCH) * _PREDICT_BATCH
+        indices = np.stack([np.pad(own, (0, length - len(own))) for own in clips]).astype(np.int32)
+        parts = [
+            np.asarray(self._trainer.predict(state, self._inputs, part))
+            for part in np.split(indices, length // _PREDICT_BATCH, axis=1)
+        ]
+        scores = np.concatenate(parts, axis=1)
+        return [scores[k, : len(own)] for k, own in enumerate(clips)]
+
+    @staticmethod
+    def _refuse_divergence(group: Sequence[Unit], epoch: int, loss: np.ndarray) -> None:
+        for k, unit in enumerate(group):
+            if not math.isfinite(loss[k]):
+                raise UserError(
+                    f"Fold {unit.fold.number} ({unit.fold.name}), seed {unit.seed}: the training"
+                    f" loss is {loss[k]} in epoch {epoch + 1}. Lower config.learning_rate, or look"
+                    f" for odd values in the data."
+                )
 
 
-def _split(state: TrainState) -> list[TrainState]:
-    """A group's state as one host copy a fold."""
-    leaves, structure = jax.tree.flatten(jax.device_get(state))
-    return [structure.unflatten(fold) for fold in zip(*leaves, strict=True)]
-
-
-def _predict(
-    trainer: Trainer, state: TrainState, inputs: dict[str, jax.Array], group: Sequence[Fold]
-) -> list[np.ndarray]:
-    """Scores of each fold's test and validation clips, in batches of one size."""
-    clips = [np.concatenate([fold.test, fold.validation]) for fold in group]
-    length = math.ceil(max(map(len, clips)) / _PREDICT_BATCH) * _PREDICT_BATCH
-    indices = np.stack([np.pad(own, (0, length - len(own))) for own in clips])
-    parts = [
-        np.asarray(trainer.predict(state, inputs, indices[:, start : start + _PREDICT_BATCH]))
-        for start in range(0, length, _PREDICT_BATCH)
-    ]
-    scores = np.concatenate(parts, axis=1)
-    return [scores[k, : len(own)] for k, own in enumerate(clips)]
-
-
-def _result(
-    config: Config, composite: Composite, fold: Fold, history: dict[str, np.ndarray]
-) -> FoldResult:
-    """The fold after its last epoch or, where clips were held back to choose, its best on them."""
-    test, validation = np.split(history["scores"], [len(fold.test)], axis=1)
+def _result(config: Config, unit: Unit, history: History) -> FoldResult:
+    """The unit after its last epoch or, where clips were held back to choose, its best on them."""
+    test, validation = np.split(history["scores"], [len(unit.fold.test)], axis=1)
     kept = len(test) - 1
-    if len(fold.validation):
-        labels = composite.labels[fold.validation]
+    if len(unit.fold.validation):
+        labels = unit.labels[unit.fold.validation]
         kept = int(
             np.argmax(
                 [

@@ -3,12 +3,14 @@
 Usage: python -m atnet_jax.main --config=configs/cde.py:fusion --workdir=runs/cde
 """
 
+import os
 import sys
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from atnet_jax import experiment, pretrain, suite
+from atnet_jax import experiment, pretrain, processes, suite
+from atnet_jax.device_memory import keep_freed_memory
 from atnet_jax.errors import UserError
 
 _FLAGS = flags.FLAGS
@@ -16,6 +18,11 @@ _CONFIG = config_flags.DEFINE_config_file("config", help_string="Such as configs
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder for checkpoints and results; resumable.", required=True
 )
+_ADDRESS = flags.DEFINE_string(
+    "coordinator_address", None, "HOST:PORT of the first of several processes that share the folds."
+)
+_COUNT = flags.DEFINE_integer("num_processes", None, "How many they are.")
+_INDEX = flags.DEFINE_integer("process_id", None, "Which of them this is, from 0.")
 
 
 def main(argv: list[str]) -> None:
@@ -24,7 +31,12 @@ def main(argv: list[str]) -> None:
         logging.set_verbosity(logging.WARNING)  # Orbax tells a page for every checkpoint.
     if len(argv) > 1:
         raise app.UsageError(f"What is {argv[1]!r}? Settings are given as --config.NAME=VALUE.")
+    keep_freed_memory()
+    if _CONFIG.value.get("deterministic"):
+        flag = "--xla_gpu_deterministic_ops=true"
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
     try:
+        processes.connect(_ADDRESS.value, _COUNT.value, _INDEX.value)
         if _CONFIG.value.protocol == "pretrain":
             pretrain.pretrain(_CONFIG.value, _WORKDIR.value)
             return
@@ -32,6 +44,8 @@ def main(argv: list[str]) -> None:
         report = run(_CONFIG.value, _WORKDIR.value)
     except UserError as error:
         sys.exit(f"Error: {error}")
+    if report is None:
+        return  # Another process tells the result.
     table = report.parent / "table.md"  # A suite's tables are in its report alone.
     if table.exists():
         print(f"\n{table.read_text()}")

@@ -23,8 +23,8 @@ from atnet_jax.config import Config
 from atnet_jax.errors import UserError
 from atnet_jax.macro_data import MacroPictures, load_macro_pictures, split_by_subject
 from atnet_jax.sampling import epoch_batches, one_pass
-from atnet_jax.train import Trainer, TrainState, learning_rate, make_trainer
-from atnet_jax.workdir import claim
+from atnet_jax.train import Batches, Trainer, TrainState, learning_rate, make_trainer
+from atnet_jax.workdir import claim, lock
 
 _STREAM = "spatial"
 _FOLD = 0
@@ -41,15 +41,20 @@ def pretrain(config: Config, workdir: str | os.PathLike[str]) -> Path:
 
     Raises:
       UserError: the data are not prepared, the configuration does not fit them, the workdir holds
-        a different run, or training diverged.
+        a different run or is in use, or training diverged.
     """
-    workdir = Path(workdir)
     _check(config)
+    with lock(Path(workdir)):
+        return _pretrain(config, Path(workdir))
+
+
+def _pretrain(config: Config, workdir: Path) -> Path:
     pictures = load_macro_pictures(config.data_dir, config.datasets, config.image_size)
-    train, validation = split_by_subject(pictures, config.validation_share, config.seed)
+    train, validation = split_by_subject(pictures, config.validation_share, config.seeds[0])
     size = config.image_size
-    trainer = make_trainer(config, {"apex": np.empty((0, size, size, 1), np.uint8)})
-    state = trainer.init(np.array([_FOLD], np.int32))
+    shapes = {"apex": np.empty((0, size, size, 1), np.uint8)}
+    trainer = make_trainer(config, shapes, jax.local_devices()[:1])
+    state = trainer.init(np.array([config.seeds[0]], np.int32), np.array([_FOLD], np.int32))
     start, fresh = None, []
     if config.init_from:
         start = weights.load(Path(config.init_from))
@@ -77,7 +82,7 @@ def pretrain(config: Config, workdir: str | os.PathLike[str]) -> Path:
         about = {
             "source": "pretrain",
             "model": config.model,
-            "seed": config.seed,
+            "seed": config.seeds[0],
             "image_size": config.image_size,
             "datasets": datasets,
             "epoch": kept.epoch,
@@ -118,6 +123,10 @@ def _check(config: Config) -> None:
             f"Pre-training is on single pictures, but {config.model} reads {', '.join(inputs)}."
             f" Pre-train 'spatial' or 'micro_attention'; fusion takes the weights of 'spatial'."
         )
+    if len(config.seeds) != 1:
+        raise UserError(f"config.seeds is {tuple(config.seeds)}; pre-training has one.")
+    if jax.process_count() > 1:
+        raise UserError("Pre-training is one training: it takes one process.")
     for name in ("folds", "shuffle_labels"):
         if config[name]:
             raise UserError(f"config.{name} is {config[name]!r}; pre-training has no such thing.")
@@ -150,45 +159,44 @@ def _train(
     directory: Path,
 ) -> _Kept:
     """Trains from the last checkpoint on, or from `state` where there is none."""
-    checkpoints = FoldCheckpoints(directory)
-    done = checkpoints.epochs_done(_FOLD)
     best = _stream(state)
     history: dict[str, np.ndarray] = {
         name: np.full(config.num_epochs, np.nan, np.float32)
         for name in ("loss", "accuracy", "validation_loss")
     }
     history["confusion"] = np.zeros((config.num_epochs, 3, 3), np.int64)
-    if done:
-        tree = checkpoints.restore(_FOLD, {"state": state, "best": best, "history": history})
-        state, best, history = jax.device_put(tree["state"]), tree["best"], tree["history"]
-
-    passes = one_pass(pictures.labels[train], config.balance_classes, config.seed, _FOLD, 0)
+    passes = one_pass(pictures.labels[train], config.balance_classes, config.seeds[0], _FOLD, 0)
     steps = config.steps_per_epoch or math.ceil(len(passes) / config.batch_size)
-    with tqdm(
-        total=config.num_epochs * steps,
-        initial=done * steps,
-        desc=f"pretrain {config.model}",
-        unit=" steps",
-        smoothing=0.02,
-    ) as bar:
-        for epoch in range(done, config.num_epochs):
-            state, loss, accuracy = _train_epoch(
-                config, trainer, state, pictures, train, epoch, bar
-            )
-            history["loss"][epoch], history["accuracy"][epoch] = loss, accuracy
-            told = f"epoch {epoch + 1}: loss {loss:.3f}"
-            if len(validation):
-                loss, confusion = _validate(config, trainer, state, pictures, validation)
-                _refuse_divergence("validation", loss, epoch)
-                history["validation_loss"][epoch], history["confusion"][epoch] = loss, confusion
-                told += f", validation UF1 {metrics.uf1(confusion):.3f}"
-            bar.set_postfix_str(told)
-            if _best_epoch(history, epoch + 1) == epoch:
-                best = _stream(state)
-            if (epoch + 1) % config.checkpoint_every == 0 or epoch + 1 == config.num_epochs:
-                tree = {"state": jax.device_get(state), "best": best, "history": history}
-                checkpoints.save(_FOLD, epoch + 1, tree)
-    checkpoints.close()
+    with FoldCheckpoints(directory) as checkpoints:
+        tree = None
+        while tree is None and (done := checkpoints.epochs_done(_FOLD)):
+            tree = checkpoints.restore(_FOLD, {"state": state, "best": best, "history": history})
+        if tree is not None:
+            state, best, history = jax.device_put(tree["state"]), tree["best"], tree["history"]
+        with tqdm(
+            total=config.num_epochs * steps,
+            initial=done * steps,
+            desc=f"pretrain {config.model}",
+            unit=" steps",
+            smoothing=0.02,
+        ) as bar:
+            for epoch in range(done, config.num_epochs):
+                state, loss, accuracy = _train_epoch(
+                    config, trainer, state, pictures, train, epoch, bar
+                )
+                history["loss"][epoch], history["accuracy"][epoch] = loss, accuracy
+                told = f"epoch {epoch + 1}: loss {loss:.3f}"
+                if len(validation):
+                    loss, confusion = _validate(config, trainer, state, pictures, validation)
+                    _refuse_divergence("validation", loss, epoch)
+                    history["validation_loss"][epoch], history["confusion"][epoch] = loss, confusion
+                    told += f", validation UF1 {metrics.uf1(confusion):.3f}"
+                bar.set_postfix_str(told)
+                if _best_epoch(history, epoch + 1) == epoch:
+                    best = _stream(state)
+                if (epoch + 1) % config.checkpoint_every == 0 or epoch + 1 == config.num_epochs:
+                    tree = {"state": jax.device_get(state), "best": best, "history": history}
+                    checkpoints.save(_FOLD, epoch + 1, tree)
 
     epoch = _best_epoch(history, config.num_epochs)
     curves = _curves(history)
@@ -219,7 +227,7 @@ def _train_epoch(
         batch_size=size,
         steps=config.steps_per_epoch,
         balance=config.balance_classes,
-        seed=config.seed,
+        seed=config.seeds[0],
         fold=_FOLD,
     )
     order = train[np.concatenate(batches)]
@@ -232,9 +240,10 @@ def _train_epoch(
     steps = []
     for number, apex in enumerate(pictures.batches(order, size)):
         rows = slice(number * size, (number + 1) * size)
-        labels = pictures.labels[order[rows]][None]
-        weighed = weight[rows][None] if padding else None
-        state, step = trainer.step(state, {"apex": apex}, positions, labels, weighed, rate)
+        labels = pictures.labels[order[rows]][None, None]
+        weighed = weight[rows][None, None] if padding else None
+        batch = Batches(positions[None], labels, weighed)
+        state, step = trainer.epoch(state, {"apex": apex}, [batch], rate)
         jax.block_until_ready(steps[-1:])  # Batches must not pile up on the device.
         steps.append(step)
         bar.update()

@@ -6,9 +6,10 @@ from pathlib import Path
 import ml_collections
 from ml_collections.config_dict import placeholder
 
-from atnet_jax import experiment, models, report
+from atnet_jax import experiment, models, processes, report
 from atnet_jax.config import Config, default_config
 from atnet_jax.errors import UserError
+from atnet_jax.workdir import lock
 
 # Settings that all methods share.
 _SHARED = ("datasets", "data_dir", "flow", "directions", "image_size", "folds", "shuffle_labels")
@@ -22,6 +23,8 @@ _OF_NETWORKS = {
     "learning_rate": float,
     "checkpoint_every": int,
     "folds_per_batch": int,
+    "precision": str,
+    "deterministic": bool,
 }
 
 
@@ -45,7 +48,7 @@ def suite_config(protocol: str, methods: tuple[str, ...]) -> Config:
     return config
 
 
-def run(config: Config, workdir: str | os.PathLike[str]) -> Path:
+def run(config: Config, workdir: str | os.PathLike[str]) -> Path | None:
     """Runs every method with every seed and returns the path of the report on all.
 
     Each has a workdir of its own, `workdir/METHOD/seed_N`: a method that is through is not run
@@ -61,27 +64,28 @@ def run(config: Config, workdir: str | os.PathLike[str]) -> Path:
             raise UserError(
                 f"config.{field} is {tuple(config[field])}, expected one or several different ones."
             )
-    runs = [
-        (method_config(config, method, seed), workdir / method / f"seed_{seed}")
-        for method in config.methods
-        for seed in config.seeds
-        if seed == config.seeds[0] or models.is_network(default_config(method).model)
-    ]
-    for number, (settings, folder) in enumerate(runs, start=1):
-        print(f"\n[{number} of {len(runs)}] {folder}")
-        experiment.train_and_evaluate(settings, folder)
-    path = workdir / "report.html"
-    report.write([folder for _, folder in runs], path)
+    folders = []
+    with lock(workdir):
+        for number, method in enumerate(config.methods, start=1):
+            settings = method_config(config, method)
+            print(f"\n[{number} of {len(config.methods)}] {method}")
+            own = {seed: workdir / method / f"seed_{seed}" for seed in settings.seeds}
+            experiment.run_seeds(settings, own)
+            folders += own.values()
+        if not processes.is_first():
+            return None
+        path = workdir / "report.html"
+        report.write(folders, path)
     return path
 
 
-def method_config(config: Config, method: str, seed: int) -> Config:
-    """The settings of one run of a suite."""
+def method_config(config: Config, method: str) -> Config:
+    """The settings of one method of a suite."""
     settings = default_config(method)
     settings.protocol = config.protocol
-    settings.seed = seed
     settings.update({field: config[field] for field in _SHARED})
     network = models.is_network(settings.model)
+    settings.seeds = tuple(config.seeds) if network else tuple(config.seeds)[:1]
     for field in _OF_NETWORKS:
         if config[field] is None or not network:
             continue

@@ -1,8 +1,9 @@
-"""Training many folds at once: pure functions with a leading fold axis.
+"""Training many folds at once: pure functions with a leading axis of units.
 
-Every array of a `TrainState` and of a batch has the fold as its first axis. The functions for one
-fold are written without it and mapped over it, so folds cannot see each other; all randomness comes
-from (seed, fold number, step), so a fold trained alone is the same fold trained among others.
+A unit is one fold of one seed. Every array of a `TrainState` has the unit as its first axis, which
+is spread over the devices of a mesh; the functions for one unit are written without it and mapped
+over it, so units cannot see each other and devices need not talk. All randomness comes from (seed,
+fold number, step), so a fold trained alone is the same fold trained among others.
 """
 
 import dataclasses
@@ -16,12 +17,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from atnet_jax import augment, models
 from atnet_jax.config import Config
 from atnet_jax.errors import UserError
 
 Inputs = Mapping[str, jax.Array]
+
+# What config.precision means for a float32 product, in JAX's words.
+PRECISIONS = {"float32": "highest", "tensorfloat32": "tensorfloat32", "bfloat16": "highest"}
+
+_UNIT = "unit"
 
 
 class TrainState(flax.struct.PyTreeNode):
@@ -30,11 +37,11 @@ class TrainState(flax.struct.PyTreeNode):
     Its leaves are arrays on the device or on the host, or shapes alone (`jax.ShapeDtypeStruct`).
 
     Attributes:
-      step: optimiser steps taken, `[fold]`.
+      step: optimiser steps taken, `[unit]`.
       params: trainable parameters.
       batch_stats: running statistics of batch normalisation.
       opt_state: the optimiser's state.
-      key: `[fold, 2]`; the fold's own PRNG key, from which each step's is derived.
+      key: `[unit, 2]`; the unit's own PRNG key, from which each step's is derived.
     """
 
     step: Any
@@ -44,8 +51,23 @@ class TrainState(flax.struct.PyTreeNode):
     key: Any
 
 
+class Batches(flax.struct.PyTreeNode):
+    """Successive batches of one width, for a group of units.
+
+    Attributes:
+      indices: which clips, `[step, unit, batch]`; `[step, batch]` if the units share them.
+      labels: theirs, `[step, unit, batch]`.
+      weights: `[step, unit, batch]`, or None if all are 1. Weight 0 marks a clip that does not
+        count; a unit whose weights are all 0 keeps its state in that step.
+    """
+
+    indices: Any
+    labels: Any
+    weights: Any
+
+
 class Metrics(flax.struct.PyTreeNode):
-    """Sums over a batch's training clips, `[fold]`: divide by `count` for means."""
+    """Sums over training clips, `[unit]`: divide by `count` for means."""
 
     loss: jax.Array
     correct: jax.Array
@@ -57,18 +79,26 @@ class Trainer:
     """The compiled functions of one configuration; see `make_trainer`.
 
     Attributes:
-      init: fold numbers `[fold]` → `TrainState`.
-      step: (state, inputs of all clips, clip indices, labels, weights `[fold, batch]` or None,
-        learning rate) → (state, `Metrics`). Weight 0 marks padding, None that there is none; a
-        fold whose weights are all 0 keeps its state. The state is donated: use the returned one
-        only.
-      predict: (state, inputs of all clips, clip indices `[fold, clip]`) → class probabilities
-        `[fold, clip, 3]`.
+      mesh: of the devices; a group's number of units is a multiple of theirs.
+      init: (seeds `[unit]`, fold numbers `[unit]`) → `TrainState`.
+      epoch: (state, inputs of all clips, sequence of `Batches`, learning rate) → (state,
+        `Metrics`). The state is donated: use the returned one only.
+      predict: (state, inputs of all clips, clip indices `[unit, clip]`) → class probabilities
+        `[unit, clip, 3]`.
     """
 
+    mesh: Mesh
     init: Callable[..., TrainState]
-    step: Callable[..., tuple[TrainState, Metrics]]
+    epoch: Callable[..., tuple[TrainState, Metrics]]
     predict: Callable[..., jax.Array]
+
+    def spread(self, tree: Any) -> Any:
+        """Host arrays with a leading unit axis, placed on the devices."""
+        return jax.device_put(tree, NamedSharding(self.mesh, PartitionSpec(_UNIT)))
+
+    def replicate(self, tree: Any) -> Any:
+        """Host arrays that every device holds whole."""
+        return jax.device_put(tree, NamedSharding(self.mesh, PartitionSpec()))
 
 
 def learning_rate(config: Config, epoch: int) -> float:
@@ -117,34 +147,45 @@ def make_optimizer(
     raise UserError(f"The optimizer is 'sgd' or 'adam', not {config.optimizer!r}.")
 
 
-def over_folds(fn: Callable[..., Any], in_axes: tuple[int | None, ...]) -> Callable[..., Any]:
-    """Maps a function of one fold over the leading fold axis of its arguments.
+def over_units(
+    fn: Callable[..., Any], in_axes: tuple[int | None, ...], *, vectorise: bool
+) -> Callable[..., Any]:
+    """Maps a function of one unit over the leading unit axis of its arguments.
 
-    As `jax.vmap`, but on a CPU the folds follow one another inside the program: there, the grouped
-    convolution and batched products that `vmap` makes of per-fold weights are about 2× slower.
+    Args:
+      fn: the function.
+      in_axes: 0 or None for each argument, as for `jax.vmap`.
+      vectorise: `jax.vmap`. If not, the units follow one another inside the program: on a CPU, the
+        grouped convolution and batched products that `vmap` makes of per-unit weights are about 2×
+        slower.
     """
-    if jax.default_backend() != "cpu":
+    if vectorise:
         return jax.vmap(fn, in_axes)
 
     def loop(*args: Any) -> Any:
-        def at(fold: int) -> list[Any]:
+        def at(unit: int) -> list[Any]:
             return [
-                arg if axis is None else jax.tree.map(lambda leaf: leaf[fold], arg)
+                arg if axis is None else jax.tree.map(lambda leaf: leaf[unit], arg)
                 for arg, axis in zip(args, in_axes, strict=True)
             ]
 
-        folds = len(jax.tree.leaves(args[0])[0])
-        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *(fn(*at(k)) for k in range(folds)))
+        units = len(jax.tree.leaves(args[0])[0])
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *(fn(*at(k)) for k in range(units)))
 
     return loop
 
 
-def make_trainer(config: Config, inputs: Mapping[str, np.ndarray]) -> Trainer:
-    """Compiles the functions that initialise, train and apply `config.model` on groups of folds.
+def make_trainer(
+    config: Config,
+    inputs: Mapping[str, np.ndarray],
+    devices: Sequence[Any] | None = None,
+) -> Trainer:
+    """Compiles the functions that initialise, train and apply `config.model` on groups of units.
 
     Args:
       config: see `atnet_jax.config`.
       inputs: of all clips; only their shapes are used here.
+      devices: to spread the units over; None: all of this process.
 
     Raises:
       UserError: an option is not one of those there are.
@@ -155,13 +196,14 @@ def make_trainer(config: Config, inputs: Mapping[str, np.ndarray]) -> Trainer:
         raise UserError(
             f"augment.shift_kind is one of {augment.SHIFT_KINDS}, not {augmentation.shift_kind!r}."
         )
+    if config.precision not in PRECISIONS:
+        raise UserError(
+            f"config.precision is one of {', '.join(PRECISIONS)}, not {config.precision!r}."
+        )
     make_optimizer(config, 0.0)  # Refuses an unknown optimiser before anything is compiled.
 
-    def gather(inputs: Inputs, indices: jax.Array) -> dict[str, jax.Array]:
-        return {name: array[indices].astype(jnp.float32) for name, array in inputs.items()}
-
-    def init_fold(fold: jax.Array) -> TrainState:
-        params_key, key = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), fold))
+    def init_unit(seed: jax.Array, fold: jax.Array) -> TrainState:
+        params_key, key = jax.random.split(jax.random.fold_in(jax.random.key(seed), fold))
         example = {name: jnp.zeros((2, *array.shape[1:])) for name, array in inputs.items()}
         variables = model.init({"params": params_key, "dropout": key}, example, train=True)
         params = variables["params"]
@@ -173,17 +215,22 @@ def make_trainer(config: Config, inputs: Mapping[str, np.ndarray]) -> Trainer:
             key=jax.random.key_data(key),
         )
 
-    def step_fold(
+    def apply(params: Any, batch_stats: Any, batch: Inputs, **kwargs: Any) -> Any:
+        if config.precision == "bfloat16":
+            params = _kernels_in_bfloat16(params)
+        with jax.default_matmul_precision(PRECISIONS[config.precision]):
+            return model.apply({"params": params, "batch_stats": batch_stats}, batch, **kwargs)
+
+    def step_unit(
         state: TrainState,
-        inputs: Inputs,
-        indices: jax.Array,
+        batch: Inputs,
         labels: jax.Array,
         weights: jax.Array | None,
         learning_rate: jax.Array,
     ) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
         augment_key, dropout_key = jax.random.split(key)
-        batch = gather(inputs, indices)
+        batch = {name: array.astype(jnp.float32) for name, array in batch.items()}
         if "apex" in batch and augmentation.probability > 0:
             batch["apex"] = augment.augment(augment_key, batch["apex"], augmentation)
         weight = jnp.ones(labels.shape) if weights is None else weights
@@ -194,8 +241,9 @@ def make_trainer(config: Config, inputs: Mapping[str, np.ndarray]) -> Trainer:
             return (losses * weight).sum() / jnp.maximum(count, 1)
 
         def loss_fn(params: Any) -> tuple[jax.Array, tuple[jax.Array, jax.Array, Any]]:
-            logits, updated = model.apply(
-                {"params": params, "batch_stats": state.batch_stats},
+            logits, updated = apply(
+                params,
+                state.batch_stats,
                 batch,
                 train=True,
                 weight=weights,
@@ -222,17 +270,64 @@ def make_trainer(config: Config, inputs: Mapping[str, np.ndarray]) -> Trainer:
         correct = ((logits.argmax(-1) == labels) * weight).sum()
         return new, Metrics(loss=loss * count, correct=correct, count=count)
 
-    def predict_fold(state: TrainState, inputs: Inputs, indices: jax.Array) -> jax.Array:
-        logits: Any = model.apply(
-            {"params": state.params, "batch_stats": state.batch_stats},
-            gather(inputs, indices),
-            train=False,
-        )
+    def predict_unit(state: TrainState, batch: Inputs) -> jax.Array:
+        batch = {name: array.astype(jnp.float32) for name, array in batch.items()}
+        logits = apply(state.params, state.batch_stats, batch, train=False)
         return jax.nn.softmax(logits)
 
-    jax.eval_shape(init_fold, 0)  # Refuses unknown options of the network before anything is run.
+    # The clips' axis comes first where the units share a batch, else the units'.
+    batch_axis = None if config.shared_batches else 0
+    vectorise = jax.default_backend() != "cpu" or config.shared_batches
+    step_units = over_units(step_unit, (0, batch_axis, 0, 0, None), vectorise=vectorise)
+    predict_units = over_units(predict_unit, (0, 0), vectorise=vectorise)
+
+    def gather(inputs: Inputs, indices: jax.Array) -> dict[str, jax.Array]:
+        return {name: array[indices] for name, array in inputs.items()}
+
+    def epoch(
+        state: TrainState, inputs: Inputs, blocks: Sequence[Batches], learning_rate: jax.Array
+    ) -> tuple[TrainState, Metrics]:
+        def step(state: TrainState, batch: Batches) -> tuple[TrainState, Metrics]:
+            clips = gather(inputs, batch.indices)
+            return step_units(state, clips, batch.labels, batch.weights, learning_rate)
+
+        totals = []
+        for block in blocks:
+            state, metrics = jax.lax.scan(step, state, block)
+            totals.append(jax.tree.map(lambda leaf: leaf.sum(axis=0), metrics))
+        return state, jax.tree.map(lambda *leaves: sum(leaves), *totals)
+
+    def predict(state: TrainState, inputs: Inputs, indices: jax.Array) -> jax.Array:
+        return predict_units(state, gather(inputs, indices))
+
+    # Unknown options of the network are refused before anything is run.
+    jax.eval_shape(init_unit, 0, 0)
+    mesh = Mesh(np.array(devices or jax.local_devices()), (_UNIT,))
+    unit, whole, by_step = PartitionSpec(_UNIT), PartitionSpec(), PartitionSpec(None, _UNIT)
+    block_specs = Batches(whole if config.shared_batches else by_step, by_step, by_step)
+
+    def on_devices(fn: Callable[..., Any], *in_specs: Any) -> Callable[..., Any]:
+        # Nothing is exchanged between devices, so there is nothing to check.
+        return jax.shard_map(fn, mesh=mesh, in_specs=in_specs, out_specs=unit, check_vma=False)
+
+    def epoch_on_devices(
+        state: TrainState, inputs: Inputs, blocks: Sequence[Batches], learning_rate: jax.Array
+    ) -> tuple[TrainState, Metrics]:
+        mapped = on_devices(epoch, unit, whole, [block_specs] * len(blocks), whole)
+        return mapped(state, inputs, blocks, learning_rate)
+
     return Trainer(
-        init=jax.jit(over_folds(init_fold, (0,))),
-        step=jax.jit(over_folds(step_fold, (0, None, 0, 0, 0, None)), donate_argnums=0),
-        predict=jax.jit(over_folds(predict_fold, (0, None, 0))),
+        mesh=mesh,
+        init=jax.jit(on_devices(jax.vmap(init_unit), unit, unit)),
+        epoch=jax.jit(epoch_on_devices, donate_argnums=0),
+        predict=jax.jit(on_devices(predict, unit, whole, unit)),
     )
+
+
+def _kernels_in_bfloat16(params: Any) -> Any:
+    """Kernels of convolutions and LSTMs rounded; their gradients arrive in float32."""
+
+    def rounded(path: Sequence[Any], leaf: jax.Array) -> jax.Array:
+        return leaf.astype(jnp.bfloat16) if _leaf_name(path).endswith("kernel") else leaf
+
+    return jax.tree_util.tree_map_with_path(rounded, params)

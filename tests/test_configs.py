@@ -152,11 +152,11 @@ def test_a_table_runs_what_has_not_been_run(data_dir, tmp_path):
 
 def test_a_table_hands_its_settings_to_every_method():
     config = load("table2.py")
-    config.update(image_size=56, num_epochs=3, init_from="weights", folds="0:2")
-    settings = {name: suite.method_config(config, name, 4) for name in config.methods}
+    config.update(image_size=56, num_epochs=3, init_from="weights", folds="0:2", seeds=(4,))
+    settings = {name: suite.method_config(config, name) for name in config.methods}
     assert [s.protocol for s in settings.values()] == ["cde"] * 12
     assert {s.folds for s in settings.values()} == {"0:2"}
-    assert {s.seed for s in settings.values()} == {4}
+    assert {s.seeds for s in settings.values()} == {(4,)}
     starts = {name for name, s in settings.items() if s.init_from}
     assert starts == {"fusion", "spatial", "micro_attention"}
     assert settings["temporal"].num_epochs == 3

@@ -3,6 +3,7 @@
 Most tests train a network of one layer, in seconds; the command line trains the real one.
 """
 
+import dataclasses
 import json
 import os
 import signal
@@ -25,7 +26,7 @@ from atnet_jax.errors import UserError
 from atnet_jax.macro_data import load_macro_pictures, split_by_subject
 from atnet_jax.models.layers.batch_norm import BatchNorm
 from atnet_jax.sampling import epoch_batches
-from atnet_jax.train import Trainer, learning_rate, make_trainer
+from atnet_jax.train import Batches, Trainer, learning_rate, make_trainer
 from tests.macro_sets import Picture, write_set
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -100,15 +101,17 @@ def assert_same_result(workdir: Path, other: Path) -> None:
 def spied(trainer: Trainer, spy: Callable[..., None]) -> Callable[..., Trainer]:
     """Makes a trainer that shows `spy` what each step and prediction is given, but the state."""
 
-    def step(state: Any, *rest: Any) -> Any:
-        spy("step", *rest)
-        return trainer.step(state, *rest)
+    def epoch(state: Any, inputs: Any, blocks: Any, rate: Any) -> Any:
+        (block,) = blocks
+        spy("epoch", inputs, block.indices[0], block.labels[0],
+            None if block.weights is None else block.weights[0], rate)  # fmt: skip
+        return trainer.epoch(state, inputs, blocks, rate)
 
     def predict(state: Any, *rest: Any) -> Any:
         spy("predict", *rest)
         return trainer.predict(state, *rest)
 
-    return lambda *_: Trainer(init=trainer.init, step=step, predict=predict)
+    return lambda *_: dataclasses.replace(trainer, epoch=epoch, predict=predict)
 
 
 def script_validation(monkeypatch, *uf1: float) -> list[np.ndarray]:
@@ -146,7 +149,7 @@ def test_training_sees_the_training_pictures_with_their_labels_and_no_other(
     pretrain.pretrain(config, tmp_path / "run")
 
     pictures = load_macro_pictures(data_dir, SETS, image_size=32)
-    train, validation = split_by_subject(pictures, config.validation_share, config.seed)
+    train, validation = split_by_subject(pictures, config.validation_share, config.seeds[0])
     assert len(validation) == 10
     # A picture's number is its grey level.
     assert {picture for picture, _ in trained} == set(train.tolist())
@@ -164,9 +167,10 @@ def test_the_training_is_that_of_the_later_folds(steps, one_layer, data_dir, tmp
     streamed = json.loads((tmp_path / "run" / "metrics.json").read_text())["curves"]
 
     pictures = load_macro_pictures(data_dir, SETS, image_size=32)
-    train, validation = split_by_subject(pictures, config.validation_share, config.seed)
+    train, validation = split_by_subject(pictures, config.validation_share, config.seeds[0])
     inputs = {"apex": np.stack([pictures.read(k) for k in range(len(pictures.labels))])}
-    state = one_layer.init(np.array([0], np.int32))
+    zero = np.zeros(1, np.int32)
+    state = one_layer.init(zero, zero)
     for epoch in range(config.num_epochs):
         batches = epoch_batches(
             pictures.labels[train], epoch=epoch, batch_size=8, steps=steps, balance=True, seed=0,
@@ -176,7 +180,8 @@ def test_the_training_is_that_of_the_later_folds(steps, one_layer, data_dir, tmp
         for positions in batches:
             clips = train[positions][None]
             rate = learning_rate(config, epoch)
-            state, step = one_layer.step(state, inputs, clips, pictures.labels[clips], None, rate)
+            block = Batches(clips[None], pictures.labels[clips][None], None)
+            state, step = one_layer.epoch(state, inputs, [block], rate)
             sums += [float(part[0]) for part in (step.loss, step.correct, step.count)]
         assert streamed["loss"][epoch] == pytest.approx(sums[0] / sums[2], rel=1e-5)
         assert streamed["accuracy"][epoch] == pytest.approx(sums[1] / sums[2])

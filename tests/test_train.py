@@ -1,5 +1,10 @@
 """The trainer's invariants, on STSTNet: small enough to train in a test."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,8 +12,9 @@ import pytest
 
 from atnet_jax.config import default_config
 from atnet_jax.errors import UserError
-from atnet_jax.train import learning_rate, make_optimizer, make_trainer
+from atnet_jax.train import Batches, learning_rate, make_optimizer, make_trainer
 
+REPOSITORY = Path(__file__).resolve().parents[1]
 CLIPS, BATCH = 12, 4
 
 
@@ -18,80 +24,190 @@ def inputs() -> dict[str, np.ndarray]:
     return {"flow_map": maps.astype(np.float32)}
 
 
+def own_batches():
+    config = default_config("ststnet")
+    config.shared_batches = False
+    return config
+
+
 @pytest.fixture(scope="module")
 def trainer(inputs):
-    return make_trainer(default_config("ststnet"), inputs)
+    return make_trainer(own_batches(), inputs)
 
 
-def batch(folds: list[int], step: int) -> tuple[np.ndarray, np.ndarray]:
+def batch(folds: list[int], step: int) -> Batches:
     """Clips and labels that depend on the fold's number alone."""
     rngs = [np.random.default_rng([fold, step]) for fold in folds]
     indices = np.stack([rng.integers(0, CLIPS, BATCH, dtype=np.int32) for rng in rngs])
-    return indices, indices % 3
+    return Batches(indices[None], indices[None] % 3, None)
+
+
+def begin(trainer, folds: list[int], seed: int = 0):
+    return trainer.init(np.full(len(folds), seed, np.int32), np.array(folds, np.int32))
 
 
 def run(trainer, inputs, folds: list[int], steps: int = 3):
-    state = trainer.init(np.array(folds, np.int32))
+    state = begin(trainer, folds)
     for step in range(steps):
-        state, metrics = trainer.step(state, inputs, *batch(folds, step), None, 1e-3)
+        state, metrics = trainer.epoch(state, inputs, [batch(folds, step)], 1e-3)
     return state, metrics
+
+
+def leaves(tree) -> list[np.ndarray]:
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
 
 
 def test_a_fold_alone_is_the_same_fold_among_others(trainer, inputs):
     together, _ = run(trainer, inputs, [4, 0, 7])
     for place, fold in enumerate([4, 0, 7]):
         alone, _ = run(trainer, inputs, [fold])
-        for many, one in zip(jax.tree.leaves(together), jax.tree.leaves(alone), strict=True):
+        for many, one in zip(leaves(together), leaves(alone), strict=True):
             np.testing.assert_allclose(many[place], one[0], rtol=2e-4, atol=1e-6)
 
 
-def test_folds_and_seeds_start_apart(trainer, inputs):
-    kernel = trainer.init(np.array([0, 1], np.int32)).params["streams"]["kernel"]
+def test_an_epoch_in_one_call_is_its_steps_one_by_one(trainer, inputs):
+    """Blocks of several steps and of another width, with and without weights."""
+    folds = [2, 5]
+    steps = [batch(folds, step) for step in range(3)]
+    narrow = Batches(steps[0].indices[..., :3], steps[0].labels[..., :3],
+                     np.float32([[[1, 1, 1], [1, 0, 1]]]))  # fmt: skip
+    whole = [jax.tree.map(lambda *parts: np.concatenate(parts), *steps), narrow]
+    at_once, sums = trainer.epoch(begin(trainer, folds), inputs, whole, 1e-3)
+    state, counts, losses = begin(trainer, folds), np.zeros(2), np.zeros(2)
+    for block in (*steps, narrow):
+        state, metrics = trainer.epoch(state, inputs, [block], 1e-3)
+        counts += np.asarray(metrics.count)
+        losses += np.asarray(metrics.loss)
+    for a, b in zip(leaves(at_once), leaves(state), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
+    assert counts.tolist() == [15, 14]
+    np.testing.assert_allclose(sums.count, counts)
+    np.testing.assert_allclose(sums.loss, losses, rtol=1e-5)
+
+
+def test_shared_batches_are_the_same_training_as_own_ones(inputs):
+    """Two folds see one stretch of clips; each gives weight to its own."""
+    shared = make_trainer(default_config("ststnet"), inputs)
+    clips = np.arange(6, dtype=np.int32)
+    weights = np.float32([[1, 1, 0, 1, 1, 0], [0, 1, 1, 0, 1, 1]])
+    kept = np.stack([clips[row > 0] for row in weights])
+    own = make_trainer(own_batches(), inputs)
+    # Dropout draws for a place in the batch, so it is left out of the comparison by a second look
+    # at the statistics alone, which do not depend on it.
+    one, sums = shared.epoch(
+        begin(shared, [0, 1]), inputs,
+        [Batches(clips[None], np.stack([clips % 3] * 2)[None], weights[None])], 0.0,
+    )  # fmt: skip
+    two, _ = own.epoch(begin(own, [0, 1]), inputs, [Batches(kept[None], kept[None] % 3, None)], 0.0)
+    assert sums.count.tolist() == [4, 4]
+    for a, b in zip(leaves(one.batch_stats), leaves(two.batch_stats), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    for a, b in zip(leaves(one.params), leaves(two.params), strict=True):
+        assert np.array_equal(a, b)
+
+
+def test_what_a_fold_leaves_out_has_no_influence(inputs):
+    """Neither the clip nor its label, though other folds train on it in the same batch."""
+    trainer = make_trainer(default_config("ststnet"), inputs)
+    other = {"flow_map": inputs["flow_map"].copy()}
+    other["flow_map"][5] = 1e4 * np.arange(28 * 28 * 3).reshape(28, 28, 3) ** 2
+    indices = np.arange(8, dtype=np.int32)[None]
+    labels = np.zeros((1, 2, 8), np.int32)
+    weights = np.ones((1, 2, 8), np.float32)
+    weights[0, 0, 5] = 0
+    ends = []
+    for maps, label in ((inputs, 0), (other, 2)):
+        labels[0, 0, 5] = label
+        state, _ = trainer.epoch(
+            begin(trainer, [0, 1]), maps, [Batches(indices, labels.copy(), weights)] * 2, 1e-3
+        )
+        ends.append(leaves((state.params, state.batch_stats)))
+    for before, after in zip(*ends, strict=True):
+        assert np.array_equal(before[0], after[0])
+    assert any(not np.array_equal(before[1], after[1]) for before, after in zip(*ends, strict=True))
+
+
+def test_devices_share_the_units():
+    """Four devices give what one gives, to the bit, and each holds its own units alone."""
+    code = f"""
+import sys
+sys.path.insert(0, {str(REPOSITORY)!r})
+import jax, numpy as np
+from tests.test_train import begin, batch, leaves, own_batches
+from atnet_jax.train import make_trainer
+maps = np.random.default_rng(0).normal(size=(12, 28, 28, 3)).astype(np.float32)
+for shared in (False, True):
+    config = own_batches()
+    config.shared_batches = shared
+    ends = []
+    for devices in (jax.devices(), jax.devices()[:1]):
+        trainer = make_trainer(config, {{"flow_map": maps}}, devices)
+        inputs = trainer.replicate({{"flow_map": maps}})
+        folds = list(range(8))
+        block = batch(folds, 0)
+        if shared:
+            block = block.replace(indices=block.indices[:, 0])
+        state = begin(trainer, folds)
+        state, _ = trainer.epoch(state, inputs, [block] * 2, 1e-3)
+        leaf = state.params["streams"]["kernel"]
+        assert len(leaf.sharding.device_set) == len(devices)
+        assert leaf.addressable_shards[0].data.shape[0] == 8 // len(devices)
+        scores = trainer.predict(state, inputs, np.zeros((8, 3), np.int32))
+        ends.append([*leaves(state), np.asarray(scores)])
+    exact = all(np.array_equal(a, b) for a, b in zip(*ends))
+    assert exact or shared, "own batches"
+    for a, b in zip(*ends):
+        np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-6)
+"""
+    flag = "--xla_force_host_platform_device_count=4"
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flag}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True,
+                          text=True, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def test_folds_and_seeds_start_apart(trainer):
+    kernel = begin(trainer, [0, 1]).params["streams"]["kernel"]
     assert not np.allclose(kernel[0], kernel[1])
-    other = default_config("ststnet")
-    other.seed = 1
-    again = make_trainer(other, inputs).init(np.array([0], np.int32)).params["streams"]["kernel"]
+    again = begin(trainer, [0], seed=1).params["streams"]["kernel"]
     assert not np.allclose(kernel[0], again[0])
 
 
 def test_same_start_same_bits(trainer, inputs):
     first, _ = run(trainer, inputs, [3])
     second, _ = run(trainer, inputs, [3])
-    for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
+    for a, b in zip(leaves(first), leaves(second), strict=True):
         assert np.array_equal(a, b)
 
 
 def test_training_learns(trainer, inputs):
-    state = trainer.init(np.array([0], np.int32))
-    indices = np.arange(CLIPS, dtype=np.int32)[None]
+    state = begin(trainer, [0])
+    indices = np.tile(np.arange(CLIPS, dtype=np.int32), (25, 1, 1))
     losses = []
-    for _ in range(150):
-        state, metrics = trainer.step(state, inputs, indices, indices % 3, None, 3e-3)
-        losses.append(float(metrics.loss[0]) / CLIPS)
-    assert np.mean(losses[-10:]) < 0.5 * np.mean(losses[:10])
+    for _ in range(6):
+        state, metrics = trainer.epoch(state, inputs, [Batches(indices, indices % 3, None)], 3e-3)
+        losses.append(float(metrics.loss[0] / metrics.count[0]))
+    assert losses[-1] < 0.6 * losses[0]
 
 
 def test_a_fold_without_clips_left_keeps_its_state(trainer, inputs):
-    indices, labels = batch([0, 1], 0)
-    weights = np.array([[1, 1, 0, 0], [0, 0, 0, 0]], np.float32)
-    before = jax.device_get(trainer.init(np.array([0, 1], np.int32)))
-    state = trainer.init(np.array([0, 1], np.int32))
-    after, metrics = trainer.step(state, inputs, indices, labels, weights, 1e-3)
+    block = batch([0, 1], 0).replace(weights=np.float32([[[1, 1, 0, 0], [0, 0, 0, 0]]]))
+    before = jax.device_get(begin(trainer, [0, 1]))
+    after, metrics = trainer.epoch(begin(trainer, [0, 1]), inputs, [block], 1e-3)
     assert metrics.count.tolist() == [2, 0]
-    for a, b in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):
+    for a, b in zip(leaves(before), leaves(after), strict=True):
         assert np.array_equal(a[1], b[1])
     assert not np.array_equal(before.params["streams"]["kernel"][0],
                               after.params["streams"]["kernel"][0])  # fmt: skip
 
 
 def test_padding_changes_nothing(trainer, inputs):
-    indices, labels = batch([0], 0)
-    start = [trainer.init(np.array([0], np.int32)) for _ in range(2)]
-    plain, _ = trainer.step(start[0], inputs, indices[:, :3], labels[:, :3], None, 0.0)
-    weights = np.array([[1, 1, 1, 0]], np.float32)
-    padded, _ = trainer.step(start[1], inputs, indices, labels, weights, 0.0)
-    for a, b in zip(jax.tree.leaves(plain.batch_stats), jax.tree.leaves(padded.batch_stats),
-                    strict=True):  # fmt: skip
+    block = batch([0], 0)
+    cut = Batches(block.indices[..., :3], block.labels[..., :3], None)
+    plain, _ = trainer.epoch(begin(trainer, [0]), inputs, [cut], 0.0)
+    padded = block.replace(weights=np.float32([[[1, 1, 1, 0]]]))
+    padded, _ = trainer.epoch(begin(trainer, [0]), inputs, [padded], 0.0)
+    for a, b in zip(leaves(plain.batch_stats), leaves(padded.batch_stats), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5)
 
 

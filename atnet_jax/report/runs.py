@@ -122,7 +122,7 @@ def load_run(workdir: Path) -> Run:
     try:
         config = _typed(record, "config", dict)
         protocol, model = _typed(config, "protocol", str), _typed(config, "model", str)
-        seed = _typed(config, "seed", int)
+        (seed,) = [_is(seed, int, "a seed") for seed in _typed(config, "seeds", list)]
         data = _typed(record, "data", dict)
         digest, clips = _typed(data, "sha256", str), _typed(data, "clips", int)
         environment = _typed(record, "environment", dict, {})

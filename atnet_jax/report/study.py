@@ -19,7 +19,7 @@ from atnet_jax.statistics import PairedTests, Summary
 
 # What does not tell one method from another: runs that differ in the seed alone are averaged, and
 # the digest of the weights says more than their folder's name.
-_NOT_SETTINGS = frozenset({"seed", "init_from", *OPERATIONAL_FIELDS})
+_NOT_SETTINGS = frozenset({"seeds", "init_from", *OPERATIONAL_FIELDS})
 # A label names so many settings at most.
 _NAMED_SETTINGS = 3
 

@@ -7,7 +7,8 @@ from atnet_jax.models.layers.batch_norm import BatchNorm
 from atnet_jax.models.layers.convolution import Conv
 from atnet_jax.models.layers.head import Classifier, l2_normalise
 from atnet_jax.models.layers.lstm import LSTM, TemporalStream
-from atnet_jax.models.layers.resnet10 import ResNet10, max_pool_rounding_up
+from atnet_jax.models.layers.pooling import max_pool_rounding_up
+from atnet_jax.models.layers.resnet10 import ResNet10
 
 
 @pytest.mark.parametrize(("size", "expected"), [(112, 56), (56, 28), (7, 3), (8, 4), (3, 1)])

@@ -130,32 +130,54 @@ def test_ststnet_sees_only_the_relative_flow():
 
 @pytest.mark.parametrize("weight", [None, jnp.array([1.0, 1, 1, 0])])
 def test_ststnet_pools_first_and_normalises_the_same(weight):
-    """Against normalisation, then pooling; with negative scales among the channels."""
+    """Against convolution, normalisation, then pooling; with negative scales among the channels."""
     import flax.linen as nn
 
-    from atnet_jax.models.ststnet import NormThenMaxPool
+    from atnet_jax.models.ststnet import NormalisedMaxima
 
     rng = np.random.default_rng(0)
-    x = jnp.asarray(rng.normal(size=(4, 30, 30, 5)), jnp.float32)
+    x = jnp.asarray(rng.normal(size=(4, 28, 28, 3)), jnp.float32)
+    kernel = jnp.asarray(rng.normal(size=(5, 28)), jnp.float32)
     params = {
         "scale": jnp.asarray([1.0, -0.5, 2.0, -1.0, 0.3]),
         "bias": jnp.asarray(rng.normal(size=5), jnp.float32),
     }
     target = jnp.asarray(rng.normal(size=(4, 10, 10, 5)), jnp.float32)
-    layer, plain = NormThenMaxPool(), nn.BatchNorm(use_running_average=False, momentum=0.9)
-    stats = layer.init(jax.random.key(0), x, True)["batch_stats"]
+    if weight is not None:
+        target *= weight[:, None, None, None]
+    layer, plain = NormalisedMaxima(), nn.BatchNorm(use_running_average=False, momentum=0.9)
+    stats = layer.init(jax.random.key(0), x, kernel, True)["batch_stats"]
 
-    def ours(params, x):
+    def ours(params, kernel):
         variables = {"params": params, "batch_stats": stats}
-        out, updated = layer.apply(variables, x, True, weight, mutable=["batch_stats"])
-        return (out * target).sum(), updated
+        out, updated = layer.apply(variables, x, kernel, True, weight, mutable=["batch_stats"])
+        return (out.reshape(5, 4, 10, 10).transpose(1, 2, 3, 0) * target).sum(), updated
 
-    def reference(params, x):
+    def reference(params, kernel):
         mask = None if weight is None else weight[:, None, None, None] > 0
         variables = {"params": params, "batch_stats": stats}
-        y, updated = plain.apply(variables, x, mask=mask, mutable=["batch_stats"])
+        y = jax.lax.conv_general_dilated(
+            x, kernel[:, :27].reshape(5, 3, 3, 3), (1, 1), ((2, 2), (2, 2)),
+            dimension_numbers=("NHWC", "OHWI", "NHWC"),
+        )  # fmt: skip
+        y = nn.relu(y + kernel[:, 27])
+        y, updated = plain.apply(variables, y, mask=mask, mutable=["batch_stats"])
         return (nn.max_pool(y, (3, 3), (3, 3), [(1, 1), (1, 1)]) * target).sum(), updated
 
-    got = jax.value_and_grad(ours, argnums=(0, 1), has_aux=True)(params, x)
-    expected = jax.value_and_grad(reference, argnums=(0, 1), has_aux=True)(params, x)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), got, expected)
+    got = jax.value_and_grad(ours, argnums=(0, 1), has_aux=True)(params, kernel)
+    expected = jax.value_and_grad(reference, argnums=(0, 1), has_aux=True)(params, kernel)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3), got, expected)
+
+
+def test_ststnet_drops_half_and_doubles_the_rest():
+    from atnet_jax.models.ststnet import _drop_half
+
+    x = jnp.arange(1.0, 16 * 3 * 100 + 1).reshape(16, 3, 100)
+    kept = np.asarray(_drop_half(jax.random.key(0), x) / x)
+    assert set(np.unique(kept)) == {0, 2}
+    assert abs(kept.mean() - 1) < 0.05
+    # No pattern along any axis: neighbours are kept independently.
+    for axis in range(3):
+        together = kept * np.roll(kept, 1, axis)
+        assert abs(together.mean() - 1) < 0.08
+    assert not np.array_equal(kept, np.asarray(_drop_half(jax.random.key(1), x) / x))

@@ -77,7 +77,7 @@ def write_run(
     predictions.write(folder / "predictions.csv", rows)
     rows = predictions.read(folder / "predictions.csv")
     config = json.loads(default_config(method).to_json()) if method in _KNOWN else {"model": method}
-    config |= {"protocol": protocol, "seed": seed, "folds": "", **(settings or {})}
+    config |= {"protocol": protocol, "seeds": [seed], "folds": "", **(settings or {})}
     config["options"] = {**config.get("options", {}), **(options or {})}
     write_json(
         folder / "metrics.json",

@@ -17,7 +17,8 @@ class BatchNorm(nn.Module):
     of their weights, by 0.999 and adds the batch's; dividing by the weight gives an average that
     holds from the first step on, unlike an exponential average that starts from 0 and 1.
 
-    Clips that only pad an incomplete batch (`weight` 0) do not count.
+    Clips that only pad an incomplete batch (`weight` 0) do not count. Statistics are float32 even
+    where `x` is bfloat16.
     """
 
     @nn.compact
@@ -34,22 +35,77 @@ class BatchNorm(nn.Module):
         variance_sum = self.variable("batch_stats", "variance_sum", jnp.zeros, (channels,))
         weight_sum = self.variable("batch_stats", "weight_sum", jnp.zeros, ())
 
-        if train:
-            axes = tuple(range(x.ndim - 1))
-            counts = None if weight is None else weight.reshape((-1,) + (1,) * (x.ndim - 1)) > 0
-            mean = x.mean(axes, where=counts)
-            variance = jnp.square(x - mean).mean(axes, where=counts)
-            per_clip = x.size // (x.shape[0] * channels)
-            count = per_clip * (x.shape[0] if weight is None else weight.sum())
-            if not self.is_initializing():
-                unbiased = variance * count / jnp.maximum(count - 1, 1)
-                for total, new in ((mean_sum, mean), (variance_sum, unbiased), (weight_sum, 1.0)):
-                    total.value = MOVING_AVERAGE_FRACTION * total.value + new
-        else:
+        if not train:
             # Before any training step there are no statistics: leave x as it is.
             trained = weight_sum.value > 0
             divisor = jnp.where(trained, weight_sum.value, 1.0)
             mean = mean_sum.value / divisor
             variance = jnp.where(trained, variance_sum.value / divisor, 1.0)
+            return _apply(x, mean, variance, scale, bias)
 
-        return (x - mean) * (jax.lax.rsqrt(variance + EPSILON) * scale) + bias
+        counts = None
+        if weight is not None:
+            counts = (weight > 0).astype(jnp.float32).reshape((-1,) + (1,) * (x.ndim - 1))
+        y, mean, variance = _normalise(x, scale, bias, counts)
+        if not self.is_initializing():
+            count = _count(x, counts)
+            unbiased = variance * count / jnp.maximum(count - 1, 1)
+            for total, new in ((mean_sum, mean), (variance_sum, unbiased), (weight_sum, 1.0)):
+                total.value = MOVING_AVERAGE_FRACTION * total.value + new
+        return y
+
+
+def _count(x: jax.Array, counts: jax.Array | None) -> jax.Array | int:
+    """How many values of a channel count."""
+    per_clip = x.size // (x.shape[0] * x.shape[-1])
+    return per_clip * (x.shape[0] if counts is None else counts.sum())
+
+
+def _apply(
+    x: jax.Array, mean: jax.Array, variance: jax.Array, scale: jax.Array, bias: jax.Array
+) -> jax.Array:
+    y = (x - mean) * (jax.lax.rsqrt(variance + EPSILON) * scale) + bias
+    return y.astype(x.dtype)
+
+
+@jax.custom_vjp
+def _normalise(
+    x: jax.Array, scale: jax.Array, bias: jax.Array, counts: jax.Array | None
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The layer's output, and the batch's mean and variance, which pass no gradient on.
+
+    The gradient is written out (Ioffe and Szegedy 2015, section 3): derived automatically it
+    goes through memory 2.5 times as often.
+    """
+    axes = tuple(range(x.ndim - 1))
+    real = None if counts is None else counts > 0
+    wide = x.astype(jnp.float32)
+    mean = wide.mean(axes, where=real)
+    variance = jnp.square(wide - mean).mean(axes, where=real)
+    return _apply(x, mean, variance, scale, bias), mean, variance
+
+
+def _normalise_forward(
+    x: jax.Array, scale: jax.Array, bias: jax.Array, counts: jax.Array | None
+) -> tuple[tuple[jax.Array, jax.Array, jax.Array], tuple]:
+    y, mean, variance = _normalise(x, scale, bias, counts)
+    return (y, mean, variance), (x, scale, counts, mean, variance)
+
+
+def _normalise_backward(residuals: tuple, gradients: tuple) -> tuple:
+    x, scale, counts, mean, variance = residuals
+    gradient = gradients[0].astype(jnp.float32)
+    axes = tuple(range(x.ndim - 1))
+    inverse = jax.lax.rsqrt(variance + EPSILON)
+    standardised = (x - mean) * inverse
+    # Clips that do not count have no gradient of their own.
+    of_bias = gradient.sum(axes)
+    of_scale = (gradient * standardised).sum(axes)
+    through_statistics = (of_bias + standardised * of_scale) / _count(x, counts)
+    if counts is not None:
+        through_statistics *= counts
+    of_x = (gradient - through_statistics) * (inverse * scale)
+    return of_x.astype(x.dtype), of_scale, of_bias, None if counts is None else 0 * counts
+
+
+_normalise.defvjp(_normalise_forward, _normalise_backward)

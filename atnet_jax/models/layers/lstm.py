@@ -13,36 +13,93 @@ _normal = nn.initializers.normal(stddev=0.1)
 
 
 class LSTM(nn.Module):
-    """One LSTM layer, `[batch, time, features]` → `[batch, time, hidden]`, as Caffe's.
+    """One LSTM layer, `[time, batch, features]` → `[time, batch, hidden]`, as Caffe's.
 
     Gates in the order input, forget, output, candidate; one bias a gate; weights start from
     N(0, 0.1²), biases and state from 0. The input projections of all steps are one product; only
-    the recurrent part runs step by step.
+    the recurrent part runs step by step. Products are taken in the kernels' precision, sums and
+    gates are float32.
     """
 
     hidden: int = 512
 
     @nn.compact
-    def __call__(self, x: Float[Array, "batch time features"]) -> Float[Array, "batch time hidden"]:
+    def __call__(self, x: Float[Array, "time batch features"]) -> Float[Array, "time batch hidden"]:
         input_kernel = self.param("input_kernel", _normal, (x.shape[-1], 4 * self.hidden))
         recurrent_kernel = self.param("recurrent_kernel", _normal, (self.hidden, 4 * self.hidden))
         # Not called "bias": it learns at the base rate, other biases at twice that.
         gate_bias = self.param("gate_bias", nn.initializers.zeros, (4 * self.hidden,))
+        return _recur(_product(x, input_kernel) + gate_bias, recurrent_kernel)
 
-        def step(
-            state: tuple[jax.Array, jax.Array], projected: jax.Array
-        ) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
-            cell, output = state
-            gates = projected + output @ recurrent_kernel
-            i, f, o, g = jnp.split(gates, 4, axis=-1)
-            cell = nn.sigmoid(f) * cell + nn.sigmoid(i) * jnp.tanh(g)
-            output = nn.sigmoid(o) * jnp.tanh(cell)
-            return (cell, output), output
 
-        projected = x @ input_kernel + gate_bias
-        zeros = jnp.zeros((x.shape[0], self.hidden), x.dtype)
-        _, outputs = jax.lax.scan(step, (zeros, zeros), projected.swapaxes(0, 1))
-        return outputs.swapaxes(0, 1)
+def _product(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return jnp.matmul(x.astype(kernel.dtype), kernel, preferred_element_type=jnp.float32)
+
+
+@jax.custom_vjp
+def _recur(
+    projected: Float[Array, "time batch gates"], kernel: Float[Array, "hidden gates"]
+) -> Float[Array, "time batch hidden"]:
+    """The outputs of all steps, from the input projections (biases included).
+
+    The gradient is written out so that the kernel's is one product over all steps; derived
+    automatically, every step adds to it.
+    """
+    return _recur_forward(projected, kernel)[0]
+
+
+def _recur_forward(projected: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple]:
+    def step(state: tuple[jax.Array, jax.Array], projected: jax.Array) -> tuple:
+        cell, output = state
+        i, f, o, g = jnp.split(projected + _product(output, kernel), 4, axis=-1)
+        i, f, o, g = nn.sigmoid(i), nn.sigmoid(f), nn.sigmoid(o), jnp.tanh(g)
+        cell = f * cell + i * g
+        output = o * jnp.tanh(cell)
+        return (cell, output), (output, cell, jnp.concatenate([i, f, o, g], axis=-1))
+
+    zeros = jnp.zeros((projected.shape[1], kernel.shape[0]), jnp.float32)
+    _, (outputs, cells, gates) = jax.lax.scan(step, (zeros, zeros), projected)
+    return outputs, (outputs, cells, gates, kernel)
+
+
+def _recur_backward(residuals: tuple, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+    outputs, cells, gates, kernel = residuals
+    transposed = kernel.T  # Once, not at every step.
+
+    def delayed(x: jax.Array) -> jax.Array:
+        return jnp.concatenate([jnp.zeros_like(x[:1]), x[:-1]])
+
+    def step(later: tuple[jax.Array, jax.Array], now: tuple[jax.Array, ...]) -> tuple:
+        of_cell, of_output = later
+        gates, cell, cell_before, gradient = now
+        i, f, o, g = jnp.split(gates, 4, axis=-1)
+        squashed = jnp.tanh(cell)
+        of_output += gradient
+        of_cell += of_output * o * (1 - squashed * squashed)
+        of_gates = jnp.concatenate(
+            [
+                of_cell * g * i * (1 - i),
+                of_cell * cell_before * f * (1 - f),
+                of_output * squashed * o * (1 - o),
+                of_cell * i * (1 - g * g),
+            ],
+            axis=-1,
+        )
+        return (of_cell * f, _product(of_gates, transposed)), of_gates
+
+    zeros = jnp.zeros_like(cells[0])
+    now = (gates, cells, delayed(cells), gradient)
+    _, of_projected = jax.lax.scan(step, (zeros, zeros), now, reverse=True)
+    of_kernel = jnp.einsum(
+        "tbh,tbg->hg",
+        delayed(outputs).astype(kernel.dtype),
+        of_projected.astype(kernel.dtype),
+        preferred_element_type=jnp.float32,
+    )
+    return of_projected, of_kernel.astype(kernel.dtype)
+
+
+_recur.defvjp(_recur_forward, _recur_backward)
 
 
 class TemporalStream(nn.Module):
@@ -64,7 +121,7 @@ class TemporalStream(nn.Module):
                 f"options.time_pooling is one of {', '.join(TIME_POOLINGS)}, not"
                 f" {self.time_pooling!r}."
             )
-        outputs = LSTM(name="lstm2")(LSTM(name="lstm1")(adm))
+        outputs = LSTM(name="lstm2")(LSTM(name="lstm1")(adm.swapaxes(0, 1))).swapaxes(0, 1)
         counts = (adm != 0).any(axis=-1) if self.mask_time else jnp.ones(adm.shape[:2], bool)
         if self.time_pooling == "last":
             last = adm.shape[1] - 1 - counts[:, ::-1].argmax(axis=1)

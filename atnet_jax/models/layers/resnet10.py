@@ -10,18 +10,7 @@ from jaxtyping import Array, Float
 
 from atnet_jax.models.layers.batch_norm import BatchNorm
 from atnet_jax.models.layers.convolution import Conv
-
-
-def max_pool_rounding_up(
-    x: Float[Array, "batch height width channel"],
-) -> Float[Array, "batch pooled_height pooled_width channel"]:
-    """3×3 max-pooling with stride 2, no padding, output size rounded up as Caffe does (112 → 56).
-
-    The last window may reach over the edge; what lies outside does not count.
-    """
-    height, width = x.shape[1:3]
-    overhang = ((0, 0), (0, (height - 3) % 2), (0, (width - 3) % 2), (0, 0))
-    return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, 3, 3, 1), (1, 2, 2, 1), overhang)
+from atnet_jax.models.layers.pooling import max_pool_rounding_up
 
 
 class AttentionMask(nn.Module):

@@ -1,0 +1,47 @@
+"""What a finished run leaves in its folder: the same for every method, however it was run."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from atnet_jax import files, metrics, predictions, report
+from atnet_jax.predictions import Prediction
+from atnet_jax.statistics import EpochScores
+
+
+def write_results(
+    workdir: Path,
+    rows: Sequence[Prediction],
+    curves: Mapping[int, Mapping[str, Any]] | None,
+    epoch_scores: EpochScores | None,
+) -> None:
+    """Writes what the run that `workdir`/config.json records came to.
+
+    predictions.csv, metrics.json, curves.json, epoch_scores.npz, table.md and report.*.
+
+    Args:
+      workdir: of the run.
+      rows: the tested clips, by fold.
+      curves: fold number → its training; None for a method that is not trained by epochs.
+      epoch_scores: of the same rows; None for such a method.
+    """
+    predictions.write(workdir / "predictions.csv", rows)
+    record = json.loads((workdir / "config.json").read_text())
+    about = {"protocol": rows[0].protocol, "model": record["config"]["model"], "seed": rows[0].seed}
+    scores = metrics.evaluate(rows)
+    files.write_json_atomically(workdir / "metrics.json", {**about, **scores})
+    if curves is not None:
+        files.write_json_atomically(
+            workdir / "curves.json", {str(fold): curve for fold, curve in curves.items()}
+        )
+    if epoch_scores is not None:
+        files.write_arrays_atomically(
+            workdir / "epoch_scores.npz", epochs=epoch_scores.epochs, scores=epoch_scores.scores
+        )
+    run = report.load_run(workdir)
+    files.write_text_atomically(
+        workdir / "table.md",
+        report.table_markdown(run.protocol, run.metrics, run.model, run.paper_row, run.notes),
+    )
+    report.write([workdir], workdir / "report.html")

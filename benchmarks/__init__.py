@@ -1,0 +1,1 @@
+"""Measurements: how fast the training and the features are, and what real flow maps give."""

@@ -1,0 +1,189 @@
+"""Our side of the comparison: `python -m benchmarks.ours WHAT FOLDER`, started by the benchmark.
+
+WHAT is "train" (trains the folder's task once a request), "check" (writes what one batch gives into
+the folder) or "peak" (measures this device's matrix products; the task is not read).
+"""
+
+import functools
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax.traverse_util import flatten_dict
+
+from atnet_jax import augment, models
+from atnet_jax.batches import BatchPlan, Unit
+from atnet_jax.config import Config
+from atnet_jax.data import Composite
+from atnet_jax.device_memory import keep_freed_memory, units_at_once
+from atnet_jax.folds import Fold, make_folds
+from atnet_jax.models import ststnet
+from atnet_jax.train import PRECISIONS, learning_rate, make_trainer
+from benchmarks import task, worker
+
+_CHECKED_CLIPS = 8
+
+
+def train_ours(config: Config, composite: Composite, folds: Sequence[Fold]) -> Callable[[], float]:
+    """Our engine, made ready: the one place that calls it.
+
+    Scoring and checkpoints are left out, as the other side has neither.
+
+    Args:
+      config: the training; every fold is trained once for each of its seeds.
+      composite: the clips.
+      folds: those to train.
+
+    Returns:
+      A function that trains every fold of every seed from its start to `config.num_epochs`, waits
+      for the device, and gives the mean loss of the last epoch. Its first call compiles.
+    """
+    keep_freed_memory()
+    all_folds = make_folds(config.protocol, composite)
+    plan = BatchPlan(
+        config, [Unit(s, fold, composite.labels) for s in config.seeds for fold in all_folds]
+    )
+    units = [Unit(s, fold, composite.labels) for s in config.seeds for fold in folds]
+    trainer = make_trainer(config, composite.inputs)
+    size = units_at_once(config, trainer, composite.inputs, plan, units)
+    inputs = trainer.replicate(dict(composite.inputs))
+    # Units that share batches are of one seed.
+    kinds = config.seeds if config.shared_batches else [None]
+    alike = [[unit for unit in units if seed in (None, unit.seed)] for seed in kinds]
+    groups = [own[first : first + size] for own in alike for first in range(0, len(own), size)]
+
+    def train() -> float:
+        loss, count = 0.0, 0.0
+        for group in groups:
+            padded = [*group, *[group[-1]] * (size - len(group))]
+            keys = np.array([unit.key for unit in padded], np.int32).T
+            state = trainer.init(*trainer.spread(tuple(keys)))
+            for epoch in range(config.num_epochs):
+                blocks, rate = plan.blocks(padded, epoch), learning_rate(config, epoch)
+                state, sums = trainer.epoch(state, inputs, blocks, rate)
+                # The engine looks at every epoch's loss.
+                sums = jax.device_get(sums)
+                if epoch + 1 == config.num_epochs:
+                    loss += sums.loss[: len(group)].sum()
+                    count += sums.count[: len(group)].sum()
+        return float(loss / count)
+
+    return train
+
+
+def check(folder: Path) -> dict[str, Any]:
+    """What one batch gives: outputs and gradients of the network, and rotated pictures.
+
+    Written to check.npz: "params/…", "gradients/…" (our names, joined by slashes), "input_…" and
+    "labels" of the batch, "logits", and for pictures "degrees" and "rotated". Everything is float32
+    without shortcuts; normalisation uses the batch's statistics, dropout does nothing. Parameters
+    are not the initial ones, as zero biases and unit scales would hide mistakes.
+    """
+    config, composite, _ = task.load(folder)
+    model: nn.Module = models.build(config.model, config.options.to_dict())
+    clips = slice(min(_CHECKED_CLIPS, len(composite.labels)))
+    inputs = {name: jnp.float32(array[clips]) for name, array in composite.inputs.items()}
+    labels = composite.labels[clips]
+    keys = dict(zip(("params", "dropout"), jax.random.split(jax.random.key(0)), strict=True))
+    rng = np.random.default_rng(0)
+
+    def no_dropout(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
+        return args[0] if isinstance(context.module, nn.Dropout) else call(*args, **kwargs)
+
+    def loss_fn(params: Any, rest: Mapping[str, Any]) -> tuple[jax.Array, jax.Array]:
+        # STSTNet's dropout is a function, the other methods' is a module.
+        undropped = mock.patch.object(ststnet, "_drop_half", lambda _, x: x)
+        with nn.intercept_methods(no_dropout), undropped:
+            logits, _ = model.apply(
+                {"params": params, **rest},
+                inputs,
+                train=True,
+                rngs={"dropout": keys["dropout"]},
+                mutable=["batch_stats"],
+            )
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), logits
+
+    with jax.default_matmul_precision("highest"):
+        rest = dict(jax.jit(model.init, static_argnames="train")(keys, inputs, train=True))
+        params = jax.tree.map(
+            lambda leaf: np.asarray(leaf + 0.02 * rng.standard_normal(leaf.shape), np.float32),
+            rest.pop("params"),
+        )
+        gradients, logits = jax.jit(jax.grad(loss_fn, has_aux=True))(params, rest)
+        found = {"labels": labels, "logits": logits}
+        if "apex" in inputs:
+            degrees = jnp.float32(rng.uniform(-5, 5, len(labels)))
+            still = jnp.zeros(2)
+            found["degrees"] = degrees
+            turn = jax.vmap(augment.rotate_and_translate, (0, 0, None))
+            found["rotated"] = turn(inputs["apex"], degrees, still)
+    for prefix, tree in (("params", params), ("gradients", gradients)):
+        found |= {
+            f"{prefix}/{name}": leaf
+            for name, leaf in flatten_dict(jax.device_get(tree), sep="/").items()
+        }
+    found |= {f"input_{name}": array for name, array in inputs.items()}
+    arrays: dict[str, Any] = jax.device_get(found)
+    np.savez(folder / "check.npz", **arrays)
+    return {"clips": len(labels)}
+
+
+def peak() -> dict[str, Any]:
+    """The device, and operations per second of its matrix products: the best within two seconds.
+
+    They are told for each value of `config.precision`; for float32 alone on a CPU.
+    """
+    on_cpu = jax.default_backend() == "cpu"
+    size = 2048 if on_cpu else 8192
+    speed = {}
+    for name in ("float32",) if on_cpu else PRECISIONS:
+        keys = jax.random.split(jax.random.key(0))
+        dtype = jnp.bfloat16 if name == "bfloat16" else jnp.float32
+        a, b = (jax.random.normal(key, (size, size), dtype) for key in keys)
+        with jax.default_matmul_precision(PRECISIONS[name]):
+            product = jax.jit(jnp.matmul).lower(a, b).compile()
+        product(a, b).block_until_ready()
+        seconds, begin = [], time.perf_counter()
+        while time.perf_counter() - begin < 2:
+            start = time.perf_counter()
+            product(a, b).block_until_ready()
+            seconds.append(time.perf_counter() - start)
+        speed[name] = 2 * size**3 / min(seconds)
+    return {
+        "backend": jax.default_backend(),
+        "kind": jax.devices()[0].device_kind,
+        "jax": jax.__version__,
+        "matmul_flops_per_second": speed,
+    }
+
+
+def _device_peak() -> int | None:
+    if jax.default_backend() == "cpu":
+        return None
+    return (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
+
+
+def main(what: str, folder: Path) -> None:
+    """Answers requests."""
+
+    def prepare() -> Callable[[], dict[str, Any]]:
+        if what == "peak":
+            return peak
+        if what == "check":
+            return functools.partial(check, folder)
+        train = train_ours(*task.load(folder))
+        return lambda: {"loss": train()}
+
+    worker.serve(prepare, _device_peak)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))

@@ -1,0 +1,124 @@
+"""The work that both sides are measured on: clips, folds and settings, in a folder they can read.
+
+`task.json` holds the settings, `clips.npz` the clips and each fold's training clips. Nothing in
+them is particular to JAX or PyTorch.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from atnet_jax import models
+from atnet_jax.classes import CLASSES
+from atnet_jax.config import Config, default_config
+from atnet_jax.data import Composite
+from atnet_jax.errors import UserError
+from atnet_jax.folds import Fold, make_folds
+
+# Clips and subjects of each database in the composite of the paper, and its clips of each class.
+DATABASES = {"casme2": (145, 24), "samm": (133, 28), "smic": (164, 16)}
+CLASS_COUNTS = (250, 109, 83)
+CLIPS = sum(clips for clips, _ in DATABASES.values())
+
+
+def random_composite(model: str, clips: int, image_size: int) -> Composite:
+    """Noise in the place of clips: shapes, types, databases, subjects and classes of the composite.
+
+    Args:
+      model: whose inputs to make.
+      clips: how many; every one of the 68 subjects has some.
+      image_size: height and width of apex frames.
+
+    Raises:
+      UserError: fewer clips than subjects.
+    """
+    subjects = [(name, k) for name, (_, count) in DATABASES.items() for k in range(count)]
+    if clips < len(subjects):
+        raise UserError(f"--clips={clips}: the composite has {len(subjects)} subjects.")
+    rng = np.random.default_rng(0)
+    share = np.array([DATABASES[name][0] / DATABASES[name][1] for name, _ in subjects])
+    more = rng.choice(len(subjects), clips - len(subjects), p=share / share.sum())
+    owner = np.sort(np.concatenate([np.arange(len(subjects)), more]))
+    make = {
+        "apex": lambda: rng.integers(0, 256, (clips, image_size, image_size, 1), np.uint8),
+        "adm": lambda: rng.standard_normal((clips, 64, 128), np.float32),
+        "flow_map": lambda: rng.standard_normal((clips, 28, 28, 3), np.float32),
+    }
+    return Composite(
+        inputs={name: make[name]() for name in models.load(model).INPUTS},
+        labels=rng.choice(len(CLASSES), clips, p=np.array(CLASS_COUNTS) / CLIPS).astype(np.int32),
+        dataset=[subjects[k][0] for k in owner],
+        subject=[f"s{subjects[k][1]:02}" for k in owner],
+        clip=[f"c{k:05}" for k in range(clips)],
+    )
+
+
+def flow_maps(path: Path) -> Composite:
+    """Released onset→apex flow maps; the arrays are those of `benchmarks/released_flow_maps.py`.
+
+    Raises:
+      UserError: the file cannot be read or lacks an array.
+    """
+    names = ("dataset", "subject", "clip", "label", "flow_rgb")
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            dataset, subject, clip, label, maps = (arrays[name] for name in names)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(
+            f"--maps={path} is no file of the arrays {', '.join(names)}: {error}"
+        ) from None
+    return Composite(
+        inputs={"flow_map": maps.astype(np.float32)},
+        labels=label.astype(np.int32),
+        dataset=dataset.tolist(),
+        subject=subject.tolist(),
+        clip=clip.tolist(),
+    )
+
+
+def save(folder: Path, config: Config, composite: Composite, folds: Sequence[Fold]) -> None:
+    """Writes a task.
+
+    Args:
+      folder: where to.
+      config: the training; every fold is trained once for each of its seeds.
+      composite: the clips.
+      folds: those to train: the first ones of the protocol.
+    """
+    settings = {"folds": len(folds), "config": json.loads(config.to_json())}
+    (folder / "task.json").write_text(json.dumps(settings, indent=2), encoding="utf-8")
+    inputs: dict[str, Any] = {f"input_{name}": array for name, array in composite.inputs.items()}
+    np.savez(
+        folder / "clips.npz",
+        labels=composite.labels,
+        dataset=np.array(composite.dataset),
+        subject=np.array(composite.subject),
+        clip=np.array(composite.clip),
+        train=np.concatenate([fold.train for fold in folds]),
+        train_ends=np.cumsum([len(fold.train) for fold in folds]),
+        **inputs,
+    )
+
+
+def load(folder: Path) -> tuple[Config, Composite, list[Fold]]:
+    """What `save` was given."""
+    settings: dict[str, Any] = json.loads((folder / "task.json").read_text(encoding="utf-8"))
+    config = default_config(settings["config"]["model"])
+    config.update(settings["config"])
+    with np.load(folder / "clips.npz", allow_pickle=False) as arrays:
+        composite = Composite(
+            inputs={
+                name.removeprefix("input_"): arrays[name]
+                for name in arrays.files
+                if name.startswith("input_")
+            },
+            labels=arrays["labels"],
+            dataset=arrays["dataset"].tolist(),
+            subject=arrays["subject"].tolist(),
+            clip=arrays["clip"].tolist(),
+        )
+    folds = make_folds(config.protocol, composite)[: settings["folds"]]
+    return config, composite, folds

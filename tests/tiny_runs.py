@@ -1,0 +1,70 @@
+"""Runs that take seconds: STSTNet on a manifest of 36 flow maps."""
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from atnet_jax.config import Config, default_config
+from atnet_jax.prepare import prepare
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def prepare_data(root: Path) -> Path:
+    """Three databases of two subjects and six clips each, whose maps tell the class."""
+    rng = np.random.default_rng(0)
+    with (root / "manifest.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["dataset", "subject", "clip", "label", "flow_map"])
+        for dataset in ("casme2", "samm", "smic"):
+            for subject in ("s1", "s2"):
+                for clip in range(6):
+                    flow_map = rng.normal(size=(28, 28, 3)).astype(np.float32)
+                    flow_map[9 * (clip % 3) :][:9] += 3
+                    name = f"{dataset}_{subject}_{clip}.npy"
+                    np.save(root / name, flow_map)
+                    table.writerow([dataset, subject, f"c{clip}", clip % 3, name])
+    prepare("manifest", root, root / "data", num_workers=1)
+    return root / "data"
+
+
+def settings(data_dir: Path, **changes) -> Config:
+    config = default_config("ststnet")
+    config.update(datasets=("manifest",), data_dir=str(data_dir), num_epochs=6, batch_size=16)
+    config.update(learning_rate=0.01, checkpoint_every=2)
+    config.update(changes)
+    return config
+
+
+def command(data_dir: Path, workdir: Path, *more: str) -> list[str]:
+    """The command line of the same run as `settings`."""
+    return [
+        sys.executable, "-m", "atnet_jax.main", "--config=configs/cde.py:ststnet",
+        f"--workdir={workdir}", f"--config.data_dir={data_dir}",
+        "--config.datasets=('manifest',)", "--config.num_epochs=6", "--config.batch_size=16",
+        "--config.learning_rate=0.01", "--config.checkpoint_every=2", *more,
+    ]  # fmt: skip
+
+
+def start_main(*args, environment: dict[str, str] | None = None, **kwargs) -> subprocess.Popen[str]:
+    """Starts the command with its output in pipes, unbuffered."""
+    return subprocess.Popen(
+        command(*args),
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **kwargs,
+    )
+
+
+def run_main(*args, **kwargs) -> subprocess.CompletedProcess[str]:
+    """Runs the command to its end."""
+    process = start_main(*args, **kwargs)
+    out, err = process.communicate()
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)

@@ -200,6 +200,8 @@ class _Training:
             )
             if (epoch + 1) % config.checkpoint_every == 0 or epoch + 1 == config.num_epochs:
                 self._save(state, group, histories, epoch + 1)
+        for checkpoints in self._checkpoints.values():
+            checkpoints.wait()  # A group is through when it is on disk.
         return histories[: len(group)]
 
     def _begin(self, units: Sequence[Unit], done: int) -> tuple[TrainState, list[History]] | None:
@@ -219,16 +221,19 @@ class _Training:
             return state, [self._no_history(unit) for unit in units]
         like = jax.eval_shape(trainer.init, seeds, numbers)
         like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), like)
-        trees = [
-            self._checkpoints[unit.seed].restore(
+        trees = {
+            unit.key: self._checkpoints[unit.seed].restore(
                 unit.fold.number, {"state": like, "history": self._no_history(unit)}
             )
-            for unit in units
-        ]
-        if any(tree is None for tree in trees):
+            for unit in {unit.key: unit for unit in units}.values()
+        }
+        if None in trees.values():
             return None
-        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *(tree["state"] for tree in trees))
-        return trainer.spread(stacked), [tree["history"] for tree in trees]
+        ordered = [trees[unit.key] for unit in units]
+        stacked = jax.tree.map(
+            lambda *leaves: np.stack(leaves), *(tree["state"] for tree in ordered)
+        )
+        return trainer.spread(stacked), [tree["history"] for tree in ordered]
 
     def _no_history(self, unit: Unit) -> History:
         clips = len(unit.fold.test) + len(unit.fold.validation)

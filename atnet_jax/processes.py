@@ -51,7 +51,8 @@ def connect(address: str | None, count: int | None, index: int | None) -> None:
 
 def is_first() -> bool:
     """Whether this process writes what all have in common."""
-    return jax.process_index() == 0
+    # A process alone need not start the devices to know.
+    return not jax.distributed.is_initialized() or jax.process_index() == 0
 
 
 def own(items: Sequence[T]) -> list[T]:

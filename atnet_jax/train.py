@@ -218,8 +218,7 @@ def make_trainer(
     def apply(params: Any, batch_stats: Any, batch: Inputs, **kwargs: Any) -> Any:
         if config.precision == "bfloat16":
             params = _kernels_in_bfloat16(params)
-        with jax.default_matmul_precision(PRECISIONS[config.precision]):
-            return model.apply({"params": params, "batch_stats": batch_stats}, batch, **kwargs)
+        return model.apply({"params": params, "batch_stats": batch_stats}, batch, **kwargs)
 
     def step_unit(
         state: TrainState,
@@ -307,8 +306,13 @@ def make_trainer(
     block_specs = Batches(whole if config.shared_batches else by_step, by_step, by_step)
 
     def on_devices(fn: Callable[..., Any], *in_specs: Any) -> Callable[..., Any]:
+        def precise(*args: Any) -> Any:
+            # Around all of it: gradients that are written out are traced after the forward pass.
+            with jax.default_matmul_precision(PRECISIONS[config.precision]):
+                return fn(*args)
+
         # Nothing is exchanged between devices, so there is nothing to check.
-        return jax.shard_map(fn, mesh=mesh, in_specs=in_specs, out_specs=unit, check_vma=False)
+        return jax.shard_map(precise, mesh=mesh, in_specs=in_specs, out_specs=unit, check_vma=False)
 
     def epoch_on_devices(
         state: TrainState, inputs: Inputs, blocks: Sequence[Batches], learning_rate: jax.Array
@@ -316,12 +320,28 @@ def make_trainer(
         mapped = on_devices(epoch, unit, whole, [block_specs] * len(blocks), whole)
         return mapped(state, inputs, blocks, learning_rate)
 
+    jit = functools.partial(jax.jit, compiler_options=_compiler_options())
     return Trainer(
         mesh=mesh,
-        init=jax.jit(on_devices(jax.vmap(init_unit), unit, unit)),
-        epoch=jax.jit(epoch_on_devices, donate_argnums=0),
-        predict=jax.jit(on_devices(predict, unit, whole, unit)),
+        init=jit(on_devices(jax.vmap(init_unit), unit, unit)),
+        epoch=jit(epoch_on_devices, donate_argnums=0),
+        predict=jit(on_devices(predict, unit, whole, unit)),
     )
+
+
+@functools.cache
+def _compiler_options() -> dict[str, str]:
+    """Has XLA leave convolutions on a CPU to Eigen, whose are faster than those of its YNNPACK."""
+    options = {
+        "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT,LIBRARY_FUSION_TYPE_REDUCE"
+    }
+    if jax.default_backend() != "cpu":
+        return {}
+    try:
+        jax.jit(lambda: 0, compiler_options=options).lower().compile()
+    except jax.errors.JaxRuntimeError:  # Another version of XLA has no such choice.
+        return {}
+    return options
 
 
 def _kernels_in_bfloat16(params: Any) -> Any:

@@ -363,7 +363,8 @@ def test_the_result_is_a_stream_for_every_later_model(finished):
         ("fusion", {"apex": apex, "adm": adm}, {"temporal/lstm1", "temporal/lstm2"}),
     ):
         trainer = make_trainer(default_config(model), inputs)
-        fresh = jax.eval_shape(trainer.init, jax.ShapeDtypeStruct((2,), np.int32))
+        two = jax.ShapeDtypeStruct((2,), np.int32)
+        fresh = jax.eval_shape(trainer.init, two, two)
         state, absent = weights.overlay(fresh, kept)
         assert set(absent) == others | {"classifier/Micro_expression"}
         kernel = np.asarray(state.params["spatial"]["conv1"]["kernel"])

@@ -82,4 +82,4 @@ class ResNet10(nn.Module):
                 x = norm_relu("last_bn", x)
             x *= factor
 
-        return x.mean(axis=(1, 2))
+        return x.astype(jnp.float32).mean(axis=(1, 2))

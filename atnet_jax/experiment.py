@@ -60,8 +60,14 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> Path 
     seeds = tuple(config.seeds)
     if not seeds or len(set(seeds)) < len(seeds):
         raise UserError(f"config.seeds is {seeds}, expected one or several different ones.")
+    if len(seeds) > 1 and (workdir / "config.json").exists():
+        raise UserError(
+            f"{workdir} holds a run of one seed. Choose another --workdir for runs of several."
+        )
     folders = (
-        {seed: workdir / f"seed_{seed}" for seed in seeds} if seeds[1:] else {seeds[0]: workdir}
+        {seed: workdir / f"seed_{seed}" for seed in seeds}
+        if len(seeds) > 1
+        else {seed: workdir for seed in seeds}
     )
     with lock(workdir):
         run_seeds(config, folders)

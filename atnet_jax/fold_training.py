@@ -217,7 +217,7 @@ class _Training:
         if done == 0:
             state = trainer.init(*trainer.spread((seeds, numbers)))
             if self._start is not None:
-                state, _ = weights.overlay(state, self._start)
+                state = trainer.spread(weights.overlay(state, self._start)[0])
             return state, [self._no_history(unit) for unit in units]
         like = jax.eval_shape(trainer.init, seeds, numbers)
         like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), like)

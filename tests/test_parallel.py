@@ -42,6 +42,9 @@ def test_seeds_train_together_as_they_do_alone(data_dir, tmp_path):
         for name in SAME:
             alone = tmp_path / f"alone_{seed}" / name
             assert (folder / name).read_bytes() == alone.read_bytes(), name
+    config.seeds = (0, 3)
+    with pytest.raises(UserError, match="alone_0 holds a run of one seed"):
+        experiment.train_and_evaluate(config, tmp_path / "alone_0")
     different = scores(tmp_path / "alone_0") - scores(tmp_path / "alone_3")
     assert np.abs(different).max() > 1e-3
 

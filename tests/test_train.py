@@ -271,3 +271,36 @@ def test_unknown_choices_are_refused(inputs, field, value, message):
     (config.augment if field == "shift_kind" else config)[field] = value
     with pytest.raises(UserError, match=message):
         make_trainer(config, inputs)
+
+
+@pytest.mark.parametrize("precision", ["tensorfloat32", "bfloat16"])
+def test_lower_precision_keeps_float32_weights_and_nearly_the_loss(precision):
+    rng = np.random.default_rng(0)
+    inputs = {
+        "apex": rng.integers(0, 256, (8, 32, 32, 1)).astype(np.uint8),
+        "adm": rng.normal(size=(8, 64, 128)).astype(np.float32) * 0.1,
+    }
+    indices = np.tile(np.arange(8, dtype=np.int32), (4, 1, 1))
+    block = Batches(indices, indices % 3, None)
+    losses = {}
+    for chosen in ("float32", precision):
+        config = default_config("fusion")
+        config.precision = chosen
+        trainer = make_trainer(config, inputs)
+        state = begin(trainer, [0])
+        for epoch in range(2):
+            state, sums = trainer.epoch(state, inputs, [block], 0.01)
+            losses[chosen, epoch] = float(sums.loss[0] / sums.count[0])
+        assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {np.dtype(np.float32)}
+        assert np.isfinite(losses[chosen, 1])
+    for epoch in range(2):
+        assert losses[precision, epoch] == pytest.approx(losses["float32", epoch], rel=0.1)
+    if precision == "bfloat16":  # A CPU has no tensorfloat32.
+        assert losses[precision, 0] != losses["float32", 0]
+
+
+def test_an_unknown_precision_is_refused(inputs):
+    config = default_config("ststnet")
+    config.precision = "float16"
+    with pytest.raises(UserError, match="float32, tensorfloat32, bfloat16, not 'float16'"):
+        make_trainer(config, inputs)

@@ -81,7 +81,8 @@ def test_lstm_against_a_plain_loop():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(2, 5, 3)).astype(np.float32)
     layer = LSTM(hidden=4)
-    variables = layer.init(jax.random.key(0), jnp.asarray(x))
+    by_step = jnp.asarray(x.swapaxes(0, 1))
+    variables = layer.init(jax.random.key(0), by_step)
     bias = rng.normal(size=16).astype(np.float32)
     variables["params"]["gate_bias"] = jnp.asarray(bias)
     w, r = (np.asarray(variables["params"][k]) for k in ("input_kernel", "recurrent_kernel"))
@@ -98,7 +99,8 @@ def test_lstm_against_a_plain_loop():
             cell = sigmoid(f) * cell + sigmoid(i) * np.tanh(g)
             output = sigmoid(o) * np.tanh(cell)
             expected[clip, t] = output
-    np.testing.assert_allclose(layer.apply(variables, jnp.asarray(x)), expected, atol=1e-5)
+    out = layer.apply(variables, by_step).swapaxes(0, 1)
+    np.testing.assert_allclose(out, expected, atol=1e-5)
 
 
 def test_lstm_starts_as_released():
@@ -142,3 +144,92 @@ def test_convolution_is_that_of_xla(side, size, stride, padding):
         dimension_numbers=("NHWC", "HWIO", "NHWC"), precision="highest",
     ) + jnp.arange(5.0)  # fmt: skip
     np.testing.assert_allclose(layer.apply(variables, x), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("height", [9, 12])
+def test_pooling_passes_its_gradient_to_the_first_maximum(height):
+    """As Caffe; XLA's own gradient agrees, ties included, if it takes the first too."""
+    levels = np.random.default_rng(0).integers(0, 4, (2, height, 11, 3)).astype(np.float32)
+    rows, columns = (-(-(size - 3) // 2) + 1 for size in (height, 11))
+    target = np.random.default_rng(1).normal(size=(2, rows, columns, 3)).astype(np.float32)
+    expected = np.zeros_like(levels)
+    for clip, row, column, channel in np.ndindex(*target.shape):
+        window = levels[clip, 2 * row : 2 * row + 3, 2 * column : 2 * column + 3, channel]
+        i, j = np.unravel_index(window.argmax(), window.shape)
+        expected[clip, 2 * row + i, 2 * column + j, channel] += target[clip, row, column, channel]
+    out, back = jax.vjp(max_pool_rounding_up, jnp.asarray(levels))
+    assert out.shape == target.shape
+    np.testing.assert_allclose(back(jnp.asarray(target))[0], expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("height", "size", "stride", "padding"),
+    [(20, 3, 1, 1), (20, 3, 2, 1), (19, 3, 2, 1), (21, 1, 2, 0), (22, 7, 2, 3), (23, 7, 2, 3)],
+)
+def test_convolutions_have_xla_s_gradients(height, size, stride, padding):
+    from atnet_jax.models.layers import convolution
+
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=(3, height, height + 3, 4)), jnp.float32)
+    kernel = jnp.asarray(rng.normal(size=(size, size, 4, 5)), jnp.float32)
+
+    def gradients(fn):
+        out, back = jax.vjp(lambda x, kernel: fn(stride, padding, x, kernel), x, kernel)
+        return out, *back(jnp.cos(out))
+
+    plain = gradients(convolution._convolve)
+    for fn in (convolution._convolve_on_cpu, convolution._multiply_patches):
+        for ours, theirs in zip(gradients(fn), plain, strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("weight", [None, jnp.array([1.0, 0, 1, 1])])
+def test_batch_norm_has_the_gradient_of_its_formula(weight):
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(2, 3, size=(4, 3, 3, 5)), jnp.float32)
+    target = jnp.asarray(rng.normal(size=x.shape), jnp.float32)
+    if weight is not None:  # A clip that does not count has no part in the loss.
+        target *= weight[:, None, None, None]
+    params = {"scale": jnp.asarray(rng.normal(size=5), jnp.float32), "bias": jnp.ones(5)}
+    layer = BatchNorm()
+    statistics = layer.init(jax.random.key(0), x, True)["batch_stats"]
+
+    def ours(params, x):
+        y, _ = layer.apply({"params": params, "batch_stats": statistics}, x, True, weight,
+                           mutable=["batch_stats"])  # fmt: skip
+        return (y * target).sum()
+
+    def formula(params, x):
+        real = x if weight is None else x[np.flatnonzero(weight)]
+        y = (x - real.mean((0, 1, 2))) / jnp.sqrt(real.var((0, 1, 2)) + 1e-5)
+        return ((y * params["scale"] + params["bias"]) * target).sum()
+
+    got = jax.value_and_grad(ours, argnums=(0, 1))(params, x)
+    expected = jax.value_and_grad(formula, argnums=(0, 1))(params, x)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), got, expected)
+
+
+def test_the_lstm_has_the_gradient_of_its_recurrence():
+    import flax.linen as nn
+
+    layer = LSTM(hidden=6)
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(7, 2, 4)), jnp.float32)
+    params = layer.init(jax.random.key(0), x)["params"]
+
+    def formula(params, x):
+        cell = output = jnp.zeros((2, 6))
+        total = 0.0
+        for now in x:
+            gates = now @ params["input_kernel"] + params["gate_bias"]
+            i, f, o, g = jnp.split(gates + output @ params["recurrent_kernel"], 4, axis=-1)
+            cell = nn.sigmoid(f) * cell + nn.sigmoid(i) * jnp.tanh(g)
+            output = nn.sigmoid(o) * jnp.tanh(cell)
+            total += (jnp.sin(output) * jnp.arange(6)).sum()
+        return total
+
+    def ours(params, x):
+        return (jnp.sin(layer.apply({"params": params}, x)) * jnp.arange(6)).sum()
+
+    got = jax.value_and_grad(ours, argnums=(0, 1))(params, x)
+    expected = jax.value_and_grad(formula, argnums=(0, 1))(params, x)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), got, expected)

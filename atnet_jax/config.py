@@ -103,7 +103,7 @@ def default_config(model: str) -> Config:
 
     # --- Engine ---
     # Folds (of all seeds) trained at once in one program. 0: chosen for the device; as many as its
-    # memory holds, but on a CPU 1, or 16 that share batches.
+    # memory holds, but on a CPU 1, or 40 that share batches.
     config.folds_per_batch = 0
     # Of products in convolutions and LSTMs: "float32"; on GPUs and TPUs also "tensorfloat32"
     # (factors rounded to 10 bits) and "bfloat16" (to 7 bits; activations of convolutions are kept

@@ -17,7 +17,7 @@ from atnet_jax.train import Trainer
 # The compiler's estimate leaves out fragmentation and the workspace of library calls.
 _USABLE = 0.8
 # On a CPU, more units that share batches are no faster, but take more memory.
-_SHARING_ON_CPU = 16
+_SHARING_ON_CPU = 40
 
 # Of mallopt(3).
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8

@@ -68,7 +68,8 @@ def logits(model: str, given: weights.Weights, inputs):
 def unknown_state(model: str, inputs):
     """A trainer, and the state of one fold with nothing but NaN in it."""
     trainer = make_trainer(default_config(model), inputs)
-    shapes = jax.eval_shape(trainer.init, jax.ShapeDtypeStruct((1,), np.int32))
+    one = jax.ShapeDtypeStruct((1,), np.int32)
+    shapes = jax.eval_shape(trainer.init, one, one)
     state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
     unknown = jax.tree.map(lambda leaf: leaf * jnp.nan, (state.params, state.batch_stats))
     return trainer, state.replace(params=unknown[0], batch_stats=unknown[1])

@@ -159,10 +159,12 @@ keep_freed_memory()
 import jax, jax.numpy as jnp
 fn = jax.jit(lambda x: (jnp.sin(x) @ x).sum())
 x = jnp.ones((5000, 5000))
-fn(x).block_until_ready(); fn(x).block_until_ready()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-fn(x).block_until_ready()
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+faults = []
+for _ in range(8):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    fn(x).block_until_ready()
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+print(min(faults))
 """
     environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
     done = subprocess.run(

@@ -92,8 +92,8 @@ def test_shared_batches_are_the_same_training_as_own_ones(inputs):
     weights = np.float32([[1, 1, 0, 1, 1, 0], [0, 1, 1, 0, 1, 1]])
     kept = np.stack([clips[row > 0] for row in weights])
     own = make_trainer(own_batches(), inputs)
-    # Dropout draws for a place in the batch, which differs: at rate 0 only the statistics, which lie
-    # before it, tell what was seen.
+    # Dropout draws for a place in the batch, which differs: at rate 0 only the statistics, which
+    # lie before it, tell what was seen.
     one, sums = shared.epoch(
         begin(shared, [0, 1]), inputs,
         [Batches(clips[None], np.stack([clips % 3] * 2)[None], weights[None])], 0.0,

@@ -13,7 +13,7 @@ from atnet_jax import models
 from atnet_jax.config import default_config
 from atnet_jax.errors import UserError
 from atnet_jax.models.layers.lstm import LSTM, TemporalStream
-from atnet_jax.train import make_trainer
+from atnet_jax.train import Batches, make_trainer
 
 LABELS = jnp.array([0, 2, 1])
 
@@ -152,11 +152,11 @@ def test_the_trainer_adds_the_streams_own_losses(params):
     config.weight_decay = 0.0
     inputs = {name: np.asarray(value) for name, value in clips().items()}
     trainer = make_trainer(config, inputs)
-    start = jax.device_get(trainer.init(np.zeros(1, np.int32)))
+    zero = np.zeros(1, np.int32)
+    start = jax.device_get(trainer.init(zero, zero))
     indices = np.arange(3, dtype=np.int32)[None]
-    state, _ = trainer.step(
-        trainer.init(np.zeros(1, np.int32)), inputs, indices, LABELS[None], None, 0.01
-    )
+    block = Batches(indices[None], LABELS[None, None], None)
+    state, _ = trainer.epoch(trainer.init(zero, zero), inputs, [block], 0.01)
     parts = {"spatial", "temporal", "classifier_spatial", "classifier_temporal"}
     assert set(state.params) == parts
     for part in parts:

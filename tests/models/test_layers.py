@@ -81,8 +81,7 @@ def test_lstm_against_a_plain_loop():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(2, 5, 3)).astype(np.float32)
     layer = LSTM(hidden=4)
-    by_step = jnp.asarray(x.swapaxes(0, 1))
-    variables = layer.init(jax.random.key(0), by_step)
+    variables = layer.init(jax.random.key(0), jnp.asarray(x))
     bias = rng.normal(size=16).astype(np.float32)
     variables["params"]["gate_bias"] = jnp.asarray(bias)
     w, r = (np.asarray(variables["params"][k]) for k in ("input_kernel", "recurrent_kernel"))
@@ -99,8 +98,7 @@ def test_lstm_against_a_plain_loop():
             cell = sigmoid(f) * cell + sigmoid(i) * np.tanh(g)
             output = sigmoid(o) * np.tanh(cell)
             expected[clip, t] = output
-    out = layer.apply(variables, by_step).swapaxes(0, 1)
-    np.testing.assert_allclose(out, expected, atol=1e-5)
+    np.testing.assert_allclose(layer.apply(variables, jnp.asarray(x)), expected, atol=1e-5)
 
 
 def test_lstm_starts_as_released():
@@ -213,13 +211,13 @@ def test_the_lstm_has_the_gradient_of_its_recurrence():
     import flax.linen as nn
 
     layer = LSTM(hidden=6)
-    x = jnp.asarray(np.random.default_rng(0).normal(size=(7, 2, 4)), jnp.float32)
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 7, 4)), jnp.float32)
     params = layer.init(jax.random.key(0), x)["params"]
 
     def formula(params, x):
         cell = output = jnp.zeros((2, 6))
         total = 0.0
-        for now in x:
+        for now in x.swapaxes(0, 1):
             gates = now @ params["input_kernel"] + params["gate_bias"]
             i, f, o, g = jnp.split(gates + output @ params["recurrent_kernel"], 4, axis=-1)
             cell = nn.sigmoid(f) * cell + nn.sigmoid(i) * jnp.tanh(g)

@@ -25,7 +25,7 @@ from threadpoolctl import threadpool_limits
 from atnet_jax import models
 from atnet_jax.config import default_config
 from atnet_jax.models.layers import batch_norm, lstm, resnet10
-from atnet_jax.train import learning_rate, make_trainer
+from atnet_jax.train import Batches, learning_rate, make_trainer
 from tests.reference import caffe_layers as caffe
 from tests.reference import networks
 
@@ -231,7 +231,8 @@ def check_training(
     ours = our_inputs(model, inputs)
     trainer = make_trainer(config, jax.device_get(ours))
     # In place of its `init`, which takes longer to compile than to train: momentum starts at zero.
-    shapes = jax.eval_shape(trainer.init, np.array([0], np.int32))
+    zero = np.zeros(1, np.int32)
+    shapes = jax.eval_shape(trainer.init, zero, zero)
     state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
     state = state.replace(**jax.tree.map(lambda array: jnp.asarray(array)[None], start))
     solver = caffe.SGDSolver(net, rate, 0.9, decay, gamma=0.1, stepsize=8)
@@ -241,9 +242,8 @@ def check_training(
         set_dropout(net, model, jax.random.split(step_key)[1])
         expected.append(solver.step({name: x[batch] for name, x in inputs.items()}, labels[batch]))
         step_rate = learning_rate(config, step // config.steps_per_epoch)
-        state, metrics = trainer.step(
-            state, ours, batch[None], labels[batch][None], None, step_rate
-        )
+        block = Batches(batch[None, None], labels[batch][None, None], None)
+        state, metrics = trainer.epoch(state, ours, [block], step_rate)
         losses.append(float(metrics.loss[0] / metrics.count[0]))
     params, batch_stats = jax.tree.map(
         lambda leaf: np.asarray(leaf[0]), (state.params, state.batch_stats)

@@ -1,5 +1,7 @@
 """Batch normalisation as Caffe's BatchNorm and Scale layers do it."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -55,23 +57,19 @@ class BatchNorm(nn.Module):
         return y
 
 
-def _count(x: jax.Array, counts: jax.Array | None) -> jax.Array | int:
+def _count(x: Any, counts: Any | None) -> Any | int:
     """How many values of a channel count."""
     per_clip = x.size // (x.shape[0] * x.shape[-1])
     return per_clip * (x.shape[0] if counts is None else counts.sum())
 
 
-def _apply(
-    x: jax.Array, mean: jax.Array, variance: jax.Array, scale: jax.Array, bias: jax.Array
-) -> jax.Array:
+def _apply(x: Any, mean: Any, variance: Any, scale: Any, bias: Any) -> Any:
     y = (x - mean) * (jax.lax.rsqrt(variance + EPSILON) * scale) + bias
     return y.astype(x.dtype)
 
 
 @jax.custom_vjp
-def _normalise(
-    x: jax.Array, scale: jax.Array, bias: jax.Array, counts: jax.Array | None
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _normalise(x: Any, scale: Any, bias: Any, counts: Any | None) -> tuple[Any, Any, Any]:
     """The layer's output, and the batch's mean and variance, which pass no gradient on.
 
     The gradient is written out (Ioffe and Szegedy 2015, section 3): derived automatically it
@@ -86,8 +84,8 @@ def _normalise(
 
 
 def _normalise_forward(
-    x: jax.Array, scale: jax.Array, bias: jax.Array, counts: jax.Array | None
-) -> tuple[tuple[jax.Array, jax.Array, jax.Array], tuple]:
+    x: Any, scale: Any, bias: Any, counts: Any | None
+) -> tuple[tuple[Any, Any, Any], tuple]:
     y, mean, variance = _normalise(x, scale, bias, counts)
     return (y, mean, variance), (x, scale, counts, mean, variance)
 

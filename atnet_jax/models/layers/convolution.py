@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -50,20 +51,20 @@ class Conv(nn.Module):
         return x
 
 
-def _convolve(stride: int, padding: int, x: jax.Array, kernel: jax.Array) -> jax.Array:
+def _convolve(stride: int, padding: int, x: Any, kernel: Any) -> Any:
     """Cross-correlation, NHWC and HWIO."""
     return _correlate(x, kernel, [(padding, padding)] * 2, stride=stride)
 
 
 def _correlate(
-    x: jax.Array,
-    kernel: jax.Array,
+    x: Any,
+    kernel: Any,
     padding: Sequence[tuple[int, int]],
     *,
     stride: int = 1,
     dilation: int = 1,
     kernel_dilation: int = 1,
-) -> jax.Array:
+) -> Any:
     return jax.lax.conv_general_dilated(
         x,
         kernel,
@@ -75,7 +76,7 @@ def _correlate(
     )
 
 
-def _multiply_patches(stride: int, padding: int, x: jax.Array, kernel: jax.Array) -> jax.Array:
+def _multiply_patches(stride: int, padding: int, x: Any, kernel: Any) -> Any:
     """The same as a product of what each output position sees with the kernel."""
     size, features = kernel.shape[0], kernel.shape[-1]
     rows, columns = ((length + 2 * padding - size) // stride + 1 for length in x.shape[1:3])
@@ -91,7 +92,7 @@ def _multiply_patches(stride: int, padding: int, x: jax.Array, kernel: jax.Array
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _convolve_on_cpu(stride: int, padding: int, x: jax.Array, kernel: jax.Array) -> jax.Array:
+def _convolve_on_cpu(stride: int, padding: int, x: Any, kernel: Any) -> Any:
     """`_convolve`, with its gradients as forward convolutions of arrays that are laid out for it.
 
     XLA's own gradients ask for flipped kernels and for batch and channels in each other's place,
@@ -102,14 +103,14 @@ def _convolve_on_cpu(stride: int, padding: int, x: jax.Array, kernel: jax.Array)
 
 
 def _convolve_on_cpu_forward(
-    stride: int, padding: int, x: jax.Array, kernel: jax.Array
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    stride: int, padding: int, x: Any, kernel: Any
+) -> tuple[Any, tuple[Any, Any]]:
     return _convolve(stride, padding, x, kernel), (x, kernel)
 
 
 def _convolve_on_cpu_backward(
-    stride: int, padding: int, residuals: tuple[jax.Array, jax.Array], gradient: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+    stride: int, padding: int, residuals: tuple[Any, Any], gradient: Any
+) -> tuple[Any, Any]:
     x, kernel = residuals
     size = kernel.shape[0]
     margin = size - 1 - padding

@@ -1,5 +1,7 @@
 """The temporal stream: two stacked LSTMs on the ADM features, pooled over time."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -13,7 +15,7 @@ _normal = nn.initializers.normal(stddev=0.1)
 
 
 class LSTM(nn.Module):
-    """One LSTM layer, `[time, batch, features]` → `[time, batch, hidden]`, as Caffe's.
+    """One LSTM layer, `[batch, time, features]` → `[batch, time, hidden]`, as Caffe's.
 
     Gates in the order input, forget, output, candidate; one bias a gate; weights start from
     N(0, 0.1²), biases and state from 0. The input projections of all steps are one product; only
@@ -24,22 +26,21 @@ class LSTM(nn.Module):
     hidden: int = 512
 
     @nn.compact
-    def __call__(self, x: Float[Array, "time batch features"]) -> Float[Array, "time batch hidden"]:
+    def __call__(self, x: Float[Array, "batch time features"]) -> Float[Array, "batch time hidden"]:
         input_kernel = self.param("input_kernel", _normal, (x.shape[-1], 4 * self.hidden))
         recurrent_kernel = self.param("recurrent_kernel", _normal, (self.hidden, 4 * self.hidden))
         # Not called "bias": it learns at the base rate, other biases at twice that.
         gate_bias = self.param("gate_bias", nn.initializers.zeros, (4 * self.hidden,))
-        return _recur(_product(x, input_kernel) + gate_bias, recurrent_kernel)
+        projected = _product(x.swapaxes(0, 1), input_kernel) + gate_bias
+        return _recur(projected, recurrent_kernel).swapaxes(0, 1)
 
 
-def _product(x: jax.Array, kernel: jax.Array) -> jax.Array:
+def _product(x: Any, kernel: Any) -> Any:
     return jnp.matmul(x.astype(kernel.dtype), kernel, preferred_element_type=jnp.float32)
 
 
 @jax.custom_vjp
-def _recur(
-    projected: Float[Array, "time batch gates"], kernel: Float[Array, "hidden gates"]
-) -> Float[Array, "time batch hidden"]:
+def _recur(projected: Any, kernel: Any) -> Float[Array, "time batch hidden"]:
     """The outputs of all steps, from the input projections (biases included).
 
     The gradient is written out so that the kernel's is one product over all steps; derived
@@ -48,8 +49,8 @@ def _recur(
     return _recur_forward(projected, kernel)[0]
 
 
-def _recur_forward(projected: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple]:
-    def step(state: tuple[jax.Array, jax.Array], projected: jax.Array) -> tuple:
+def _recur_forward(projected: Any, kernel: Any) -> tuple[Any, tuple]:
+    def step(state: tuple[Any, Any], projected: Any) -> tuple:
         cell, output = state
         i, f, o, g = jnp.split(projected + _product(output, kernel), 4, axis=-1)
         i, f, o, g = nn.sigmoid(i), nn.sigmoid(f), nn.sigmoid(o), jnp.tanh(g)
@@ -62,14 +63,14 @@ def _recur_forward(projected: jax.Array, kernel: jax.Array) -> tuple[jax.Array, 
     return outputs, (outputs, cells, gates, kernel)
 
 
-def _recur_backward(residuals: tuple, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _recur_backward(residuals: tuple, gradient: Any) -> tuple[Any, Any]:
     outputs, cells, gates, kernel = residuals
     transposed = kernel.T  # Once, not at every step.
 
-    def delayed(x: jax.Array) -> jax.Array:
+    def delayed(x: Any) -> Any:
         return jnp.concatenate([jnp.zeros_like(x[:1]), x[:-1]])
 
-    def step(later: tuple[jax.Array, jax.Array], now: tuple[jax.Array, ...]) -> tuple:
+    def step(later: tuple[Any, Any], now: tuple[Any, ...]) -> tuple:
         of_cell, of_output = later
         gates, cell, cell_before, gradient = now
         i, f, o, g = jnp.split(gates, 4, axis=-1)
@@ -121,7 +122,7 @@ class TemporalStream(nn.Module):
                 f"options.time_pooling is one of {', '.join(TIME_POOLINGS)}, not"
                 f" {self.time_pooling!r}."
             )
-        outputs = LSTM(name="lstm2")(LSTM(name="lstm1")(adm.swapaxes(0, 1))).swapaxes(0, 1)
+        outputs = LSTM(name="lstm2")(LSTM(name="lstm1")(adm))
         counts = (adm != 0).any(axis=-1) if self.mask_time else jnp.ones(adm.shape[:2], bool)
         if self.time_pooling == "last":
             last = adm.shape[1] - 1 - counts[:, ::-1].argmax(axis=1)

@@ -16,7 +16,7 @@ from atnet_jax.train import Trainer
 
 # The compiler's estimate leaves out fragmentation and the workspace of library calls.
 _USABLE = 0.8
-# On a CPU, more units that share batches are no faster, but take more memory.
+# On a CPU: what units share is made once a group, so many of them are faster than few.
 _SHARING_ON_CPU = 40
 
 # Of mallopt(3).

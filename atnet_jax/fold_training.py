@@ -132,38 +132,41 @@ class _Training:
                 stack.enter_context(checkpoints)
             watch = stack.enter_context(Watch(what, self._config.num_epochs, done, self._folders))
             while waiting := [unit for unit in self._units if unit.key not in histories]:
-                group = self._group(waiting)
-                trained = self._train_group(group, watch)
-                histories.update(zip([unit.key for unit in group], trained, strict=False))
+                group = self._group(waiting, done)
+                trained = self._train_group(group, done[group[0].key], watch)
+                if trained is None:
+                    found = {unit.key: self._epochs_done(unit) for unit in group}
+                    watch.set_back(sum(done[key] - epochs for key, epochs in found.items()))
+                    done.update(found)
+                else:
+                    histories.update({u.key: h for u, h in zip(group, trained, strict=True)})
         return histories
 
     def _epochs_done(self, unit: Unit) -> int:
         return self._checkpoints[unit.seed].epochs_done(unit.fold.number)
 
-    def _group(self, waiting: Sequence[Unit]) -> list[Unit]:
+    def _group(self, waiting: Sequence[Unit], done: Mapping[tuple[int, int], int]) -> list[Unit]:
         """Units to train together: equally far, because a kill may have come between two saves."""
 
         def kind(unit: Unit) -> tuple[int, int]:
-            return self._epochs_done(unit), unit.seed if self._config.shared_batches else 0
+            return done[unit.key], unit.seed if self._config.shared_batches else 0
 
         kinds = [kind(unit) for unit in waiting]
         alike = [unit for unit, own in zip(waiting, kinds, strict=True) if own == min(kinds)]
         return alike[: self._size]
 
-    def _train_group(self, group: Sequence[Unit], watch: Watch) -> list[History]:
-        """Trains a group from where it is to its end.
+    def _train_group(self, group: Sequence[Unit], done: int, watch: Watch) -> list[History] | None:
+        """Trains a group, `done` epochs far, to its end.
 
-        Returns nothing if a unit's checkpoint is found damaged: the unit is not as far as it
-        seemed, and the group must be made anew.
+        None if a unit's checkpoint is found damaged: the unit is not as far as it seemed, and the
+        group must be made anew.
         """
         config, trainer = self._config, self._trainer
-        done = self._epochs_done(group[0])
         # Every group has the same size, so that one program does for all.
         padded = [*group, *[group[-1]] * (self._size - len(group))]
         begun = self._begin(padded, done)
         if begun is None:
-            watch.set_back(sum(done - self._epochs_done(unit) for unit in group))
-            return []
+            return None
         state, histories = begun
         for epoch in range(done, config.num_epochs):
             rate = learning_rate(config, epoch)

@@ -156,7 +156,7 @@ def over_units(
       fn: the function.
       in_axes: 0 or None for each argument, as for `jax.vmap`.
       vectorise: `jax.vmap`. If not, the units follow one another inside the program: on a CPU, the
-        grouped convolution and batched products that `vmap` makes of per-unit weights are about 2×
+        grouped convolution and batched products that `vmap` makes of per-unit weights are 2 to 3×
         slower.
     """
     if vectorise:
@@ -274,7 +274,7 @@ def make_trainer(
         logits = apply(state.params, state.batch_stats, batch, train=False)
         return jax.nn.softmax(logits)
 
-    # The clips' axis comes first where the units share a batch, else the units'.
+    # Clips that the units share have no unit axis.
     batch_axis = None if config.shared_batches else 0
     vectorise = jax.default_backend() != "cpu" or config.shared_batches
     step_units = over_units(step_unit, (0, batch_axis, 0, 0, None), vectorise=vectorise)

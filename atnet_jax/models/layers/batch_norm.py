@@ -57,7 +57,7 @@ class BatchNorm(nn.Module):
         return y
 
 
-def _count(x: Any, counts: Any | None) -> Any | int:
+def _count(x: Any, counts: Any) -> Any:
     """How many values of a channel count."""
     per_clip = x.size // (x.shape[0] * x.shape[-1])
     return per_clip * (x.shape[0] if counts is None else counts.sum())
@@ -69,11 +69,11 @@ def _apply(x: Any, mean: Any, variance: Any, scale: Any, bias: Any) -> Any:
 
 
 @jax.custom_vjp
-def _normalise(x: Any, scale: Any, bias: Any, counts: Any | None) -> tuple[Any, Any, Any]:
+def _normalise(x: Any, scale: Any, bias: Any, counts: Any) -> tuple[Any, Any, Any]:
     """The layer's output, and the batch's mean and variance, which pass no gradient on.
 
-    The gradient is written out (Ioffe and Szegedy 2015, section 3): derived automatically it
-    goes through memory 2.5 times as often.
+    The gradient is written out (Ioffe and Szegedy 2015, section 3): derived automatically, forward
+    and backward pass together take 2.5 times as long on a CPU.
     """
     axes = tuple(range(x.ndim - 1))
     real = None if counts is None else counts > 0
@@ -84,7 +84,7 @@ def _normalise(x: Any, scale: Any, bias: Any, counts: Any | None) -> tuple[Any, 
 
 
 def _normalise_forward(
-    x: Any, scale: Any, bias: Any, counts: Any | None
+    x: Any, scale: Any, bias: Any, counts: Any
 ) -> tuple[tuple[Any, Any, Any], tuple]:
     y, mean, variance = _normalise(x, scale, bias, counts)
     return (y, mean, variance), (x, scale, counts, mean, variance)

@@ -49,10 +49,9 @@ def default_config(model: str) -> Config:
     config.datasets = ("casme2", "samm", "smic")
     # The folder that they were prepared in.
     config.data_dir = "data"
-    # The optical flow that they were prepared with.
+    # The optical flow that they were prepared with, followed by _circular, _steady and _stabilised
+    # where --circular, --cancel_alternation and --remove_head_motion were given.
     config.flow = optical_flow.DEFAULT
-    # How a block's directions were averaged: "arithmetic" (the paper) or "circular".
-    config.directions = "arithmetic"
     # Apex frames are prepared at 224×224, the size of the paper. Smaller (112, 56) is faster.
     config.image_size = 224
     # A control: permutes the labels over all clips before folds are made. A sound pipeline then

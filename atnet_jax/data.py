@@ -15,7 +15,7 @@ from jaxtyping import Int, UInt8
 from atnet_jax.classes import RESERVED_NAMES
 from atnet_jax.errors import UserError
 from atnet_jax.prepare import MACRO_EXPRESSIONS
-from data_builders.variants import DIRECTIONS, variant
+from data_builders.variants import motion_named
 
 Key = tuple[str, str, str]
 """Data set, subject, clip."""
@@ -65,26 +65,24 @@ def load_composite(
     flow: str,
     inputs: Sequence[str],
     image_size: int = 224,
-    directions: str = "arithmetic",
 ) -> Composite:
     """Reads the prepared data sets and joins them.
 
     Args:
       data_dir: where `python -m atnet_jax.prepare` put them.
       datasets: their names, such as ("casme2", "samm", "smic").
-      flow: the optical flow they were prepared with.
+      flow: the optical flow they were prepared with, and what follows its name.
       inputs: the features to read: "apex", "adm", "flow_map".
       image_size: height and width that apex frames are reduced to, in pixels.
-      directions: how the ADM's directions were averaged: "arithmetic" or "circular".
 
     Raises:
       UserError: a data set is not prepared, lacks a feature, or repeats a clip of another; or
-        `directions` is neither.
+        there is no such flow.
     """
     rows: dict[Key, tuple[int, dict[str, np.ndarray]]] = {}
     excluded: list[tuple[str, str, str]] = []
     for name in datasets:
-        builder = prepared(data_dir, name, flow, directions)
+        builder = prepared(data_dir, name, flow)
         metadata = builder.info.metadata or {}
         excluded += [
             (name, f"{row['subject']}/{row['clip']}", row["reason"])
@@ -145,16 +143,13 @@ def read_records(builder: Any, inputs: Sequence[str]) -> Iterator[tuple[Key, dic
         yield key, record
 
 
-def prepared(
-    data_dir: str | os.PathLike[str], name: str, flow: str, directions: str = "arithmetic"
-) -> Any:
+def prepared(data_dir: str | os.PathLike[str], name: str, flow: str) -> Any:
     """The TFDS builder of a prepared data set; see `load_composite` for the arguments.
 
     Raises:
-      UserError: it is not prepared or is none of clips, or `directions` is unknown.
+      UserError: it is not prepared or is none of clips, or there is no such flow.
     """
-    if directions not in DIRECTIONS:
-        raise UserError(f"directions is {directions!r}, expected one of {', '.join(DIRECTIONS)}.")
+    motion = motion_named(flow)
     if name in MACRO_EXPRESSIONS:
         raise UserError(
             f"{name!r} holds pictures of macro-expressions, which are for pre-training"
@@ -162,16 +157,13 @@ def prepared(
         )
     data_dir = Path(data_dir)
     # What a killed preparation leaves behind is called incomplete.….
-    folder = data_dir / name / variant(flow, directions)
+    folder = data_dir / name / motion.name
     versions = sorted(folder.glob("[0-9]*/dataset_info.json"))
     if not versions:
-        means, option = "", ""
-        if directions != "arithmetic":
-            means, option = f" and {directions} means of its directions", f" --{directions}"
         raise UserError(
-            f"The data set {name!r} with flow {flow!r}{means} is not prepared in "
+            f"The data set {name!r} with flow {flow!r} is not prepared in "
             f"{data_dir.absolute()}. "
-            f"Prepare it with: python -m atnet_jax.prepare --dataset={name} --flow={flow}{option} "
+            f"Prepare it with: python -m atnet_jax.prepare --dataset={name} {motion.flags} "
             f"--manual_dir=FOLDER_OF_YOUR_COPY --data_dir={data_dir}"
         )
     return tfds.builder_from_directory(versions[-1].parent)

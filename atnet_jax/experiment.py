@@ -125,7 +125,6 @@ def _run_network(config: Config, folders: Mapping[int, Path]) -> tuple[list[_Stu
         config.flow,
         models.load(config.model).INPUTS,
         config.image_size,
-        config.directions,
     )
     studies = _studies(config, composite, folders)
     start, notes = None, _notes(config, studies[0])

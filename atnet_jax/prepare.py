@@ -1,18 +1,20 @@
 """Prepares a user's copy of a database: `python -m atnet_jax.prepare --dataset=casme2 …`.
 
 Raw clips of micro-expressions become records with the apex frame, the ADM matrix and the flow map,
-in a TFDS folder that training reads: `<data_dir>/<dataset>/<flow>/1.1.0`, or, with --circular,
-`<data_dir>/<dataset>/<flow>_circular/1.1.0`. The sets of macro-expressions become records with one
-picture each, in `<data_dir>/<dataset>/1.0.0`, for pre-training.
+in a TFDS folder that training reads: `<data_dir>/<dataset>/<flow>/1.1.0`; --circular,
+--cancel_alternation and --remove_head_motion add _circular, _steady and _stabilised to the flow's
+name. The sets of macro-expressions become records with one picture each, for pre-training, in
+`<data_dir>/<dataset>/1.0.0`.
 """
 
 import fcntl
 import importlib
+import importlib.util
 import io
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,7 @@ from atnet_jax.preprocessing.face import DETECTORS
 from atnet_jax.preprocessing.optical_flow import DEFAULT as DEFAULT_FLOW
 from atnet_jax.preprocessing.optical_flow import METHODS
 from atnet_jax.published import COMPOSITE, DATABASES
-from data_builders.variants import variant
+from data_builders.variants import OPTIONS, Motion
 
 # The builders are imported by name, and only when needed: TFDS is slow to import, and every worker
 # process imports this module.
@@ -44,12 +46,17 @@ def prepare(
     boxes: str | Path | None = None,
     flow: str | None = None,
     circular: bool = False,
+    cancel_alternation: bool = False,
+    remove_head_motion: bool = False,
     num_workers: int | None = None,
+    beam_runner: str | None = None,
+    beam_options: Sequence[str] = (),
 ) -> Path:
     """Prepares a database, and prints what it made of it.
 
     Nothing is published unless every clip succeeds. Data prepared before with the same options from
-    the same clips stay as they are.
+    the same clips stay as they are. Until then, finished clips are kept in the folder `partial`
+    beside the coming data, so that a run that was ended goes on from there.
 
     It starts processes ('spawn'), so a script must call it under `if __name__ == "__main__":`.
 
@@ -63,8 +70,14 @@ def prepare(
             detector's.
         flow: The optical flow method, `DEFAULT_FLOW` if none is given; of micro-expressions only.
         circular: Whether the ADM's mean directions are circular means; the paper's are arithmetic.
-            Of micro-expressions only.
+            Of micro-expressions only, as are the next two.
+        cancel_alternation: Whether the displacement of odd frames against even ones is taken out
+            where it is found (SMIC).
+        remove_head_motion: Whether the shift, rotation and scaling of the whole face are taken out.
         num_workers: Number of processes; by default one for each CPU.
+        beam_runner: The Apache Beam runner that does the work, such as `DirectRunner` or
+            `FlinkRunner`, for collections beyond one machine; all machines must see the folders.
+        beam_options: Options of the runner, such as `direct_num_workers=2`.
 
     Returns:
         The folder of the prepared data.
@@ -77,13 +90,16 @@ def prepare(
     _check_choice("face", face, DETECTORS)
     if flow is not None:
         _check_choice("flow", flow, METHODS)
-    if dataset in MACRO_EXPRESSIONS and (flow is not None or circular):
-        option = "circular" if flow is None else "flow"
+    motion = Motion(flow or DEFAULT_FLOW, circular, cancel_alternation, remove_head_motion)
+    chosen = [*(["flow"] if flow else []), *(key for key in OPTIONS if motion.options[key])]
+    if dataset in MACRO_EXPRESSIONS and chosen:
         raise UserError(
-            f"{dataset} is a set of pictures, of which no motion is computed: leave --{option} out"
+            f"{dataset} is a set of pictures, of which no motion is computed: "
+            f"leave --{chosen[0]} out"
         )
     if num_workers is not None and num_workers < 1:
         raise UserError(f"num_workers is {num_workers}, expected at least 1")
+    _check_beam(beam_runner, beam_options, num_workers)
     manual_dir, data_dir = Path(manual_dir).expanduser(), Path(data_dir).expanduser()
     if not manual_dir.is_dir():
         raise UserError(
@@ -95,7 +111,7 @@ def prepare(
         raise UserError(f"{boxes}: no such file of face boxes")
     config = None
     if dataset in MICRO_EXPRESSIONS:
-        config = variant(flow or DEFAULT_FLOW, "circular" if circular else "arithmetic")
+        config = motion.name
     parent = data_dir / dataset / (config or "")
 
     import tensorflow_datasets as tfds
@@ -109,23 +125,33 @@ def prepare(
             face=face,
             boxes=boxes,
             num_workers=num_workers,
+            beam=beam_runner is not None,
         )
         path = Path(builder.data_dir)
         if path.is_dir():
+            # What a run leaves that is killed after the data are in place.
+            builder.kept.remove()
             _check_options(path, builder.info.metadata.get("options", {}), builder.options())
             print(f"{path} is prepared already, with the same options.")
         else:
             # What a killed run left behind; TFDS names it so and gives it a new name every time.
             for remains in parent.glob("incomplete.*"):
                 shutil.rmtree(remains)
+            if builder.found:
+                print(f"{len(builder.found)} of {len(builder.jobs)} clips are finished already")
             # TFDS speaks of downloads, which there are none of, and makes a folder for them.
             tfds.disable_progress_bar()
             with redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory() as downloads:
                 builder.download_and_prepare(
                     download_dir=downloads,
-                    download_config=tfds.download.DownloadConfig(try_download_gcs=False),
+                    download_config=tfds.download.DownloadConfig(
+                        try_download_gcs=False,
+                        beam_runner=beam_runner,  # pyright: ignore[reportArgumentType]
+                        beam_options=_pipeline_options(beam_options) if beam_runner else None,
+                    ),
                     file_format="array_record",
                 )
+            print(builder.timing())
         print(summary(path, builder.info.metadata))
     return path
 
@@ -178,10 +204,35 @@ def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
         raise UserError(f"{name} is {value!r}, expected one of {', '.join(choices)}")
 
 
+def _check_beam(runner: str | None, options: Sequence[str], num_workers: int | None) -> None:
+    if runner is None:
+        if options:
+            raise UserError("--beam_options is of --beam_runner, which is not given")
+        return
+    if num_workers is not None:
+        raise UserError(
+            "--num_workers is of the work without Apache Beam; with --beam_runner=DirectRunner "
+            "give --beam_options=direct_num_workers=N,direct_running_mode=multi_processing"
+        )
+    if importlib.util.find_spec("apache_beam") is None:
+        raise UserError(
+            "--beam_runner needs Apache Beam, which is not installed: pip install 'atnet_jax[beam]'"
+        )
+
+
+def _pipeline_options(options: Sequence[str]) -> Any:
+    from apache_beam.options.pipeline_options import (  # pyright: ignore[reportMissingImports]
+        PipelineOptions,
+    )
+
+    return PipelineOptions([f"--{option}" for option in options])
+
+
 def _check_options(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     different = []
     for name, value in wanted.items():
-        if found.get(name) == value:
+        # An option that older data do not know was not chosen.
+        if found.get(name, False) == value:
             continue
         if name == "source":
             different.append("the clips in --manual_dir are not those they were prepared from")
@@ -220,7 +271,11 @@ def _define_flags() -> None:
     flags.DEFINE_string("boxes", None, "CSV file of face boxes, which replace the detector's.")
     flags.DEFINE_enum("flow", None, METHODS, f"Optical flow method; default: {DEFAULT_FLOW}.")
     flags.DEFINE_bool("circular", False, "Circular instead of arithmetic mean directions.")
+    flags.DEFINE_bool("cancel_alternation", False, "Take odd frames' displacement out (SMIC).")
+    flags.DEFINE_bool("remove_head_motion", False, "Take the motion of the whole face out.")
     flags.DEFINE_integer("num_workers", None, "Number of processes; default: one for each CPU.")
+    flags.DEFINE_string("beam_runner", None, "Apache Beam runner, for more than one machine.")
+    flags.DEFINE_list("beam_options", [], "Options of the runner: name=value,name=value.")
 
 
 def main(arguments: list[str]) -> int:
@@ -240,13 +295,20 @@ def main(arguments: list[str]) -> int:
             values.boxes,
             values.flow,
             values.circular,
+            values.cancel_alternation,
+            values.remove_head_motion,
             values.num_workers,
+            values.beam_runner,
+            values.beam_options,
         )
     except UserError as error:
         print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted; nothing was published", file=sys.stderr)
+        print(
+            "interrupted; nothing was published, but the same command goes on from here",
+            file=sys.stderr,
+        )
         return _INTERRUPTED
     return 0
 

@@ -12,7 +12,7 @@ from atnet_jax.errors import UserError
 from atnet_jax.workdir import lock
 
 # Settings that all methods share.
-_SHARED = ("datasets", "data_dir", "flow", "directions", "image_size", "folds", "shuffle_labels")
+_SHARED = ("datasets", "data_dir", "flow", "image_size", "folds", "shuffle_labels")
 # Settings of networks: None leaves each method its own.
 _OF_NETWORKS = {
     "init_from": str,

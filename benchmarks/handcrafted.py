@@ -253,7 +253,7 @@ def our_interpolation(length: int, frames: int) -> Callable[[], object]:
 def our_flow(flows: int, _: int) -> Callable[[], object]:
     """Optical flow of adjacent frames."""
     clip, method = _clip(flows + 1), flow_method(DEFAULT)
-    return lambda: [method(clip[k], clip[k + 1]) for k in range(flows)]
+    return lambda: method.flows(clip)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """What the builders of all databases share: from a user's copy to records, all of them or none."""
 
 import abc
+import json
+import time
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -12,9 +14,14 @@ from tqdm import tqdm
 import atnet_jax
 from atnet_jax.errors import UserError
 from atnet_jax.preprocessing.face import Box, read_boxes
-from data_builders.jobs import Job, Record, make_records
+from data_builders.jobs import ADM, CUTTING, ENCODING, FLOW, Job, Record, cut_clip, describe_clip
+from data_builders.kept import KeptRecords, name_of
 from data_builders.source import Entry, ErrorList, Source, count_classes, file_digest
-from data_builders.workers import map_in_order
+from data_builders.stopwatch import Stopwatch
+from data_builders.workers import map_in_order, number_of_processes
+
+_WRITING, _WAITING = "writing", "waiting for crops"
+_BEAM_ERRORS = "errors.json"
 
 
 class ExpressionBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -34,6 +41,7 @@ class ExpressionBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True)
         face: str = "mtcnn",
         boxes: Path | None = None,
         num_workers: int | None = None,
+        beam: bool = False,
         **kwargs: Any,
     ):
         """Constructs a builder.
@@ -43,13 +51,18 @@ class ExpressionBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True)
             face: The face detector, or 'none' for frames that are cropped already.
             boxes: A file of face boxes, for clips whose face is not found.
             num_workers: Number of processes; by default one for each CPU.
+            beam: Whether Apache Beam does the work, as TFDS's `DownloadConfig` says.
             **kwargs: `data_dir`, `config` and `version` of TFDS.
         """
         self.manual_dir = manual_dir
         self.face = face
         self.boxes = boxes
         self.num_workers = num_workers
+        self.beam = beam
         super().__init__(**kwargs)
+        # Beside the coming data; TFDS writes those elsewhere until they are whole.
+        self.kept = KeptRecords(Path(self.data_dir).parent / "partial")
+        self._watch, self._took = Stopwatch(), 0.0
 
     @abc.abstractmethod
     def features(self) -> tfds.features.FeaturesDict:
@@ -107,26 +120,105 @@ class ExpressionBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True)
             metadata=tfds.core.MetadataDict(),
         )
 
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        del dl_manager  # Nothing is downloaded.
-        assert self.info.metadata is not None
-        self.info.metadata.update(self.metadata())
-        return {"train": self._generate_examples()}
+    @cached_property
+    def jobs(self) -> dict[str, Job]:
+        """All clips in order, by the names that their finished records are kept under.
 
-    def _generate_examples(self) -> Iterator[tuple[str, Record]]:
-        """Yields key and record, or raises the errors of all clips at the end."""
-        errors, boxes = ErrorList(), self._read_boxes()
-        jobs = [
+        Raises:
+            UserError: The boxes file cannot be used; see also `read_source`.
+        """
+        boxes = self._read_boxes()
+        jobs = (
             self.make_job(
                 entry, boxes.get((entry.clip.dataset, entry.clip.subject, entry.clip.clip))
             )
             for entry in self.source.entries
-        ]
-        results = map_in_order(make_records, jobs, self.num_workers)
-        for records, messages in tqdm(results, self.name, len(jobs), unit="clip", disable=None):
-            errors.messages += messages
-            yield from records
+        )
+        return {name_of(job, str(self.version)): job for job in jobs}
+
+    @cached_property
+    def found(self) -> set[str]:
+        """Names of the clips that an ended run has finished; what it left of others is removed."""
+        return self.kept.find(self.jobs)
+
+    def download_and_prepare(self, **kwargs: Any) -> None:
+        """See TFDS; the work goes on where an ended run was, and `timing` tells of it afterwards.
+
+        Raises:
+            UserError: Clips cannot be used; the message has the errors of all.
+        """
+        start = time.perf_counter()
+        try:
+            # What is in no other stage is TFDS, which writes.
+            with self._watch.stage(_WRITING):
+                super().download_and_prepare(**kwargs)
+        except Exception:
+            self._raise_errors_of_beam()
+            raise
+        self._took = time.perf_counter() - start
+        self.kept.remove()
+
+    def timing(self) -> str:
+        """How long the preparation took, and the share of each stage where it was measured."""
+
+        def shares(stages: tuple[str, ...], whole: float) -> str:
+            return ", ".join(
+                f"{stage} {self._watch.seconds[stage] / whole:.0%}" for stage in stages
+            )
+
+        whole = self._took
+        took = f"took {whole:.0f} s"
+        if self.beam:
+            return took
+        processes = number_of_processes(self.num_workers, len(self.jobs) - len(self.found))
+        if processes <= 1:
+            return f"{took}: {shares((CUTTING, ENCODING, FLOW, ADM, _WRITING), whole)}"
+        return (
+            f"{took}: {shares((FLOW, ADM, _WRITING, _WAITING), whole)}; meanwhile, "
+            f"of {processes} processes: {shares((CUTTING, ENCODING), whole * processes)}"
+        )
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
+        del dl_manager  # Nothing is downloaded.
+        assert self.info.metadata is not None
+        self.info.metadata.update(self.metadata())
+        if self.beam:
+            # Only now, as Beam is an extra.
+            from data_builders.beam import AllRecords
+
+            errors = self.kept.folder / _BEAM_ERRORS
+            self.kept.folder.mkdir(parents=True, exist_ok=True)
+            return {"train": AllRecords(self.jobs, self.found, self.kept, errors)}
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self) -> Iterator[tuple[str, Record]]:
+        """Yields key and record, or raises the errors of all clips at the end."""
+        errors, jobs, found = ErrorList(), self.jobs, self.found
+        results = map_in_order(
+            cut_clip, [job for name, job in jobs.items() if name not in found], self.num_workers
+        )
+        with tqdm(
+            desc=self.name, total=len(jobs), initial=len(found), unit="clip", disable=None
+        ) as progress:
+            for name, job in jobs.items():
+                if name in found:
+                    yield from self.kept.read(name)
+                    continue
+                with self._watch.stage(_WAITING):
+                    cut = next(results)
+                self._watch.add(cut.seconds)
+                records, messages = describe_clip(job, cut, self._watch)
+                errors.messages += messages
+                if not messages:
+                    self.kept.write(name, records)
+                progress.update()
+                yield from records
         errors.raise_all(self.name)
+
+    def _raise_errors_of_beam(self) -> None:
+        path = self.kept.folder / _BEAM_ERRORS
+        if self.beam and path.exists():
+            ErrorList(json.loads(path.read_text())).raise_all(self.name)
 
     def _read_boxes(self) -> dict[tuple[str, str, str], Box]:
         """The boxes by clip; one that names no clip is most likely a slip of the pen."""

@@ -1,8 +1,13 @@
-"""One clip's share of the work, done in a process of its own: its records, or what is wrong."""
+"""One clip's share of the work: its records, or what is wrong with it.
+
+Worker processes read the clip and cut the face out; the process that started them computes motion,
+where JAX and its compiled programs exist once, and has the accelerator if there is one.
+"""
 
 import abc
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -10,13 +15,18 @@ from jaxtyping import UInt8
 
 from atnet_jax.preprocessing.face import SIZE, Box
 from data_builders.source import Entry, ErrorList
+from data_builders.stopwatch import Stopwatch
 
 Record = dict[str, Any]
+Result = TypeVar("Result")
+
+# Stages of the work, as the user reads them.
+CUTTING, ENCODING, FLOW, ADM = "reading and cropping", "encoding", "flow", "ADM"
 
 
 @dataclass(frozen=True)
 class Job(abc.ABC):
-    """One clip and how to treat it.
+    """One clip and how to treat it; its `repr` tells all of that.
 
     Attributes:
         entry: The clip.
@@ -29,28 +39,81 @@ class Job(abc.ABC):
     box: Box | None
 
     @abc.abstractmethod
-    def records(self, errors: ErrorList) -> list[tuple[str, Record]]:
-        """The clip's records as the builder's features want them, each with its key.
+    def cut(self, errors: ErrorList, watch: Stopwatch) -> Any:
+        """The worker process's part.
 
         Args:
             errors: Takes up what is wrong, if that is more than one thing.
+            watch: Takes the time of encoding.
+
+        Returns:
+            What `describe` makes the records of.
 
         Raises:
             UserError: The clip cannot be used.
         """
 
+    def describe(self, pieces: Any, watch: Stopwatch) -> list[tuple[str, Record]]:
+        """The part of the process that started the workers; nothing, where no motion is computed.
 
-def make_records(job: Job) -> tuple[list[tuple[str, Record]], list[str]]:
-    """The records of a clip, each with its key, and all that is wrong with it."""
+        Args:
+            pieces: As `cut` returns them.
+            watch: Takes the time of each stage.
+
+        Returns:
+            The clip's records as the builder's features want them, each with its key.
+
+        Raises:
+            UserError: The clip cannot be used.
+        """
+        del watch
+        return pieces
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What a worker process hands back.
+
+    Attributes:
+        pieces: The clip's, without a meaning where something is wrong.
+        messages: All that is wrong.
+        seconds: Time by stage.
+    """
+
+    pieces: Any
+    messages: list[str]
+    seconds: Mapping[str, float]
+
+
+def cut_clip(job: Job) -> Cut:
+    """The worker process's part of a clip."""
+    watch = Stopwatch()
+    with watch.stage(CUTTING):
+        pieces, messages = _attempt(job, lambda errors: job.cut(errors, watch))
+    return Cut(pieces, messages, watch.seconds)
+
+
+def describe_clip(
+    job: Job, cut: Cut, watch: Stopwatch
+) -> tuple[list[tuple[str, Record]], list[str]]:
+    """The records of a clip, each with its key, or all that is wrong with it."""
+    if cut.messages:
+        return [], cut.messages
+    records, messages = _attempt(job, lambda _: job.describe(cut.pieces, watch))
+    return records or [], messages
+
+
+def _attempt(job: Job, work: Callable[[ErrorList], Result]) -> tuple[Result | None, list[str]]:
+    """What the work results in, and the errors, which name the clip."""
     key, where = job.entry.clip.key, job.entry.where
-    records, errors = [], ErrorList()
+    result, errors = None, ErrorList()
     try:
         with errors.collect():
-            records = job.records(errors)
+            result = work(errors)
     except Exception as error:
         error.add_note(f"while preparing {key} ({where})")
         raise
-    return records, [
+    return result, [
         f"{where}: {message}" if key in message else f"{where}: {key}: {message}"
         for message in errors.messages
     ]

@@ -12,7 +12,7 @@ from atnet_jax.preprocessing.face import Box
 from data_builders.builder import ExpressionBuilder
 from data_builders.records import ADM_SHAPE, APEX_SHAPE, FLOW_MAP_SHAPE, ClipJob
 from data_builders.source import Entry
-from data_builders.variants import DIRECTIONS, variant
+from data_builders.variants import Motion, all_motions
 
 
 def record_features() -> tfds.features.FeaturesDict:
@@ -64,12 +64,10 @@ class Variant(tfds.core.BuilderConfig):
     """A way to compute motion; the inputs of several can lie side by side.
 
     Attributes:
-        flow: The optical flow method.
-        directions: How the ADM's directions are averaged.
+        motion: The way.
     """
 
-    flow: str = optical_flow.DEFAULT
-    directions: str = "arithmetic"
+    motion: Motion = dataclasses.field(default_factory=lambda: Motion(optical_flow.DEFAULT))
 
 
 class MicroExpressionBuilder(ExpressionBuilder, skip_registration=True):
@@ -84,14 +82,8 @@ class MicroExpressionBuilder(ExpressionBuilder, skip_registration=True):
         "1.1.0": "Frames around the apex.",
     }
     BUILDER_CONFIGS: ClassVar = [
-        Variant(
-            name=variant(flow, directions),
-            description=f"Optical flow method {flow}, {directions} mean of directions.",
-            flow=flow,
-            directions=directions,
-        )
-        for directions in DIRECTIONS
-        for flow in optical_flow.METHODS
+        Variant(name=motion.name, description=f"Prepared with {motion.flags}.", motion=motion)
+        for motion in all_motions()
     ]
 
     def features(self) -> tfds.features.FeaturesDict:
@@ -100,17 +92,15 @@ class MicroExpressionBuilder(ExpressionBuilder, skip_registration=True):
 
     def make_job(self, entry: Entry, box: Box | None) -> ClipJob:
         """See the base class."""
-        return ClipJob(entry, self.face, box, self._variant.flow, self._circular)
+        motion = self._motion
+        reach = optical_flow.flow_method(motion.flow).reach
+        return ClipJob(entry, self.face, box, motion.flow, reach, motion.options)
 
     def options(self) -> dict[str, Any]:
         """See the base class."""
-        return {**super().options(), "flow": self._variant.flow, "circular": self._circular}
+        return {**super().options(), "flow": self._motion.flow, **self._motion.options}
 
     @property
-    def _variant(self) -> Variant:
+    def _motion(self) -> Motion:
         assert isinstance(self.builder_config, Variant)
-        return self.builder_config
-
-    @property
-    def _circular(self) -> bool:
-        return self._variant.directions == "circular"
+        return self.builder_config.motion

@@ -10,8 +10,9 @@ from atnet_jax.errors import UserError
 from atnet_jax.preprocessing.annotation import Clip
 from atnet_jax.preprocessing.face import FaceNotFoundError, crop_face, find_face
 from atnet_jax.preprocessing.frames import read_image
-from data_builders.jobs import Job, Record, encode_png
+from data_builders.jobs import ENCODING, Job, Record, encode_png
 from data_builders.source import ErrorList
+from data_builders.stopwatch import Stopwatch
 
 
 def picture_files(clip: Clip) -> Mapping[int, Path]:
@@ -24,8 +25,8 @@ def picture_files(clip: Clip) -> Mapping[int, Path]:
 class PicturesJob(Job):
     """The pictures of one sequence: all frames of the entry's clip."""
 
-    def records(self, errors: ErrorList) -> list[tuple[str, Record]]:
-        """See the base class; the face is found at the apex, and all pictures are cropped alike."""
+    def cut(self, errors: ErrorList, watch: Stopwatch) -> list[tuple[str, Record]]:
+        """The records; the face is found at the apex, and all pictures are cropped alike."""
         clip, files = self.entry.clip, picture_files(self.entry.clip)
         pictures = {}
         for number, path in files.items():
@@ -47,8 +48,11 @@ class PicturesJob(Job):
                         f"{files[clip.apex].name} has {apex.shape[1]}x{apex.shape[0]}; all "
                         f"of a sequence must be of one size, as they are cropped alike"
                     )
+                image = crop_face(picture, box)
+                with watch.stage(ENCODING):
+                    encoded = encode_png(image)
                 record = {
-                    "image": encode_png(crop_face(picture, box)),
+                    "image": encoded,
                     "dataset": clip.dataset,
                     "subject": clip.subject,
                     "clip": clip.clip,

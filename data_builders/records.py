@@ -1,5 +1,7 @@
 """One clip's record: computed from its frames, or taken from the inputs that are given for it."""
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,11 +10,12 @@ import numpy as np
 from jaxtyping import Float32
 
 from atnet_jax.errors import UserError
-from atnet_jax.preprocessing.clip import extract
+from atnet_jax.preprocessing.crops import Crops, cut
 from atnet_jax.preprocessing.face import SIZE, Box, crop_face, find_face
 from atnet_jax.preprocessing.frames import read_image
-from data_builders.jobs import Job, Record, encode_frames, encode_png
+from data_builders.jobs import ADM, ENCODING, FLOW, Job, Record, encode_frames, encode_png
 from data_builders.source import ErrorList
+from data_builders.stopwatch import Stopwatch
 
 APEX_SHAPE = (SIZE, SIZE)
 ADM_SHAPE = (64, 128)
@@ -25,56 +28,77 @@ class ClipJob(Job):
 
     Attributes:
         flow: Name of the optical flow method.
-        circular: Whether the ADM's mean directions are circular means.
+        reach: How many neighbours of a frame have a part in its flow.
+        options: The other arguments of `atnet_jax.preprocessing.clip.describe`.
     """
 
     flow: str
-    circular: bool
+    reach: int
+    options: Mapping[str, bool]
 
-    def records(self, errors: ErrorList) -> list[tuple[str, Record]]:
-        """See the base class; a clip is one record."""
+    def cut(self, errors: ErrorList, watch: Stopwatch) -> tuple[Crops | None, Record]:
+        """The crops, if motion is to be computed, and the record without it; see the base class."""
         del errors  # The first one ends it.
-        return [(self.entry.clip.key, _make_record(self))]
+        entry, clip = self.entry, self.entry.clip
+        crops = apex = frames = None
+        crop_box: Box = (0.0, 0.0, 0.0, 0.0)
+        if clip.frames:
+            crops = cut(clip, face=self.face, box=self.box, reach=self.reach)
+            apex, frames = crops.at([crops.apex])[0], crops.at(crops.window)
+            crop_box = crops.crop_box
+        # Given inputs take the place of computed ones.
+        if entry.apex_image is not None:
+            image = read_image(entry.apex_image)
+            crop_box = self.box or find_face(image, self.face)
+            apex = crop_face(image, crop_box)
+        adm = None if entry.adm is None else read_array(entry.adm, ADM_SHAPE)
+        flow_map = None if entry.flow_map is None else read_flow_map(entry.flow_map)
+        has_motion = bool(clip.frames)
+        with watch.stage(ENCODING):
+            encoded_apex = encode_png(np.zeros(APEX_SHAPE, np.uint8) if apex is None else apex)
+            encoded_frames = encode_frames(
+                np.zeros((1, *APEX_SHAPE), np.uint8) if frames is None else frames
+            )
+        return None if adm is not None and flow_map is not None else crops, {
+            "apex": encoded_apex,
+            "adm": np.zeros(ADM_SHAPE, np.float32) if adm is None else adm,
+            "flow_map": np.zeros(FLOW_MAP_SHAPE, np.float32) if flow_map is None else flow_map,
+            "frames": encoded_frames,
+            "has_apex": apex is not None,
+            "has_adm": has_motion or adm is not None,
+            "has_flow_map": has_motion or flow_map is not None,
+            "has_frames": frames is not None,
+            "dataset": clip.dataset,
+            "subject": clip.subject,
+            "clip": clip.clip,
+            "emotion": clip.emotion,
+            "label": clip.label,
+            "onset": clip.onset,
+            "apex_frame": clip.apex,
+            "offset": clip.offset,
+            "frame_rate": clip.frame_rate,
+            "crop_box": np.asarray(crop_box, np.float32),
+        }
 
+    def describe(
+        self, pieces: tuple[Crops | None, Record], watch: Stopwatch
+    ) -> list[tuple[str, Record]]:
+        """The clip's one record; see the base class."""
+        crops, record = pieces
+        if crops is not None:
+            # Some methods bring JAX with them, which worker processes need not load.
+            from atnet_jax.preprocessing.clip import describe
+            from atnet_jax.preprocessing.optical_flow import flow_method
 
-def _make_record(job: ClipJob) -> Record:
-    entry, clip = job.entry, job.entry.clip
-    apex = adm = flow_map = frames = None
-    crop_box: Box = (0.0, 0.0, 0.0, 0.0)
-    if clip.frames:
-        features = extract(clip, face=job.face, box=job.box, flow=job.flow, circular=job.circular)
-        apex, adm, flow_map = features.apex, features.adm, features.flow_map
-        frames = features.window
-        crop_box = features.crop_box
-    # Given inputs take the place of computed ones.
-    if entry.apex_image is not None:
-        image = read_image(entry.apex_image)
-        crop_box = job.box or find_face(image, job.face)
-        apex = crop_face(image, crop_box)
-    if entry.adm is not None:
-        adm = read_array(entry.adm, ADM_SHAPE)
-    if entry.flow_map is not None:
-        flow_map = read_flow_map(entry.flow_map)
-    return {
-        "apex": encode_png(np.zeros(APEX_SHAPE, np.uint8) if apex is None else apex),
-        "adm": np.zeros(ADM_SHAPE, np.float32) if adm is None else adm,
-        "flow_map": np.zeros(FLOW_MAP_SHAPE, np.float32) if flow_map is None else flow_map,
-        "frames": encode_frames(np.zeros((1, *APEX_SHAPE), np.uint8) if frames is None else frames),
-        "has_apex": apex is not None,
-        "has_adm": adm is not None,
-        "has_flow_map": flow_map is not None,
-        "has_frames": frames is not None,
-        "dataset": clip.dataset,
-        "subject": clip.subject,
-        "clip": clip.clip,
-        "emotion": clip.emotion,
-        "label": clip.label,
-        "onset": clip.onset,
-        "apex_frame": clip.apex,
-        "offset": clip.offset,
-        "frame_rate": clip.frame_rate,
-        "crop_box": np.asarray(crop_box, np.float32),
-    }
+            method = flow_method(self.flow)
+            method = dataclasses.replace(method, solve=watch.timed(FLOW, method.solve))
+            with watch.stage(ADM):
+                features = describe(crops, flow=method, **self.options)
+            if self.entry.adm is None:
+                record["adm"] = features.adm
+            if self.entry.flow_map is None:
+                record["flow_map"] = features.flow_map
+        return [(self.entry.clip.key, record)]
 
 
 def read_array(path: Path, shape: tuple[int, ...]) -> Float32[np.ndarray, "..."]:

@@ -22,6 +22,16 @@ Result = TypeVar("Result")
 _WAITING = 4
 
 
+def number_of_processes(num_workers: int | None, items: int) -> int:
+    """How many processes work on so many items; of one, none is started.
+
+    Args:
+        num_workers: As the user wants it; None for one for each CPU.
+        items: How many there are.
+    """
+    return min(num_workers or os.cpu_count() or 1, items)
+
+
 def map_in_order(
     function: Callable[[Item], Result], items: Sequence[Item], num_workers: int | None = None
 ) -> Iterator[Result]:
@@ -29,7 +39,7 @@ def map_in_order(
 
     The processes are started afresh ('spawn'), so a script that calls this must do so under
     `if __name__ == "__main__":`. One worker means this very process. OpenCV runs on one thread in
-    each: the processes share the CPUs, and DIS flow depends on the number of threads.
+    each, as the processes share the CPUs.
 
     Args:
         function: A module-level function.
@@ -39,7 +49,7 @@ def map_in_order(
     Raises:
         UserError: A process was killed from outside.
     """
-    num_workers = min(num_workers or os.cpu_count() or 1, len(items))
+    num_workers = number_of_processes(num_workers, len(items))
     if num_workers <= 1:
         threads = cv2.getNumThreads()
         cv2.setNumThreads(1)

@@ -44,7 +44,7 @@ def data_dir(tmp_path_factory) -> Path:
 
 
 def test_the_composite_is_what_was_rendered(data_dir):
-    composite = load_composite(data_dir, DATABASES, "farneback", ("apex", "adm", "flow_map"))
+    composite = load_composite(data_dir, DATABASES, "spatiotemporal", ("apex", "adm", "flow_map"))
     assert [composite.dataset.count(name) for name in DATABASES] == [6, 6, 6]
     assert np.bincount(composite.labels).tolist() == [6, 6, 6]
     assert composite.inputs["apex"].shape == (18, 224, 224, 1)
@@ -53,7 +53,7 @@ def test_the_composite_is_what_was_rendered(data_dir):
     # The odd rows of CASME II's sheet: others, no apex, apex = onset, sadness.
     assert {row[0] for row in composite.excluded} == {"casme2", "samm"}
     assert len(composite.excluded) >= 4
-    smaller = load_composite(data_dir, DATABASES, "farneback", ("apex",), image_size=56)
+    smaller = load_composite(data_dir, DATABASES, "spatiotemporal", ("apex",), image_size=56)
     means = composite.inputs["apex"].reshape(18, 56, 4, 56, 4).mean((2, 4))
     assert np.abs(smaller.inputs["apex"][..., 0] - means).max() <= 1
 
@@ -111,13 +111,15 @@ def test_features_belong_to_their_clips(data_dir):
     config = load("cde.py:lbp_top")
     config.data_dir = str(data_dir)
     composite = load_features(config)
-    records = dict(read_records(prepared(data_dir, "samm", "farneback"), ("frames",)))
+    records = dict(read_records(prepared(data_dir, "samm", "spatiotemporal"), ("frames",)))
     key = ("samm", composite.subject[8], composite.clip[8])
     frames = records[key]["frames"].reshape(-1, 224, 224)
     apex = records[key]["apex_frame"] - max(records[key]["onset"], records[key]["apex_frame"] - 32)
     encoded = np.frombuffer(records[key]["apex"], np.uint8)
     assert np.array_equal(frames[apex], cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED))
-    expected = models.build("lbp_top", config.options.to_dict())(frames, flow_method("farneback"))
+    expected = models.build("lbp_top", config.options.to_dict())(
+        frames, flow_method("spatiotemporal")
+    )
     np.testing.assert_allclose(composite.inputs["features"][8], expected)
 
 

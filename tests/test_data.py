@@ -23,43 +23,40 @@ def raw(tmp_path_factory):
     return folder
 
 
-def test_directions_pick_the_folder(raw, tmp_path):
+def test_options_pick_the_folder(raw, tmp_path):
     loaded = {}
-    for directions in ("arithmetic", "circular"):
-        circular = directions == "circular"
-        path = prepare("smic", raw, tmp_path, face="none", circular=circular, num_workers=1)
+    for flow, circular in (("farneback", False), ("farneback_circular", True)):
+        path = prepare(
+            "smic", raw, tmp_path, face="none", flow="farneback", circular=circular, num_workers=1
+        )
         options = tfds.builder_from_directory(path).info.metadata["options"]
         assert (options["flow"], options["circular"]) == ("farneback", circular)
-        (loaded[directions],) = load_composite(
-            tmp_path, ("smic",), "farneback", ("adm",), directions=directions
-        ).inputs["adm"]
+        (loaded[circular],) = load_composite(tmp_path, ("smic",), flow, ("adm",)).inputs["adm"]
     # Magnitudes are the same; directions differ where they lie on both sides of π.
-    np.testing.assert_array_equal(loaded["arithmetic"][:, 1::2], loaded["circular"][:, 1::2])
-    assert np.abs(loaded["arithmetic"][:, ::2] - loaded["circular"][:, ::2]).max() > 1
-    (default,) = load_composite(tmp_path, ("smic",), "farneback", ("adm",)).inputs["adm"]
-    np.testing.assert_array_equal(default, loaded["arithmetic"])
+    np.testing.assert_array_equal(loaded[False][:, 1::2], loaded[True][:, 1::2])
+    assert np.abs(loaded[False][:, ::2] - loaded[True][:, ::2]).max() > 1
 
 
-def test_only_the_asked_directions_count_as_prepared(raw, tmp_path):
-    prepare("smic", raw, tmp_path, face="none", num_workers=1)
+def test_only_the_asked_options_count_as_prepared(raw, tmp_path):
+    prepare("smic", raw, tmp_path, face="none", flow="farneback", num_workers=1)
     with pytest.raises(UserError) as error:
-        load_composite(tmp_path, ("smic",), "farneback", ("adm",), directions="circular")
+        load_composite(tmp_path, ("smic",), "farneback_circular_stabilised", ("adm",))
     assert str(error.value) == (
-        f"The data set 'smic' with flow 'farneback' and circular means of its directions is not "
-        f"prepared in {tmp_path}. Prepare it with: python -m atnet_jax.prepare --dataset=smic "
-        f"--flow=farneback --circular --manual_dir=FOLDER_OF_YOUR_COPY --data_dir={tmp_path}"
+        f"The data set 'smic' with flow 'farneback_circular_stabilised' is not prepared in "
+        f"{tmp_path}. Prepare it with: python -m atnet_jax.prepare --dataset=smic --flow=farneback "
+        f"--circular --remove_head_motion --manual_dir=FOLDER_OF_YOUR_COPY --data_dir={tmp_path}"
     )
     with pytest.raises(UserError, match="--dataset=smic --flow=dis --manual_dir="):
         load_composite(tmp_path, ("smic",), "dis", ("adm",))
 
 
-def test_unknown_directions(tmp_path):
-    with pytest.raises(UserError, match="directions is 'median', expected one of arithmetic, circ"):
-        load_composite(tmp_path, ("smic",), "farneback", ("adm",), directions="median")
+def test_unknown_flow(tmp_path):
+    with pytest.raises(UserError, match=r"'farneback_median'; choose one of .* followed by _circu"):
+        load_composite(tmp_path, ("smic",), "farneback_median", ("adm",))
 
 
 def test_what_a_killed_preparation_left_is_not_prepared(raw, tmp_path):
-    prepare("smic", raw, tmp_path, face="none", num_workers=1)
+    prepare("smic", raw, tmp_path, face="none", flow="farneback", num_workers=1)
     left = tmp_path / "smic/farneback/incomplete.ABCDEF_1.0.0"
     left.mkdir()
     (left / "dataset_info.json").write_text("{")

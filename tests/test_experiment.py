@@ -132,7 +132,7 @@ def test_labels_of_test_clips_never_reach_training(data_dir, tmp_path):
 
 
 def test_shuffled_labels_are_the_same_labels_elsewhere(data_dir):
-    composite = load_composite(data_dir, ("manifest",), "farneback", ("flow_map",))
+    composite = load_composite(data_dir, ("manifest",), "spatiotemporal", ("flow_map",))
     shuffled = composite.with_shuffled_labels(seed=0)
     assert np.bincount(shuffled.labels).tolist() == np.bincount(composite.labels).tolist()
     assert 0.4 < np.mean(shuffled.labels != composite.labels) < 0.95
@@ -319,7 +319,7 @@ def test_divergence_stops_with_the_name_of_the_fold(data_dir, tmp_path):
 def test_data_that_are_not_prepared_name_the_command(tmp_path):
     done = run_main(tmp_path, tmp_path / "run")
     assert done.returncode == 1
-    assert "python -m atnet_jax.prepare --dataset=manifest --flow=farneback" in done.stderr
+    assert "python -m atnet_jax.prepare --dataset=manifest --flow=spatiotemporal" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()
 

@@ -13,7 +13,7 @@ from atnet_jax.doctor.diagnose import diagnose
 from atnet_jax.errors import UserError
 from atnet_jax.prepare import MICRO_EXPRESSIONS
 from atnet_jax.preprocessing.face import DETECTORS
-from atnet_jax.preprocessing.optical_flow import DEFAULT, METHODS
+from atnet_jax.preprocessing.optical_flow import DEFAULT
 
 _INTERRUPTED = 130
 
@@ -23,8 +23,7 @@ def _define_flags() -> None:
     flags.DEFINE_string("manual_dir", None, "Your copy of a database; --dataset says which.")
     flags.DEFINE_enum("dataset", None, MICRO_EXPRESSIONS, "Only this database.")
     flags.DEFINE_enum("face", "mtcnn", DETECTORS, "Of a copy: none prefers its cropped frames.")
-    flags.DEFINE_enum("flow", DEFAULT, METHODS, "Of prepared data: their optical flow.")
-    flags.DEFINE_bool("circular", False, "Of prepared data: circular mean directions.")
+    flags.DEFINE_string("flow", DEFAULT, "Of prepared data: their optical flow, as config.flow.")
     flags.DEFINE_string(
         "composite", None, "CSV list: dataset,subject,clip,label[,apex_frame_file]."
     )
@@ -51,7 +50,6 @@ def main(arguments: list[str]) -> int:
             dataset=values.dataset,
             face=values.face,
             flow=values.flow,
-            circular=values.circular,
             composite_list=path(values.composite),
             compare=path(values.compare),
             out=path(values.out),

@@ -8,6 +8,7 @@ from atnet_jax.doctor import composite, digests, report
 from atnet_jax.doctor.findings import Checkup
 from atnet_jax.errors import UserError
 from atnet_jax.files import write_json_atomically, write_text_atomically
+from atnet_jax.preprocessing.optical_flow import DEFAULT
 from atnet_jax.published import DATABASES
 
 REPORT, DIGESTS = "doctor.json", "digests.csv"
@@ -19,8 +20,7 @@ def diagnose(
     manual_dir: Path | None = None,
     dataset: str | None = None,
     face: str = "mtcnn",
-    flow: str = "farneback",
-    circular: bool = False,
+    flow: str = DEFAULT,
     composite_list: Path | None = None,
     compare: Path | None = None,
     out: Path | None = None,
@@ -36,8 +36,7 @@ def diagnose(
         manual_dir: A copy of one database.
         dataset: The database; for prepared data, by default all sets of micro-expressions.
         face: For a copy: the face detector that `prepare` is to use, 'none' for cropped frames.
-        flow: For prepared data: the optical flow.
-        circular: For prepared data: whether the ADM's mean directions are circular.
+        flow: For prepared data: the optical flow, as `config.flow`.
         composite_list: CSV file of the clips that the composite has.
         compare: digests.csv of another copy.
         out: Folder that doctor.json and digests.csv are written to.
@@ -65,7 +64,7 @@ def diagnose(
     listed = None if composite_list is None else composite.read_list(composite_list)
     other = None if compare is None else digests.read(compare, raw=manual_dir is not None)
 
-    checkup = _look(data_dir, manual_dir, dataset, face, flow, circular, num_workers)
+    checkup = _look(data_dir, manual_dir, dataset, face, flow, num_workers)
     verdicts = composite.judge(checkup, listed)
     if other is not None:
         digests.compare(checkup, other)
@@ -85,15 +84,13 @@ def _look(
     dataset: str | None,
     face: str,
     flow: str,
-    circular: bool,
     num_workers: int | None,
 ) -> Checkup:
     # TFDS is slow to import, and every worker process imports this module.
     if data_dir is not None:
         from atnet_jax.doctor.prepared import check_prepared
 
-        directions = "circular" if circular else "arithmetic"
-        return check_prepared(data_dir, dataset, flow, directions, num_workers)
+        return check_prepared(data_dir, dataset, flow, num_workers)
     from atnet_jax.doctor.raw import check_raw
 
     assert manual_dir is not None and dataset is not None

@@ -7,6 +7,8 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
+from atnet_jax.preprocessing.alternation import alternation
+
 # Enough for motions of a tenth of a pixel in frames of 640×480. Both, and their halves, are
 # products of small primes: cv2.phaseCorrelate would pad other sizes, and take that for a shift.
 WIDTH, HEIGHT = 320, 256
@@ -18,11 +20,6 @@ _NO_MATCH = 0.25
 _GRID = 4
 # Grey levels squared per pixel; keeps a block without texture from being taken for motion.
 _LEAST_TEXTURE = 0.1
-
-# In the ADMs of the authors' release lag 1 is -0.81 to -0.89 and lag 2 is 0.85 or more in SMIC, and
-# lag 1 is -0.02 or more in CASME II and SAMM.
-_LAG_1, _LAG_2 = -0.5, 0.5
-_SHORTEST = 8
 
 
 def reduce(frame: UInt8[np.ndarray, "height width"]) -> Float32[np.ndarray, "256 320"]:
@@ -111,30 +108,6 @@ def _jump(
     x, y = x * shape[1], y * shape[0]
     far = np.hypot(x, y) > _JUMP * min(shape)
     return f"by ({round(x):+d}, {round(y):+d}) pixels" if far else None
-
-
-def alternation(motion: Float[np.ndarray, "pair value"]) -> tuple[float, float] | None:
-    """Whether the frames alternate between two positions: motion flips its sign at every frame.
-
-    Args:
-        motion: Components of the motion of each pair of neighbouring frames.
-
-    Returns:
-        The autocorrelation of the motion at a lag of one and of two pairs, values' means taken
-        off, if the first is below -0.5 and the second above 0.5; None if not, or if there are
-        fewer than 8 pairs. Noise in the frames alone gives -0.5 and 0.
-    """
-    if len(motion) < _SHORTEST:
-        return None
-    centred = motion - motion.mean(axis=0)
-    lags = []
-    for lag in (1, 2):
-        one, other = centred[:-lag], centred[lag:]
-        power = np.sqrt((one * one).sum() * (other * other).sum())
-        lags.append(float((one * other).sum() / power) if power > 0 else 0.0)
-    # Doubled frames move at every other pair, which looks alike once the mean is taken off.
-    flips = (motion[1:] * motion[:-1]).sum() < 0
-    return (lags[0], lags[1]) if flips and lags[0] < _LAG_1 and lags[1] > _LAG_2 else None
 
 
 def tell_alternation(lags: tuple[float, float]) -> str:

@@ -30,7 +30,6 @@ def check_prepared(
     data_dir: Path,
     dataset: str | None,
     flow: str,
-    directions: str = "arithmetic",
     num_workers: int | None = None,
 ) -> Checkup:
     """Checks the records of prepared data.
@@ -39,8 +38,7 @@ def check_prepared(
         data_dir: Where `prepare` put them.
         dataset: The prepared set to check; by default all sets of micro-expressions in the folder,
             which is then expected to hold the paper's three databases.
-        flow: The optical flow that they were prepared with.
-        directions: How the ADM's directions were averaged.
+        flow: The optical flow that they were prepared with, as `config.flow`.
         num_workers: Number of processes; by default one for each CPU.
     """
     checkup = Checkup(())
@@ -49,7 +47,7 @@ def check_prepared(
     contents: dict[str, str] = {}
     for name in MICRO_EXPRESSIONS if dataset is None else (dataset,):
         try:
-            builder = prepared(data_dir, name, flow, directions)
+            builder = prepared(data_dir, name, flow)
         except UserError as error:
             absent[name] = str(error)
             continue

@@ -12,6 +12,7 @@ from jaxtyping import Float32
 from atnet_jax.classes import CLASSES
 from atnet_jax.doctor import motion
 from atnet_jax.doctor.findings import CheckedClip, some
+from atnet_jax.preprocessing.alternation import alternation
 from atnet_jax.preprocessing.face import SIZE
 from atnet_jax.preprocessing.window import HALF_WINDOW, flow_pairs
 from data_builders.records import ADM_SHAPE, APEX_SHAPE, FLOW_MAP_SHAPE
@@ -144,7 +145,7 @@ def _examine_adm(
 
 
 def adm_alternation(adm: Float32[np.ndarray, "64 128"]) -> tuple[float, float] | None:
-    """Whether the flow flips its sign at every frame, see `motion.alternation`.
+    """Whether the flow flips its sign at every frame, see `preprocessing.alternation`.
 
     Taken over the mean motion of the blocks, (ρ cos θ, ρ sin θ), from the first filled row to the
     last.
@@ -154,6 +155,4 @@ def adm_alternation(adm: Float32[np.ndarray, "64 128"]) -> tuple[float, float] |
         return None
     rows = adm[filled[0] : filled[-1] + 1].astype(np.float64)
     direction, magnitude = rows[:, ::2], rows[:, 1::2]
-    return motion.alternation(
-        np.hstack([magnitude * np.cos(direction), magnitude * np.sin(direction)])
-    )
+    return alternation(np.hstack([magnitude * np.cos(direction), magnitude * np.sin(direction)]))

@@ -20,6 +20,7 @@ from atnet_jax.config import Config
 from atnet_jax.data import Composite, Key, load_composite, prepared, read_records
 from atnet_jax.errors import UserError
 from atnet_jax.preprocessing.optical_flow import flow_method
+from data_builders.variants import motion_named
 from data_builders.workers import map_in_order
 
 # Clips in memory at once: about 200 MB.
@@ -36,12 +37,8 @@ def load_features(config: Config) -> Composite:
       UserError: the data are not prepared, lack the frames, or cannot give these features.
     """
     method = models.build(config.model, config.options.to_dict())
-    composite = load_composite(
-        config.data_dir, config.datasets, config.flow, (), directions=config.directions
-    )
-    builders = [
-        prepared(config.data_dir, name, config.flow, config.directions) for name in config.datasets
-    ]
+    composite = load_composite(config.data_dir, config.datasets, config.flow, ())
+    builders = [prepared(config.data_dir, name, config.flow) for name in config.datasets]
     path = Path(config.data_dir) / "features" / f"{_digest(config, composite, builders)}.npy"
     if path.exists():
         features = np.load(path, allow_pickle=False)
@@ -57,8 +54,8 @@ class _Job:
 
     Attributes:
       key: data set, subject, clip.
-      method: frames and flow → features.
-      flow: name of the optical flow method.
+      method: frames and flow method → features.
+      flow: as `config.flow`.
       frames: face crops.
     """
 
@@ -70,7 +67,7 @@ class _Job:
 
 def _compute(job: _Job) -> np.ndarray | str:
     try:
-        return job.method(job.frames, flow_method(job.flow))
+        return job.method(job.frames, flow_method(motion_named(job.flow).flow))
     except UserError as error:
         return f"{'/'.join(job.key)}: {error}"
 

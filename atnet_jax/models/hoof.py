@@ -6,14 +6,13 @@ on Nonlinear Dynamical Systems for the Recognition of Human Actions, CVPR 2009. 
 """
 
 import dataclasses
-import itertools
-from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 
 from atnet_jax.features.hoof import hoof
 from atnet_jax.features.tim import interpolate
+from atnet_jax.preprocessing.optical_flow import FlowMethod
 
 INPUTS = ("frames",)
 RECIPE = {}
@@ -40,8 +39,8 @@ class Features:
     interpolation: str = "tim"
 
     def __call__(
-        self, frames: UInt8[np.ndarray, "frame height width"], flow: Callable[..., np.ndarray]
+        self, frames: UInt8[np.ndarray, "frame height width"], flow: FlowMethod
     ) -> Float32[np.ndarray, " feature"]:
-        clip = np.rint(interpolate(frames, self.length, self.interpolation)).astype(np.uint8)
-        flows = (flow(before, after) for before, after in itertools.pairwise(clip))
-        return hoof(flows, self.bins).ravel()
+        clip = interpolate(flow.smooth(frames), self.length, self.interpolation)
+        clip = clip.astype(np.float32)
+        return hoof(flow.solve(clip[:-1], clip[1:]), self.bins).ravel()

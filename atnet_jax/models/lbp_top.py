@@ -6,13 +6,13 @@ frames (section IV-A).
 """
 
 import dataclasses
-from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 
 from atnet_jax.features.lbp_top import lbp_top
 from atnet_jax.features.tim import interpolate
+from atnet_jax.preprocessing.optical_flow import FlowMethod
 
 INPUTS = ("frames",)
 RECIPE = {}
@@ -44,7 +44,7 @@ class Features:
     interpolation: str = "tim"
 
     def __call__(
-        self, frames: UInt8[np.ndarray, "frame height width"], flow: Callable[..., np.ndarray]
+        self, frames: UInt8[np.ndarray, "frame height width"], flow: FlowMethod
     ) -> Float32[np.ndarray, " feature"]:
         del flow  # Reads the frames alone.
         clip = interpolate(frames, self.length, self.interpolation)

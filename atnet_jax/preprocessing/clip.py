@@ -1,18 +1,18 @@
-"""The whole line for one clip: frames → crop → flow → ADM and flow map."""
+"""The whole line for one clip: frames → crops → flow → ADM and flow map."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from atnet_jax.errors import UserError
 from atnet_jax.preprocessing.adm import adm_matrix
+from atnet_jax.preprocessing.alternation import alternating_part
 from atnet_jax.preprocessing.annotation import Clip
-from atnet_jax.preprocessing.apex import check_apex
-from atnet_jax.preprocessing.face import Box, FaceNotFoundError, crop_face, find_face
+from atnet_jax.preprocessing.crops import Crops, cut
+from atnet_jax.preprocessing.face import Box
 from atnet_jax.preprocessing.flow_map import flow_map
-from atnet_jax.preprocessing.frames import read_frames
-from atnet_jax.preprocessing.optical_flow import flow_method
+from atnet_jax.preprocessing.head_motion import rigid_part
+from atnet_jax.preprocessing.optical_flow import FlowMethod, flow_method
 from atnet_jax.preprocessing.window import flow_pairs
 
 
@@ -36,49 +36,67 @@ class Features:
     crop_box: Box
 
 
-def extract(
-    clip: Clip, *, face: str, box: Box | None, flow: str, circular: bool = False
+def describe(
+    crops: Crops,
+    *,
+    flow: FlowMethod,
+    circular: bool = False,
+    cancel_alternation: bool = False,
+    remove_head_motion: bool = False,
 ) -> Features:
-    """Compute a clip's features from its frames.
+    """Compute a clip's features from its face crops.
 
-    The face is found once, in the apex frame; the same crop is applied to every frame (paper,
-    section III-A). Frames outside onset…offset are never read.
+    Args:
+        crops: The frames, cut with the method's reach.
+        flow: The flow method.
+        circular: Average the ADM's directions on the circle.
+        cancel_alternation: Where even and odd frames are found to lie apart, take that out of the
+            flows.
+        remove_head_motion: Take the shift, rotation and scaling of the whole face out of each flow.
+    """
+    pairs = flow_pairs(crops.onset, crops.apex, crops.offset)
+    window = crops.window
+    frames = flow.smooth(crops.frames, crops.numbers, [*window, crops.onset])
+    neighbours, onset = frames[:-1], frames[-1:]
+    apex = neighbours[window.index(crops.apex)][None]
+    # Onset to apex goes along as one more pair.
+    flows = flow.solve(
+        np.concatenate([neighbours[:-1], onset]), np.concatenate([neighbours[1:], apex])
+    )
+    if cancel_alternation and (part := alternating_part(flows[:-1])) is not None:
+        flows -= _signs(crops, window)[:, None, None, None] * part
+    if remove_head_motion:
+        flows = np.stack([each - rigid_part(each) for each in flows])
+    rows = {row: flows[index] for index, (row, _, _) in enumerate(pairs)}
+    return Features(
+        apex=crops.at([crops.apex])[0],
+        adm=adm_matrix(rows, circular=circular),
+        flow_map=flow_map(flows[-1]),
+        window=crops.at(window),
+        crop_box=crops.crop_box,
+    )
+
+
+def _signs(crops: Crops, window: list[int]) -> Float32[np.ndarray, " pair"]:
+    """How often each flow holds the displacement of the window's second frame against its first."""
+    odd = [number % 2 != window[0] % 2 for number in (*window, crops.onset, crops.apex)]
+    position = np.array(odd, np.float32)
+    return np.append(np.diff(position[:-2]), position[-1] - position[-2])
+
+
+def extract(clip: Clip, *, face: str, box: Box | None, flow: str, **options: bool) -> Features:
+    """A clip's features from its frames: `cut` and `describe` in one.
 
     Args:
         clip: The clip.
         face: Face detector, `mtcnn` or `none`; not asked where a box is given.
         box: The face's box in pixels of the raw frame, if given by hand.
         flow: Name of the flow method.
-        circular: Average the ADM's directions on the circle.
+        **options: Those of `describe`.
 
     Raises:
-        FaceNotFoundError: The detector finds no face in the apex frame.
-        UserError: The apex lies outside onset…offset or is the onset itself (there is no motion to
-            see), a frame cannot be used, the box misses the frame, or an option is unknown.
+        UserError: See `cut`; or there is no such flow method.
     """
-    check_apex(clip.onset, clip.apex, clip.offset, where=clip.key)
-    if clip.apex == clip.onset:
-        raise UserError(
-            f"{clip.key}: apex and onset are both frame {clip.apex}, so there is no motion between "
-            "them; correct the annotation or leave the clip out"
-        )
-    motion = flow_method(flow)
-    pairs = flow_pairs(clip.onset, clip.apex, clip.offset)
-    window = sorted(set[int]().union(*((a, b) for _, a, b in pairs)))
-    frames = read_frames(clip, {clip.onset, clip.apex, *window})
-
-    try:
-        crop_box = find_face(frames[clip.apex], face) if box is None else box
-        crops = {number: crop_face(frame, crop_box) for number, frame in frames.items()}
-    except FaceNotFoundError as error:
-        raise FaceNotFoundError(f"{clip.key}, apex frame {clip.apex}: {error}") from None
-    except UserError as error:
-        raise UserError(f"{clip.key}: {error}") from None
-
-    return Features(
-        apex=crops[clip.apex],
-        adm=adm_matrix({row: motion(crops[a], crops[b]) for row, a, b in pairs}, circular=circular),
-        flow_map=flow_map(crops[clip.onset], crops[clip.apex], motion),
-        window=np.stack([crops[number] for number in window]),
-        crop_box=crop_box,
-    )
+    method = flow_method(flow)
+    crops = cut(clip, face=face, box=box, reach=method.reach)
+    return describe(crops, flow=method, **options)

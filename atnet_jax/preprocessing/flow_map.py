@@ -1,9 +1,7 @@
 """The map of the flow from onset to apex, the input of STSTNet."""
 
 import numpy as np
-from jaxtyping import Float32, UInt8
-
-from atnet_jax.preprocessing.optical_flow import FlowMethod
+from jaxtyping import Float32
 
 MAP_SIZE = 28
 
@@ -28,23 +26,20 @@ def optical_strain(
 
 
 def flow_map(
-    onset: UInt8[np.ndarray, "size size"], apex: UInt8[np.ndarray, "size size"], flow: FlowMethod
+    flow: Float32[np.ndarray, "size size 2"],
 ) -> Float32[np.ndarray, "28 28 3"]:
     """Flow from onset to apex and its strain, as a small picture of three channels.
 
-    Flow and strain are computed at the size of the crops and then averaged over the area of each
-    of the map's pixels.
+    Strain is computed at the size of the flow; both are then averaged over the area of each of the
+    map's pixels.
 
     Args:
-        onset: Crop of the onset frame; its size is a multiple of 28.
-        apex: The same crop of the apex frame.
-        flow: The flow method.
+        flow: From onset to apex, u and v of each pixel in pixels; its size is a multiple of 28.
 
     Returns:
-        u and v in pixels of the crop (right and down positive), and the strain.
+        u and v (right and down positive) in the same pixels, and the strain.
     """
-    motion = flow(onset, apex)
-    channels = np.dstack([motion, optical_strain(motion)])
-    step = len(onset) // MAP_SIZE
+    channels = np.dstack([flow, optical_strain(flow)])
+    step = len(flow) // MAP_SIZE
     cells = channels.reshape(MAP_SIZE, step, MAP_SIZE, step, 3)
     return cells.mean(axis=(1, 3), dtype=np.float64).astype(np.float32)

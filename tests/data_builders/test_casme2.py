@@ -43,7 +43,7 @@ def test_every_feature_is_that_of_the_source(tree, tmp_path, read_records):
         *("casme2", "sub01", "EP02_01f", 1, "happiness", 8, 10, 11, 200.0),
         frames={number: folder / f"img{number}.jpg" for number in range(8, 12)},
     )
-    expected = extract(clip, face="none", box=None, flow="farneback")
+    expected = extract(clip, face="none", box=None, flow="spatiotemporal")
     np.testing.assert_array_equal(record["apex"], expected.apex[:, :, None])
     np.testing.assert_array_equal(record["adm"], expected.adm)
     np.testing.assert_array_equal(record["flow_map"], expected.flow_map)
@@ -70,7 +70,7 @@ def test_clips_left_out_are_kept_with_their_reason(tree, tmp_path, capsys):
     assert metadata["counts"] == {"casme2": {"negative": 2, "positive": 1, "surprise": 1}}
     assert metadata["subjects"] == {"casme2": 2}
     options = metadata["options"]
-    assert (options["face"], options["boxes"], options["flow"]) == ("none", None, "farneback")
+    assert (options["face"], options["boxes"], options["flow"]) == ("none", None, "spatiotemporal")
     output = capsys.readouterr().out
     assert "casme2: 4 clips (negative 2, positive 1, surprise 1) of 2 subjects" in output
     assert "4 of 145 clips of the paper's composite (negative 2 of 88, positive 1 of" in output

@@ -122,7 +122,7 @@ def test_frames_video_and_given_inputs(trees, tmp_path, read_records):
     ]
     frames = {n: folder / f"anna/take1/shot_{n:04d}.png" for n in range(4, 9)}
     clip = Clip("mine", "anna", "take1", 1, "positive", 4, 6, 8, 99.5, frames)
-    expected = extract(clip, face="none", box=None, flow="farneback")
+    expected = extract(clip, face="none", box=None, flow="spatiotemporal")
     np.testing.assert_array_equal(records[0]["apex"][:, :, 0], expected.apex)
     np.testing.assert_array_equal(records[0]["adm"], expected.adm)
     np.testing.assert_array_equal(records[0]["flow_map"], expected.flow_map)

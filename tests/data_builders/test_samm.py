@@ -37,7 +37,7 @@ def test_records(subfolder, trees, tmp_path, read_records):
         *("samm", "28", "028_4_3", 2, "Surprise", 424, 425, 427, 200.0),
         frames={number: folder / f"028_{number:05d}.jpg" for number in range(424, 428)},
     )
-    expected = extract(clip, face="none", box=None, flow="farneback")
+    expected = extract(clip, face="none", box=None, flow="spatiotemporal")
     np.testing.assert_array_equal(records[1]["apex"][:, :, 0], expected.apex)
     np.testing.assert_array_equal(records[1]["adm"], expected.adm)
     np.testing.assert_array_equal(records[1]["flow_map"], expected.flow_map)

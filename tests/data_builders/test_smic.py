@@ -41,7 +41,7 @@ def test_records_of_both_paddings(cropped, trees, tmp_path, read_records):
         for number in range(98, 102)
     }
     clip = Clip(*("smic", "s01", "s01_ne_01", 0, "negative", 98, 99, 101, 100.0), frames=frames)
-    expected = extract(clip, face="none", box=None, flow="farneback")
+    expected = extract(clip, face="none", box=None, flow="spatiotemporal")
     np.testing.assert_array_equal(records[0]["apex"][:, :, 0], expected.apex)
     np.testing.assert_array_equal(records[0]["adm"], expected.adm)
     np.testing.assert_array_equal(records[0]["flow_map"], expected.flow_map)

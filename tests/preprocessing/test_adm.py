@@ -118,7 +118,7 @@ def test_magnitudes_are_of_the_released_order(released, texture):
         )
         noisy = moved + 0.7 * random.standard_normal((224, 224))
         frames.append(np.clip(np.rint(noisy), 0, 255).astype(np.uint8))
-    method = flow_method(DEFAULT)
+    method = flow_method(DEFAULT).between
     pairs = [(row, a) for row, a, _ in flow_pairs(0, 5, 11)]
     ours = adm_matrix({row: method(frames[a], frames[a + 1]) for row, a in pairs})
     assert np.flatnonzero(ours.any(axis=1)).tolist() == list(range(27, 38))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from atnet_jax.errors import UserError
-from atnet_jax.preprocessing import clip as clip_module
+from atnet_jax.preprocessing import crops as crops_module
 from atnet_jax.preprocessing.annotation import VideoFrames
 from atnet_jax.preprocessing.clip import extract
 from atnet_jax.preprocessing.face import FaceNotFoundError
@@ -28,12 +28,14 @@ def test_pure_translation(make_clip, shifted, flow: str, right: float, down: flo
     assert np.flatnonzero(features.adm.any(axis=1)).tolist() == list(range(28, 36))
     blocks = features.adm[28:36].reshape(8, 8, 8, 2)[:, 1:-1, 1:-1]
     assert np.abs(blocks[..., 0] - direction).mean() < 0.1
-    np.testing.assert_allclose(blocks[..., 1].mean(), 0.25, rtol=0.15)
+    # OpenCV's FAST sees small motions a sixth too large.
+    tolerance = 0.25 if flow == "dis_fast" else 0.15
+    np.testing.assert_allclose(blocks[..., 1].mean(), 0.25, rtol=tolerance)
 
     np.testing.assert_array_equal(features.apex, images[4])
     assert features.crop_box == (0.0, 0.0, 224.0, 224.0)
-    inner = features.flow_map[4:-4, 4:-4]
-    np.testing.assert_allclose(np.median(inner, (0, 1)), [4 * right, 4 * down, 0], atol=0.06)
+    inner, total = features.flow_map[4:-4, 4:-4], [4 * right, 4 * down, 0]
+    np.testing.assert_allclose(np.median(inner, (0, 1)), total, atol=0.4 * tolerance)
 
 
 def test_same_crop_for_every_frame(make_clip, shifted, monkeypatch: pytest.MonkeyPatch):
@@ -44,7 +46,7 @@ def test_same_crop_for_every_frame(make_clip, shifted, monkeypatch: pytest.Monke
         asked.append((image.copy(), name))
         return 20.3, 10.7, 180.3, 170.7
 
-    monkeypatch.setattr(clip_module, "find_face", detector)
+    monkeypatch.setattr(crops_module, "find_face", detector)
     images = [shifted(0, 0)] * 5
     images[2] = shifted(0, 0, noise=2.0)
     features = extract(make_clip(images, 1, 1, 3, 5), face="mtcnn", box=None, flow="farneback")
@@ -58,7 +60,7 @@ def test_same_crop_for_every_frame(make_clip, shifted, monkeypatch: pytest.Monke
 
 
 def test_box_by_hand_wins(make_clip, shifted, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(clip_module, "find_face", lambda *_: pytest.fail("asked the detector"))
+    monkeypatch.setattr(crops_module, "find_face", lambda *_: pytest.fail("asked the detector"))
     images = [shifted(0.3 * n, 0) for n in range(3)]
     box = (50.0, 60.0, 162.0, 172.0)
     features = extract(make_clip(images, 1, 1, 2, 3), face="mtcnn", box=box, flow="farneback")
@@ -86,17 +88,17 @@ def test_each_frame_is_read_once(make_clip, shifted, monkeypatch: pytest.MonkeyP
     images = [shifted(0.05 * n, 0) for n in range(36)]
     clip = make_clip(images, 100, 100, 134, 135)
     read = []
-    reader = clip_module.read_frames
+    reader = crops_module.read_frames
 
     def recorder(clip, numbers):
         read.extend(numbers)
         return reader(clip, numbers)
 
-    monkeypatch.setattr(clip_module, "read_frames", recorder)
+    monkeypatch.setattr(crops_module, "read_frames", recorder)
     features = extract(clip, face="none", box=None, flow="farneback")
     assert sorted(read) == [100, *range(102, 136)]
     assert np.flatnonzero(features.adm.any(axis=1)).tolist() == list(range(33))
-    expected = flow_map(images[0], images[34], flow_method("farneback"))
+    expected = flow_map(flow_method("farneback").between(images[0], images[34]))
     np.testing.assert_array_equal(features.flow_map, expected)
 
 
@@ -149,3 +151,38 @@ def test_jax_is_not_imported():
     """Workers start fast, and a process that forks is safe."""
     code = "import sys, atnet_jax.preprocessing.clip; sys.exit('jax' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_odd_frames_that_lie_apart_are_put_back(make_clip, shifted):
+    """Onset and apex too, where one is even and the other odd."""
+    right = np.arange(21) * 0.1
+    steady = [shifted(x, 0) for x in right]
+    apart = [shifted(x + 0.4 * (n % 2), -0.2 * (n % 2)) for n, x in enumerate(right)]
+    found = {}
+    for name, images, cancel in (
+        ("truth", steady, False),
+        ("faulty", apart, False),
+        ("cancelled", apart, True),
+        ("nothing to cancel", steady, True),
+    ):
+        clip = make_clip(images, 30, 30, 41, 50)
+        found[name] = extract(
+            clip, face="none", box=None, flow="farneback", cancel_alternation=cancel
+        )
+    for name in ("adm", "flow_map"):
+        truth = getattr(found["truth"], name)
+        np.testing.assert_array_equal(getattr(found["nothing to cancel"], name), truth)
+        error = {k: np.abs(getattr(found[k], name) - truth).mean() for k in found}
+        assert error["cancelled"] < 0.15 * error["faulty"], name
+
+
+def test_the_heads_own_motion_is_taken_out(make_clip, shifted):
+    images = [shifted(0.3 * n, -0.2 * n) for n in range(9)]
+    clip = make_clip(images, 10, 10, 14, 18)
+    kept = extract(clip, face="none", box=None, flow="farneback")
+    removed = extract(clip, face="none", box=None, flow="farneback", remove_head_motion=True)
+    for before, after in (
+        (kept.adm[:, 1::2], removed.adm[:, 1::2]),
+        (kept.flow_map[..., :2], removed.flow_map[..., :2]),
+    ):
+        assert np.abs(after).mean() < 0.1 * np.abs(before).mean()

@@ -34,8 +34,7 @@ def test_strain_of_a_shift_is_zero():
 
 def test_area_average_and_order_of_channels():
     motion = np.random.default_rng(0).normal(size=(224, 224, 2)).astype(np.float32)
-    crop = np.zeros((224, 224), np.uint8)
-    result = flow_map(crop, crop, lambda first, second: motion)
+    result = flow_map(motion)
     assert result.shape == (28, 28, 3)
     assert result.dtype == np.float32
     cell = np.s_[5 * 8 : 6 * 8, 17 * 8 : 18 * 8]
@@ -46,5 +45,5 @@ def test_area_average_and_order_of_channels():
 @pytest.mark.parametrize("name", METHODS)
 def test_from_onset_to_apex(shifted, name: str):
     """u is first and positive to the right, v second and positive downwards."""
-    result = flow_map(shifted(0, 0), shifted(2, -1), flow_method(name))[4:-4, 4:-4]
+    result = flow_map(flow_method(name).between(shifted(0, 0), shifted(2, -1)))[4:-4, 4:-4]
     np.testing.assert_allclose(np.median(result, axis=(0, 1)), [2, -1, 0], atol=0.1)

@@ -7,7 +7,7 @@ from atnet_jax.preprocessing.optical_flow import DEFAULT, METHODS, flow_method
 
 
 def test_unknown_method_lists_the_known():
-    with pytest.raises(UserError, match="'tvl1'; choose one of dis, farneback"):
+    with pytest.raises(UserError, match="'tvl1'; choose one of spatiotemporal, paper, "):
         flow_method("tvl1")
     assert DEFAULT in METHODS
 
@@ -15,18 +15,20 @@ def test_unknown_method_lists_the_known():
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize(("right", "down"), [(0.4, 0), (-0.4, 0), (0, 0.4), (0, -0.4), (2.5, -1.5)])
 def test_direction_and_size(shifted, name: str, right: float, down: float):
-    flow = flow_method(name)(shifted(0, 0), shifted(right, down))
+    flow = flow_method(name).between(shifted(0, 0), shifted(right, down))
     assert flow.shape == (224, 224, 2)
     assert flow.dtype == np.float32
     u, v = np.median(flow[30:-30, 30:-30], axis=(0, 1))
-    assert u == pytest.approx(right, abs=0.12 * max(abs(right), abs(down)))
-    assert v == pytest.approx(down, abs=0.12 * max(abs(right), abs(down)))
+    # OpenCV's FAST sees small motions a sixth too large.
+    tolerance = (0.2 if name == "dis_fast" else 0.12) * max(abs(right), abs(down))
+    assert u == pytest.approx(right, abs=tolerance)
+    assert v == pytest.approx(down, abs=tolerance)
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_equal_frames_do_not_move(shifted, name: str):
     """Not even at the border, beyond which OpenCV's Farnebäck takes the image to be black."""
-    flow = flow_method(name)(shifted(0, 0), shifted(0, 0))
+    flow = flow_method(name).between(shifted(0, 0), shifted(0, 0))
     assert np.abs(flow).mean() < 1e-4
     assert np.abs(flow).max() < 5e-3
 
@@ -39,13 +41,13 @@ def test_low_contrast_does_not_shorten_the_flow(shifted, name: str):
         wide = np.pad(image, 40, mode="wrap")
         return cv2.GaussianBlur(wide, (0, 0), 3)[40:-40, 40:-40]
 
-    flow = flow_method(name)(smooth(shifted(0, 0)), smooth(shifted(1, 0)))
+    flow = flow_method(name).between(smooth(shifted(0, 0)), smooth(shifted(1, 0)))
     assert np.median(flow[30:-30, 30:-30, 0]) == pytest.approx(1, rel=0.2)
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_calls_do_not_influence_each_other(shifted, name: str):
-    method = flow_method(name)
+    method = flow_method(name).between
     pair = shifted(0, 0), shifted(0.3, 0.1)
     before = method(*pair)
     kept = before.copy()
@@ -56,7 +58,7 @@ def test_calls_do_not_influence_each_other(shifted, name: str):
 
 def test_the_default_sees_three_hundredths_of_a_pixel(shifted):
     """The motion between two frames of CASME II, with a camera's noise and 8-bit grey levels."""
-    flow = flow_method(DEFAULT)(shifted(0, 0, 0.7, seed=1), shifted(0.03, 0, 0.7, seed=2))
+    flow = flow_method(DEFAULT).between(shifted(0, 0, 0.7, seed=1), shifted(0.03, 0, 0.7, seed=2))
     u, v = flow.mean(axis=(0, 1))
     assert u == pytest.approx(0.03, abs=0.006)
     assert v == pytest.approx(0, abs=0.006)

@@ -1,0 +1,138 @@
+"""Dense optical flow of face crops: one interface, several methods."""
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from atnet_jax.errors import UserError
+from atnet_jax.preprocessing import time_smoothing
+from atnet_jax.preprocessing.optical_flow import opencv
+from atnet_jax.preprocessing.optical_flow.threads import Solver
+
+DEFAULT = "spatiotemporal"
+
+
+@dataclass(frozen=True)
+class FlowMethod:
+    """A way to compute motion.
+
+    Attributes:
+        solve: Flow of pairs of pictures.
+        sigma: Frames are smoothed in time before, with a Gaussian of this many frames; 0: not.
+    """
+
+    solve: Solver
+    sigma: float = 0.0
+
+    @property
+    def reach(self) -> int:
+        """How many frames before and after a frame have a part in its flow."""
+        return time_smoothing.reach(self.sigma) if self.sigma else 0
+
+    def smooth(
+        self,
+        frames: UInt8[np.ndarray, "frame height width"] | Float32[np.ndarray, "frame height width"],
+        numbers: Sequence[int] | None = None,
+        wanted: Sequence[int] | None = None,
+    ) -> Float32[np.ndarray, "wanted height width"]:
+        """What the flow is computed of: the frames as they are, or smoothed in time.
+
+        Args:
+            frames: Grey levels.
+            numbers: Numbers of the frames, ascending; 0, 1, 2… if none are given.
+            wanted: Numbers of the frames asked for; all, if none are given.
+        """
+        numbers = range(len(frames)) if numbers is None else numbers
+        wanted = numbers if wanted is None else wanted
+        if self.sigma:
+            return time_smoothing.smooth(frames.astype(np.float32), numbers, wanted, self.sigma)
+        place = {number: index for index, number in enumerate(numbers)}
+        return frames[[place[number] for number in wanted]].astype(np.float32)
+
+    def flows(
+        self,
+        frames: UInt8[np.ndarray, "frame height width"] | Float32[np.ndarray, "frame height width"],
+    ) -> Float32[np.ndarray, "frame-1 height width 2"]:
+        """Flow between neighbouring frames, smoothed in time before.
+
+        Args:
+            frames: Grey levels.
+
+        Returns:
+            u to the right, v downwards, in pixels.
+        """
+        smoothed = self.smooth(frames)
+        return self.solve(smoothed[:-1], smoothed[1:])
+
+    def between(
+        self,
+        first: UInt8[np.ndarray, "height width"] | Float32[np.ndarray, "height width"],
+        second: UInt8[np.ndarray, "height width"] | Float32[np.ndarray, "height width"],
+    ) -> Float32[np.ndarray, "height width 2"]:
+        """Flow between two pictures as they are.
+
+        Args:
+            first: Grey levels.
+            second: Grey levels of the picture that follows it.
+
+        Returns:
+            For each pixel of `first` its motion to `second` in pixels: u to the right, v downwards.
+        """
+        return self.solve(first[None].astype(np.float32), second[None].astype(np.float32))[0]
+
+
+def _variational(**parameters: Any) -> Solver:
+    # Imports JAX, which the processes that only read and crop frames do without.
+    from atnet_jax.preprocessing.optical_flow.variational import Parameters, variational
+
+    return variational(Parameters(**parameters))
+
+
+def _tv_l1() -> Solver:
+    from atnet_jax.preprocessing.optical_flow.tv_l1 import Parameters, tv_l1
+
+    return tv_l1(Parameters())
+
+
+_METHODS: dict[str, Callable[[], FlowMethod]] = {
+    "spatiotemporal": lambda: FlowMethod(
+        _variational(smoothness=80.0, quadratic=(1.0,), iterations=15), sigma=2.0
+    ),
+    "paper": lambda: FlowMethod(
+        _variational(
+            smoothness=5.0, quadratic=(1.0, 0.5, 0.0), iterations=15, texture=True, median=True
+        )
+    ),
+    "horn_schunck": lambda: FlowMethod(
+        _variational(smoothness=10.0, quadratic=(1.0, 1.0), iterations=15)
+    ),
+    "classic": lambda: FlowMethod(
+        _variational(smoothness=3.0, quadratic=(1.0, 0.5, 0.0), iterations=15, median=True)
+    ),
+    "tv_l1": lambda: FlowMethod(_tv_l1()),
+    "farneback": lambda: FlowMethod(opencv.farneback),
+    "dis_ultrafast": lambda: FlowMethod(opencv.dis("ULTRAFAST")),
+    "dis_fast": lambda: FlowMethod(opencv.dis("FAST")),
+    "dis": lambda: FlowMethod(opencv.dis("MEDIUM")),
+    "dis_variational": lambda: FlowMethod(opencv.dis("MEDIUM", variational_iterations=20)),
+}
+METHODS = tuple(_METHODS)
+
+
+@functools.cache
+def flow_method(name: str) -> FlowMethod:
+    """The flow method of this name.
+
+    Args:
+        name: One of `METHODS`.
+
+    Raises:
+        UserError: There is none of this name.
+    """
+    if name not in _METHODS:
+        raise UserError(f"unknown flow method {name!r}; choose one of {', '.join(METHODS)}")
+    return _METHODS[name]()

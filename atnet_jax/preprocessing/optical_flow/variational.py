@@ -1,0 +1,184 @@
+"""Optical flow that minimises an energy: Horn and Schunck's, and its robust relative.
+
+The family the paper cites: Sun, Roth and Black (IJCV 2014), whose Horn–Schunck and Classic methods
+minimise over the flow (u, v)
+
+    Σ ρ(I₂(x + u, y + v) − I₁(x, y)) + λ Σ ρ(u_x) + ρ(u_y) + ρ(v_x) + ρ(v_y)
+
+with ρ(s) = s² (Horn–Schunck) or (s² + ε²)^a (Charbonnier, a = 1/2; Classic++, a = 0.45), from
+coarse to fine, with several warps at each level.
+"""
+
+import functools
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float32
+
+from atnet_jax.preprocessing.optical_flow.median import median_5x5
+from atnet_jax.preprocessing.optical_flow.pyramid import coarse_to_fine
+from atnet_jax.preprocessing.optical_flow.solver import solver_of_pairs
+from atnet_jax.preprocessing.optical_flow.texture import texture
+from atnet_jax.preprocessing.optical_flow.threads import Solver
+from atnet_jax.preprocessing.optical_flow.warping import linearise, warp
+
+LARGEST_STEP = 1.0
+OVER_RELAXATION = 1.85
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What is minimised, and how hard it is tried.
+
+    Attributes:
+        smoothness: λ, the weight of the flow's differences between neighbouring pixels against the
+            difference in brightness: (grey levels / (pixels per pixel))² for the quadratic penalty,
+            grey levels / (pixels per pixel) for Charbonnier's.
+        quadratic: The warps of a level, and for each the share of the quadratic penalty in what is
+            minimised; the rest is the robust one. (1, 1) is Horn and Schunck with two warps,
+            (1, 0.5, 0) goes from the convex to the robust energy (graduated non-convexity).
+        exponent: a of the robust penalty (s² + ε²)^a.
+        brightness_epsilon: ε of the difference in brightness, in grey levels.
+        flow_epsilon: ε of the differences of the flow, in pixels per pixel.
+        iterations: Sweeps of successive over-relaxation in each warp.
+        texture: Compute the flow of the pictures' texture.
+        median: Filter the flow by a 5×5 median after each warp.
+    """
+
+    smoothness: float
+    quadratic: tuple[float, ...]
+    exponent: float = 0.5
+    brightness_epsilon: float = 1e-3
+    flow_epsilon: float = 1e-3
+    iterations: int = 20
+    texture: bool = False
+    median: bool = False
+
+
+def variational(parameters: Parameters) -> Solver:
+    """A solver that minimises the energy of these parameters."""
+    return solver_of_pairs(functools.partial(flow_of_pair, parameters=parameters))
+
+
+def flow_of_pair(
+    first: Float32[Array, "height width"],
+    second: Float32[Array, "height width"],
+    parameters: Parameters,
+) -> Float32[Array, "2 height width"]:
+    """Flow of one pair of pictures of grey levels 0–255, in pixels."""
+    if parameters.texture:
+        first, second = texture(first, second)
+
+    def refine(first: Array, second: Array, flow: Array) -> Array:
+        for share in parameters.quadratic:
+            warped = warp(second, flow)
+            weights = _weights(first, warped, flow, share, parameters)
+            system = _linear_system(first, warped, flow, *weights)
+            flow = _step(system, flow, parameters.iterations)
+            if parameters.median:
+                flow = median_5x5(flow)
+        return flow
+
+    return coarse_to_fine(first, second, refine)
+
+
+class _System(NamedTuple):
+    """Linear equations of a step (du, dv) from the present flow (u, v).
+
+    Attributes:
+        diagonal: Weight of du in the first equation of a pixel, of dv in its second.
+        coupling: Weight of dv in the first, of du in the second.
+        across: Weights of the differences to the pixel at the left; one more column than pixels.
+        down: The same for the pixel above.
+        right_side: What the equations add up to.
+    """
+
+    diagonal: Float32[Array, "2 height width"]
+    coupling: Float32[Array, "height width"]
+    across: Float32[Array, "2 height edges"]
+    down: Float32[Array, "2 edges width"]
+    right_side: Float32[Array, "2 height width"]
+
+
+@functools.partial(jax.jit, static_argnames=("quadratic", "parameters"))
+def _weights(
+    first: Array, warped: Array, flow: Array, quadratic: float, parameters: Parameters
+) -> tuple[Array, Array, Array]:
+    """ρ'(s)/2s of the data and of the differences to the left and above, at the present flow.
+
+    With them a quadratic penalty touches the robust one there. The differences across the border
+    have no weight; that of the data is 1 where nothing is known.
+    """
+
+    def weight(difference: Array, epsilon: float) -> Array:
+        if quadratic == 1:
+            return jnp.ones_like(difference)
+        exponent = parameters.exponent
+        # x ** (a − 1), three times as fast as XLA's power.
+        power = jnp.exp((exponent - 1) * jnp.log(difference**2 + epsilon**2))
+        return quadratic + (1 - quadratic) * exponent * power
+
+    data = weight(jnp.nan_to_num(warped - first), parameters.brightness_epsilon)
+    across = weight(flow[:, :, 1:] - flow[:, :, :-1], parameters.flow_epsilon)
+    down = weight(flow[:, 1:] - flow[:, :-1], parameters.flow_epsilon)
+    across = jnp.pad(parameters.smoothness * across, ((0, 0), (0, 0), (1, 1)))
+    down = jnp.pad(parameters.smoothness * down, ((0, 0), (1, 1), (0, 0)))
+    return data, across, down
+
+
+@jax.jit
+def _linear_system(
+    first: Array, warped: Array, flow: Array, data: Array, across: Array, down: Array
+) -> _System:
+    """The equations that minimise the weighted quadratic energy linearised at a flow.
+
+    They are (D + L) (du, dv) = −(I_x, I_y) w I_t − L (u, v), D being the 2×2 blocks
+    w (I_x, I_y)ᵀ(I_x, I_y) of the pixels, L the weighted Laplacian of each component.
+    """
+    along_x, along_y, along_t = linearise(first, warped)
+    around = across[:, :, :-1] + across[:, :, 1:] + down[:, :-1] + down[:, 1:]
+    diagonal = data * jnp.stack([along_x**2, along_y**2]) + around
+    force = -data * along_t * jnp.stack([along_x, along_y])
+    right_side = force + _from_neighbours(flow, across, down) - around * flow
+    return _System(diagonal, data * along_x * along_y, across, down, right_side)
+
+
+def _from_neighbours(x: Array, across: Array, down: Array) -> Array:
+    """Weighted sum of the four neighbours of each pixel."""
+    x = jnp.pad(x, ((0, 0), (1, 1), (1, 1)))
+    return (
+        across[:, :, :-1] * x[:, 1:-1, :-2]
+        + across[:, :, 1:] * x[:, 1:-1, 2:]
+        + down[:, :-1] * x[:, :-2, 1:-1]
+        + down[:, 1:] * x[:, 2:, 1:-1]
+    )
+
+
+@functools.partial(jax.jit, static_argnames="iterations")
+def _step(system: _System, flow: Array, iterations: int) -> Float32[Array, "2 height width"]:
+    """The flow after a step, found by successive over-relaxation.
+
+    Pixels are updated like the fields of a chessboard, first all red ones, then all black ones;
+    u and v of a pixel together.
+    """
+    diagonal, coupling, across, down, right_side = system
+    height, width = coupling.shape
+    red = (jnp.arange(height)[:, None] + jnp.arange(width)) % 2 == 0
+    factor = OVER_RELAXATION / (diagonal[0] * diagonal[1] - coupling**2)
+    own, other = factor * diagonal[::-1], factor * coupling
+
+    def update(x: Array, colour: Array) -> Array:
+        wanted = right_side + _from_neighbours(x, across, down)
+        u = own[0] * wanted[0] - other * wanted[1]
+        v = own[1] * wanted[1] - other * wanted[0]
+        relaxed = (1 - OVER_RELAXATION) * x + jnp.stack([u, v])
+        return jnp.where(colour, relaxed, x)
+
+    def sweep(_: Array, x: Array) -> Array:
+        return update(update(x, red), ~red)
+
+    step = jax.lax.fori_loop(0, iterations, sweep, jnp.zeros_like(right_side))
+    return flow + jnp.clip(step, -LARGEST_STEP, LARGEST_STEP)

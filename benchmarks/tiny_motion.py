@@ -1,0 +1,482 @@
+"""How well flow methods see motions of hundredths of a pixel.
+
+    python -m benchmarks.tiny_motion --methods=farneback,dis --json=tiny.json --table=tiny.md
+
+Clips of known motion (`moving_clips.py`: synthetic faces and pictures that bend, onset to apex to
+offset) are degraded as cameras do, and each method computes the flow of their neighbouring frames.
+Compared are the features made of it, the mean direction and magnitude of 8×8 blocks (ADM), and the
+flow itself:
+
+- magnitude: correlation with the truth over all blocks and frames, and the ratio of the means;
+- direction: correlation of the blocks' vectors (ρ cos θ, ρ sin θ), both components together, with θ
+  averaged on the circle;
+- endpoint error: mean distance of the vectors, in pixels;
+- angular error: mean angle between (u, v, 1) of both, in degrees (Barron, Fleet, Beauchemin 1994).
+
+Where the head moves or even and odd frames lie apart, the truth is once all that the camera sees
+("seen") and once the motion of the skin alone ("skin"). Noise, rounding and JPEG are those of the
+224×224 crop itself; a crop that was shrunk from a larger frame has less.
+
+`--degradations` takes names as `noise0.7+jpeg` (`moving_clips.read_degradation`). Left out, two of
+them are measured at all motions and eight more at 0.03 pixels.
+"""
+
+import itertools
+import json
+import math
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import tqdm
+from absl import app, flags
+from skimage.registration import optical_flow_tvl1
+
+from atnet_jax.errors import UserError
+from atnet_jax.preprocessing.adm import average_direction_magnitude
+from atnet_jax.preprocessing.alternation import alternating_part
+from atnet_jax.preprocessing.head_motion import rigid_part
+from atnet_jax.preprocessing.optical_flow import METHODS, flow_method
+from benchmarks import tiny_motion_pictures
+from benchmarks.moving_clips import (
+    FRAMES,
+    Degradation,
+    MovingClip,
+    Skin,
+    read_degradation,
+    skins,
+)
+from data_builders.variants import motion_named
+
+MOTIONS = ("0.01", "0.03", "0.1", "0.3", "1", "2")
+ALWAYS = ("noise0.7+jpeg", "noise1.5+jpeg")
+AT_ONE_MOTION = (
+    "exact",
+    "8bit",
+    "noise0.7",
+    "noise1.5",
+    "jpeg",
+    "light",
+    "head",
+    "alternation",
+    "noise0.7+jpeg+light+head",
+)
+ONE_MOTION = 0.03
+
+_METHODS = flags.DEFINE_list("methods", list(METHODS), "Optical flows, as config.flow.")
+_MOTIONS = flags.DEFINE_list("motions", list(MOTIONS), "Mean motions, pixels a frame.")
+_DEGRADATIONS = flags.DEFINE_list("degradations", None, "What is done to the clips.")
+_CLIPS = flags.DEFINE_integer("clips", 4, "Clips: faces and pictures in turns.", lower_bound=1)
+_JSON = flags.DEFINE_string("json", None, "Write every figure to this file.")
+_TABLE = flags.DEFINE_string("table", None, "Write the table to this Markdown file.")
+_PICTURES = flags.DEFINE_string("pictures", None, "Draw into this folder.")
+_SPEED = flags.DEFINE_bool("speed", False, "Measure pairs a second instead.")
+_SECONDS = flags.DEFINE_float("seconds", 3.0, "--speed: least time a method is measured.")
+
+
+FlowOfClip = Callable[[np.ndarray], np.ndarray]
+"""Frames `[frame, height, width]` → flow of neighbours, float32 `[frame - 1, height, width, 2]`."""
+
+
+class Score(NamedTuple):
+    """How near an estimated flow is to the true one; see the head of this file."""
+
+    magnitude_correlation: float
+    magnitude_ratio: float
+    direction_correlation: float
+    endpoint_error: float
+    angular_error: float
+
+
+def main(argv: Sequence[str]) -> None:
+    """Measures, prints and writes."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+    try:
+        if not _METHODS.value:
+            raise UserError("--methods is empty; name one of " + ", ".join(METHODS))
+        methods = {name: flow_of_clip(name) for name in _METHODS.value}
+        if _SPEED.value:
+            report = {"speed": speed(methods, _SECONDS.value)}
+        else:
+            cells = _cells(_MOTIONS.value, _DEGRADATIONS.value)
+            report = {"scores": measure(methods, cells, skins(_CLIPS.value))}
+            table = markdown(report["scores"], list(methods))
+            print(table)
+            if _TABLE.value:
+                Path(_TABLE.value).write_text(table, encoding="utf-8")
+            if _PICTURES.value:
+                folder = Path(_PICTURES.value)
+                folder.mkdir(parents=True, exist_ok=True)
+                _draw(folder, methods, report["scores"])
+    except UserError as error:
+        sys.exit(f"Error: {error}")
+    if _JSON.value:
+        text = json.dumps({"machine": machine(), **report}, indent=2)
+        Path(_JSON.value).write_text(text + "\n", encoding="utf-8")
+
+
+def _cells(motions: Sequence[str], degradations: Sequence[str] | None) -> list[tuple[float, str]]:
+    """(motion, degradation) of all rows of the table.
+
+    Raises:
+        UserError: A motion or degradation is not possible.
+    """
+    sizes = []
+    for text in motions:
+        try:
+            sizes.append(float(text))
+        except ValueError:
+            sizes.append(math.nan)
+        if not 0 < sizes[-1] < math.inf:
+            raise UserError(f"--motions: expected pixels a frame above 0, found {text!r}")
+    for name in degradations or ():
+        read_degradation(name)
+    if degradations:
+        return [(motion, name) for motion in sizes for name in degradations]
+    return [
+        (motion, name)
+        for motion in sizes
+        for name in (*(AT_ONE_MOTION if motion == ONE_MOTION else ()), *ALWAYS)
+    ]
+
+
+def flow_of_clip(name: str) -> FlowOfClip:
+    """The flow that data are prepared with under this name.
+
+    Raises:
+        UserError: There is none.
+    """
+    motion = motion_named(name)
+    method = flow_method(motion.flow)
+
+    def flows_of(frames: np.ndarray) -> np.ndarray:
+        flows = method.flows(frames)
+        if motion.cancel_alternation and (part := alternating_part(flows)) is not None:
+            flows[::2] -= part
+            flows[1::2] += part
+        if motion.remove_head_motion:
+            flows = np.stack([flow - rigid_part(flow) for flow in flows])
+        return flows
+
+    return flows_of
+
+
+def measure(
+    methods: dict[str, FlowOfClip], cells: Sequence[tuple[float, str]], clips: Sequence[Skin]
+) -> list[dict[str, Any]]:
+    """Scores of each method on each clip.
+
+    Args:
+        methods: By name.
+        cells: (motion in pixels a frame, name of the degradation).
+        clips: What is filmed.
+
+    Returns:
+        One record a motion, degradation, clip, truth ("seen" or "skin") and method, with the fields
+        of `Score` and `milliseconds_per_pair`.
+    """
+    _warm_up(methods)
+    records = []
+    rendered: dict[MovingClip, tuple[np.ndarray, Truth]] = {}
+    with tqdm.tqdm(total=len(cells) * len(clips) * len(methods), unit="clip") as bar:
+        for motion in dict.fromkeys(motion for motion, _ in cells):
+            for skin in clips:
+                rendered.clear()
+                for name in (name for size, name in cells if size == motion):
+                    degradation = read_degradation(name)
+                    clip = degradation.clip(skin, motion)
+                    if not clip.possible:
+                        bar.update(len(methods))
+                        continue
+                    pictures, seen = _render(clip, rendered)
+                    truths = {"seen": seen}
+                    still = MovingClip(skin, motion)
+                    if clip != still:
+                        truths["skin"] = _render(still, rendered)[1]
+                    frames = degradation.apply(pictures, skin.name)
+                    for method_name, method in methods.items():
+                        start = time.perf_counter()
+                        flows = method(frames)
+                        taken = 1000 * (time.perf_counter() - start) / len(flows)
+                        for truth_name, score in scores(flows, truths).items():
+                            records.append(
+                                {
+                                    "motion": motion,
+                                    "degradation": name,
+                                    "clip": skin.name,
+                                    "truth": truth_name,
+                                    "method": method_name,
+                                    **score._asdict(),
+                                    "milliseconds_per_pair": taken,
+                                }
+                            )
+                        bar.update()
+    return records
+
+
+def _render(
+    clip: MovingClip, rendered: dict[MovingClip, tuple[np.ndarray, "Truth"]]
+) -> tuple[np.ndarray, "Truth"]:
+    """Frames and truth of a clip, kept for its other degradations."""
+    if clip not in rendered:
+        rendered[clip] = clip.frames(), Truth(clip.flows())
+    return rendered[clip]
+
+
+def _warm_up(methods: dict[str, FlowOfClip]) -> None:
+    """Lets the methods compile."""
+    for method in methods.values():
+        method(np.zeros((FRAMES, 224, 224), np.uint8))
+
+
+class Truth:
+    """A clip's true flow and its ADM.
+
+    Attributes:
+        flows: float32 `[pair, height, width, 2]`.
+        adm: θ and ρ of the blocks, `[pair, 64, 2]`.
+    """
+
+    def __init__(self, flows: np.ndarray):
+        self.flows = flows
+        self.adm = _adm(flows)
+
+
+def _adm(flows: np.ndarray) -> np.ndarray:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        rows = pool.map(lambda flow: average_direction_magnitude(flow, circular=True), flows)
+        return np.stack(list(rows)).astype(np.float64).reshape(len(flows), -1, 2)
+
+
+def scores(flows: np.ndarray, truths: dict[str, Truth]) -> dict[str, Score]:
+    """Compares a flow with one or more that may be held for true.
+
+    Args:
+        flows: float32 `[pair, 224, 224, 2]`.
+        truths: By name.
+
+    Returns:
+        The score for each; a correlation with what never changes is 0.
+    """
+    adm = _adm(flows)
+    return {name: _score(flows, adm, truth) for name, truth in truths.items()}
+
+
+def _score(flows: np.ndarray, adm: np.ndarray, truth: Truth) -> Score:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        errors = np.array(list(pool.map(_errors, flows, truth.flows)))
+    endpoint, angle = errors.mean(0)
+    return Score(
+        _correlation(adm[..., 1], truth.adm[..., 1]),
+        float(adm[..., 1].mean() / truth.adm[..., 1].mean()),
+        _correlation(_vectors(adm), _vectors(truth.adm)),
+        float(endpoint),
+        float(angle),
+    )
+
+
+def _errors(flow: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
+    """Endpoint error in pixels, angular error in degrees."""
+    difference = flow - truth
+    squares = np.square(difference).sum(-1)
+    # |a × b| of a = (u, v, 1) and b; an arc cosine could not tell 0.03 degrees from none.
+    area = flow[..., 0] * truth[..., 1] - flow[..., 1] * truth[..., 0]
+    sine = np.sqrt(squares + np.square(area))
+    cosine = 1 + (flow * truth).sum(-1)
+    return float(np.sqrt(squares).mean()), float(np.degrees(np.arctan2(sine, cosine)).mean())
+
+
+def _vectors(adm: np.ndarray) -> np.ndarray:
+    theta, rho = np.moveaxis(adm, -1, 0)
+    return np.stack([rho * np.cos(theta), rho * np.sin(theta)])
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    a, b = a - a.mean(), b - b.mean()
+    product = math.sqrt(float((a * a).sum() * (b * b).sum()))
+    return float((a * b).sum()) / product if product else 0.0
+
+
+def mean_scores(records: Sequence[dict[str, Any]]) -> tuple[float, float, float, float]:
+    """Of several clips: correlations of magnitude and of direction, ratio, error over motion."""
+    return (
+        statistics.mean(record["magnitude_correlation"] for record in records),
+        statistics.mean(record["direction_correlation"] for record in records),
+        statistics.geometric_mean(max(record["magnitude_ratio"], 1e-9) for record in records),
+        statistics.mean(record["endpoint_error"] / record["motion"] for record in records),
+    )
+
+
+def markdown(records: Sequence[dict[str, Any]], methods: Sequence[str]) -> str:
+    """Two tables: of the magnitudes, and of direction and endpoint error.
+
+    Args:
+        records: Of `measure`.
+        methods: Names, one a column.
+    """
+
+    def magnitude(of: Sequence[dict[str, Any]]) -> str:
+        correlation, _, ratio, _ = mean_scores(of)
+        return f"{correlation:.2f}, {ratio:.2g}×"
+
+    def direction(of: Sequence[dict[str, Any]]) -> str:
+        _, correlation, _, error = mean_scores(of)
+        return f"{correlation:.2f}, {error:.2g}"
+
+    lines = ["Magnitude of the ADM: correlation with the truth, ratio to it", ""]
+    lines += _table(records, methods, magnitude)
+    times = [
+        statistics.median(r["milliseconds_per_pair"] for r in records if r["method"] == name)
+        for name in methods
+    ]
+    lines += ["| ms a pair | | | " + " | ".join(f"{value:.1f}" for value in times) + " |"]
+    lines += ["", "Direction of the ADM: correlation; endpoint error as a part of the motion", ""]
+    lines += _table(records, methods, direction)
+    return "\n".join(lines) + "\n"
+
+
+def _table(
+    records: Sequence[dict[str, Any]],
+    methods: Sequence[str],
+    cell: Callable[[Sequence[dict[str, Any]]], str],
+) -> list[str]:
+    groups: dict[tuple[float, str, str], dict[str, list[dict[str, Any]]]] = {}
+    for record in records:
+        key = record["motion"], record["degradation"], record["truth"]
+        groups.setdefault(key, {}).setdefault(record["method"], []).append(record)
+    # Without a motion of its own, what is seen is the skin's motion.
+    two_truths = {(motion, name) for motion, name, truth in groups if truth == "skin"}
+    lines = [f"| px/frame | degradation | clips | {' | '.join(methods)} |"]
+    lines.append("|" + "---|" * (3 + len(methods)))
+    for (motion, name, truth), by_method in groups.items():
+        shown = f"{name} ({truth})" if (motion, name) in two_truths else name
+        cells = [cell(by_method[method]) for method in methods]
+        count = len(by_method[methods[0]])
+        lines.append(f"| {motion:g} | {shown} | {count} | {' | '.join(cells)} |")
+    return lines
+
+
+def _draw(folder: Path, methods: dict[str, FlowOfClip], records: Sequence[dict[str, Any]]) -> None:
+    """Block magnitudes of a face at 0.03 pixels over time, and how quality grows with motion.
+
+    The curves are those of the clips that can move at each of the motions.
+    """
+    degradation = read_degradation(ALWAYS[0])
+    skin = skins(1)[0]
+    clip = degradation.clip(skin, ONE_MOTION)
+    frames = degradation.apply(clip.frames(), skin.name)
+    magnitudes = {"truth": _adm(clip.flows())[..., 1]}
+    for name, method in methods.items():
+        magnitudes[name] = _adm(method(frames))[..., 1]
+    tiny_motion_pictures.write_blocks(folder / "blocks.png", magnitudes)
+    motions = {record["motion"] for record in records}
+    clips = set[str].intersection(
+        *({r["clip"] for r in records if r["motion"] == motion} for motion in motions)
+    )
+    records = [record for record in records if record["clip"] in clips]
+    for name in dict.fromkeys(record["degradation"] for record in records):
+        curves: dict[str, list[tuple[float, float]]] = {}
+        for method in methods:
+            chosen = [
+                r
+                for r in records
+                if (r["method"], r["degradation"], r["truth"]) == (method, name, "seen")
+            ]
+            curves[method] = [
+                (motion, mean_scores([r for r in chosen if r["motion"] == motion])[0])
+                for motion in sorted({r["motion"] for r in chosen})
+            ]
+        if all(len(curve) > 1 for curve in curves.values()):
+            path = folder / f"correlation_{name}.png"
+            tiny_motion_pictures.write_curves(path, f"magnitude, {name}", curves)
+
+
+def speed(methods: dict[str, FlowOfClip], seconds: float) -> list[dict[str, Any]]:
+    """Pairs a second of each method and of two plain loops; printed as they are measured.
+
+    Args:
+        methods: By name.
+        seconds: Least time each is measured.
+
+    Returns:
+        One record a method or loop.
+    """
+    degradation = Degradation(noise=0.7, jpeg=True)
+    skin = skins(1)[0]
+    frames = degradation.apply(degradation.clip(skin, 0.1).frames(), skin.name)
+
+    def tv_l1_loop(clip: np.ndarray) -> int:
+        for first, second in itertools.pairwise(clip[:3]):
+            optical_flow_tvl1(first, second)
+        return 2
+
+    def farneback_loop(clip: np.ndarray) -> int:
+        for first, second in itertools.pairwise(clip):
+            cv2.calcOpticalFlowFarneback(first, second, None, 0.5, 3, 15, 3, 5, 1.2, 0)  # pyright: ignore
+        return len(clip) - 1
+
+    loops = {
+        "loop over scikit-image TV-L1": tv_l1_loop,
+        "loop over OpenCV Farnebäck": farneback_loop,
+    }
+    rates = {name: _rate(lambda work=work: work(frames), seconds) for name, work in loops.items()}
+    tv_l1, farneback = rates.values()
+    print(f"{'':30}{'pairs/s':>9}{'× TV-L1 loop':>15}{'× Farnebäck loop':>18}")
+    records = []
+    for name, method in methods.items():
+        rates[name] = _rate(lambda method=method: len(method(frames)), seconds)
+    for name, rate in rates.items():
+        print(f"{name:30}{rate:9.2f}{rate / tv_l1:15.2f}{rate / farneback:18.2f}", flush=True)
+        records.append(
+            {
+                "name": name,
+                "pairs_per_second": rate,
+                "ratio_to_tv_l1_loop": rate / tv_l1,
+                "ratio_to_farneback_loop": rate / farneback,
+            }
+        )
+    return records
+
+
+def _rate(work: Callable[[], int], seconds: float) -> float:
+    """Pairs a second; the first call, which may compile, does not count."""
+    work()
+    start, pairs = time.perf_counter(), 0
+    while not pairs or time.perf_counter() - start < seconds:
+        pairs += work()
+    return pairs / (time.perf_counter() - start)
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    packages = ("numpy", "opencv-python-headless", "scikit-image", "scipy", "jax")
+    return {
+        "cpu": _cpu_name(),
+        "cpus": os.cpu_count(),
+        "load": os.getloadavg()[0],
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in packages},
+    }
+
+
+def _cpu_name() -> str:
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        for line in information.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,54 @@
+"""How long each stage of the work takes."""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import ParamSpec, TypeVar
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+class Stopwatch:
+    """Seconds of one thread by stage; a second belongs to the innermost stage only.
+
+    Attributes:
+        seconds: By name of the stage.
+    """
+
+    def __init__(self) -> None:
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self._stage, self._since = "", 0.0
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Counts the time until the end of the block to this stage."""
+        outer = self._change(name)
+        try:
+            yield
+        finally:
+            self._change(outer)
+
+    def timed(
+        self, name: str, function: Callable[Arguments, Result]
+    ) -> Callable[Arguments, Result]:
+        """The function, its time counted to this stage."""
+
+        def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+            with self.stage(name):
+                return function(*args, **kwargs)
+
+        return call
+
+    def add(self, seconds: Mapping[str, float]) -> None:
+        """Adds what another stopwatch measured."""
+        for stage, time_taken in seconds.items():
+            self.seconds[stage] += time_taken
+
+    def _change(self, name: str) -> str:
+        now = time.perf_counter()
+        if self._stage:
+            self.seconds[self._stage] += now - self._since
+        outer, self._stage, self._since = self._stage, name, now
+        return outer

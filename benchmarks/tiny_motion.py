@@ -249,10 +249,18 @@ class Truth:
 
     def __init__(self, flows: np.ndarray):
         self.flows = flows
-        self.adm = _adm(flows)
+        self.adm = blocks_of(flows)
 
 
-def _adm(flows: np.ndarray) -> np.ndarray:
+def blocks_of(flows: np.ndarray) -> np.ndarray:
+    """Mean direction (radians, on the circle) and magnitude (pixels) of each block.
+
+    Args:
+        flows: float32 `[pair, 224, 224, 2]`.
+
+    Returns:
+        `[pair, 64, 2]`.
+    """
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         rows = pool.map(lambda flow: average_direction_magnitude(flow, circular=True), flows)
         return np.stack(list(rows)).astype(np.float64).reshape(len(flows), -1, 2)
@@ -268,7 +276,7 @@ def scores(flows: np.ndarray, truths: dict[str, Truth]) -> dict[str, Score]:
     Returns:
         The score for each; a correlation with what never changes is 0.
     """
-    adm = _adm(flows)
+    adm = blocks_of(flows)
     return {name: _score(flows, adm, truth) for name, truth in truths.items()}
 
 
@@ -375,9 +383,9 @@ def _draw(folder: Path, methods: dict[str, FlowOfClip], records: Sequence[dict[s
     skin = skins(1)[0]
     clip = degradation.clip(skin, ONE_MOTION)
     frames = degradation.apply(clip.frames(), skin.name)
-    magnitudes = {"truth": _adm(clip.flows())[..., 1]}
+    magnitudes = {"truth": blocks_of(clip.flows())[..., 1]}
     for name, method in methods.items():
-        magnitudes[name] = _adm(method(frames))[..., 1]
+        magnitudes[name] = blocks_of(method(frames))[..., 1]
     tiny_motion_pictures.write_blocks(folder / "blocks.png", magnitudes)
     motions = {record["motion"] for record in records}
     clips = set[str].intersection(

@@ -12,6 +12,7 @@ from scipy import ndimage
 
 from atnet_jax.errors import UserError
 from atnet_jax.preprocessing.face import crop_face
+from atnet_jax.preprocessing.optical_flow import DEFAULT
 from benchmarks.moving_clips import (
     ALTERNATION,
     APEX,
@@ -21,7 +22,7 @@ from benchmarks.moving_clips import (
     read_degradation,
     skins,
 )
-from benchmarks.tiny_motion import Truth, scores
+from benchmarks.tiny_motion import Truth, flow_of_clip, scores
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -185,3 +186,36 @@ def test_wrong_arguments_are_told(argument, message):
     assert done.returncode == 1
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_default_sees_a_face_move_by_three_hundredths_of_a_pixel(face_and_picture):
+    """Through a camera's noise and JPEG, where the flow of neighbouring frames is mostly noise."""
+    face = face_and_picture[0]
+    for noise, least, bias in ((0.7, 0.93, 1.5), (1.5, 0.9, 1.5)):
+        degradation = Degradation(noise=noise, jpeg=True)
+        clip = degradation.clip(face, 0.03)
+        frames, truth = degradation.apply(clip.frames(), face.name), {"seen": Truth(clip.flows())}
+        found = {
+            name: scores(flow_of_clip(name)(frames), truth)["seen"]
+            for name in (DEFAULT, "farneback", "horn_schunck")
+        }
+        best = found.pop(DEFAULT)
+        assert best.magnitude_correlation > least, noise
+        assert 1 / bias < best.magnitude_ratio < bias, noise
+        for name, adjacent in found.items():
+            assert adjacent.magnitude_correlation < best.magnitude_correlation - 0.1, name
+            assert adjacent.magnitude_ratio > best.magnitude_ratio, name
+
+
+def test_options_take_out_what_is_no_expression(face_and_picture):
+    face = face_and_picture[0]
+    skin = {"skin": Truth(MovingClip(face, 0.1).flows())}
+    for name, option in (("alternation", "steady"), ("head", "stabilised")):
+        degradation = read_degradation(name)
+        frames = degradation.apply(degradation.clip(face, 0.1).frames(), face.name)
+        kept, removed = (
+            scores(flow_of_clip(flow)(frames), skin)["skin"]
+            for flow in ("farneback", f"farneback_{option}")
+        )
+        assert removed.direction_correlation > kept.direction_correlation + 0.1, name
+        assert removed.endpoint_error < 0.6 * kept.endpoint_error, name

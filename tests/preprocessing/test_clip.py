@@ -186,3 +186,23 @@ def test_the_heads_own_motion_is_taken_out(make_clip, shifted):
         (kept.flow_map[..., :2], removed.flow_map[..., :2]),
     ):
         assert np.abs(after).mean() < 0.1 * np.abs(before).mean()
+
+
+def test_smoothing_in_time_takes_neighbours_from_within_the_clip(make_clip, shifted):
+    """Neighbours of the window and of the onset are read, nothing outside onset…offset."""
+    images = [shifted(0.02 * n, 0, noise=0.7, seed=n) for n in range(112)]
+    clip = make_clip(images, 100, 101, 160, 209)
+    method = flow_method("spatiotemporal")
+    crops = crops_module.cut(clip, face="none", box=None, reach=method.reach)
+    reach = method.reach
+    assert crops.numbers == (*range(101, 102 + reach), *range(128 - reach, 193 + reach))
+    (clip.frames[100]).write_text("not a picture")
+    features = extract(clip, face="none", box=None, flow="spatiotemporal")
+    assert features.window.shape == (65, 224, 224)
+    np.testing.assert_array_equal(features.apex, images[60])
+    # Steady motion of 0.02 pixels, noise and all, in every row and from onset to apex.
+    blocks = features.adm.reshape(64, 8, 8, 2)[:, 1:-1, 1:-1, 1]
+    np.testing.assert_allclose(blocks.mean((1, 2)), 0.02, atol=0.012)
+    assert np.median(features.flow_map[4:-4, 4:-4, 0]) == pytest.approx(59 * 0.02, rel=0.05)
+    adjacent = extract(clip, face="none", box=None, flow="horn_schunck")
+    assert adjacent.adm[:, 1::2].mean() > 2 * features.adm[:, 1::2].mean()

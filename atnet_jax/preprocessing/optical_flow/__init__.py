@@ -100,7 +100,7 @@ def _tv_l1() -> Solver:
 
 _METHODS: dict[str, Callable[[], FlowMethod]] = {
     "spatiotemporal": lambda: FlowMethod(
-        _variational(smoothness=80.0, quadratic=(1.0,), iterations=15), sigma=2.0
+        _variational(smoothness=100.0, quadratic=(1.0,), iterations=25), sigma=2.0
     ),
     "paper": lambda: FlowMethod(
         _variational(

@@ -1,0 +1,79 @@
+"""How much camera noise would explain the magnitudes in the features that ATNet's authors released.
+
+    python -m benchmarks.released_magnitudes --released=adm_released.npz
+
+Released are features of flow between adjacent frames; the file holds one array `[64, 128]` a clip,
+named database-subject-clip. Here synthetic faces, still or
+moving by 0.03 pixels a frame, are filmed with more and more noise, and for each database the noise
+is interpolated at which a method's mean magnitude is the released one. Noise is that of the 224×224
+crop, in grey levels, before rounding to 8 bits.
+"""
+
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import tqdm
+from absl import app, flags
+
+from atnet_jax.errors import UserError
+from benchmarks.moving_clips import Degradation, skins
+from benchmarks.tiny_motion import blocks_of, flow_of_clip
+
+NOISE = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.5)
+MOTIONS = (0.0001, 0.03)
+
+_RELEASED = flags.DEFINE_string("released", None, "The .npz file.", required=True)
+_METHODS = flags.DEFINE_list("methods", ["paper", "horn_schunck", "farneback"], "Optical flows.")
+_CLIPS = flags.DEFINE_integer("clips", 2, "Clips: faces and pictures in turns.", lower_bound=1)
+
+
+def main(_: list[str]) -> None:
+    """Prints a table of magnitudes by noise, and the noise of each database."""
+    try:
+        released = released_means(Path(_RELEASED.value))
+        methods = {name: flow_of_clip(name) for name in _METHODS.value}
+    except (UserError, OSError, ValueError) as error:
+        sys.exit(f"Error: {error}")
+    listed = ", ".join(f"{name} {value:.3f}" for name, value in released.items())
+    print(f"released, mean magnitude of filled rows in pixels: {listed}\n")
+    print("| method, motion | " + " | ".join(f"noise {noise:g}" for noise in NOISE) + " |")
+    print("|---" * (1 + len(NOISE)) + "|")
+    found = []
+    for name, flows in methods.items():
+        for motion in MOTIONS:
+            means = []
+            for noise in tqdm.tqdm(NOISE, f"{name} {motion:g}", leave=False):
+                degradation = Degradation(noise=noise)
+                each = []
+                for skin in skins(_CLIPS.value):
+                    frames = degradation.clip(skin, motion).frames()
+                    flow = flows(degradation.apply(frames, skin.name))
+                    each.append(blocks_of(flow)[..., 1].mean())
+                means.append(float(np.mean(each)))
+            print(f"| {name}, {motion:g} | " + " | ".join(f"{mean:.3f}" for mean in means) + " |")
+            found.append((name, motion, means))
+    print()
+    for name, motion, means in found:
+        levels = {
+            database: f"{np.interp(mean, means, NOISE):.2f}"
+            if means[0] < mean < means[-1]
+            else ("none" if mean <= means[0] else f"above {NOISE[-1]:g}")
+            for database, mean in released.items()
+        }
+        print(f"{name}, motion {motion:g}: noise that gives the released magnitude: {levels}")
+
+
+def released_means(path: Path) -> dict[str, float]:
+    """Mean magnitude of the filled rows of each database's clips, in pixels."""
+    rows = defaultdict(list)
+    with np.load(path, allow_pickle=False) as arrays:
+        for name in arrays:
+            adm = arrays[name]
+            rows[name.split("-")[0]].append(adm[adm.any(axis=1), 1::2].mean())
+    return {database: float(np.mean(means)) for database, means in rows.items()}
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -18,8 +18,8 @@ import tqdm
 from absl import app, flags
 
 from atnet_jax.errors import UserError
+from benchmarks.clip_flow import blocks_of, flow_of_clip
 from benchmarks.moving_clips import Degradation, skins
-from benchmarks.tiny_motion import blocks_of, flow_of_clip
 
 NOISE = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.5)
 MOTIONS = (0.0001, 0.03)

@@ -42,11 +42,9 @@ from absl import app, flags
 from skimage.registration import optical_flow_tvl1
 
 from atnet_jax.errors import UserError
-from atnet_jax.preprocessing.adm import average_direction_magnitude
-from atnet_jax.preprocessing.alternation import alternating_part
-from atnet_jax.preprocessing.head_motion import rigid_part
-from atnet_jax.preprocessing.optical_flow import METHODS, flow_method
+from atnet_jax.preprocessing.optical_flow import METHODS
 from benchmarks import tiny_motion_pictures
+from benchmarks.clip_flow import FlowOfClip, blocks_of, flow_of_clip
 from benchmarks.moving_clips import (
     FRAMES,
     Degradation,
@@ -55,7 +53,6 @@ from benchmarks.moving_clips import (
     read_degradation,
     skins,
 )
-from data_builders.variants import motion_named
 
 MOTIONS = ("0.01", "0.03", "0.1", "0.3", "1", "2")
 ALWAYS = ("noise0.7+jpeg", "noise1.5+jpeg")
@@ -81,10 +78,6 @@ _TABLE = flags.DEFINE_string("table", None, "Write the table to this Markdown fi
 _PICTURES = flags.DEFINE_string("pictures", None, "Draw into this folder.")
 _SPEED = flags.DEFINE_bool("speed", False, "Measure pairs a second instead.")
 _SECONDS = flags.DEFINE_float("seconds", 3.0, "--speed: least time a method is measured.")
-
-
-FlowOfClip = Callable[[np.ndarray], np.ndarray]
-"""Frames `[frame, height, width]` → flow of neighbours, float32 `[frame - 1, height, width, 2]`."""
 
 
 class Score(NamedTuple):
@@ -148,27 +141,6 @@ def _cells(motions: Sequence[str], degradations: Sequence[str] | None) -> list[t
         for motion in sizes
         for name in (*(AT_ONE_MOTION if motion == ONE_MOTION else ()), *ALWAYS)
     ]
-
-
-def flow_of_clip(name: str) -> FlowOfClip:
-    """The flow that data are prepared with under this name.
-
-    Raises:
-        UserError: There is none.
-    """
-    motion = motion_named(name)
-    method = flow_method(motion.flow)
-
-    def flows_of(frames: np.ndarray) -> np.ndarray:
-        flows = method.flows(frames)
-        if motion.cancel_alternation and (part := alternating_part(flows)) is not None:
-            flows[::2] -= part
-            flows[1::2] += part
-        if motion.remove_head_motion:
-            flows = np.stack([flow - rigid_part(flow) for flow in flows])
-        return flows
-
-    return flows_of
 
 
 def measure(
@@ -250,20 +222,6 @@ class Truth:
     def __init__(self, flows: np.ndarray):
         self.flows = flows
         self.adm = blocks_of(flows)
-
-
-def blocks_of(flows: np.ndarray) -> np.ndarray:
-    """Mean direction (radians, on the circle) and magnitude (pixels) of each block.
-
-    Args:
-        flows: float32 `[pair, 224, 224, 2]`.
-
-    Returns:
-        `[pair, 64, 2]`.
-    """
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        rows = pool.map(lambda flow: average_direction_magnitude(flow, circular=True), flows)
-        return np.stack(list(rows)).astype(np.float64).reshape(len(flows), -1, 2)
 
 
 def scores(flows: np.ndarray, truths: dict[str, Truth]) -> dict[str, Score]:

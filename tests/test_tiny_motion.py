@@ -13,6 +13,7 @@ from scipy import ndimage
 from atnet_jax.errors import UserError
 from atnet_jax.preprocessing.face import crop_face
 from atnet_jax.preprocessing.optical_flow import DEFAULT
+from benchmarks.clip_flow import flow_of_clip
 from benchmarks.moving_clips import (
     ALTERNATION,
     APEX,
@@ -22,7 +23,7 @@ from benchmarks.moving_clips import (
     read_degradation,
     skins,
 )
-from benchmarks.tiny_motion import Truth, flow_of_clip, scores
+from benchmarks.tiny_motion import Truth, scores
 
 REPOSITORY = Path(__file__).parent.parent
 

@@ -7,6 +7,8 @@ from jaxtyping import Float32, Float64
 
 # Weights beyond are under 0.02 of the largest.
 _REACH = 2.8
+# Enough pixels for a median: 5,625 of a crop.
+_EVERY = 3
 
 
 def reach(sigma: float) -> int:
@@ -37,6 +39,24 @@ def smoothing_weights(
     alone = spread <= 0
     line = weights * (second - first * time) / np.where(alone, 1.0, spread)
     return np.where(alone, weights / total, line)
+
+
+def even_light(
+    frames: Float32[np.ndarray, "frame height width"],
+) -> Float32[np.ndarray, "frame height width"]:
+    """Frames whose light no longer drifts: each is divided by its gain against the clip's mean.
+
+    The gain is the median over the pixels of their ratio to the mean frame, because what moves makes
+    as many pixels brighter as darker. A flow that takes brightness for constant mistakes a drift of
+    a thousandth for motion of hundredths of a pixel.
+
+    Args:
+        frames: Grey levels.
+    """
+    some = frames[:, ::_EVERY, ::_EVERY].reshape(len(frames), -1)
+    gains = np.median(some / np.maximum(some.mean(axis=0), 1), axis=1)
+    # A black clip has no light to even out.
+    return frames / np.where(gains > 0, gains, 1).astype(np.float32)[:, None, None]
 
 
 def smooth(

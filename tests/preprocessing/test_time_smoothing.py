@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from atnet_jax.preprocessing.optical_flow import FlowMethod
-from atnet_jax.preprocessing.time_smoothing import reach, smooth, smoothing_weights
+from atnet_jax.preprocessing.time_smoothing import even_light, reach, smooth, smoothing_weights
 
 
 @pytest.mark.parametrize("sigma", [0.7, 1.5, 3.0])
@@ -45,6 +45,23 @@ def test_odd_frames_that_are_brighter_are_evened_out():
     assert np.abs(inner - 100).max() < 0.1
 
 
+def test_light_that_drifts_is_evened_out_and_motion_stays():
+    rng = np.random.default_rng(0)
+    picture = rng.uniform(40, 200, (60, 60)).astype(np.float32)
+    frames = np.tile(picture, (9, 1, 1))
+    frames[:, 20:30, 20:30] += np.linspace(0, 30, 9, dtype=np.float32)[:, None, None]
+    gain = np.linspace(0.98, 1.02, 9, dtype=np.float32)[:, None, None]
+    evened = even_light(frames * gain)
+    # The light of the clip's mean, to which what moves does not belong.
+    np.testing.assert_allclose(evened, frames, rtol=2e-3)
+    assert np.ptp(evened[:, 0, 0]) < 1e-3 * picture[0, 0]
+    assert evened.dtype == np.float32
+
+
+def test_a_black_clip_stays_black():
+    assert not even_light(np.zeros((3, 30, 30), np.float32)).any()
+
+
 def test_a_method_smooths_or_takes_frames_as_they_are():
     asked = []
 
@@ -59,9 +76,8 @@ def test_a_method_smooths_or_takes_frames_as_they_are():
     np.testing.assert_array_equal(asked[0][0], frames[:-1])
     np.testing.assert_array_equal(asked[0][1], frames[1:])
     smoothing.flows(frames)
-    np.testing.assert_allclose(
-        asked[1][1], smooth(frames.astype(np.float32), range(6), range(1, 6), 1.5), rtol=1e-5
-    )
+    expected = even_light(smooth(frames.astype(np.float32), range(6), range(6), 1.5))
+    np.testing.assert_allclose(asked[1][1], expected[1:], rtol=1e-5)
     np.testing.assert_array_equal(
         plain.smooth(frames, [3, 4, 5, 9, 10, 11], [4, 11]), frames[[1, 5]].astype(np.float32)
     )

@@ -22,7 +22,8 @@ class FlowMethod:
 
     Attributes:
         solve: Flow of pairs of pictures.
-        sigma: Frames are smoothed in time before, with a Gaussian of this many frames; 0: not.
+        sigma: Frames are smoothed in time before, with a Gaussian of this many frames, and freed
+            of drifting light; 0: neither.
     """
 
     solve: Solver
@@ -49,7 +50,9 @@ class FlowMethod:
         numbers = range(len(frames)) if numbers is None else numbers
         wanted = numbers if wanted is None else wanted
         if self.sigma:
-            return time_smoothing.smooth(frames.astype(np.float32), numbers, wanted, self.sigma)
+            frames = frames.astype(np.float32)
+            smoothed = time_smoothing.smooth(frames, numbers, wanted, self.sigma)
+            return time_smoothing.even_light(smoothed)
         place = {number: index for index, number in enumerate(numbers)}
         return frames[[place[number] for number in wanted]].astype(np.float32)
 

@@ -29,7 +29,9 @@ def texture(
         The textures, 0…255, both scaled alike.
     """
     pictures = 2 * _to_unit_range(jnp.stack([first, second])) - 1
-    textures = pictures - STRUCTURE_REMOVED * _structure(pictures)
+    # One after the other: what a picture's iteration needs stays in the processor's cache.
+    structures = jnp.stack([_structure(picture) for picture in pictures])
+    textures = pictures - STRUCTURE_REMOVED * structures
     first, second = 255 * _to_unit_range(textures)
     return first, second
 
@@ -39,19 +41,20 @@ def _to_unit_range(pair: Array) -> Array:
     return (pair - low) / jnp.maximum(high - low, 1e-6)  # an even pair has no contrast to scale
 
 
-def _structure(pictures: Array) -> Array:
+def _structure(picture: Float32[Array, "height width"]) -> Float32[Array, "height width"]:
     step = 1 / (4 * THETA)
 
     def ascend(_: Array, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         structure, p, q = state
         along_x, along_y = gradient(structure)
         p, q = p + step * along_x, q + step * along_y
-        length = jnp.maximum(1, jnp.sqrt(p * p + q * q))
-        p, q = p / length, q / length
-        return pictures + THETA * divergence(p, q), p, q
+        # Brought back to length 1 where longer.
+        shortened = jnp.minimum(1, jax.lax.rsqrt(p * p + q * q + 1e-20))
+        p, q = p * shortened, q * shortened
+        return picture + THETA * divergence(p, q), p, q
 
-    zero = jnp.zeros_like(pictures)
-    return jax.lax.fori_loop(0, ITERATIONS, ascend, (pictures, zero, zero))[0]
+    zero = jnp.zeros_like(picture)
+    return jax.lax.fori_loop(0, ITERATIONS, ascend, (picture, zero, zero))[0]
 
 
 def gradient(x: Float32[Array, "*batch height width"]) -> tuple[Array, Array]:

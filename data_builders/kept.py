@@ -46,7 +46,8 @@ class KeptRecords:
                     continue
                 except DamagedError:
                     pass
-            path.unlink()
+            if path.is_file():
+                path.unlink()
         return found
 
     def read(self, name: str) -> list[tuple[str, Record]]:

@@ -95,7 +95,9 @@ def test_grouping_of_folds_does_not_change_the_scores(finished, data_dir, tmp_pa
 
 
 def test_a_selection_of_folds_is_the_same_folds(finished, data_dir, tmp_path):
-    experiment.train_and_evaluate(settings(data_dir, folds="2,4:6"), tmp_path / "some")
+    # Three folds in groups of two: the second group is filled up.
+    config = settings(data_dir, folds="2,4:6", folds_per_batch=2)
+    experiment.train_and_evaluate(config, tmp_path / "some")
     some = predictions.read(tmp_path / "some" / "predictions.csv")
     whole = predictions.read(finished / "predictions.csv")
     whole = [row for row in whole if row.fold in (2, 4, 5)]

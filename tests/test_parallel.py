@@ -1,10 +1,12 @@
 """Several seeds, several processes, groups of folds: the same runs, side by side."""
 
+import concurrent.futures
 import json
 import os
 import socket
 import subprocess
 import sys
+import threading
 
 import jax
 import numpy as np
@@ -97,6 +99,33 @@ def test_two_processes_leave_what_one_leaves(data_dir, tmp_path):
         assert (tmp_path / "two" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
     folds = sorted(path.name for path in (tmp_path / "two" / "checkpoints").iterdir())
     assert folds == [f"fold_{k:03d}" for k in range(6)]
+
+
+def test_what_processes_gather_may_differ_in_length(monkeypatch):
+    """Two threads in the place of two processes, the second with nothing but one short array."""
+    shares = [{"a": np.arange(20_000.0), "b": np.eye(3, dtype=np.float32)}, {"c": np.ones(1)}]
+    process, barrier = threading.local(), threading.Barrier(2, timeout=30)
+    handed: list[np.ndarray] = [np.zeros(0)] * 2
+
+    def allgather(array):
+        handed[process.index] = array
+        barrier.wait()
+        rows = np.stack(handed)  # As JAX: only of one shape.
+        barrier.wait()
+        return rows
+
+    def gather(index):
+        process.index = index
+        return processes.gather(shares[index])
+
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    monkeypatch.setattr(processes.multihost_utils, "process_allgather", allgather)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        for gathered in pool.map(gather, range(2)):
+            assert sorted(gathered) == ["a", "b", "c"]
+            for name, array in (shares[0] | shares[1]).items():
+                np.testing.assert_array_equal(gathered[name], array)
+                assert gathered[name].dtype == array.dtype
 
 
 def test_an_array_job_joins_to_the_same(data_dir, tmp_path):

@@ -46,9 +46,9 @@ def even_light(
 ) -> Float32[np.ndarray, "frame height width"]:
     """Frames whose light no longer drifts: each is divided by its gain against the clip's mean.
 
-    The gain is the median over the pixels of their ratio to the mean frame, because what moves makes
-    as many pixels brighter as darker. A flow that takes brightness for constant mistakes a drift of
-    a thousandth for motion of hundredths of a pixel.
+    The gain is the median over the pixels of their ratio to the mean frame, because what moves
+    makes as many pixels brighter as darker. A flow that takes brightness for constant mistakes a
+    drift of a thousandth for motion of hundredths of a pixel.
 
     Args:
         frames: Grey levels.

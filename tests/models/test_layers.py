@@ -70,6 +70,16 @@ def test_batch_norm_keeps_statistics_as_caffe():
     np.testing.assert_allclose(tested, expected, atol=1e-4)
 
 
+def test_batch_norm_keeps_no_statistics_of_clips_that_only_pad():
+    x = jnp.asarray(np.random.default_rng(0).normal(3, 2, (4, 2, 2, 3)), jnp.float32)
+    weight = jnp.array([1.0, 0, 1, 1])
+    layer = BatchNorm()
+    variables = layer.init(jax.random.key(0), x, True)
+    _, padded = layer.apply(variables, x, True, weight, mutable=["batch_stats"])
+    _, plain = layer.apply(variables, x[weight > 0], True, mutable=["batch_stats"])
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), padded, plain)
+
+
 def test_batch_norm_before_any_training_leaves_its_input():
     x = jnp.arange(8.0).reshape(4, 2)
     layer = BatchNorm()

@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -167,6 +169,35 @@ def test_ststnet_pools_first_and_normalises_the_same(weight):
     got = jax.value_and_grad(ours, argnums=(0, 1), has_aux=True)(params, kernel)
     expected = jax.value_and_grad(reference, argnums=(0, 1), has_aux=True)(params, kernel)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3), got, expected)
+
+
+@pytest.mark.parametrize("weight", [None, jnp.array([1.0, 0, 1, 1, 1])])
+def test_ststnet_looks_at_clips_in_chunks_to_the_same_result(weight, monkeypatch):
+    """The last chunk is ragged: two, two, and one clip."""
+    from atnet_jax.models import ststnet
+
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(size=(5, 28, 28, 3)), jnp.float32)
+    kernel = jnp.asarray(rng.normal(size=(4, 28)), jnp.float32)
+    target = jnp.asarray(rng.normal(size=(4, 5, 100)), jnp.float32)
+    layer = ststnet.NormalisedMaxima()
+    variables = {
+        "params": {"scale": jnp.ones(4), "bias": jnp.zeros(4)},
+        "batch_stats": {"mean": jnp.zeros(4), "var": jnp.ones(4)},
+    }
+
+    def result():
+        @functools.partial(jax.value_and_grad, has_aux=True)
+        def loss(kernel):
+            out, updated = layer.apply(variables, x, kernel, True, weight, mutable=["batch_stats"])
+            return (out * target).sum(), (out, updated)
+
+        return jax.jit(loss)(kernel)
+
+    whole = result()
+    monkeypatch.setattr(ststnet, "_CHUNK", 2)
+    chunks = result()
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), chunks, whole)
 
 
 def test_ststnet_drops_half_and_doubles_the_rest():

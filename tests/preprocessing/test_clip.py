@@ -10,7 +10,7 @@ import pytest
 from atnet_jax.errors import UserError
 from atnet_jax.preprocessing import crops as crops_module
 from atnet_jax.preprocessing.annotation import VideoFrames
-from atnet_jax.preprocessing.clip import extract
+from atnet_jax.preprocessing.clip import _signs, extract
 from atnet_jax.preprocessing.face import FaceNotFoundError
 from atnet_jax.preprocessing.flow_map import flow_map
 from atnet_jax.preprocessing.optical_flow import METHODS, flow_method
@@ -174,6 +174,17 @@ def test_odd_frames_that_lie_apart_are_put_back(make_clip, shifted):
         np.testing.assert_array_equal(getattr(found["nothing to cancel"], name), truth)
         error = {k: np.abs(getattr(found[k], name) - truth).mean() for k in found}
         assert error["cancelled"] < 0.15 * error["faulty"], name
+
+
+@pytest.mark.parametrize(
+    ("onset", "apex", "of_onset_to_apex"), [(30, 41, 1), (31, 42, 1), (30, 40, 0), (30, 63, -1)]
+)
+def test_displacements_count_from_the_first_frame_of_the_window(onset, apex, of_onset_to_apex):
+    """Whether its number is odd or even; before the last case's window lies the onset."""
+    none = np.zeros((0, 224, 224), np.uint8)
+    crops = crops_module.Crops(onset, apex, apex + 9, (), none, (0.0, 0.0, 1.0, 1.0))
+    signs = _signs(crops, crops.window)
+    assert signs.tolist() == [(-1) ** n for n in range(len(crops.window) - 1)] + [of_onset_to_apex]
 
 
 def test_the_heads_own_motion_is_taken_out(make_clip, shifted):

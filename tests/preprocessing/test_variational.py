@@ -16,6 +16,7 @@ from skimage.registration import optical_flow_tvl1
 from atnet_jax.preprocessing.optical_flow import pyramid, solver, tv_l1, variational
 from atnet_jax.preprocessing.optical_flow.median import median_5x5
 from atnet_jax.preprocessing.optical_flow.texture import texture
+from atnet_jax.preprocessing.optical_flow.warping import bicubic
 
 HORN_SCHUNCK = variational.Parameters(smoothness=40.0, quadratic=(1.0, 1.0))
 CLASSIC = variational.Parameters(smoothness=5.0, quadratic=(1.0, 0.5, 0.0))
@@ -111,6 +112,18 @@ def test_horn_schunck_against_a_textbook_implementation(size):
     np.testing.assert_allclose(flow, expected, atol=2e-5)
 
 
+def test_a_step_is_of_a_pixel_at_most():
+    """What the linearised equations say of a large motion is not to be trusted."""
+    random = np.random.default_rng(3)
+    first = ndimage.gaussian_filter(random.uniform(0, 255, (21, 17)), 1.5)
+    second = ndimage.shift(first, (0.8, -1.0), mode="nearest")
+    parameters = dataclasses.replace(HORN_SCHUNCK, quadratic=(1.0,), iterations=400)
+    flow = one(variational.variational(parameters), first, second)
+    expected = textbook_step(first, second, np.zeros((21, 17, 2)), 40)
+    assert 0.1 < (np.abs(expected) == 1).mean() < 0.9
+    np.testing.assert_allclose(flow, expected, atol=1e-4)
+
+
 def test_charbonnier_against_a_textbook_implementation():
     """The second warp of one level, at whose flow the penalties are linearised."""
     random = np.random.default_rng(3)
@@ -131,6 +144,38 @@ def test_charbonnier_against_a_textbook_implementation():
     expected = textbook_step(first, second, np.zeros((21, 17, 2)), 2, (weight(0.5), weight(0.02)))
     found = one(variational.variational(parameters), first, second)
     np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_tv_l1_against_its_steps_written_out():
+    """One level and one warp: Zach, Pock and Bischof's thresholding and dual ascent."""
+    random = np.random.default_rng(3)
+    first = ndimage.gaussian_filter(random.uniform(0, 255, (21, 17)), 1.5)
+    second = ndimage.shift(first, (0.3, -0.2), mode="nearest")
+    parameters = tv_l1.Parameters(num_warp=1)
+    kernel = np.array([1, -8, 0, 8, -1]) / 12
+    mean = (first + second) / 2 / 255
+    slope = np.stack([ndimage.correlate1d(mean, kernel, axis, mode="nearest") for axis in (1, 0)])
+    reach, theta = 15 * 0.3, 0.3
+    flow, dual = np.zeros((2, 21, 17)), np.zeros((2, 2, 21, 17))  # [along x or y, u or v, …]
+    for _ in range(10):
+        difference = (second - first) / 255 + (slope * flow).sum(0)
+        limit = reach * (slope**2).sum(0)
+        inner = np.abs(difference) <= limit
+        way = np.where(inner, -difference / (slope**2).sum(0), -reach * np.sign(difference))
+        fitted = flow + way * slope
+        for _ in range(2):
+            divergence = sum(np.diff(dual[k], axis=2 - k, prepend=0) for k in (0, 1))
+            flow = fitted + theta * divergence
+            along = np.stack([
+                np.diff(flow, axis=2, append=flow[:, :, -1:]),
+                np.diff(flow, axis=1, append=flow[:, -1:]),
+            ])  # fmt: skip
+            step = 0.25 / theta
+            dual = (dual + step * along) / (1 + step * np.sqrt((along**2).sum(0)))
+        flow = fitted + theta * sum(np.diff(dual[k], axis=2 - k, prepend=0) for k in (0, 1))
+    assert 0.05 < inner.mean() < 0.95
+    found = one(tv_l1.tv_l1(parameters), first, second)
+    np.testing.assert_allclose(found, np.moveaxis(flow, 0, -1), atol=1e-4)
 
 
 @pytest.mark.parametrize(("motion", "of_ours", "apart"), [(0.5, 0.10, 0.08), (2, 0.32, 0.13)])
@@ -201,6 +246,16 @@ def test_motion_out_of_the_picture_has_no_say(shifted):
     """The flow there follows its neighbours, as nothing is seen of what left the picture."""
     flow = one(SOLVERS["horn_schunck"], shifted(0, 0), shifted(4, 0))
     assert flow[30:-30, -3:, 0].mean() == pytest.approx(4, abs=0.8)
+
+
+@pytest.mark.parametrize("place", [0.0, 0.03, 0.5, 0.9])
+def test_bicubic_is_exact_for_parabolas(place):
+    """The order that tells Keys's weights of a = -1/2 from others."""
+    x = np.arange(12.0)
+    picture = jnp.float32(np.add.outer((x - 4) ** 2, 0.5 * (x - 6) ** 2))
+    at = np.arange(2, 9) + place
+    found = bicubic(picture, jnp.float32(at), jnp.float32(at[::-1].copy()))
+    np.testing.assert_allclose(found, (at[::-1] - 4) ** 2 + 0.5 * (at - 6) ** 2, atol=1e-4)
 
 
 def test_median_against_scipy():

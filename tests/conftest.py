@@ -1,5 +1,7 @@
 """Fixtures shared by all tests."""
 
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,3 +16,11 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no features of the real databases at {folder}")
     return folder
+
+
+@pytest.fixture
+def heeds_interrupts() -> Iterator[None]:
+    """Processes that the test starts heed Ctrl-C, which is ignored in the background of a shell."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

@@ -1019,7 +1019,7 @@ def _ignores_interrupts(process):
     not Path(f"/proc/self/task/{os.getpid()}/children").exists(),
     reason="processes are watched through Linux's /proc",
 )
-def test_an_interrupt_ends_it_cleanly(tmp_path):
+def test_an_interrupt_ends_it_cleanly(heeds_interrupts, tmp_path):
     top = tmp_path / "raw/SMIC_all_raw/HS/s01/micro/negative"
     TREES.write_frames(top / "s01_ne_01", [f"image{number:03d}.bmp" for number in range(60)])
     for number in range(2, 60):

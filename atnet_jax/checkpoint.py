@@ -98,6 +98,28 @@ class FoldCheckpoints:
                 f" Mend that and start the same command again."
             ) from error
 
+    def read(self, fold: int, like: Any) -> Any:
+        """Reads part of the checkpoint that `epochs_done` tells of, and leaves it as it is.
+
+        Args:
+          fold: its number.
+          like: part of the tree that was saved, as for `restore`.
+
+        Returns:
+          That part, as host arrays.
+
+        Raises:
+          UserError: there is no checkpoint, or it is damaged or cannot be read.
+        """
+        path = self._folder(fold) / str(self.epochs_done(fold))
+        try:
+            return self._read(fold, self.epochs_done(fold), like, part=True)
+        except (_DamagedError, OSError) as error:
+            raise UserError(
+                f"Fold {fold}: the checkpoint {path} {error}. Start the run's command again: it"
+                f" trains the fold anew."
+            ) from error
+
     def save(self, fold: int, epochs_done: int, tree: Any) -> None:
         """Has written, soon, what a fold has become after `epochs_done` epochs.
 
@@ -181,7 +203,7 @@ class FoldCheckpoints:
                 shutil.rmtree(folder / str(other), ignore_errors=True)
         _remove_unfinished(folder)
 
-    def _read(self, fold: int, epochs_done: int, like: Any) -> Any:
+    def _read(self, fold: int, epochs_done: int, like: Any, part: bool = False) -> Any:
         path = self._folder(fold) / str(epochs_done)
         try:
             content = self._orbax.restore(path, _Files({_TREE: b"", _ABOUT: b""}))
@@ -195,7 +217,7 @@ class FoldCheckpoints:
             for path, leaf in leaves
         }
         with np.load(io.BytesIO(content[_TREE]), allow_pickle=False) as stored:
-            arrays = dict(stored)
+            arrays = {name: stored[name] for name in stored if not part or name in expected}
         if {name: (array.shape, array.dtype) for name, array in arrays.items()} != expected:
             raise _DamagedError("holds other arrays than this training has")
         return structure.unflatten(arrays[name] for name in expected)

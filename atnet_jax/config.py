@@ -28,6 +28,7 @@ def default_config(model: str) -> Config:
     # --- What is asked ---
     # "cde": composite database evaluation, leave one subject out.
     # "hde": holdout database evaluation, leave one database out.
+    # "final": one network of all subjects, to be used on other clips; nothing is left to test.
     # "pretrain": learn from macro-expressions first; writes weights for init_from.
     config.protocol = "cde"
     # The method: the name of a file in atnet_jax/models, or of one of its presets.

@@ -33,6 +33,7 @@ class Composite:
       subject: each clip's subject, unique within its database.
       clip: each clip's name, unique within its subject.
       excluded: rows of the annotation that are no clips of it: (dataset, clip, reason).
+      preparation: how each data set was prepared: its face detector and other options.
     """
 
     inputs: Mapping[str, np.ndarray]
@@ -41,6 +42,7 @@ class Composite:
     subject: list[str]
     clip: list[str]
     excluded: Sequence[tuple[str, str, str]] = ()
+    preparation: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def digest(self) -> str:
         """SHA-256 over names, labels and inputs: equal data, equal digest."""
@@ -81,9 +83,11 @@ def load_composite(
     """
     rows: dict[Key, tuple[int, dict[str, np.ndarray]]] = {}
     excluded: list[tuple[str, str, str]] = []
+    preparation: dict[str, Any] = {}
     for name in datasets:
         builder = prepared(data_dir, name, flow)
         metadata = builder.info.metadata or {}
+        preparation[name] = metadata.get("options", {})
         excluded += [
             (name, f"{row['subject']}/{row['clip']}", row["reason"])
             for row in metadata.get("excluded", [])
@@ -111,6 +115,7 @@ def load_composite(
         subject=[key[1] for key in keys],
         clip=[key[2] for key in keys],
         excluded=excluded,
+        preparation=preparation,
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from atnet_jax import models, predictions, processes, report, weights
+from atnet_jax import files, models, predictions, processes, report, weights
 from atnet_jax.batches import Unit
 from atnet_jax.config import Config, default_config
 from atnet_jax.data import Composite, load_composite
@@ -46,11 +46,13 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> Path 
     """Runs `config` in `workdir` and returns the path of the report.
 
     Writes config.json, predictions.csv, metrics.json, table.md and report.html; for networks also
-    checkpoints/, curves.json, epoch_scores.npz and tensorboard/. With several seeds, each is a run
-    in a folder seed_N of its own. Started again after a kill, goes on from the last checkpoints to
-    the same predictions.
+    checkpoints/, curves.json, epoch_scores.npz and tensorboard/. With several seeds, each is a
+    run in a folder seed_N of its own. Under the protocol "final" no clip is left to test, so that
+    there are no predictions and no report. Started again after a kill, goes on from the last
+    checkpoints to the same predictions.
 
-    Where several processes take part, the first one writes, and the others return None.
+    Where several processes take part, the first one writes, and the others return None; so does
+    the first where there is no report.
 
     Raises:
       UserError: the data are not prepared, the configuration does not fit them, the workdir holds
@@ -71,7 +73,7 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> Path 
     )
     with lock(workdir):
         run_seeds(config, folders)
-        if not processes.is_first():
+        if not processes.is_first() or config.protocol == "final":
             return None
         path = workdir / "report.html"
         if len(folders) > 1:
@@ -90,11 +92,17 @@ def run_seeds(config: Config, folders: Mapping[int, Path]) -> None:
       UserError: see `train_and_evaluate`.
     """
     run = _run_network if models.is_network(config.model) else _run_svm
+    if config.protocol == "final" and run is _run_svm:
+        raise UserError(
+            f"{config.model} keeps nothing that could be applied to other clips: the protocol"
+            " 'final' is for networks."
+        )
     studies, results = run(config, folders)
     if processes.is_first():
         for study in studies:
             own = {unit.fold.number: results[unit.key] for unit in study.units}
-            _write_results(config, folders[study.seed], study, own)
+            write = _write_curves if config.protocol == "final" else _write_results
+            write(config, folders[study.seed], study, own)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,6 +218,7 @@ def _claim(
             init_from=None if start is None else weights.digest(start),
             about={
                 "excluded": [list(row) for row in study.composite.excluded],
+                "preparation": study.composite.preparation,
                 "folds": {"all": names, "run": [unit.fold.number for unit in study.units]},
                 "notes": list(notes),
             },
@@ -241,6 +250,19 @@ def _write_results(
             np.concatenate([results[fold.number].epoch_scores for fold in folds], axis=1),
         )
     write_results(workdir, rows, curves, epoch_scores)
+
+
+def _write_curves(
+    config: Config, workdir: Path, study: _Study, results: Mapping[int, FoldResult]
+) -> None:
+    """Leaves the course of a training that nothing is tested of in its folder."""
+    curves = {str(u.fold.number): _curve(u.fold, results[u.fold.number]) for u in study.units}
+    files.write_json_atomically(workdir / "curves.json", curves)
+    print(
+        f"{config.model} is trained on every subject, so nobody is left to test it on, and it has"
+        f" no accuracy. What to expect of it is what configs/cde.py measures.\n"
+        f"Use it: python -m atnet_jax.predict CLIP --checkpoint={workdir}"
+    )
 
 
 def _rows(

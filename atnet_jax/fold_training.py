@@ -262,6 +262,8 @@ class _Training:
         """Scores of each unit's test and validation clips, in batches of one size."""
         clips = [np.concatenate([unit.fold.test, unit.fold.validation]) for unit in units]
         length = math.ceil(max(map(len, clips)) / _PREDICT_BATCH) * _PREDICT_BATCH
+        if not length:
+            return [np.zeros((0, 3), np.float32) for _ in clips]
         indices = np.stack([np.pad(own, (0, length - len(own))) for own in clips]).astype(np.int32)
         parts = [
             np.asarray(self._trainer.predict(state, self._inputs, part))

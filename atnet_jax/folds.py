@@ -37,18 +37,27 @@ def make_folds(
     """All folds of a protocol (paper, section IV-A), sorted by name.
 
     "cde" leaves one subject out; subjects of different databases are different people. "hde"
-    leaves one database out.
+    leaves one database out. "final" leaves nobody out: its one fold has no test.
 
     Args:
-      protocol: "cde" or "hde".
+      protocol: "cde", "hde" or "final".
       composite: the clips.
       validation_share: share of each database's training subjects that a fold holds back, at least
         one, to choose its epoch by; 0: none.
       seed: of the draw of these subjects.
 
     Raises:
-      UserError: unknown protocol, a share not from 0 to 0.5, or nothing would be left to train on.
+      UserError: unknown protocol, a share not from 0 to 0.5 or, with "final", not 0, or nothing
+        would be left to train on.
     """
+    if protocol == "final":
+        if validation_share:
+            raise UserError(
+                "The protocol 'final' trains on all subjects and holds none back to choose an epoch"
+                " by: leave config.selection at 'last'."
+            )
+        nothing = np.zeros(0, np.intp)
+        return [Fold(0, "all subjects", np.arange(len(composite.labels)), nothing, nothing)]
     subjects = [f"{d}/{s}" for d, s in zip(composite.dataset, composite.subject, strict=True)]
     if protocol == "cde":
         groups = subjects
@@ -57,7 +66,7 @@ def make_folds(
         groups = list(composite.dataset)
         unit = "databases"
     else:
-        raise UserError(f"The protocol is 'cde' or 'hde', not {protocol!r}.")
+        raise UserError(f"The protocol is 'cde', 'hde' or 'final', not {protocol!r}.")
     names = sorted(set(groups))
     if len(names) < 2:
         raise UserError(

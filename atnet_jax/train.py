@@ -175,6 +175,29 @@ def over_units(
     return loop
 
 
+def apply_network(
+    network: nn.Module,
+    precision: str,
+    params: Any,
+    batch_stats: Any,
+    batch: Inputs,
+    **kwargs: Any,
+) -> Any:
+    """Applies a network to a batch, its products in the precision that JAX is set to.
+
+    Args:
+      network: the method's module.
+      precision: that of the configuration.
+      params: the network's.
+      batch_stats: likewise.
+      batch: its inputs, float32.
+      **kwargs: `train`, and others that Flax's `apply` takes.
+    """
+    if precision == "bfloat16":
+        params = _kernels_in_bfloat16(params)
+    return network.apply({"params": params, "batch_stats": batch_stats}, batch, **kwargs)
+
+
 def make_trainer(
     config: Config,
     inputs: Mapping[str, np.ndarray],
@@ -215,10 +238,7 @@ def make_trainer(
             key=jax.random.key_data(key),
         )
 
-    def apply(params: Any, batch_stats: Any, batch: Inputs, **kwargs: Any) -> Any:
-        if config.precision == "bfloat16":
-            params = _kernels_in_bfloat16(params)
-        return model.apply({"params": params, "batch_stats": batch_stats}, batch, **kwargs)
+    apply = functools.partial(apply_network, model, config.precision)
 
     def step_unit(
         state: TrainState,
@@ -320,7 +340,7 @@ def make_trainer(
         mapped = on_devices(epoch, unit, whole, [block_specs] * len(blocks), whole)
         return mapped(state, inputs, blocks, learning_rate)
 
-    jit = functools.partial(jax.jit, compiler_options=_compiler_options())
+    jit = functools.partial(jax.jit, compiler_options=compiler_options())
     return Trainer(
         mesh=mesh,
         init=jit(on_devices(jax.vmap(init_unit), unit, unit)),
@@ -330,7 +350,7 @@ def make_trainer(
 
 
 @functools.cache
-def _compiler_options() -> dict[str, str]:
+def compiler_options() -> dict[str, str]:
     """Has XLA leave convolutions on a CPU to Eigen, whose are faster than those of its YNNPACK."""
     options = {
         "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT,LIBRARY_FUSION_TYPE_REDUCE"

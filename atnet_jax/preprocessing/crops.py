@@ -69,9 +69,7 @@ def cut(clip: Clip, *, face: str, box: Box | None, reach: int = 0) -> Crops:
             f"{clip.key}: apex and onset are both frame {clip.apex}, so there is no motion between "
             "them; correct the annotation or leave the clip out"
         )
-    used = [clip.onset, *_window(clip.onset, clip.apex, clip.offset)]
-    wanted = {near for n in used for near in range(n - reach, n + reach + 1)}
-    numbers = sorted(wanted & set(range(clip.onset, clip.offset + 1)))
+    numbers = frames_needed(clip.onset, clip.apex, clip.offset, reach)
     frames = read_frames(clip, numbers)
 
     try:
@@ -82,6 +80,20 @@ def cut(clip: Clip, *, face: str, box: Box | None, reach: int = 0) -> Crops:
     except UserError as error:
         raise UserError(f"{clip.key}: {error}") from None
     return Crops(clip.onset, clip.apex, clip.offset, tuple(numbers), np.stack(crops), crop_box)
+
+
+def frames_needed(onset: int, apex: int, offset: int, reach: int) -> list[int]:
+    """Numbers of the frames that `Crops` holds, ascending.
+
+    Args:
+        onset: Number of the clip's first frame.
+        apex: Number of its apex frame.
+        offset: Number of its last frame.
+        reach: How many neighbours of a frame have a part in its flow (`FlowMethod.reach`).
+    """
+    used = [onset, *_window(onset, apex, offset)]
+    near = {other for number in used for other in range(number - reach, number + reach + 1)}
+    return sorted(near & set(range(onset, offset + 1)))
 
 
 def _window(onset: int, apex: int, offset: int) -> list[int]:

@@ -1,6 +1,7 @@
 """Where the face is, and the square picture of it that every later step works on."""
 
 import csv
+import dataclasses
 import functools
 import math
 from pathlib import Path
@@ -28,6 +29,45 @@ _SMALLEST_FACE = 1 / 8
 
 class FaceNotFoundError(UserError):
     """No face was found in the frame."""
+
+
+Point = tuple[float, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Landmarks:
+    """Five points of a face, x and y in pixels; left and right are the picture's."""
+
+    left_eye: Point
+    right_eye: Point
+    nose: Point
+    mouth_left: Point
+    mouth_right: Point
+
+    def within(self, box: Box, size: int = SIZE) -> "Landmarks":
+        """The same points in pixels of the square crop that `crop_face` makes of the box."""
+        x0, y0, x1, y1 = box
+        return Landmarks(
+            *(
+                ((x - x0) * size / (x1 - x0), (y - y0) * size / (y1 - y0))
+                for x, y in dataclasses.astuple(self)
+            )
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Face:
+    """A face that MTCNN found.
+
+    Attributes:
+        box: The square to crop, in pixels of the frame.
+        landmarks: Likewise.
+        confidence: From 0.9 to 1.
+    """
+
+    box: Box
+    landmarks: Landmarks
+    confidence: float
 
 
 def find_face(image: UInt8[np.ndarray, "height width"], detector: str = "mtcnn") -> Box:
@@ -60,28 +100,47 @@ def find_face(image: UInt8[np.ndarray, "height width"], detector: str = "mtcnn")
         return 0.0, 0.0, float(width), float(height)
     if detector != "mtcnn":
         raise UserError(f"unknown face detector {detector!r}; choose one of {', '.join(DETECTORS)}")
-
-    mtcnn, rgb = _mtcnn(), cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
-    smallest = min(height, width) * _SMALLEST_FACE
-    boxes = []
-    # The smallest face looked for also sets the scales at which larger ones are: where the few
-    # scales of a fast look miss a face, those of MTCNN's default (20 pixels) may find it.
-    for start in (max(20, int(smallest)), 20):
-        mtcnn.min_face_size = start
-        boxes = [
-            face["box"]
-            for face in mtcnn.detect_faces(rgb)
-            if face["confidence"] >= _CONFIDENCE and max(face["box"][2:]) >= smallest
-        ]
-        if boxes:
-            break
-    if not boxes:
+    faces = find_faces(image)
+    if not faces:
         raise FaceNotFoundError(
             f"no face found; give its box in a CSV file (columns {','.join(BOX_COLUMNS)}), or use "
             "the face option 'none' if the frames are cropped to the face already"
         )
-    x, y, box_width, box_height = max(boxes, key=lambda box: box[2] * box[3])
-    return _square(float(x), float(y), float(x + box_width), float(y + box_height))
+    return faces[0].box
+
+
+def find_faces(image: UInt8[np.ndarray, "height width"]) -> list[Face]:
+    """All faces that MTCNN is sure of, the largest first; see `find_face`.
+
+    Args:
+        image: Grey frame.
+    """
+    mtcnn, rgb = _mtcnn(), cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
+    smallest = min(image.shape) * _SMALLEST_FACE
+    found = []
+    # The smallest face looked for also sets the scales at which larger ones are: where the few
+    # scales of a fast look miss a face, those of MTCNN's default (20 pixels) may find it.
+    for start in (max(20, int(smallest)), 20):
+        mtcnn.min_face_size = start
+        found = [
+            face
+            for face in mtcnn.detect_faces(rgb)
+            if face["confidence"] >= _CONFIDENCE and max(face["box"][2:]) >= smallest
+        ]
+        if found:
+            break
+    found.sort(key=lambda face: face["box"][2] * face["box"][3], reverse=True)
+    return [_face(face) for face in found]
+
+
+def _face(found: dict[str, Any]) -> Face:
+    x, y, width, height = found["box"]
+    points = {name: (float(u), float(v)) for name, (u, v) in found["keypoints"].items()}
+    return Face(
+        _square(float(x), float(y), float(x + width), float(y + height)),
+        Landmarks(**points),
+        float(found["confidence"]),
+    )
 
 
 def _square(x0: float, y0: float, x1: float, y1: float) -> Box:

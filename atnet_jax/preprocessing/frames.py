@@ -1,6 +1,8 @@
 """The frames of a clip as grey images."""
 
+import os
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -9,6 +11,15 @@ from jaxtyping import UInt8
 
 from atnet_jax.errors import UserError
 from atnet_jax.preprocessing.annotation import Clip
+
+# Files that hold pictures themselves. FFmpeg would also follow a playlist, whatever its ending, to
+# other files and hosts.
+_CONTAINERS = "mov,mp4,matroska,webm,avi,mpeg,mpegts,asf,flv,ogg"
+# OpenCV and FFmpeg read these when a file is opened. What is wrong with a file is said by us.
+os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = (
+    f"protocol_whitelist;file|format_whitelist;{_CONTAINERS}"
+)
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 
 def read_image(path: Path) -> UInt8[np.ndarray, "height width"]:
@@ -30,7 +41,10 @@ def read_image(path: Path) -> UInt8[np.ndarray, "height width"]:
     # pixels 0xFF is escaped, so a whole file has its end marker after the start of its last scan.
     if content.startswith(b"\xff\xd8") and content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda"):
         raise UserError(f"{path}: this JPEG is cut short; copy it again")
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE)
+    try:
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE)
+    except cv2.error as error:  # More pixels than OpenCV takes.
+        raise UserError(f"{path}: OpenCV refuses this picture ({error.err})") from None
     if image is None:
         raise UserError(f"{path}: no picture can be decoded; is it damaged or of another format?")
     return image.astype(np.uint8, copy=False)
@@ -82,12 +96,7 @@ def _decode_video(
     path: Path, wanted: list[int], last: int
 ) -> Iterator[tuple[int, UInt8[np.ndarray, "height width"]]]:
     """Decode frames 0…last of a video and yield the wanted ones."""
-    if not path.is_file():
-        raise UserError(f"{path}: no such video file")
-    capture = cv2.VideoCapture(str(path))
-    try:
-        if not capture.isOpened():
-            raise UserError(f"{path}: OpenCV cannot open this video; convert it, e.g. to MJPEG AVI")
+    with open_video(path) as capture:
         remaining = set(wanted)
         for number in range(last + 1):
             if not capture.grab():
@@ -96,9 +105,51 @@ def _decode_video(
                     f"clip's offset is frame {last}; frames are counted from 0"
                 )
             if number in remaining:
-                decoded, image = capture.retrieve()
-                if not decoded:
-                    raise UserError(f"{path}: frame {number} cannot be decoded")
-                yield number, cv2.cvtColor(image, cv2.COLOR_BGR2GRAY).astype(np.uint8, copy=False)
+                yield number, retrieve(capture, path, number)
+
+
+@contextmanager
+def open_video(path: Path) -> Iterator[cv2.VideoCapture]:
+    """A video file, opened to be read from its first frame on.
+
+    Raises:
+        UserError: There is no such file, it is empty, or it is no video that OpenCV can decode.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: no such video file")
+    try:
+        if not path.stat().st_size:
+            raise UserError(f"{path}: this video is an empty file; copy it again")
+        path.open("rb").close()
+    except OSError as error:
+        raise UserError(f"{path}: cannot read this video ({error.strerror})") from None
+    level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        # An absolute path cannot be taken for an address, nor a file of pictures for a pattern.
+        capture = cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG)
+    finally:
+        cv2.utils.logging.setLogLevel(level)
+    try:
+        if not capture.isOpened():
+            raise UserError(
+                f"{path}: no video that OpenCV can open; is it damaged, cut short or of another"
+                " kind? Copy it again or convert it, e.g. to MJPEG AVI"
+            )
+        yield capture
     finally:
         capture.release()
+
+
+def retrieve(
+    capture: cv2.VideoCapture, path: Path, number: int
+) -> UInt8[np.ndarray, "height width"]:
+    """The grey frame that `capture.grab()` found.
+
+    Raises:
+        UserError: It cannot be decoded.
+    """
+    decoded, image = capture.retrieve()
+    if not decoded:
+        raise UserError(f"{path}: frame {number} cannot be decoded")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2GRAY).astype(np.uint8, copy=False)

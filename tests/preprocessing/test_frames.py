@@ -113,7 +113,7 @@ def test_video_shorter_than_the_offset(video: Clip):
 def test_not_a_video(video: Clip, tmp_path: Path):
     path = tmp_path / "fake.avi"
     path.write_text("not a video")
-    with pytest.raises(UserError, match=r"fake\.avi: OpenCV cannot open"):
+    with pytest.raises(UserError, match=r"fake\.avi: no video that OpenCV can open"):
         read_frames(dataclasses.replace(video, frames=VideoFrames(path)), [2])
     with pytest.raises(UserError, match=r"gone\.avi: no such video"):
         read_frames(dataclasses.replace(video, frames=VideoFrames(tmp_path / "gone.avi")), [2])

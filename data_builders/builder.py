@@ -148,6 +148,8 @@ class ExpressionBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True)
             UserError: Clips cannot be used; the message has the errors of all.
         """
         start = time.perf_counter()
+        # Those of an earlier run would hide what goes wrong in this one.
+        (self.kept.folder / _BEAM_ERRORS).unlink(missing_ok=True)
         try:
             # What is in no other stage is TFDS, which writes.
             with self._watch.stage(_WRITING):
@@ -160,19 +162,19 @@ class ExpressionBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True)
 
     def timing(self) -> str:
         """How long the preparation took, and the share of each stage where it was measured."""
+        seconds, whole = self._watch.seconds, self._took
 
         def shares(stages: tuple[str, ...], whole: float) -> str:
-            return ", ".join(
-                f"{stage} {self._watch.seconds[stage] / whole:.0%}" for stage in stages
-            )
+            return ", ".join(f"{stage} {seconds[stage] / whole:.0%}" for stage in stages)
 
-        whole = self._took
         took = f"took {whole:.0f} s"
         if self.beam:
             return took
         processes = number_of_processes(self.num_workers, len(self.jobs) - len(self.found))
         if processes <= 1:
-            return f"{took}: {shares((CUTTING, ENCODING, FLOW, ADM, _WRITING), whole)}"
+            # Nothing is waited for; what that took beside the cutting is of no stage.
+            stages = (CUTTING, ENCODING, FLOW, ADM, _WRITING)
+            return f"{took}: {shares(stages, sum(seconds[stage] for stage in stages))}"
         return (
             f"{took}: {shares((FLOW, ADM, _WRITING, _WAITING), whole)}; meanwhile, "
             f"of {processes} processes: {shares((CUTTING, ENCODING), whole * processes)}"

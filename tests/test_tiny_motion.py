@@ -8,11 +8,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from absl import flags
+from absl.testing import flagsaver
 from scipy import ndimage
 
 from atnet_jax.errors import UserError
 from atnet_jax.preprocessing.face import crop_face
 from atnet_jax.preprocessing.optical_flow import DEFAULT
+from benchmarks import tiny_motion
 from benchmarks.clip_flow import flow_of_clip
 from benchmarks.moving_clips import (
     ALTERNATION,
@@ -56,11 +59,15 @@ def test_next_frame_shows_the_same_at_the_end_of_the_flow(face_and_picture, inde
     first, second, flow = clip._frame(number), clip._frame(number + 1), clip._flow(number)
     position = np.mgrid[:224, :224][::-1] + np.moveaxis(flow, -1, 0)
     moved = ndimage.map_coordinates(second, position[::-1], order=3, mode="mirror")
-    inside = np.s_[8:-8, 8:-8]
-    left, before = np.abs(moved - first)[inside].mean(), np.abs(second - first)[inside].mean()
+
+    def size(difference: np.ndarray) -> float:
+        # A photograph has detail finer than two pixels, which no spline reads right between them:
+        # it is 0.14 of the difference between the frames in the last case, and up to 0.4 elsewhere.
+        return float(np.abs(ndimage.gaussian_filter(difference, 1))[8:-8, 8:-8].mean())
+
+    before = size(second - first)
     assert before > 0.05
-    # What is left comes from reading the second frame between its pixels.
-    assert left < 0.2 * before
+    assert size(moved - first) < 0.03 * before
 
 
 @pytest.mark.parametrize(("index", "motion"), [(0, 0.01), (0, 0.1), (1, 0.03), (1, 2.0)])
@@ -82,9 +89,13 @@ def test_small_part_of_a_face_cannot_be_fast(face_and_picture):
 
 def test_head_drifts_and_odd_frames_lie_apart(face_and_picture):
     skin, still = face_and_picture[1], 1e-6
-    drift = lengths(Degradation(head=True).clip(skin, still).flows()).mean((1, 2))
-    assert drift.max() < 0.2
-    assert drift.mean() > 0.05
+    clip = Degradation(head=True).clip(skin, still)
+    drift = lengths(clip.flows()).mean((1, 2))
+    assert clip.head is not None
+    # As fast as drawn, but for the turn and the growth; turned back in the second half.
+    assert drift.max() == pytest.approx(np.hypot(*clip.head.speed[:2]), rel=0.05)
+    assert 0.12 < drift.max() < 0.18
+    assert 0.55 < drift.mean() / drift.max() < 0.7
     flows = Degradation(alternation=True).clip(skin, still).flows()
     np.testing.assert_allclose(lengths(flows), ALTERNATION, atol=1e-4)
     np.testing.assert_allclose(flows[0], -flows[1], atol=1e-4)
@@ -174,19 +185,21 @@ def test_command_line(tmp_path):
         assert cv2.imread(str(path)) is not None
 
 
+def test_a_wrong_argument_ends_the_command():
+    done = run("--methods=crystal_ball")
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: ") and "crystal_ball" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("argument", "message"),
-    [
-        ("--methods=crystal_ball", "crystal_ball"),
-        ("--motions=fast", "found 'fast'"),
-        ("--degradations=fog", "unknown degradation 'fog'"),
-    ],
+    [("--motions=fast", "found 'fast'"), ("--degradations=fog", "unknown degradation 'fog'")],
 )
 def test_wrong_arguments_are_told(argument, message):
-    done = run(argument)
-    assert done.returncode == 1
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
+    with flagsaver.flagsaver(), pytest.raises(SystemExit, match=f"^Error: .*{message}"):
+        flags.FLAGS(["tiny_motion", argument])
+        tiny_motion.main(["tiny_motion"])
 
 
 def test_the_default_sees_a_face_move_by_three_hundredths_of_a_pixel(face_and_picture):

@@ -111,15 +111,15 @@ def test_what_a_fold_leaves_out_has_no_influence(inputs):
     trainer = make_trainer(default_config("ststnet"), inputs)
     other = {"flow_map": inputs["flow_map"].copy()}
     other["flow_map"][5] = 1e4 * np.arange(28 * 28 * 3).reshape(28, 28, 3) ** 2
-    indices = np.arange(8, dtype=np.int32)[None]
-    labels = np.zeros((1, 2, 8), np.int32)
-    weights = np.ones((1, 2, 8), np.float32)
-    weights[0, 0, 5] = 0
+    indices = np.tile(np.arange(8, dtype=np.int32), (2, 1))  # Of two steps.
+    labels = np.zeros((2, 2, 8), np.int32)
+    weights = np.ones((2, 2, 8), np.float32)
+    weights[:, 0, 5] = 0
     ends = []
     for maps, label in ((inputs, 0), (other, 2)):
-        labels[0, 0, 5] = label
+        labels[:, 0, 5] = label
         state, _ = trainer.epoch(
-            begin(trainer, [0, 1]), maps, [Batches(indices, labels.copy(), weights)] * 2, 1e-3
+            begin(trainer, [0, 1]), maps, [Batches(indices, labels.copy(), weights)], 1e-3
         )
         ends.append(leaves((state.params, state.batch_stats)))
     for before, after in zip(*ends, strict=True):
@@ -148,7 +148,8 @@ for shared in (False, True):
         if shared:
             block = block.replace(indices=block.indices[:, 0])
         state = begin(trainer, folds)
-        state, _ = trainer.epoch(state, inputs, [block] * 2, 1e-3)
+        two_steps = jax.tree.map(lambda part: np.repeat(part, 2, axis=0), block)
+        state, _ = trainer.epoch(state, inputs, [two_steps], 1e-3)
         leaf = state.params["streams"]["kernel"]
         assert len(leaf.sharding.device_set) == len(devices)
         assert leaf.addressable_shards[0].data.shape[0] == 8 // len(devices)

@@ -45,15 +45,6 @@ def tv_l1(parameters: Parameters) -> Solver:
     linear interpolation, derivatives by five points of both pictures, and a flow that is
     interpolated from level to level.
     """
-    return solver_of_pairs(functools.partial(flow_of_pair, parameters=parameters))
-
-
-def flow_of_pair(
-    first: Float32[Array, "height width"],
-    second: Float32[Array, "height width"],
-    parameters: Parameters,
-) -> Float32[Array, "2 height width"]:
-    """Flow of one pair of pictures of grey levels 0–255, in pixels."""
 
     def refine(first: Array, second: Array, flow: Array) -> Array:
         dual = jnp.zeros_like(flow), jnp.zeros_like(flow)
@@ -62,7 +53,7 @@ def flow_of_pair(
             flow, dual = _primal_dual(equations, flow, dual, parameters)
         return flow
 
-    return coarse_to_fine(first, second, refine)
+    return solver_of_pairs(functools.partial(coarse_to_fine, refine=refine))
 
 
 @jax.jit

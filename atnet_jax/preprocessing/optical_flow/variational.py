@@ -60,17 +60,6 @@ class Parameters:
 
 def variational(parameters: Parameters) -> Solver:
     """A solver that minimises the energy of these parameters."""
-    return solver_of_pairs(functools.partial(flow_of_pair, parameters=parameters))
-
-
-def flow_of_pair(
-    first: Float32[Array, "height width"],
-    second: Float32[Array, "height width"],
-    parameters: Parameters,
-) -> Float32[Array, "2 height width"]:
-    """Flow of one pair of pictures of grey levels 0–255, in pixels."""
-    if parameters.texture:
-        first, second = texture(first, second)
 
     def refine(first: Array, second: Array, flow: Array) -> Array:
         for share in parameters.quadratic:
@@ -82,7 +71,12 @@ def flow_of_pair(
                 flow = median_5x5(flow)
         return flow
 
-    return coarse_to_fine(first, second, refine)
+    def flow_of_pair(first: Array, second: Array) -> Array:
+        if parameters.texture:
+            first, second = texture(first, second)
+        return coarse_to_fine(first, second, refine)
+
+    return solver_of_pairs(flow_of_pair)
 
 
 class _System(NamedTuple):

@@ -34,7 +34,8 @@ class AttentionMask(nn.Module):
 class ResNet10(nn.Module):
     """Grey image, raw values 0 to 255, `[batch, height, width, 1]` → features `[batch, 512]`.
 
-    Made for 224×224; other sizes work because the last pooling is global.
+    Made for 224×224; other sizes work because the last pooling is global. What it pools, the last
+    map, is sown into the collection "maps", for those who ask for it.
 
     Attributes:
       attention: multiplies each block's sum by 1 + `AttentionMask` of its shortcut, its activated
@@ -82,4 +83,5 @@ class ResNet10(nn.Module):
                 x = norm_relu("last_bn", x)
             x *= factor
 
+        self.sow("maps", "last", x)
         return x.astype(jnp.float32).mean(axis=(1, 2))

@@ -1,0 +1,146 @@
+"""Reads clips of one's own: `python -m atnet_jax.predict CLIP… --checkpoint=WORKDIR`.
+
+A clip is a video file, or a folder of pictures whose names end in their frames' numbers. For each
+clip one line of JSON is printed; --out also writes a picture and a page, with maps of what the
+networks look at.
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+from absl import app, flags, logging
+
+from atnet_jax import spotting, trained
+from atnet_jax.device_memory import keep_freed_memory
+from atnet_jax.errors import UserError
+from atnet_jax.files import write_bytes_atomically, write_text_atomically
+from atnet_jax.predict import Answer, Options, answer, draw, page
+from atnet_jax.preprocessing.face import DETECTORS, Box
+
+_CHECKPOINT = flags.DEFINE_string(
+    "checkpoint",
+    None,
+    "Workdir of a run: of configs/final.py, or of all folds, whose scores are averaged.",
+    required=True,
+)
+_ONSET = flags.DEFINE_integer("onset", None, "Frame at which the expression begins; from 0.")
+_APEX = flags.DEFINE_integer("apex", None, "Frame of its strongest moment.")
+_OFFSET = flags.DEFINE_integer("offset", None, "Frame at which it ends.")
+_OUT = flags.DEFINE_string("out", None, "New folder for a picture and a page of every clip.")
+_FACE = flags.DEFINE_enum(
+    "face", None, DETECTORS, "Face detector, or 'none' for frames that are cropped already."
+)
+_BOX = flags.DEFINE_string(
+    "box", None, "x0,y0,x1,y1 of the face in pixels, instead of a detector's."
+)
+_SPOTTING = flags.DEFINE_enum(
+    "spotting", spotting.DEFAULT, spotting.METHODS, "How expressions and apexes are found."
+)
+_RATE = flags.DEFINE_float("frame_rate", None, "Frames per second, where the file is wrong.")
+_ABSTAIN = flags.DEFINE_float("abstain_below", 0.5, "Name no class where no score is as high.")
+
+
+def main(arguments: list[str]) -> None:
+    """Runs the command line."""
+    logging.set_verbosity(logging.WARNING)
+    clips = [Path(argument).expanduser() for argument in arguments[1:]]
+    if not clips:
+        raise app.UsageError("Which clips? Give video files, or folders of frames.")
+    keep_freed_memory()
+    try:
+        options = _options(len(clips))
+        networks = trained.load(Path(_CHECKPOINT.value))
+        out = _out_folder()
+    except UserError as error:
+        sys.exit(f"Error: {error}")
+    failed = 0
+    for name, clip in zip(_names(clips), clips, strict=True):
+        try:
+            found = answer(clip, networks, options, _tell)
+        except UserError as error:
+            _tell("")
+            print(f"Error: {error}", file=sys.stderr)
+            failed += 1
+            continue
+        _tell("")
+        print(json.dumps(found.to_json(), ensure_ascii=False), flush=True)
+        if out is not None:
+            _write(found, out, name)
+    if failed:
+        sys.exit(f"{failed} of {len(clips)} clips have no answer." if len(clips) > 1 else 1)
+
+
+def _options(clips: int) -> Options:
+    own = {"onset": _ONSET.value, "apex": _APEX.value, "offset": _OFFSET.value, "box": _BOX.value}
+    if clips > 1 and (named := [name for name, value in own.items() if value is not None]):
+        raise UserError(f"--{named[0]} is of one clip, but {clips} are given; run them one by one")
+    return Options(
+        onset=_ONSET.value,
+        apex=_APEX.value,
+        offset=_OFFSET.value,
+        face=_FACE.value or "",
+        box=None if _BOX.value is None else _box(_BOX.value),
+        spotting=_SPOTTING.value or spotting.DEFAULT,
+        frame_rate=_RATE.value,
+        abstain_below=_ABSTAIN.value,
+        explain=_OUT.value is not None,
+    )
+
+
+def _box(text: str) -> Box:
+    try:
+        x0, y0, x1, y1 = map(float, text.split(","))
+    except ValueError:
+        raise UserError(f"--box is {text!r}, expected four numbers x0,y0,x1,y1") from None
+    return x0, y0, x1, y1
+
+
+def _out_folder() -> Path | None:
+    """The new folder, made before the work begins."""
+    if _OUT.value is None:
+        return None
+    out = Path(_OUT.value).expanduser()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        taken = any(out.iterdir())
+    except OSError as error:
+        raise UserError(f"{out} cannot be used ({error.strerror}); choose another --out") from None
+    if taken:
+        raise UserError(f"{out} is not empty; choose another --out")
+    return out
+
+
+def _names(clips: list[Path]) -> list[str]:
+    """A name for each clip's files, all different."""
+    names: list[str] = []
+    for clip in clips:
+        stem = re.sub(r"[^\w.-]", "_", clip.stem or "clip")[:100]
+        name, number = stem, 1
+        while name in names:
+            number += 1
+            name = f"{stem}-{number}"
+        names.append(name)
+    return names
+
+
+def _write(found: Answer, out: Path, name: str) -> None:
+    text = json.dumps(found.to_json(), indent=2, ensure_ascii=False)
+    try:
+        write_text_atomically(out / f"{name}.json", f"{text}\n")
+        write_bytes_atomically(out / f"{name}.png", draw.sheet(found))
+        write_text_atomically(out / f"{name}.html", page.page(found))
+    except OSError as error:
+        sys.exit(f"Error: {out}: cannot be written to ({error.strerror})")
+    print(f"Page: {(out / name).absolute()}.html", file=sys.stderr)
+
+
+def _tell(stage: str) -> None:
+    """Shows the stage on a terminal, in one line."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{stage}", end="", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -19,10 +19,10 @@ from atnet_jax.predict import caveats
 from atnet_jax.predict.caveats import Caveat
 from atnet_jax.predict.footage import Footage, open_footage
 from atnet_jax.predict.intervals import Course, Interval, find, given
-from atnet_jax.predict.scan import no_face, scan
+from atnet_jax.predict.scan import crop, no_face, scan
 from atnet_jax.preprocessing.clip import Features, describe
 from atnet_jax.preprocessing.crops import Crops, frames_needed
-from atnet_jax.preprocessing.face import DETECTORS, Box, Face, crop_face, find_faces
+from atnet_jax.preprocessing.face import DETECTORS, Box, Face, find_faces
 from atnet_jax.preprocessing.optical_flow import flow_method
 from atnet_jax.trained import Trained
 from data_builders.stopwatch import Stopwatch
@@ -321,13 +321,17 @@ def _faces(
         return {interval: (box, []) for interval in intervals}
     by_apex = {interval.apex: interval for interval in intervals}
     found = {}
+    unread = set(by_apex)
     with stages.stage(FACE):
         for frame in footage.frames(by_apex.keys()):
+            unread.discard(frame.number)
             if detector == "none":
                 height, width = frame.image.shape
                 found[by_apex[frame.number]] = (0.0, 0.0, float(width), float(height)), []
             elif faces := find_faces(frame.image):
                 found[by_apex[frame.number]] = faces[0].box, faces
+    if unread:
+        raise UserError(f"{footage.path}: the video ends before the apex, frame {min(unread)}")
     return found
 
 
@@ -342,7 +346,7 @@ def _cut(footage: Footage, boxes: Mapping[Interval, Box], reach: int) -> dict[In
     for frame in footage.frames(set().union(*wanted.values())):
         for interval, box in boxes.items():
             if frame.number in wanted[interval]:
-                pieces[interval][frame.number] = crop_face(frame.image, box)
+                pieces[interval][frame.number] = crop(footage, frame, box)
     cut = {}
     for interval, numbers in needed.items():
         missing = [number for number in numbers if number not in pieces[interval]]

@@ -16,10 +16,14 @@ ANSWER_STYLE = """
 .scores rect.whole { fill: var(--rule); }
 .scores rect.score { fill: var(--accent); }
 .scores text { fill: var(--text); font-size: 13px; }
-.course { width: 100%; }
+figure.course { max-width: none; }
+.course svg { height: 9rem; }
+.course .ends { display: flex; justify-content: space-between; }
 .course .found { fill: var(--accent); opacity: .2; }
-.course .apex { stroke: var(--note-rule); stroke-width: 2; }
-.course .strength { fill: none; stroke: var(--text); stroke-width: 1.5; }
+.course .apex { stroke: var(--note-rule); stroke-width: 2; vector-effect: non-scaling-stroke; }
+.course .strength {
+  fill: none; stroke: var(--text); stroke-width: 1.5; vector-effect: non-scaling-stroke;
+}
 .course .threshold { stroke: var(--quiet); stroke-dasharray: 5 4; }
 .pictures {
   display: grid; grid-template-columns: repeat(auto-fill, minmax(min(17rem, 100%), 1fr)); gap: 1rem;
@@ -144,16 +148,16 @@ def _course(course: Course, intervals: Sequence[Interval], frame_rate: float) ->
         return round((frame - course.first) / max(len(strength) - 1, 1) * _WIDTH, 1)
 
     def down(value: float) -> float:
-        return round(_HEIGHT - 24 - value / top * (_HEIGHT - 34), 1)
+        return round(_HEIGHT - 2 - value / top * (_HEIGHT - 8), 1)
 
     drawing = []
     for interval in intervals:
         left, right = across(interval.onset), across(interval.offset)
         drawing.append(
-            f'<rect class="found" x="{left}" y="4" width="{max(right - left, 1):.1f}"'
-            f' height="{_HEIGHT - 28}"/>'
-            f'<line class="apex" x1="{across(interval.apex)}" x2="{across(interval.apex)}" y1="4"'
-            f' y2="{_HEIGHT - 24}"/>'
+            f'<rect class="found" x="{left}" y="0" width="{max(right - left, 1):.1f}"'
+            f' height="{_HEIGHT}"/>'
+            f'<line class="apex" x1="{across(interval.apex)}" x2="{across(interval.apex)}" y1="0"'
+            f' y2="{_HEIGHT}"/>'
         )
     if course.threshold is not None:
         y = down(course.threshold)
@@ -163,18 +167,17 @@ def _course(course: Course, intervals: Sequence[Interval], frame_rate: float) ->
     )
     drawing.append(f'<polyline class="strength" points="{points}"/>')
     last = course.first + len(strength) - 1
-    drawing.append(
-        f'<text x="0" y="{_HEIGHT - 6}">frame {course.first}</text>'
-        f'<text x="{_WIDTH}" y="{_HEIGHT - 6}" text-anchor="end">frame {last}'
-        f" ({len(strength) / frame_rate:.1f} s)</text>"
-    )
     found = "; ".join(
         f"frames {each.onset} to {each.offset}, apex {each.apex}" for each in intervals
     )
     return (
-        "<figure><figcaption>Strength of motion over the clip</figcaption>"
-        f'<svg class="course" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="Found:'
-        f' {found or "nothing"}">{"".join(drawing)}</svg></figure>'
+        '<figure class="course"><figcaption>Strength of motion over the clip</figcaption>'
+        # Stretched to the page's width, whatever that is; so it holds no letters.
+        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" preserveAspectRatio="none" role="img"'
+        ' aria-label="Found:'
+        f' {found or "nothing"}">{"".join(drawing)}</svg>'
+        f'<p class="quiet ends"><span>frame {course.first}</span><span>frame {last},'
+        f" {len(strength) / frame_rate:.1f} s</span></p></figure>"
     )
 
 

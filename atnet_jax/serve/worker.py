@@ -26,16 +26,8 @@ from atnet_jax.errors import UserError
 # Importing JAX and reading the networks takes some ten seconds; more on a busy machine.
 _START_SECONDS = 300.0
 _LARGEST_MESSAGE = 2**28  # bytes
-_SETTINGS = {
-    # FFmpeg goes by what a file holds and not by its name: without this, a playlist called
-    # clip.mp4 would have it open other files.
-    "OPENCV_FFMPEG_CAPTURE_OPTIONS": (
-        "protocol_whitelist;file|"
-        "format_whitelist;avi,mov,mp4,matroska,webm,mpeg,mpegvideo,mpegts,m4v,asf"
-    ),
-    # A picture of a few kilobytes can unpack to gigabytes.
-    "OPENCV_IO_MAX_IMAGE_PIXELS": str(2**26),
-}
+# A picture of a few kilobytes can unpack to gigabytes.
+_MOST_PIXELS = 2**26
 
 
 Answer: TypeAlias = Callable[[Path, dict[str, Any], str, Callable[[str], None]], Any]
@@ -221,7 +213,7 @@ def _run(connection: Connection, prepare: str, argument: str, folder: str) -> No
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ending = threading.Thread(target=_end_with_server, args=(folder,), daemon=True)
     ending.start()
-    os.environ.update(_SETTINGS)
+    os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(_MOST_PIXELS)  # OpenCV is not loaded yet.
     # A crash must not leave a picture of somebody's face in a core file.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _die_first()

@@ -191,7 +191,7 @@ def test_4k(frames, folder, networks):
         ({"apex": 99}, "apex is 99, but the frames are 0…29"),
         ({"onset": 29}, "leave no frames between"),
         ({"apex": 0}, "apex and onset are both frame 0"),
-        ({"box": (5000.0, 0.0, 6000.0, 900.0)}, "outside the frame"),
+        ({"box": (5000.0, 0.0, 6000.0, 900.0)}, r"smile\.mp4: .*outside the frame"),
     ],
 )
 def test_numbers_that_do_not_fit(clip, networks, options, message):
@@ -238,6 +238,8 @@ def test_a_video_that_ends_before_the_offset(video, networks, frames):
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 3 // 4])
     with pytest.raises(UserError, match=r"ends before frame 2\d, but the offset is 29"):
         answer(path, networks, Options(onset=5, apex=14, offset=29))
+    with pytest.raises(UserError, match="ends before the apex, frame 28"):
+        answer(path, networks, Options(onset=5, apex=28, offset=29))
     # Unless all that is needed is there.
     found = answer(path, networks)
     assert "ends_early" in codes(found.warnings)

@@ -67,6 +67,8 @@ def _playlist(path):
     import cv2
     import numpy as np
 
+    from atnet_jax.preprocessing.frames import open_video
+
     other = str(path.with_name("other.avi"))
     writer = cv2.VideoWriter(other, cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 64))
     for _ in range(3):
@@ -74,9 +76,13 @@ def _playlist(path):
     writer.release()
 
     def readable(file):
-        return cv2.VideoCapture(str(file), cv2.CAP_FFMPEG).read()[0]
+        try:
+            with open_video(file) as capture:
+                return capture.read()[0]
+        except UserError:
+            return False
 
-    return {"clip": readable(path), "other": readable(other)}
+    return {"clip": readable(path), "other": readable(Path(other))}
 
 
 def _picture(path):

@@ -48,12 +48,6 @@ CLIPS_PER_SUBJECT = 3
 EMPTY_EVERY = 4
 OVERLAP = 0.5
 
-_SEED = flags.DEFINE_integer("seed", 202, "Seed of the synthetic faces.", lower_bound=0)
-_SUBJECTS = flags.DEFINE_integer("subjects", 4, "Subjects of each database.", lower_bound=1)
-_SECONDS = flags.DEFINE_float("seconds", 5.0, "Length of a video with intervals.", lower_bound=1.0)
-_PROCESSES = flags.DEFINE_integer("processes", 2, "Processes that work at once.", lower_bound=1)
-_JSON = flags.DEFINE_string("json", None, "Write every figure to this file.")
-_TABLE = flags.DEFINE_string("table", None, "Write the tables to this Markdown file.")
 
 Interval = tuple[int, int]
 """First and last frame."""
@@ -81,15 +75,15 @@ def main(argv: Sequence[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     try:
-        records = measure(_subjects(_SUBJECTS.value, _SEED.value))
+        records = measure(_subjects(flags.FLAGS.subjects, flags.FLAGS.seed))
     except UserError as error:
         sys.exit(f"Error: {error}")
     tables = markdown(records)
     print(tables)
-    if _TABLE.value:
-        Path(_TABLE.value).write_text(tables, encoding="utf-8")
-    if _JSON.value:
-        Path(_JSON.value).write_text(json.dumps(records, indent=2) + "\n", encoding="utf-8")
+    if flags.FLAGS.table:
+        Path(flags.FLAGS.table).write_text(tables, encoding="utf-8")
+    if flags.FLAGS.json:
+        Path(flags.FLAGS.json).write_text(json.dumps(records, indent=2) + "\n", encoding="utf-8")
 
 
 def _subjects(subjects: int, seed: int) -> Iterator[list[ClipSpec]]:
@@ -112,8 +106,8 @@ def measure(subjects: Iterator[list[ClipSpec]]) -> list[dict[str, Any]]:
     """
     jobs = [(clips, index % EMPTY_EVERY == EMPTY_EVERY - 1) for index, clips in enumerate(subjects)]
     records: list[dict[str, Any]] = []
-    with ProcessPoolExecutor(_PROCESSES.value) as pool:
-        arguments = [(clips, empty, _SECONDS.value) for clips, empty in jobs]
+    with ProcessPoolExecutor(flags.FLAGS.processes) as pool:
+        arguments = [(clips, empty, flags.FLAGS.seconds) for clips, empty in jobs]
         for found in tqdm.tqdm(pool.map(_measure_subject, arguments), total=len(jobs)):
             records += found
     return records
@@ -315,5 +309,15 @@ def _groups(
             yield dataset, method, group
 
 
+def _define_flags() -> None:
+    flags.DEFINE_integer("seed", 202, "Seed of the synthetic faces.", lower_bound=0)
+    flags.DEFINE_integer("subjects", 4, "Subjects of each database.", lower_bound=1)
+    flags.DEFINE_float("seconds", 5.0, "Length of a video with intervals.", lower_bound=1.0)
+    flags.DEFINE_integer("processes", 2, "Processes that work at once.", lower_bound=1)
+    flags.DEFINE_string("json", None, "Write every figure to this file.")
+    flags.DEFINE_string("table", None, "Write the tables to this Markdown file.")
+
+
 if __name__ == "__main__":
+    _define_flags()
     app.run(main)

@@ -43,12 +43,6 @@ from atnet_jax.synthetic import clip_specs
 from atnet_jax.synthetic.scene import Scene
 from atnet_jax.trained import Trained, input_shapes
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Finished run of a network.", required=True)
-_SHUFFLED = flags.DEFINE_string("shuffled", None, "The same with shuffled labels.")
-_CLIPS = flags.DEFINE_integer("clips", 8, "How many clips.", lower_bound=1)
-_SYNTHETIC = flags.DEFINE_list("synthetic", None, "How the synthetic data were made.")
-_TABLE = flags.DEFINE_string("table", None, "Where to write the table; it is printed, too.")
-
 # What is randomised, in this order, by how a layer's path starts.
 CASCADE = {
     "classifier": ("classifier",),
@@ -167,25 +161,25 @@ def _row(name: str, values: Mapping[str, Sequence[float]]) -> str:
 
 
 def _main(_: Sequence[str]) -> None:
-    networks = _first(Path(_WORKDIR.value))
+    networks = _first(Path(flags.FLAGS.workdir))
     others = {}
     untrained = _untrained(networks)
     for stage, starts in _stages(networks.variables[0]["params"]).items():
         variables = randomised(networks.variables[0], untrained, starts)
         others[f"random: {stage}"] = dataclasses.replace(networks, variables=(variables,))
-    if _SHUFFLED.value:
-        others["trained on shuffled labels"] = _first(Path(_SHUFFLED.value))
+    if flags.FLAGS.shuffled:
+        others["trained on shuffled labels"] = _first(Path(flags.FLAGS.shuffled))
 
     config = networks.config
     clips = data.load_composite(
         config.data_dir, config.datasets, config.flow, networks.inputs, config.image_size
     )
-    chosen = np.linspace(0, len(clips.labels) - 1, _CLIPS.value).round().astype(int)
+    chosen = np.linspace(0, len(clips.labels) - 1, flags.FLAGS.clips).round().astype(int)
     inputs = [{name: x[k : k + 1] for name, x in clips.inputs.items()} for k in chosen]
     motion: list[np.ndarray] = []
-    if _SYNTHETIC.value and "adm" in networks.inputs:
+    if flags.FLAGS.synthetic and "adm" in networks.inputs:
         keys = [(clips.dataset[k], clips.subject[k], clips.clip[k]) for k in chosen]
-        motion = _true_motion(networks, keys, _SYNTHETIC.value)
+        motion = _true_motion(networks, keys, flags.FLAGS.synthetic)
     classes = [int(networks.scores(each)[0, 0].argmax()) for each in inputs]
     right = np.mean(np.array(classes) == clips.labels[chosen])
     found, seconds = {}, []
@@ -223,8 +217,8 @@ def _main(_: Sequence[str]) -> None:
         lines.append(_row("(largest measured motion)", {"hits": hits}))
     text = "\n".join(lines) + "\n"
     print(text)
-    if _TABLE.value:
-        Path(_TABLE.value).write_text(text, encoding="utf-8")
+    if flags.FLAGS.table:
+        Path(flags.FLAGS.table).write_text(text, encoding="utf-8")
 
 
 def _first(workdir: Path) -> Trained:
@@ -241,5 +235,14 @@ def main(argv: Sequence[str]) -> None:
         sys.exit(f"{error}")
 
 
+def _define_flags() -> None:
+    flags.DEFINE_string("workdir", None, "Finished run of a network.", required=True)
+    flags.DEFINE_string("shuffled", None, "The same with shuffled labels.")
+    flags.DEFINE_integer("clips", 8, "How many clips.", lower_bound=1)
+    flags.DEFINE_list("synthetic", None, "How the synthetic data were made.")
+    flags.DEFINE_string("table", None, "Where to write the table; it is printed, too.")
+
+
 if __name__ == "__main__":
+    _define_flags()
     app.run(main)

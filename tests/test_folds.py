@@ -81,7 +81,7 @@ def test_the_real_composite_has_68_folds_of_the_paper(real_data):
 
 
 def test_refusals(composite):
-    with pytest.raises(UserError, match="'cde' or 'hde', not 'loso'"):
+    with pytest.raises(UserError, match="'cde', 'hde' or 'final', not 'loso'"):
         make_folds("loso", composite)
     alone = Composite({}, np.zeros(2, np.int32), ["samm"] * 2, ["006"] * 2, ["a", "b"])
     with pytest.raises(UserError, match="at least two subjects; the data hold 1: samm/006"):

@@ -5,6 +5,7 @@ clip one line of JSON is printed; --out also writes a picture and a page, with m
 networks look at.
 """
 
+import functools
 import json
 import re
 import sys
@@ -19,40 +20,28 @@ from atnet_jax.files import write_bytes_atomically, write_text_atomically
 from atnet_jax.predict import Answer, Options, answer, draw, page
 from atnet_jax.preprocessing.face import DETECTORS, Box
 
-_CHECKPOINT = flags.DEFINE_string(
-    "checkpoint",
-    None,
-    "Workdir of a run: of configs/final.py, or of all folds, whose scores are averaged.",
-    required=True,
-)
-_ONSET = flags.DEFINE_integer("onset", None, "Frame at which the expression begins; from 0.")
-_APEX = flags.DEFINE_integer("apex", None, "Frame of its strongest moment.")
-_OFFSET = flags.DEFINE_integer("offset", None, "Frame at which it ends.")
-_OUT = flags.DEFINE_string("out", None, "New folder for a picture and a page of every clip.")
-_FACE = flags.DEFINE_enum(
-    "face", None, DETECTORS, "Face detector, or 'none' for frames that are cropped already."
-)
-_BOX = flags.DEFINE_string(
-    "box", None, "x0,y0,x1,y1 of the face in pixels, instead of a detector's."
-)
-_SPOTTING = flags.DEFINE_enum(
-    "spotting", spotting.DEFAULT, spotting.METHODS, "How expressions and apexes are found."
-)
-_RATE = flags.DEFINE_float("frame_rate", None, "Frames per second, where the file is wrong.")
-_ABSTAIN = flags.DEFINE_float("abstain_below", 0.5, "Name no class where no score is as high.")
-
 
 def main(arguments: list[str]) -> None:
     """Runs the command line."""
+    keep_freed_memory()
+    run(arguments, flags.FLAGS)
+
+
+def run(arguments: list[str], values: flags.FlagValues) -> None:
+    """Answers the clips and ends the program if one has no answer.
+
+    Args:
+        arguments: The program's name, and the clips.
+        values: What `define_flags` defines.
+    """
     logging.set_verbosity(logging.WARNING)
     clips = [Path(argument).expanduser() for argument in arguments[1:]]
     if not clips:
         raise app.UsageError("Which clips? Give video files, or folders of frames.")
-    keep_freed_memory()
     try:
-        options = _options(len(clips))
-        networks = trained.load(Path(_CHECKPOINT.value))
-        out = _out_folder()
+        options = _options(values, len(clips))
+        networks = trained.load(Path(values.checkpoint))
+        out = None if values.out is None else _new_folder(Path(values.out).expanduser())
     except UserError as error:
         sys.exit(f"Error: {error}")
     failed = 0
@@ -72,20 +61,20 @@ def main(arguments: list[str]) -> None:
         sys.exit(f"{failed} of {len(clips)} clips have no answer." if len(clips) > 1 else 1)
 
 
-def _options(clips: int) -> Options:
-    own = {"onset": _ONSET.value, "apex": _APEX.value, "offset": _OFFSET.value, "box": _BOX.value}
+def _options(values: flags.FlagValues, clips: int) -> Options:
+    own = {name: values[name].value for name in ("onset", "apex", "offset", "box")}
     if clips > 1 and (named := [name for name, value in own.items() if value is not None]):
         raise UserError(f"--{named[0]} is of one clip, but {clips} are given; run them one by one")
     return Options(
-        onset=_ONSET.value,
-        apex=_APEX.value,
-        offset=_OFFSET.value,
-        face=_FACE.value or "",
-        box=None if _BOX.value is None else _box(_BOX.value),
-        spotting=_SPOTTING.value or spotting.DEFAULT,
-        frame_rate=_RATE.value,
-        abstain_below=_ABSTAIN.value,
-        explain=_OUT.value is not None,
+        onset=values.onset,
+        apex=values.apex,
+        offset=values.offset,
+        face=values.face or "",
+        box=None if values.box is None else _box(values.box),
+        spotting=values.spotting or spotting.DEFAULT,
+        frame_rate=values.frame_rate,
+        abstain_below=values.abstain_below,
+        explain=values.out is not None,
     )
 
 
@@ -97,11 +86,8 @@ def _box(text: str) -> Box:
     return x0, y0, x1, y1
 
 
-def _out_folder() -> Path | None:
-    """The new folder, made before the work begins."""
-    if _OUT.value is None:
-        return None
-    out = Path(_OUT.value).expanduser()
+def _new_folder(out: Path) -> Path:
+    """Makes the folder before the work begins."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         taken = any(out.iterdir())
@@ -142,5 +128,29 @@ def _tell(stage: str) -> None:
         print(f"\r\033[K{stage}", end="", file=sys.stderr, flush=True)
 
 
+def define_flags(values: flags.FlagValues) -> None:
+    """Defines the options."""
+    text = functools.partial(flags.DEFINE_string, flag_values=values)
+    number = functools.partial(flags.DEFINE_integer, flag_values=values)
+    decimal = functools.partial(flags.DEFINE_float, flag_values=values)
+    choice = functools.partial(flags.DEFINE_enum, flag_values=values)
+    text(
+        "checkpoint",
+        None,
+        "Workdir of a run: of configs/final.py, or of all folds, whose scores are averaged.",
+        required=True,
+    )
+    number("onset", None, "Frame at which the expression begins; from 0.")
+    number("apex", None, "Frame of its strongest moment.")
+    number("offset", None, "Frame at which it ends.")
+    text("out", None, "New folder for a picture and a page of every clip.")
+    choice("face", None, DETECTORS, "Face detector, or 'none' for frames that are cropped already.")
+    text("box", None, "x0,y0,x1,y1 of the face in pixels, instead of a detector's.")
+    choice("spotting", spotting.DEFAULT, spotting.METHODS, "How expressions and apexes are found.")
+    decimal("frame_rate", None, "Frames per second, where the file is wrong.")
+    decimal("abstain_below", 0.5, "Name no class where no score is as high.")
+
+
 if __name__ == "__main__":
+    define_flags(flags.FLAGS)
     app.run(main)

@@ -9,8 +9,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from absl import flags
 
 from atnet_jax import experiment
+from atnet_jax.predict import __main__ as command
 from tests.tiny_runs import REPOSITORY, prepare_data, settings
 
 PICTURE = np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8)
@@ -92,20 +94,12 @@ def test_a_clip_and_things_that_are_none(clip, workdir, video, folder, tmp_path)
         (["a.mp4", "--abstain_below=7", "--checkpoint=x"], "abstain_below is 7.0"),
     ],
 )
-def test_arguments_that_do_not_fit(arguments, message, capsys):
+def test_arguments_that_do_not_fit(arguments, message):
     """In this process: starting one takes longer than all else."""
-    from absl.testing import flagsaver
-
-    from atnet_jax.predict import __main__ as command
-
-    given = [argument for argument in arguments if not argument.startswith("--")]
-    chosen = dict(a[2:].split("=", 1) for a in arguments if a.startswith("--"))
-    kinds = {"apex": int, "onset": int, "abstain_below": float}
-    flags = {name: kinds.get(name, str)(value) for name, value in chosen.items()}
-    if not command.flags.FLAGS.is_parsed():
-        command.flags.FLAGS(["predict", "--checkpoint=x"])
-    with flagsaver.flagsaver(**flags), pytest.raises(SystemExit) as stopped:
-        command.main(["predict", *given])
+    values = flags.FlagValues()
+    command.define_flags(values)
+    with pytest.raises(SystemExit) as stopped:
+        command.run(values(["predict", *arguments]), values)
     assert str(stopped.value).startswith("Error: ") and message in str(stopped.value)
 
 

@@ -66,7 +66,11 @@ class FakeDetector:
 
     def detect_faces(self, image: np.ndarray) -> list[dict]:
         assert image.shape == (480, 640, 3)
-        return [{"box": box, "confidence": confidence} for box, confidence in self.faces]
+        names = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
+        return [
+            {"box": box, "confidence": confidence, "keypoints": {n: box[:2] for n in names}}
+            for box, confidence in self.faces
+        ]
 
 
 def test_doubtful_faces_do_not_count(monkeypatch: pytest.MonkeyPatch):

@@ -1,23 +1,13 @@
 """Fixtures shared by all tests."""
 
-import atexit
 import os
-import shutil
 import signal
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-
-# Compiling takes most of the time, so every process of a test run, also those that tests start,
-# finds what another has compiled. A folder of one's own in its place serves the next run too.
-if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="atnet_jax_compiled_")
-    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
 # In this order, before all others.
 _LONGEST_FILES = (
@@ -34,6 +24,17 @@ _LONGEST_FILES = (
     "test_macro",
     "test_tiny_motion",
 )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Has every process, also those that tests start, find what another one has compiled.
+
+    Or an earlier run: compiling takes most of the time. `pytest --cache-clear` forgets it all.
+    """
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        assert config.cache is not None
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(config.cache.mkdir("compiled"))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -17,7 +17,14 @@ def png(image: np.ndarray) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("name", "code"), [("a.mp4", "mp4v"), ("a.avi", "MJPG"), ("a.webm", "VP80"), ("a.mkv", "mp4v")]
+    ("name", "code"),
+    [
+        ("a.mp4", "mp4v"),
+        ("a.mov", "mp4v"),
+        ("a.avi", "MJPG"),
+        ("a.webm", "VP80"),
+        ("a.mkv", "mp4v"),
+    ],
 )
 def test_a_video_has_rate_and_frames(video, name, code):
     found = open_footage(video(name, SMALL, 125.0, code))

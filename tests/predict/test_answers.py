@@ -36,6 +36,19 @@ def test_a_given_expression_is_read_as_in_training(frames, folder, networks):
     assert codes(found.warnings) == []
 
 
+def test_motion_is_that_of_the_training_data(frames, folder):
+    """Its flow looks beyond the window, and its directions are circular means."""
+    path = folder("clip", [*frames, *frames[::-1], *frames])
+    circular = untrained("ststnet", 1, flow="spatiotemporal_circular")
+    options = Options(onset=0, apex=14, offset=89, frame_rate=200.0)
+    (expression,) = answer(path, circular, options).expressions
+    files = {number: path / f"img{number}.png" for number in range(90)}
+    clip = Clip("own", "s", "c", 0, "", 0, 14, 89, 200.0, files)
+    features = extract(clip, face="mtcnn", box=None, flow="spatiotemporal", circular=True)
+    np.testing.assert_array_equal(expression.features.adm, features.adm)
+    np.testing.assert_array_equal(expression.features.flow_map, features.flow_map)
+
+
 def test_the_apex_is_spotted_in_a_short_clip(clip, networks, spec):
     found = answer(clip, networks)
     (expression,) = found.expressions

@@ -31,7 +31,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
     Or an earlier run: compiling takes most of the time. `pytest --cache-clear` forgets it all.
     """
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    known = "JAX_COMPILATION_CACHE_DIR" in os.environ
+    if not known and config.pluginmanager.hasplugin("cacheprovider"):
         assert config.cache is not None
         os.environ["JAX_COMPILATION_CACHE_DIR"] = str(config.cache.mkdir("compiled"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")

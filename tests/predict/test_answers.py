@@ -80,19 +80,19 @@ def test_an_apex_alone_in_a_long_clip_takes_half_a_second(clip, networks):
     assert "ends_assumed" in codes(found.warnings)
 
 
-def test_long_clips_are_searched(frames, video, networks):
+def test_long_clips_are_searched(frames, folder, networks):
     rest = [frames[0]] * 20
     rng = np.random.default_rng(0)
     images = [*rest, *frames, *[frames[-1]] * 30, *frames[::-1], *rest]
     noisy = [
         np.clip(image + rng.normal(0, 1, image.shape), 0, 255).astype(np.uint8) for image in images
     ]
-    found = answer(video("long.mp4", noisy), networks, Options(frame_rate=100.0))
+    found = answer(folder("long", noisy, 500), networks, Options(frame_rate=100.0))
     apexes = [expression.interval.apex for expression in found.expressions]
     assert found.course is not None and found.course.threshold is not None
-    # The first expression's apex is frame 34, the second's, played backwards, 95.
+    # The first expression's apex is frame 34 of the clip, the second's, played backwards, 95.
     assert len(apexes) == 2
-    assert abs(apexes[0] - 34) <= 5 and abs(apexes[1] - 95) <= 5
+    assert abs(apexes[0] - 534) <= 5 and abs(apexes[1] - 595) <= 5
     intervals = [expression.interval for expression in found.expressions]
     assert all(each.spotted == ("onset", "apex", "offset") for each in intervals)
 

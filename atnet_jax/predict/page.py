@@ -18,7 +18,7 @@ ANSWER_STYLE = """
 .scores text { fill: var(--text); font-size: 13px; }
 figure.course { max-width: none; }
 .course svg { height: 9rem; }
-.course .ends { display: flex; justify-content: space-between; }
+.course .ends { display: flex; justify-content: space-between; max-width: none; }
 .course .found { fill: var(--accent); opacity: .2; }
 .course .apex { stroke: var(--note-rule); stroke-width: 2; vector-effect: non-scaling-stroke; }
 .course .strength {

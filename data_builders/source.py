@@ -34,6 +34,8 @@ _LISTED_FRAMES = 5
 PICTURE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff"})
 # Ends the patterns of the names of pictures, which users may have converted.
 PICTURE = r"\.(?:bmp|jpe?g|png|tiff?)"
+# Where a user names the frames: the last number is the frame's.
+ANY_FRAME = re.compile(rf".*?([0-9]{{1,9}}){PICTURE}", re.IGNORECASE)
 # What other systems leave behind; their hidden files (.DS_Store, ._img46.jpg) are passed over too.
 _LEFT_BEHIND = frozenset({"Thumbs.db", "desktop.ini", "__MACOSX"})
 _NOTES = frozenset({".htm", ".html", ".md", ".pdf", ".txt"})

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
@@ -12,10 +11,7 @@ from jaxtyping import UInt8
 
 from atnet_jax.errors import UserError
 from atnet_jax.preprocessing.frames import open_video, read_image, retrieve
-
-# As in a manifest: the last number in a picture's name is the frame's.
-_FRAME = re.compile(r".*?([0-9]{1,9})\.(?:bmp|jpg|jpeg|png|tif|tiff)", re.IGNORECASE)
-_PICTURE = re.compile(r".*\.(?:bmp|jpg|jpeg|png|tif|tiff)", re.IGNORECASE)
+from data_builders.source import ANY_FRAME, PICTURE_SUFFIXES, numbered_frames
 
 # 100 s at 200 frames a second. The face crops of so many frames are 1 GB of memory.
 MOST_FRAMES = 20_000
@@ -121,7 +117,7 @@ def open_footage(path: Path, frame_rate: float | None = None) -> Footage:
 
 
 def _open_video(path: Path, frame_rate: float | None) -> Footage:
-    if _PICTURE.fullmatch(path.name):
+    if path.suffix.lower() in PICTURE_SUFFIXES:
         raise UserError(
             f"{path}: one picture has no motion; give a video, or a folder of numbered frames"
         )
@@ -140,29 +136,15 @@ def _open_video(path: Path, frame_rate: float | None) -> Footage:
 
 
 def _open_folder(path: Path, frame_rate: float | None) -> Footage:
-    files: dict[int, Path] = {}
     try:
-        entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
+        files = numbered_frames(path, ANY_FRAME, only=True)
     except OSError as error:
         raise UserError(f"{path}: cannot read this folder ({error.strerror})") from None
-    pictures = [entry for entry in entries if _PICTURE.fullmatch(entry.name)]
-    if not pictures:
+    if not files:
         raise UserError(
             f"{path}: no frames in this folder; expected pictures such as img12.jpg, whose names"
             " end in their numbers"
         )
-    for picture in pictures:
-        match = _FRAME.fullmatch(picture.name)
-        if match is None:
-            raise UserError(
-                f"{picture}: its name holds no frame number; expected names such as img12.jpg"
-            )
-        number = int(match[1])
-        if number in files:
-            raise UserError(
-                f"{picture}: a second file of frame {number} beside {files[number].name}"
-            )
-        files[number] = picture
     numbers = range(min(files), max(files) + 1)
     missing = next((number for number in numbers if number not in files), None)
     if missing is not None:

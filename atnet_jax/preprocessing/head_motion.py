@@ -29,7 +29,7 @@ def rigid_part(
     columns = np.arange(_STEP // 2, width, _STEP)
     y, x = np.meshgrid(rows - height / 2, columns - width / 2, indexing="ij")
     target = flow[np.ix_(rows, columns)].reshape(-1, 2).astype(np.float64)
-    basis = _similarities(x.ravel(), y.ravel())
+    basis = similarities(x.ravel(), y.ravel())
     weights = np.ones(len(target))
     found = np.zeros(4)
     for _ in range(_ROUNDS):
@@ -45,10 +45,10 @@ def rigid_part(
             break
         weights = 1 / (1 + squared / scale) ** 2
     y, x = np.mgrid[:height, :width]
-    return (_similarities(x - width / 2, y - height / 2) @ found).astype(np.float32)
+    return (similarities(x - width / 2, y - height / 2) @ found).astype(np.float32)
 
 
-def _similarities(x: np.ndarray, y: np.ndarray) -> Float64[np.ndarray, "*pixels 2 4"]:
+def similarities(x: np.ndarray, y: np.ndarray) -> Float64[np.ndarray, "*pixels 2 4"]:
     """The flows of a shift right, a shift down, scaling by one and rotation by one."""
     one, zero = np.ones_like(x, np.float64), np.zeros_like(x, np.float64)
     return np.stack(

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 
 from atnet_jax.preprocessing.face import SIZE, Landmarks
+from atnet_jax.preprocessing.head_motion import similarities
 from atnet_jax.preprocessing.optical_flow.opencv import farneback
 from atnet_jax.preprocessing.time_smoothing import even_light
 from atnet_jax.spotting.regions import CELL, CELLS, in_picture
@@ -60,10 +61,10 @@ def face_motion(
         centres = points.mean(axis=1)
         flows = _flows(crops[start : now.stop], points).mean(axis=2)
         heads = head_motion(flows, centres - middle)
-        rigid = np.einsum("pca,fa->fpc", _similarities(centres - middle), heads)
+        rigid = np.einsum("pca,fa->fpc", similarities(*np.moveaxis(centres - middle, -1, 0)), heads)
         cells[now] = cells[start] + flows - rigid
         head[now] = head[start] + heads[:, :2]
-        points = points + _similarities(points - middle) @ heads[-1]
+        points = points + similarities(*np.moveaxis(points - middle, -1, 0)) @ heads[-1]
         middle = middle + heads[-1, :2]
     return Motion(cells, head)
 
@@ -104,7 +105,7 @@ def head_motion(
     Returns:
         Shift right and down in pixels, scaling less 1, rotation in radians.
     """
-    basis = _similarities(centres)
+    basis = similarities(*centres.T)
     target = flows.astype(np.float64)
     weights = np.ones(target.shape[:2])
     found = np.zeros((len(target), 4))
@@ -118,12 +119,3 @@ def head_motion(
         ratio = np.divide(squared, scale, out=np.zeros_like(squared), where=scale > 0)
         weights = 1 / (1 + ratio) ** 2
     return found
-
-
-def _similarities(places: np.ndarray) -> Float64[np.ndarray, "*places 2 4"]:
-    """The motions of a shift right, a shift down, scaling by one and rotation by one."""
-    x, y = places[..., 0], places[..., 1]
-    one, zero = np.ones_like(x), np.zeros_like(x)
-    return np.stack(
-        [np.stack([one, zero, x, -y], axis=-1), np.stack([zero, one, y, x], axis=-1)], axis=-2
-    )

@@ -2,7 +2,6 @@
 
 import csv
 import math
-import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -30,8 +29,6 @@ LABEL_RULE: dict[str, int] = {
     "repression": 0,
     "sadness": 0,
 }
-
-_FRAME = re.compile(r".*?([0-9]{1,9})\.(?:bmp|jpg|jpeg|png|tif|tiff)", re.IGNORECASE)
 
 
 def read_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
@@ -92,7 +89,7 @@ def read_entry(row: dict[str, str], manual_dir: Path, where: str) -> source.Entr
     onset, apex, offset = _frame_numbers(row, where, required="frames" in paths or "video" in paths)
     frames: dict[int, Path] | VideoFrames = {}
     if "frames" in paths:
-        frames = source.annotated_frames(paths["frames"], _FRAME, onset, offset, where)
+        frames = source.annotated_frames(paths["frames"], source.ANY_FRAME, onset, offset, where)
         for path in frames.values():
             _check_inside(path.resolve(), manual_dir, "frames", where)
     elif "video" in paths:

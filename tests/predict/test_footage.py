@@ -155,7 +155,7 @@ def test_folders_that_are_no_clip(folder, tmp_path):
         open_footage(twice)
     named = folder("named", SMALL)
     (named / "face.png").write_bytes(png(SMALL[0]))
-    with pytest.raises(UserError, match=r"face\.png: its name holds no frame number"):
+    with pytest.raises(UserError, match=r"face\.png: not named as a frame"):
         open_footage(named)
 
 

@@ -218,8 +218,14 @@ class FoldCheckpoints:
         }
         with np.load(io.BytesIO(content[_TREE]), allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored if not part or name in expected}
-        if {name: (array.shape, array.dtype) for name, array in arrays.items()} != expected:
-            raise _DamagedError("holds other arrays than this training has")
+        found = {name: (array.shape, array.dtype) for name, array in arrays.items()}
+        if found != expected:
+            names = sorted(name for name in found.keys() | expected.keys()
+                           if found.get(name) != expected.get(name))  # fmt: skip
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            raise _DamagedError(
+                f"holds other arrays than this training has ({', '.join(names[:3])}{more})"
+            )
         return structure.unflatten(arrays[name] for name in expected)
 
 

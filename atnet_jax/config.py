@@ -71,15 +71,18 @@ def default_config(model: str) -> Config:
     # is full and every fold takes as many steps (the release: 2,500 steps in 50 epochs).
     # 0: an epoch is one pass over the fold's samples, its last batch whatever remains.
     config.steps_per_epoch = 50
-    # "sgd" (with momentum, as Caffe orders its terms) or "adam".
+    # "sgd" (with momentum, as Caffe orders its terms), "adam" or "adamw".
     config.optimizer = "sgd"
     config.learning_rate = 0.01
     # The learning rate is multiplied by decay_factor every decay_epochs epochs; 0: never.
     config.decay_epochs = 10
     config.decay_factor = 0.1
+    # After this many epochs the learning rate stays as it is; 0: it goes on.
+    config.decay_stops = 0
     # SGD only.
     config.momentum = 0.9
-    # Of every parameter but the classifier's bias; added to the gradient (SGD only).
+    # Of every parameter; "sgd" and "adam" add it to the gradient ("sgd" not to that of the
+    # classifier's bias), "adamw" to the step.
     config.weight_decay = 5e-6
     # Biases (of conv1, of batch normalisation, of the classifier) learn this much faster.
     config.bias_learning_rate_factor = 2.0
@@ -91,7 +94,8 @@ def default_config(model: str) -> Config:
     # pass over the clips as they are (steps_per_epoch 0, no balance_classes).
     config.shared_batches = False
 
-    # Augmentation of the apex frame, each with this probability; 0 switches all off.
+    # Augmentation of the apex frame, each with this probability; 0 switches all off, also that of
+    # methods that have one of their own.
     config.augment = ConfigDict()
     config.augment.probability = 0.5
     # Rotation angle, uniform between plus and minus this, in degrees.
@@ -126,6 +130,6 @@ def default_config(model: str) -> Config:
         chosen = {}
     if config.model in models.names():
         config.options.update({**models.options(config.model), **chosen})
-        config.update(models.load(config.model).RECIPE)
+        config.update(models.recipe(config.model))
     config.lock()
     return config

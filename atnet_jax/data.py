@@ -15,10 +15,17 @@ from jaxtyping import Int, UInt8
 from atnet_jax.classes import RESERVED_NAMES
 from atnet_jax.errors import UserError
 from atnet_jax.prepare import MACRO_EXPRESSIONS
+from atnet_jax.preprocessing.crops import COLOUR_ONSET
+from atnet_jax.preprocessing.face import SIZE
+from atnet_jax.preprocessing.prepared_clip import PreparedClip
+from atnet_jax.preprocessing.window import HALF_WINDOW
 from data_builders.variants import motion_named
 
 Key = tuple[str, str, str]
 """Data set, subject, clip."""
+
+INPUTS = ("apex", "adm", "flow_map", "flow", "frames", "colour", "landmarks")
+"""What a method can read of a clip; see `PreparedClip`. Every clip has landmarks, found or not."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,12 +147,38 @@ def read_records(builder: Any, inputs: Sequence[str]) -> Iterator[tuple[Key, dic
     for record in builder.as_data_source("train", decoders=skipped):
         key = (text(record["dataset"]), text(record["subject"]), text(record["clip"]))
         for feature in inputs:
-            if not record.get(f"has_{feature}"):
+            if feature != "landmarks" and not record.get(f"has_{feature}"):
                 raise UserError(
                     f"{'/'.join(key)} in the data set {builder.info.name} has no {feature}, which"
                     f" this model reads. Add it to the manifest and prepare it again."
                 )
         yield key, record
+
+
+def prepared_clip(key: Key, record: Mapping[str, Any], inputs: Sequence[str]) -> PreparedClip:
+    """A record as a method reads it, without what it does not read.
+
+    Args:
+      key: data set, subject, clip.
+      record: as `read_records` gives it for the same inputs.
+      inputs: some of `INPUTS`.
+    """
+    found: dict[str, Any] = {
+        name: record[name] for name in ("adm", "flow_map", "flow") if name in inputs
+    }
+    if "flow_map" in inputs and record.get("has_flow"):
+        found["flow"] = record["flow"]
+    if "apex" in inputs:
+        found["apex"] = record["apex"][..., 0]
+    if "frames" in inputs:
+        found["frames"] = record["frames"].reshape(-1, SIZE, SIZE)
+        found["apex_index"] = min(int(record["apex_frame"] - record["onset"]), HALF_WINDOW)
+    if "colour" in inputs:
+        colour = record["colour"].reshape(-1, SIZE, SIZE, 3)
+        found["colour_onset"], found["colour_apex"] = colour[:COLOUR_ONSET], colour[COLOUR_ONSET:]
+    if record.get("has_landmarks"):
+        found |= {"landmarks": record["landmarks"], "landmarks_found": True}
+    return PreparedClip(key="/".join(key), frame_rate=float(record["frame_rate"]), **found)
 
 
 def prepared(data_dir: str | os.PathLike[str], name: str, flow: str) -> Any:

@@ -2,24 +2,26 @@
 
 import copy
 import dataclasses
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from tqdm import tqdm
 
 from atnet_jax import files, models, predictions, processes, report, weights
 from atnet_jax.batches import Unit
 from atnet_jax.config import Config, default_config
-from atnet_jax.data import Composite, load_composite
+from atnet_jax.data import Composite
 from atnet_jax.errors import UserError
 from atnet_jax.features import svm
-from atnet_jax.features.extract import load_features
 from atnet_jax.fold_training import FoldResult, scored_epochs, train_units
 from atnet_jax.folds import Fold, make_folds, select_folds
-from atnet_jax.results import write_results
+from atnet_jax.inputs import load_inputs
+from atnet_jax.results import is_finished, write_results
 from atnet_jax.statistics import EpochScores
 from atnet_jax.train import make_trainer
 from atnet_jax.workdir import claim, lock
@@ -35,6 +37,7 @@ _RECIPE = (
     "learning_rate",
     "decay_epochs",
     "decay_factor",
+    "decay_stops",
     "momentum",
     "weight_decay",
     "bias_learning_rate_factor",
@@ -127,13 +130,7 @@ Results = dict[tuple[int, int], FoldResult]
 
 def _run_network(config: Config, folders: Mapping[int, Path]) -> tuple[list[_Study], Results]:
     """Trains the network on every fold."""
-    composite = load_composite(
-        config.data_dir,
-        config.datasets,
-        config.flow,
-        models.load(config.model).INPUTS,
-        config.image_size,
-    )
+    composite = load_inputs(config)
     studies = _studies(config, composite, folders)
     start, notes = None, _notes(config, studies[0])
     if config.init_from:
@@ -147,15 +144,16 @@ def _run_network(config: Config, folders: Mapping[int, Path]) -> tuple[list[_Stu
             f" {', '.join(fresh) or 'none'}."
         )
     _claim(config, folders, studies, notes, start)
+    unfinished = _unfinished(config, folders, studies)
     results = train_units(
         config,
         composite.inputs,
         [unit for study in studies for unit in study.protocol_units],
-        [unit for study in studies for unit in study.units],
+        [unit for study in unfinished for unit in study.units],
         folders,
         start,
     )
-    return studies, results
+    return unfinished, results
 
 
 def _run_svm(config: Config, folders: Mapping[int, Path]) -> tuple[list[_Study], Results]:
@@ -163,18 +161,20 @@ def _run_svm(config: Config, folders: Mapping[int, Path]) -> tuple[list[_Study],
     for name, wanted in (("init_from", ""), ("selection", "last")):
         if config[name] != wanted:
             raise UserError(f"config.{name} is {config[name]!r}, but {config.model} is no network.")
-    composite = load_features(config)
+    composite = load_inputs(config)
+    unfitted = getattr(models.build(config.model, config.options.to_dict()), "machine", svm.machine)
     studies = _studies(config, composite, folders)
     _claim(config, folders, studies, _notes(config, studies[0]), None)
     features = composite.inputs["features"]
     results = {}
-    units = [unit for study in studies for unit in study.units]
+    unfinished = _unfinished(config, folders, studies)
+    units = [unit for study in unfinished for unit in study.units]
     for unit in tqdm(units, f"{config.protocol} {config.model}", unit=" folds"):
         train, test = unit.fold.train, unit.fold.test
-        scores = svm.fit_predict(features[train], unit.labels[train], features[test])
+        scores = svm.fit_predict(features[train], unit.labels[train], features[test], unfitted())
         none = np.zeros(0, np.float32)
-        results[unit.key] = FoldResult(scores, 0, none, none, scores[None])
-    return studies, results
+        results[unit.key] = FoldResult(scores, 0, none, none, none, scores[None])
+    return unfinished, results
 
 
 def _studies(config: Config, composite: Composite, folders: Mapping[int, Path]) -> list[_Study]:
@@ -204,6 +204,7 @@ def _claim(
     start: weights.Weights | None,
 ) -> None:
     """Claims the folder of every seed; the first process does so before the others look."""
+    size = _size(config, studies[0].composite)
     if not processes.is_first():
         processes.wait_for_all("claimed")
     record = {}
@@ -221,6 +222,7 @@ def _claim(
                 "preparation": study.composite.preparation,
                 "folds": {"all": names, "run": [unit.fold.number for unit in study.units]},
                 "notes": list(notes),
+                "size": size,
             },
         )
     if processes.is_first():
@@ -232,6 +234,27 @@ def _claim(
         f"{config.protocol} of {config.model}: {len(studies[0].composite.labels)} clips, {folds},"
         f" on {record['environment']['device']}"
     )
+
+
+def _size(config: Config, composite: Composite) -> dict[str, int]:
+    """How large the method is: the parameters of its network, or the length of its features."""
+    if not models.is_network(config.model):
+        return {"features": composite.inputs["features"].shape[1]}
+    trainer = make_trainer(config, composite.inputs)
+    one_each = np.zeros(trainer.mesh.size, np.int32)
+    params = jax.eval_shape(trainer.init, one_each, one_each).params
+    return {"parameters": sum(math.prod(leaf.shape[1:]) for leaf in jax.tree.leaves(params))}
+
+
+def _unfinished(
+    config: Config, folders: Mapping[int, Path], studies: Sequence[_Study]
+) -> list[_Study]:
+    """The seeds that are not through: results that are there need no network and no checkpoint."""
+    # Several processes must agree, and need not see the same files.
+    if jax.process_count() > 1:
+        return list(studies)
+    network = models.is_network(config.model)
+    return [study for study in studies if not is_finished(folders[study.seed], network)]
 
 
 def _write_results(
@@ -294,6 +317,7 @@ def _curve(fold: Fold, result: FoldResult) -> dict[str, Any]:
         "epoch": list(range(1, len(result.loss) + 1)),
         "loss": result.loss.tolist(),
         "accuracy": result.accuracy.tolist(),
+        "seconds": result.seconds.tolist(),
     }
 
 
@@ -304,8 +328,10 @@ def _notes(config: Config, study: _Study) -> list[str]:
     if config.folds:
         folds = len(study.protocol_units)
         notes.append(f"Only folds {config.folds} of the {folds} were run.")
-    if config.image_size != 224 and "apex" in models.load(config.model).INPUTS:
-        notes.append(f"Apex frames were reduced to {config.image_size}×{config.image_size} pixels.")
+    reads = models.load(config.model).INPUTS
+    pictures = {"apex", "colour", "frames"}.intersection(reads)
+    if config.image_size != 224 and pictures and models.is_network(config.model):
+        notes.append(f"Pictures were reduced to {config.image_size}×{config.image_size} pixels.")
     if config.selection == "nested":
         notes.append(
             "Every fold's epoch was chosen on training subjects that it held back"

@@ -5,6 +5,7 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from time import monotonic
 
 import jax
 import numpy as np
@@ -21,8 +22,10 @@ from atnet_jax.watch import UnitEpoch, Watch, profile
 _PREDICT_BATCH = 16
 
 History = dict[str, np.ndarray]
-"""What a unit's checkpoint holds beside its state: "loss" and "accuracy" of each epoch, and
-"scores" `[scored, test + validation, 3]` after each of `scored_epochs`."""
+"""What a unit's checkpoint holds beside its state: "loss", "accuracy" and "seconds" of each epoch,
+and "scores" `[scored, test + validation, 3]` after each of `scored_epochs`."""
+
+_OF_EPOCHS = ("loss", "accuracy", "seconds")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +37,8 @@ class FoldResult:
       epoch: the epoch after which they were taken, counted from 1; 0 if there are no epochs.
       loss: mean training loss of each epoch.
       accuracy: training accuracy of each epoch.
+      seconds: what each epoch's training took, its share where several units trained at once. The
+        first epoch of a run compiles. Scoring and saving are not in it.
       epoch_scores: scores after each of `scored_epochs`, `[scored, test, 3]`.
     """
 
@@ -41,6 +46,7 @@ class FoldResult:
     epoch: int
     loss: np.ndarray
     accuracy: np.ndarray
+    seconds: np.ndarray
     epoch_scores: np.ndarray
 
 
@@ -90,7 +96,7 @@ def train_units(
             unit,
             {
                 name: gathered[f"{unit.seed}/{unit.fold.number}/{name}"]
-                for name in ("loss", "accuracy", "scores")
+                for name in (*_OF_EPOCHS, "scores")
             },
         )
         for unit in units
@@ -172,15 +178,19 @@ class _Training:
             rate = learning_rate(config, epoch)
             # The second epoch of the run: the first one compiles.
             traced = config.profile and epoch == done + 1 and group[0] is self._units[0]
+            started = monotonic()
             with explained(), profile(self._folders[group[0].seed] / "profile" if traced else None):
                 state, sums = trainer.epoch(
                     state, self._inputs, self._plan.blocks(padded, epoch), rate
                 )
                 loss, correct, count = map(np.asarray, (sums.loss, sums.correct, sums.count))
+            # What is padded to a full group costs time for the units that are there.
+            seconds = (monotonic() - started) / len(group)
             self._refuse_divergence(group, epoch, loss)
             for k in range(len(group)):
                 histories[k]["loss"][epoch] = loss[k] / count[k]
                 histories[k]["accuracy"][epoch] = correct[k] / count[k]
+                histories[k]["seconds"][epoch] = seconds
             if epoch + 1 in self._scored:
                 scores = self._predict(state, padded)
                 for k in range(len(group)):
@@ -241,8 +251,7 @@ class _Training:
     def _no_history(self, unit: Unit) -> History:
         clips = len(unit.fold.test) + len(unit.fold.validation)
         return {
-            "loss": np.full(self._config.num_epochs, np.nan, np.float32),
-            "accuracy": np.full(self._config.num_epochs, np.nan, np.float32),
+            **{name: np.full(self._config.num_epochs, np.nan, np.float32) for name in _OF_EPOCHS},
             "scores": np.zeros((len(self._scored), clips, 3), np.float32),
         }
 
@@ -302,5 +311,6 @@ def _result(config: Config, unit: Unit, history: History) -> FoldResult:
         epoch=scored_epochs(config)[kept],
         loss=history["loss"],
         accuracy=history["accuracy"],
+        seconds=history["seconds"],
         epoch_scores=test,
     )

@@ -1,7 +1,7 @@
 """Prepares a user's copy of a database: `python -m atnet_jax.prepare --dataset=casme2 …`.
 
 Raw clips of micro-expressions become records with the apex frame, the ADM matrix and the flow map,
-in a TFDS folder that training reads: `<data_dir>/<dataset>/<flow>/1.1.0`; --circular,
+in a TFDS folder that training reads: `<data_dir>/<dataset>/<flow>/1.2.0`; --circular,
 --cancel_alternation and --remove_head_motion add _circular, _steady and _stabilised to the flow's
 name. The sets of macro-expressions become records with one picture each, for pre-training, in
 `<data_dir>/<dataset>/1.0.0`.

@@ -4,6 +4,7 @@ Source: "A Novel Apex-Time Network for Cross-Dataset Micro-Expression Recognitio
 section IV. The paper prints three decimals; every value is as printed.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -43,6 +44,19 @@ class HeldOutScores(NamedTuple):
 
     uf1: float
     uar: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Published:
+    """What another publication says of its method on the composite, under CDE.
+
+    Attributes:
+        cde: UF1 and UAR by "full" or database.
+        note: What must be known of them, such as how the epoch was chosen.
+    """
+
+    cde: Mapping[str, tuple[float, float]]
+    note: str = ""
 
 
 def _composite(*scores: float) -> dict[str, CompositeScores]:

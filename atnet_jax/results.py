@@ -10,6 +10,16 @@ from atnet_jax.predictions import Prediction
 from atnet_jax.statistics import EpochScores
 
 
+_OF_EVERY_RUN = ("predictions.csv", "metrics.json", "table.md", "report.html")
+_OF_NETWORKS = ("curves.json", "epoch_scores.npz")
+
+
+def is_finished(workdir: Path, network: bool) -> bool:
+    """Whether a run has left in its folder all that `write_results` writes."""
+    names = (*_OF_EVERY_RUN, *(_OF_NETWORKS if network else ()))
+    return all((workdir / name).is_file() for name in names)
+
+
 def write_results(
     workdir: Path,
     rows: Sequence[Prediction],

@@ -103,6 +103,8 @@ class Trainer:
 
 def learning_rate(config: Config, epoch: int) -> float:
     """The step schedule: times `decay_factor` every `decay_epochs` epochs."""
+    if config.decay_stops:
+        epoch = min(epoch, config.decay_stops)
     drops = epoch // config.decay_epochs if config.decay_epochs else 0
     return config.learning_rate * config.decay_factor**drops
 
@@ -118,7 +120,8 @@ def make_optimizer(
 
     "sgd" orders its terms as Caffe does: weight decay joins the gradient, the learning rate is
     applied before the momentum is (so a drop of the rate does not touch past velocity), biases
-    learn at their own rate, and a classifier's bias does not decay.
+    learn at their own rate, and a classifier's bias does not decay. "adam" adds weight decay to the
+    gradient, as PyTorch's `Adam` does; "adamw" to the step (Loshchilov and Hutter, ICLR 2019).
     """
 
     def is_bias(path: Sequence[Any], _: Any) -> bool:
@@ -142,9 +145,12 @@ def make_optimizer(
             optax.trace(config.momentum),
             optax.scale(-1.0),
         )
-    if config.optimizer == "adam":
-        return optax.chain(optax.scale_by_adam(), rates, optax.scale(-1.0))
-    raise UserError(f"The optimizer is 'sgd' or 'adam', not {config.optimizer!r}.")
+    if config.optimizer in ("adam", "adamw"):
+        decay = optax.add_decayed_weights(config.weight_decay)
+        adam = optax.scale_by_adam()
+        order = (decay, adam) if config.optimizer == "adam" else (adam, decay)
+        return optax.chain(*order, rates, optax.scale(-1.0))
+    raise UserError(f"The optimizer is 'sgd', 'adam' or 'adamw', not {config.optimizer!r}.")
 
 
 def over_units(
@@ -213,8 +219,9 @@ def make_trainer(
     Raises:
       UserError: an option is not one of those there are.
     """
-    model: nn.Module = models.build(config.model, config.options.to_dict())
+    model: Any = models.build(config.model, config.options.to_dict())
     augmentation = augment.Augmentation(**config.augment)
+    loss_of_clips = getattr(model, "loss", optax.softmax_cross_entropy_with_integer_labels)
     if augmentation.shift_kind not in augment.SHIFT_KINDS:
         raise UserError(
             f"augment.shift_kind is one of {augment.SHIFT_KINDS}, not {augmentation.shift_kind!r}."
@@ -250,14 +257,16 @@ def make_trainer(
         key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
         augment_key, dropout_key = jax.random.split(key)
         batch = {name: array.astype(jnp.float32) for name, array in batch.items()}
-        if "apex" in batch and augmentation.probability > 0:
-            batch["apex"] = augment.augment(augment_key, batch["apex"], augmentation)
+        if augmentation.probability > 0:
+            if hasattr(model, "augment"):
+                batch = model.augment(augment_key, batch)
+            elif "apex" in batch:
+                batch["apex"] = augment.augment(augment_key, batch["apex"], augmentation)
         weight = jnp.ones(labels.shape) if weights is None else weights
         count = weight.sum()
 
         def mean_loss(logits: jax.Array) -> jax.Array:
-            losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-            return (losses * weight).sum() / jnp.maximum(count, 1)
+            return (loss_of_clips(logits, labels) * weight).sum() / jnp.maximum(count, 1)
 
         def loss_fn(params: Any) -> tuple[jax.Array, tuple[jax.Array, jax.Array, Any]]:
             logits, updated = apply(

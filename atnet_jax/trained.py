@@ -48,8 +48,8 @@ class Trained:
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """What they read: some of "apex", "adm" and "flow_map"."""
-        return tuple(models.load(self.config.model).INPUTS)
+        """The names of what they read."""
+        return tuple(input_shapes(self.config))
 
     @functools.cached_property
     def digest(self) -> str:
@@ -84,12 +84,15 @@ class Trained:
 
 
 def input_shapes(config: Config) -> dict[str, tuple[int, ...]]:
-    """The shape of each input of one clip that `config.model` reads.
+    """The shape of each input of one clip that `config.model`, a network, reads.
 
     "apex" is the grey face crop, 0 to 255, "adm" and "flow_map" are as
-    `atnet_jax.preprocessing.clip.Features` has them.
+    `PreparedClip` has them; other networks say themselves what they read.
     """
     size = config.image_size
+    network = models.build(config.model, config.options.to_dict())
+    if hasattr(network, "input_shapes"):
+        return network.input_shapes(size)
     shapes = {"apex": (size, size, 1), "adm": (64, 128), "flow_map": (28, 28, 3)}
     return {name: shapes[name] for name in models.load(config.model).INPUTS}
 

@@ -126,6 +126,11 @@ def encode_png(image: UInt8[np.ndarray, "224 224"]) -> bytes:
     return cv2.imencode(".png", image)[1].tobytes()
 
 
+def encode_colour(pictures: UInt8[np.ndarray, "height 224 3"]) -> bytes:
+    """RGB pictures, one below the other, as PNG."""
+    return cv2.imencode(".png", cv2.cvtColor(pictures, cv2.COLOR_RGB2BGR))[1].tobytes()
+
+
 def encode_frames(frames: UInt8[np.ndarray, "frame 224 224"]) -> bytes:
     """The frames as one PNG, one below the other; see `encode_png`."""
     if frames.ndim != 3 or frames.shape[1:] != (SIZE, SIZE) or frames.dtype != np.uint8:

@@ -10,7 +10,14 @@ from atnet_jax.classes import CLASSES
 from atnet_jax.preprocessing import optical_flow
 from atnet_jax.preprocessing.face import Box
 from data_builders.builder import ExpressionBuilder
-from data_builders.records import ADM_SHAPE, APEX_SHAPE, FLOW_MAP_SHAPE, ClipJob
+from data_builders.records import (
+    ADM_SHAPE,
+    APEX_SHAPE,
+    COLOUR_SHAPE,
+    FLOW_MAP_SHAPE,
+    FLOW_SHAPE,
+    ClipJob,
+)
 from data_builders.source import Entry
 from data_builders.variants import Motion, all_motions
 
@@ -23,8 +30,13 @@ def record_features() -> tfds.features.FeaturesDict:
     * flow_map: flow from onset to apex: horizontal, vertical, optical strain.
     * frames: the face in the frames around the apex (at most 32 on each side, within onset…offset),
       one below the other, for the features that are computed from a clip.
-    * has_apex, has_adm, has_flow_map, has_frames: whether the input is there; it is all zero where
-      it is not.
+    * flow: the flow from onset to apex at the size of the crop: u, v in pixels.
+    * colour: RGB of the face at the onset and the frame after it, and from two frames before the
+      apex to two after it (within onset…offset), one below the other.
+    * landmarks: x and y of both eyes, the nose and both corners of the mouth at the apex, in pixels
+      of the crop; a standard face's where has_landmarks is false.
+    * has_apex, has_adm, has_flow_map, has_frames, has_flow, has_colour: whether the input is
+      there; it is all zero where it is not.
     * dataset, subject, clip: names, together the key.
     * emotion: as the annotation spells it; label: the class made of it.
     * onset, apex_frame, offset: frame numbers of the annotation, -1 where unknown.
@@ -41,10 +53,18 @@ def record_features() -> tfds.features.FeaturesDict:
             "frames": tfds.features.Image(
                 shape=(None, APEX_SHAPE[1], 1), dtype=np.uint8, encoding_format="png"
             ),
+            "flow": tfds.features.Tensor(shape=FLOW_SHAPE, dtype=np.float32),
+            "colour": tfds.features.Image(
+                shape=COLOUR_SHAPE, dtype=np.uint8, encoding_format="png"
+            ),
+            "landmarks": tfds.features.Tensor(shape=(5, 2), dtype=np.float32),
             "has_apex": tfds.features.Scalar(np.bool_),
             "has_adm": tfds.features.Scalar(np.bool_),
             "has_flow_map": tfds.features.Scalar(np.bool_),
             "has_frames": tfds.features.Scalar(np.bool_),
+            "has_flow": tfds.features.Scalar(np.bool_),
+            "has_colour": tfds.features.Scalar(np.bool_),
+            "has_landmarks": tfds.features.Scalar(np.bool_),
             "dataset": tfds.features.Text(),
             "subject": tfds.features.Text(),
             "clip": tfds.features.Text(),
@@ -76,10 +96,11 @@ class MicroExpressionBuilder(ExpressionBuilder, skip_registration=True):
     The configuration, `config`, names a `Variant`.
     """
 
-    VERSION = tfds.core.Version("1.1.0")
+    VERSION = tfds.core.Version("1.2.0")
     RELEASE_NOTES: ClassVar = {
         "1.0.0": "First version.",
         "1.1.0": "Frames around the apex.",
+        "1.2.0": "Flow from onset to apex at full size, onset and apex in colour, landmarks.",
     }
     BUILDER_CONFIGS: ClassVar = [
         Variant(name=motion.name, description=f"Prepared with {motion.flags}.", motion=motion)

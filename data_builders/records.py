@@ -4,22 +4,35 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from jaxtyping import Float32
 
 from atnet_jax.errors import UserError
-from atnet_jax.preprocessing.crops import Crops, cut
-from atnet_jax.preprocessing.face import SIZE, Box, crop_face, find_face
+from atnet_jax.preprocessing.crops import COLOUR_APEX, COLOUR_ONSET, Crops, cut, landmarks
+from atnet_jax.preprocessing.face import SIZE, Box, crop_face, locate_face
 from atnet_jax.preprocessing.frames import read_image
-from data_builders.jobs import ADM, ENCODING, FLOW, Job, Record, encode_frames, encode_png
+from atnet_jax.preprocessing.prepared_clip import STANDARD_LANDMARKS
+from data_builders.jobs import (
+    ADM,
+    ENCODING,
+    FLOW,
+    Job,
+    Record,
+    encode_colour,
+    encode_frames,
+    encode_png,
+)
 from data_builders.source import ErrorList
 from data_builders.stopwatch import Stopwatch
 
 APEX_SHAPE = (SIZE, SIZE)
 ADM_SHAPE = (64, 128)
 FLOW_MAP_SHAPE = (28, 28, 3)
+FLOW_SHAPE = (SIZE, SIZE, 2)
+COLOUR_SHAPE = ((COLOUR_ONSET + COLOUR_APEX) * SIZE, SIZE, 3)
 
 
 @dataclass(frozen=True)
@@ -34,23 +47,24 @@ class ClipJob(Job):
 
     flow: str
     reach: int
-    options: Mapping[str, bool]
+    options: Mapping[str, Any]
 
     def cut(self, errors: ErrorList, watch: Stopwatch) -> tuple[Crops | None, Record]:
         """The crops, if motion is to be computed, and the record without it; see the base class."""
         del errors  # The first one ends it.
         entry, clip = self.entry, self.entry.clip
-        crops = apex = frames = None
+        crops = apex = frames = colour = points = None
         crop_box: Box = (0.0, 0.0, 0.0, 0.0)
         if clip.frames:
             crops = cut(clip, face=self.face, box=self.box, reach=self.reach)
             apex, frames = crops.at([crops.apex])[0], crops.at(crops.window)
-            crop_box = crops.crop_box
+            crop_box, colour, points = crops.crop_box, crops.colour, crops.landmarks
         # Given inputs take the place of computed ones.
         if entry.apex_image is not None:
             image = read_image(entry.apex_image)
-            crop_box = self.box or find_face(image, self.face)
+            crop_box, found = (self.box, None) if self.box else locate_face(image, self.face)
             apex = crop_face(image, crop_box)
+            points = landmarks(apex, crop_box, found)
         adm = None if entry.adm is None else read_array(entry.adm, ADM_SHAPE)
         flow_map = None if entry.flow_map is None else read_flow_map(entry.flow_map)
         has_motion = bool(clip.frames)
@@ -59,15 +73,24 @@ class ClipJob(Job):
             encoded_frames = encode_frames(
                 np.zeros((1, *APEX_SHAPE), np.uint8) if frames is None else frames
             )
-        return None if adm is not None and flow_map is not None else crops, {
+            encoded_colour = encode_colour(
+                np.zeros(COLOUR_SHAPE, np.uint8) if colour is None else colour.reshape(COLOUR_SHAPE)
+            )
+        return crops, {
             "apex": encoded_apex,
             "adm": np.zeros(ADM_SHAPE, np.float32) if adm is None else adm,
             "flow_map": np.zeros(FLOW_MAP_SHAPE, np.float32) if flow_map is None else flow_map,
             "frames": encoded_frames,
+            "flow": np.zeros(FLOW_SHAPE, np.float32),
+            "colour": encoded_colour,
+            "landmarks": STANDARD_LANDMARKS if points is None else points,
             "has_apex": apex is not None,
             "has_adm": has_motion or adm is not None,
             "has_flow_map": has_motion or flow_map is not None,
             "has_frames": frames is not None,
+            "has_flow": has_motion and entry.flow_map is None,
+            "has_colour": colour is not None,
+            "has_landmarks": points is not None,
             "dataset": clip.dataset,
             "subject": clip.subject,
             "clip": clip.clip,
@@ -85,7 +108,7 @@ class ClipJob(Job):
     ) -> list[tuple[str, Record]]:
         """The clip's one record; see the base class."""
         crops, record = pieces
-        if crops is not None:
+        if crops is not None and (self.entry.adm is None or self.entry.flow_map is None):
             # Some methods bring JAX with them, which worker processes need not load.
             from atnet_jax.preprocessing.clip import describe
             from atnet_jax.preprocessing.optical_flow import flow_method
@@ -97,7 +120,7 @@ class ClipJob(Job):
             if self.entry.adm is None:
                 record["adm"] = features.adm
             if self.entry.flow_map is None:
-                record["flow_map"] = features.flow_map
+                record["flow_map"], record["flow"] = features.flow_map, features.flow
         return [(self.entry.clip.key, record)]
 
 

@@ -27,6 +27,7 @@ from atnet_jax.errors import UserError
 from atnet_jax.prepare import prepare
 from atnet_jax.published import COMPOSITE, DATABASES, ClipCounts
 from data_builders.micro_expression import record_features
+from data_builders.records import COLOUR_SHAPE
 from tests.data_builders.conftest import Trees
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -308,6 +309,9 @@ def png(picture):
     return cv2.imencode(".png", picture)[1].tobytes()
 
 
+HAS = ("apex", "adm", "flow_map", "frames", "flow", "colour", "landmarks")
+
+
 def record(clip="EP02_01f", *, subject="sub01", seed=0, **changes):
     """A healthy record of onset 117, apex 120, offset 126: ADM rows 29…37."""
     rng = np.random.default_rng(seed)
@@ -319,6 +323,9 @@ def record(clip="EP02_01f", *, subject="sub01", seed=0, **changes):
         "adm": adm,
         "flow_map": rng.normal(size=(28, 28, 3)).astype(np.float32),
         "frames": png(np.vstack(window)),
+        "flow": rng.normal(size=(224, 224, 2)).astype(np.float32),
+        "colour": png(np.dstack([texture(seed, COLOUR_SHAPE[1::-1])] * 3)),
+        "landmarks": np.full((5, 2), 112, np.float32),
         "dataset": "casme2",
         "subject": subject,
         "clip": clip,
@@ -330,7 +337,7 @@ def record(clip="EP02_01f", *, subject="sub01", seed=0, **changes):
         "frame_rate": 200.0,
         "crop_box": np.array([10, 20, 110, 120], np.float32),
     }
-    values |= {f"has_{name}": True for name in ("apex", "adm", "flow_map", "frames")}
+    values |= {f"has_{name}": True for name in HAS}
     return values | changes
 
 
@@ -376,7 +383,8 @@ def test_a_record_of_given_inputs_without_numbers_or_frames():
     unknown = dict.fromkeys(("onset", "apex_frame", "offset"), -1)
     absent = {"has_frames": False, "has_apex": False, "has_flow_map": False, "apex": b""}
     given = record(**unknown, **absent, crop_box=np.zeros(4, np.float32))
-    del given["frames"], given["has_frames"]  # As in data of an older version.
+    for name in ("frames", "flow", "colour", "landmarks"):  # As in data of an older version.
+        del given[name], given[f"has_{name}"]
     examined = examine(given)
     assert isinstance(examined, Examined)
     assert examined.found == []
@@ -391,6 +399,10 @@ def test_a_record_of_given_inputs_without_numbers_or_frames():
         ({"label": -1}, ("label", "label -1, expected 0, 1 or 2")),
         ({"apex_frame": 117}, ("apex", "onset 117, apex 117, offset 126")),
         ({"apex_frame": 127}, ("apex", "onset 117, apex 127, offset 126")),
+        ({"flow": np.full((224, 224, 2), np.inf, np.float32)}, ("not_finite", "flow")),
+        ({"colour": b""}, ("unreadable", "the pictures in colour cannot be decoded")),
+        ({"colour": png(texture(0, (224, 224)))},
+         ("unreadable", "the pictures in colour have the shape (224, 224)")),
         ({"apex": b"no picture"}, ("unreadable", "the apex picture cannot be decoded")),
         ({"apex": b""}, ("unreadable", "the apex picture cannot be decoded")),
         (
@@ -448,7 +460,7 @@ def write_set(data_dir, name, records, *, without=(), **features):
     features = {name: feature for name, feature in features.items() if name not in without}
 
     class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-        VERSION = tfds.core.Version("1.1.0")
+        VERSION = tfds.core.Version("1.2.0")
         BUILDER_CONFIGS: ClassVar = [tfds.core.BuilderConfig(name="farneback")]
 
         def _info(self):
@@ -473,7 +485,7 @@ def write_set(data_dir, name, records, *, without=(), **features):
     Builder.name = name
     tfds.disable_progress_bar()
     Builder(data_dir=str(data_dir)).download_and_prepare(file_format="array_record")
-    return data_dir / name / "farneback/1.1.0"
+    return data_dir / name / "farneback/1.2.0"
 
 
 def test_a_sick_prepared_set(tmp_path):

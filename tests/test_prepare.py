@@ -68,7 +68,7 @@ def tree(tmp_path):
 
 def test_a_second_run_keeps_what_is_there(tree, tmp_path, capsys):
     path = prepare("smic", tree, tmp_path / "data", face="none", num_workers=1)
-    assert path == tmp_path / "data/smic/spatiotemporal/1.1.0"
+    assert path == tmp_path / "data/smic/spatiotemporal/1.2.0"
     assert "prepared already" not in capsys.readouterr().out
     (file,) = published(path)
     before = file.stat().st_mtime_ns
@@ -94,8 +94,8 @@ def test_other_options_are_refused(tree, tmp_path):
     with pytest.raises(UserError, match="--boxes is another file"):
         run(boxes=boxes)
     # Another flow method lies beside it, and so do circular means.
-    assert run(flow="dis") == tmp_path / "data/smic/dis/1.1.0"
-    assert run(circular=True) == tmp_path / "data/smic/spatiotemporal_circular/1.1.0"
+    assert run(flow="dis") == tmp_path / "data/smic/dis/1.2.0"
+    assert run(circular=True) == tmp_path / "data/smic/spatiotemporal_circular/1.2.0"
     assert run(flow="spatiotemporal") == path
     (tree / "SMIC_all_raw/HS/s01/micro/negative/s01_ne_02/image13.bmp").unlink()
     with pytest.raises(UserError, match="clips in --manual_dir are not those they were prepared"):
@@ -153,7 +153,7 @@ def test_errors_of_all_clips_are_told_and_nothing_is_published(tmp_path, capsys)
     path = prepare("smic", tree, tmp_path / "data", face="none", num_workers=1)
     assert len(read(path)) == 3
     assert capsys.readouterr().out.startswith("1 of 3 clips are finished already\ntook ")
-    assert sorted(path.name for path in parent.iterdir()) == [".lock", "1.1.0"]
+    assert sorted(path.name for path in parent.iterdir()) == [".lock", "1.2.0"]
 
 
 def test_processes_make_no_difference(tmp_path):
@@ -211,7 +211,7 @@ def test_command_line(tree, tmp_path):
         capture_output=True, text=True, cwd=REPOSITORY, check=False,
     )  # fmt: skip
     assert (run.returncode, run.stderr) == (0, "")
-    path = tmp_path / "data/smic/spatiotemporal/1.1.0"
+    path = tmp_path / "data/smic/spatiotemporal/1.2.0"
     took, rest = run.stdout.split("\n", 1)
     assert re.fullmatch(
         r"took \d+ s: flow \d+%, ADM \d+%, writing \d+%, waiting for crops \d+%; "
@@ -339,7 +339,7 @@ def test_an_ended_run_publishes_nothing_and_can_be_repeated(
         run.send_signal(ending)
     _, errors = run.communicate(timeout=30)
     _wait(lambda: not any(_is_running(worker) for worker in workers))
-    version = "1.1.0" if dataset == "smic" else "1.0.0"
+    version = "1.2.0" if dataset == "smic" else "1.0.0"
     assert not (parent / version).exists()
     if ending == signal.SIGINT:
         assert run.returncode == 130
@@ -399,8 +399,8 @@ def test_a_killed_run_is_gone_on_with(tmp_path):
     output, errors = second.communicate(timeout=60)
     assert (second.returncode, errors) == (0, "")
     assert output.startswith(f"{found} of 8 clips are finished already\n")
-    path = data_dir / "smic/spatiotemporal/1.1.0"
-    assert sorted(item.name for item in path.parent.iterdir()) == [".lock", "1.1.0"]
+    path = data_dir / "smic/spatiotemporal/1.2.0"
+    assert sorted(item.name for item in path.parent.iterdir()) == [".lock", "1.2.0"]
     whole = prepare("smic", tree, tmp_path / "whole", face="none", num_workers=1)
     assert_same_records(path, whole)
 

@@ -22,8 +22,11 @@ from data_builders.workers import map_in_order
 # width to the side, or 1.4 times as wide.
 _LEAST_OVERLAP = 0.5
 
-# Data of version 1.0.0 have none.
-_OPTIONAL = {"frames", "has_frames"}
+# Data of older versions have none.
+_OPTIONAL = {
+    *("frames", "flow", "colour", "landmarks"),
+    *("has_frames", "has_flow", "has_colour", "has_landmarks"),
+}
 
 
 def check_prepared(

@@ -15,7 +15,7 @@ from atnet_jax.doctor.findings import CheckedClip, some
 from atnet_jax.preprocessing.alternation import alternation
 from atnet_jax.preprocessing.face import SIZE
 from atnet_jax.preprocessing.window import HALF_WINDOW, flow_pairs
-from data_builders.records import ADM_SHAPE, APEX_SHAPE, FLOW_MAP_SHAPE
+from data_builders.records import ADM_SHAPE, APEX_SHAPE, COLOUR_SHAPE, FLOW_MAP_SHAPE
 
 # Pixels. The strongest block of a flow in the authors' release has 0.03 at the least; the flow of
 # two equal frames is 2e-5, as Farnebäck's method rounds.
@@ -80,6 +80,12 @@ def examine(record: Mapping[str, Any] | Unread) -> Examined | Unread:
             odd += _examine_adm(values, rows)
         elif np.abs(values).max() < _STILL:
             odd.append(("zero_flow", title))
+    if record.get("has_flow") and not np.isfinite(record["flow"]).all():
+        odd.append(("not_finite", "flow"))
+    if record.get("has_colour"):
+        pictures = _decode(record["colour"], "the pictures in colour", odd)
+        if pictures is not None and pictures.shape != COLOUR_SHAPE:
+            odd.append(("unreadable", f"the pictures in colour have the shape {pictures.shape}"))
     if record.get("has_frames"):
         first = 0 if rows is None else apex - HALF_WINDOW + rows[0]
         odd += _examine_frames(record, first, odd)

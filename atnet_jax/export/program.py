@@ -1,6 +1,7 @@
 """A network as one StableHLO program: weights and inputs → class probabilities."""
 
 import contextlib
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -16,7 +17,7 @@ from atnet_jax.trained import Trained, input_shapes, logits
 PLATFORMS = ("cpu", "cuda", "tpu")
 
 # Of the inputs. Grey levels as whole numbers: pictures scaled to 0…1 are refused.
-DTYPES = {"apex": "uint8", "adm": "float32", "flow_map": "float32"}
+DTYPES = defaultdict(lambda: "float32", {"apex": "uint8"})
 
 _SEPARATOR = "/"
 
@@ -86,6 +87,7 @@ def _convolve(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
         kernel,
         (conv.stride, conv.stride),
         [(conv.padding, conv.padding)] * 2,
+        rhs_dilation=(conv.dilation, conv.dilation),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
     return y + conv.get_variable("params", "bias").astype(y.dtype) if conv.use_bias else y

@@ -87,6 +87,12 @@ def describe(trained: Trained, program: jax.export.Exported) -> dict[str, Any]:
 def _meaning(name: str, trained: Trained, motion: Motion) -> dict[str, str]:
     """An input's unit, and how it is computed."""
     size = trained.config.image_size
+    if hasattr(trained.network, "prepare"):
+        model = trained.config.model
+        return {
+            "unit": "as computed",
+            "how": f"atnet_jax.inputs.inputs_of_clip, by `prepare` of atnet_jax/models/{model}.py.",
+        }
     if name == "apex":
         how = (
             f"Face crop of the apex frame, {_FULL_SIZE}×{_FULL_SIZE} pixels, grey; face detector:"

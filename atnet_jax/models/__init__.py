@@ -3,16 +3,31 @@
 A method's module defines either
 
 * `Model`: a Flax Linen module whose `__call__(inputs, train, weight)` gives logits `[batch, 3]`.
-  Logits that it sows into the collection "auxiliary" while training add a loss of their own;
-* or `Features`: a frozen dataclass whose `__call__(frames, flow)` gives a clip's features, which an
-  SVM classifies (`atnet_jax.features`);
+  Logits that it sows into the collection "auxiliary" while training add a loss of their own. It may
+  have methods, decorated with `flax.linen.nowrap`, in place of what all share:
+
+  * `prepare(clip, flow, image_size)` and `input_shapes(image_size)`: what it reads of a
+    `PreparedClip`, by name, computed once a clip with NumPy and kept; and the shapes of these
+    arrays, without the clip. Without them it reads what INPUTS names as it was prepared;
+  * `augment(key, inputs)`: what happens to a batch in training (otherwise: to "apex" alone, see
+    `atnet_jax.augment`);
+  * `loss(outputs, labels)`: of each clip (otherwise: cross-entropy after softmax);
+
+* or `Features`: a frozen dataclass whose `__call__(clip, flow)` gives a clip's features, which an
+  SVM classifies (`atnet_jax.features`), its own if it has a method `machine()`;
 
 whose fields are the method's options (`config.options`), their defaults those of the release; and
 
-* `INPUTS`: which of the prepared features it reads: "apex", "adm", "flow_map", "frames";
+* `INPUTS`: what it reads of a clip, some of `atnet_jax.data.INPUTS`.
+
+It may say more of itself:
+
 * `RECIPE`: where its training differs from the default of `atnet_jax.config`;
-* `PAPER_ROW`: its row in the paper's tables, or None;
-* `PRESETS`, if it has named settings: name → (options, row in the paper's tables).
+* `TITLE`: its name in tables;
+* `PAPER_ROW`: its row in the paper's tables;
+* `PUBLISHED`: what its own publication says of it (`atnet_jax.published.Published`);
+* `DEVIATIONS`: sentences on where it differs from its publication, or where that is silent;
+* `PRESETS`, if it has named settings: name → (options, row in the paper's tables or None).
 """
 
 import dataclasses
@@ -23,6 +38,7 @@ from types import ModuleType
 from typing import Any
 
 from atnet_jax.errors import UserError
+from atnet_jax.published import Published
 
 
 def names() -> list[str]:
@@ -92,11 +108,60 @@ def paper_row(name: str, chosen: Mapping[str, Any]) -> str | None:
     Raises:
       UserError: there is no such method.
     """
+    preset = preset_of(name, chosen)
     module = load(name)
-    for preset, row in getattr(module, "PRESETS", {}).values():
-        if {**options(name), **preset} == dict(chosen):
-            return row
-    return module.PAPER_ROW
+    return getattr(module, "PAPER_ROW", None) if preset is None else module.PRESETS[preset][1]
+
+
+def preset_of(name: str, chosen: Mapping[str, Any]) -> str | None:
+    """The name of the setting that these options of a method are, or None.
+
+    Raises:
+      UserError: there is no such method.
+    """
+    for preset, (own, _) in getattr(load(name), "PRESETS", {}).items():
+        if {**options(name), **own} == dict(chosen):
+            return preset
+    return None
+
+
+def title(name: str, chosen: Mapping[str, Any] | None = None) -> str:
+    """What tables call a method, with these options or whichever.
+
+    Raises:
+      UserError: there is no such method.
+    """
+    chosen = options(name) if chosen is None else chosen
+    own = getattr(load(name), "TITLE", name)
+    preset = preset_of(name, chosen)
+    return paper_row(name, chosen) or (own if preset is None else f"{own} ({preset})")
+
+
+def published(name: str) -> Published | None:
+    """What a method's own publication says of it on the composite.
+
+    Raises:
+      UserError: there is no such method.
+    """
+    return getattr(load(name), "PUBLISHED", None)
+
+
+def deviations(name: str) -> tuple[str, ...]:
+    """Where a method differs from its publication, or where that is silent.
+
+    Raises:
+      UserError: there is no such method.
+    """
+    return getattr(load(name), "DEVIATIONS", ())
+
+
+def recipe(name: str) -> Mapping[str, Any]:
+    """Where a method's training differs from the default.
+
+    Raises:
+      UserError: there is no such method.
+    """
+    return getattr(load(name), "RECIPE", {})
 
 
 def _blueprint(name: str) -> Any:

@@ -12,7 +12,6 @@ from atnet_jax.models.layers.lstm import TemporalStream
 from atnet_jax.models.layers.resnet10 import ResNet10
 
 INPUTS = ("apex", "adm")
-RECIPE = {}
 PAPER_ROW = "ATNet fusion"
 
 

@@ -8,15 +8,15 @@ on Nonlinear Dynamical Systems for the Recognition of Human Actions, CVPR 2009. 
 import dataclasses
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32
 
 from atnet_jax.features.hoof import hoof
 from atnet_jax.features.tim import interpolate
 from atnet_jax.preprocessing.optical_flow import FlowMethod
+from atnet_jax.preprocessing.prepared_clip import PreparedClip
 
 INPUTS = ("frames",)
-RECIPE = {}
-PAPER_ROW = None
+TITLE = "HOOF"
 PRESETS = {
     f"hoof_n{bins}_tim{tim}": ({"bins": bins, "length": length}, f"HOOF N={bins} TIM {tim}")
     for tim, length in ((10, 10), (64, 65))
@@ -38,9 +38,8 @@ class Features:
     length: int = 10
     interpolation: str = "tim"
 
-    def __call__(
-        self, frames: UInt8[np.ndarray, "frame height width"], flow: FlowMethod
-    ) -> Float32[np.ndarray, " feature"]:
-        clip = interpolate(flow.smooth(frames), self.length, self.interpolation)
-        clip = clip.astype(np.float32)
-        return hoof(flow.solve(clip[:-1], clip[1:]), self.bins).ravel()
+    def __call__(self, clip: PreparedClip, flow: FlowMethod) -> Float32[np.ndarray, " feature"]:
+        assert clip.frames is not None
+        frames = interpolate(flow.smooth(clip.frames), self.length, self.interpolation)
+        frames = frames.astype(np.float32)
+        return hoof(flow.solve(frames[:-1], frames[1:]), self.bins).ravel()

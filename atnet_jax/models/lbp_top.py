@@ -8,15 +8,15 @@ frames (section IV-A).
 import dataclasses
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32
 
 from atnet_jax.features.lbp_top import lbp_top
 from atnet_jax.features.tim import interpolate
 from atnet_jax.preprocessing.optical_flow import FlowMethod
+from atnet_jax.preprocessing.prepared_clip import PreparedClip
 
 INPUTS = ("frames",)
-RECIPE = {}
-PAPER_ROW = None
+TITLE = "LBP-TOP"
 PRESETS = {
     f"lbp_top_p{points}_tim{length}": (
         {"points": points, "length": length},
@@ -43,9 +43,8 @@ class Features:
     length: int = 10
     interpolation: str = "tim"
 
-    def __call__(
-        self, frames: UInt8[np.ndarray, "frame height width"], flow: FlowMethod
-    ) -> Float32[np.ndarray, " feature"]:
+    def __call__(self, clip: PreparedClip, flow: FlowMethod) -> Float32[np.ndarray, " feature"]:
         del flow  # Reads the frames alone.
-        clip = interpolate(frames, self.length, self.interpolation)
-        return lbp_top(clip, self.radii, self.points)
+        assert clip.frames is not None
+        frames = interpolate(clip.frames, self.length, self.interpolation)
+        return lbp_top(frames, self.radii, self.points)

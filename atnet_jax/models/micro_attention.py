@@ -14,7 +14,6 @@ from atnet_jax.models.layers.head import Classifier
 from atnet_jax.models.layers.resnet10 import ResNet10
 
 INPUTS = ("apex",)
-RECIPE = {}
 PAPER_ROW = "Micro-Attention"
 
 

@@ -9,7 +9,6 @@ from atnet_jax.models.layers.head import Classifier, l2_normalise
 from atnet_jax.models.layers.resnet10 import ResNet10
 
 INPUTS = ("apex",)
-RECIPE = {}
 PAPER_ROW = "ATNet spatial"
 
 

@@ -9,7 +9,6 @@ from atnet_jax.models.layers.head import Classifier, l2_normalise
 from atnet_jax.models.layers.lstm import TemporalStream
 
 INPUTS = ("adm",)
-RECIPE = {}
 PAPER_ROW = "ATNet temporal"
 
 

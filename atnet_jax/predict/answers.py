@@ -10,20 +10,21 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from atnet_jax import spotting
+from atnet_jax import models, spotting
 from atnet_jax.classes import CLASSES
-from atnet_jax.data import resize
 from atnet_jax.errors import UserError
-from atnet_jax.explain import Explanation, explain
+from atnet_jax.explain import Explanation, check_method, explain
+from atnet_jax.inputs import inputs_of_clip
 from atnet_jax.predict import caveats
 from atnet_jax.predict.caveats import Caveat
 from atnet_jax.predict.footage import Footage, open_footage
 from atnet_jax.predict.intervals import Course, Interval, find, given
 from atnet_jax.predict.scan import crop, no_face, scan
-from atnet_jax.preprocessing.clip import Features, describe
-from atnet_jax.preprocessing.crops import Crops, frames_needed
+from atnet_jax.preprocessing.clip import describe
+from atnet_jax.preprocessing.crops import Crops, colour_numbers, frames_needed, landmarks
 from atnet_jax.preprocessing.face import DETECTORS, Box, Face, find_faces
-from atnet_jax.preprocessing.optical_flow import flow_method
+from atnet_jax.preprocessing.optical_flow import FlowMethod, flow_method
+from atnet_jax.preprocessing.prepared_clip import PreparedClip
 from atnet_jax.trained import Trained
 from data_builders.stopwatch import Stopwatch
 from data_builders.variants import motion_named
@@ -124,7 +125,7 @@ class Expression:
     predicted: int | None
     warnings: list[Caveat]
     onset_crop: UInt8[np.ndarray, "224 224"]
-    features: Features
+    features: PreparedClip
     explanation: Explanation | None
 
     @property
@@ -205,6 +206,8 @@ def answer(
         UserError: The clip cannot be answered: it is no clip, it shows no face, or nothing moves.
     """
     stages = _Stages(progress)
+    if options.explain:
+        check_method(trained.config.model)
     footage = open_footage(path, options.frame_rate)
     if len(footage.numbers) < 2:
         raise UserError(f"{path}: one frame shows no motion; a clip has from two frames on")
@@ -265,14 +268,23 @@ def answer(
     method = flow_method(motion.flow)
     seen = [each for each in intervals if each in faces]
     with stages.stage(CROPPING):
-        cut = _cut(footage, {each: faces[each][0] for each in seen}, method.reach)
+        cut = _cut(
+            footage,
+            {each: faces[each][0] for each in seen},
+            method.reach,
+            models.load(trained.config.model).INPUTS,
+        )
     for each in seen:
         box, others = faces[each]
         crops = cut[each]
         with stages.stage(MOTION):
-            features = describe(crops, flow=method, **motion.options)
+            features = describe(
+                crops, flow=method, key=str(path), frame_rate=frame_rate, **motion.options
+            )
         expressions.append(
-            _express(trained, options, frame_rate, each, box, others, crops, features, stages)
+            _express(
+                trained, options, frame_rate, each, box, others, crops, features, method, stages
+            )
         )
     return Answer(
         clip=str(path),
@@ -335,8 +347,13 @@ def _faces(
     return found
 
 
-def _cut(footage: Footage, boxes: Mapping[Interval, Box], reach: int) -> dict[Interval, Crops]:
-    """The crops of all intervals, the clip read once; see `crops.cut`."""
+def _cut(
+    footage: Footage, boxes: Mapping[Interval, Box], reach: int, reads: Sequence[str]
+) -> dict[Interval, Crops]:
+    """The crops of all intervals, the clip read once; see `crops.cut`.
+
+    Colour, for which it is read once more, and landmarks are there where they are among `reads`.
+    """
     needed = {
         interval: frames_needed(interval.onset, interval.apex, interval.offset, reach)
         for interval in boxes
@@ -355,15 +372,26 @@ def _cut(footage: Footage, boxes: Mapping[Interval, Box], reach: int) -> dict[In
                 f"{footage.path}: the video ends before frame {missing[0]}, but the offset is"
                 f" {interval.offset}"
             )
+        apex, box = pieces[interval][interval.apex], boxes[interval]
         cut[interval] = Crops(
             interval.onset,
             interval.apex,
             interval.offset,
             tuple(numbers),
             np.stack([pieces[interval][number] for number in numbers]),
-            boxes[interval],
+            box,
+            _colour(footage, interval, box) if "colour" in reads else None,
+            landmarks(apex, box, None) if "landmarks" in reads else None,
         )
     return cut
+
+
+def _colour(footage: Footage, interval: Interval, box: Box) -> UInt8[np.ndarray, "7 224 224 3"]:
+    numbers = colour_numbers(interval.onset, interval.apex, interval.offset)
+    found = {
+        frame.number: crop(footage, frame, box) for frame in footage.frames(set(numbers), True)
+    }
+    return np.stack([found[number] for number in numbers])
 
 
 def _express(
@@ -374,10 +402,11 @@ def _express(
     box: Box,
     faces: list[Face],
     crops: Crops,
-    features: Features,
+    features: PreparedClip,
+    flow: FlowMethod,
     stages: _Stages,
 ) -> Expression:
-    inputs = network_inputs(trained, features)
+    inputs = network_inputs(trained, features, flow)
     with stages.stage(NETWORKS):
         each = trained.scores(inputs)[:, 0]
     scores, spread = each.mean(axis=0), each.std(axis=0)
@@ -396,7 +425,7 @@ def _express(
         votes=tuple(np.bincount(each.argmax(axis=1), minlength=len(CLASSES)).tolist()),
         predicted=best if scores[best] >= options.abstain_below else None,
         warnings=[
-            *caveats.of_face(faces, box, features.apex),
+            *caveats.of_face(faces, box, crops.at([crops.apex])[0]),
             *caveats.of_motion(crops, frame_rate),
             *caveats.of_scores(float(spread[best]), len(each)),
         ],
@@ -406,13 +435,11 @@ def _express(
     )
 
 
-def network_inputs(trained: Trained, features: Features) -> dict[str, np.ndarray]:
-    """A clip's features as the networks read them, with a leading axis of one clip."""
-    inputs = {
-        "apex": resize(features.apex, trained.config.image_size),
-        "adm": features.adm,
-        "flow_map": features.flow_map,
-    }
+def network_inputs(
+    trained: Trained, features: PreparedClip, flow: FlowMethod
+) -> dict[str, np.ndarray]:
+    """A clip as the networks read it, with a leading axis of one clip."""
+    inputs = inputs_of_clip(trained.config, features, flow)
     return {name: inputs[name][None] for name in trained.inputs}
 
 

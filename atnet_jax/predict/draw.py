@@ -25,13 +25,15 @@ _CELLS = 2
 def figures(expression: Expression) -> dict[str, tuple[str, bytes]]:
     """The pictures of one expression: name → (what it shows, PNG)."""
     interval, features = expression.interval, expression.features
+    apex, flow_map, adm = features.apex, features.flow_map, features.adm
+    assert apex is not None and flow_map is not None and adm is not None
     shown = {
         "onset": (f"Onset, frame {interval.onset}", _png(_large(expression.onset_crop))),
-        "apex": (f"Apex, frame {interval.apex}", _png(_large(features.apex))),
+        "apex": (f"Apex, frame {interval.apex}", _png(_large(apex))),
         "flow": (
-            f"Motion from onset to apex; the longest arrow is {_longest(features.flow_map):.1f}"
+            f"Motion from onset to apex; the longest arrow is {_longest(flow_map):.1f}"
             " pixels of the 224-pixel crop",
-            _png(_arrows(features.apex, features.flow_map)),
+            _png(_arrows(apex, flow_map)),
         ),
     }
     if expression.explanation is None:
@@ -43,7 +45,7 @@ def figures(expression: Expression) -> dict[str, tuple[str, bytes]]:
         "adm": f"Integrated gradients: which motion, where and when, speaks for or against {name}",
         "flow_map": f"Integrated gradients: which motion speaks for or against {name}",
     }
-    for key, png in pictures(expression.explanation, features.apex, features.adm).items():
+    for key, png in pictures(expression.explanation, apex, adm).items():
         shown[key] = captions[key], png
     return shown
 

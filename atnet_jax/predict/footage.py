@@ -27,12 +27,12 @@ class Frame:
 
     Attributes:
         number: Of a video, counted from 0; of a picture, the number in its name.
-        image: Grey levels.
+        image: Grey levels, or RGB.
         seconds: When it is shown, as the video says; NaN for a picture.
     """
 
     number: int
-    image: UInt8[np.ndarray, "height width"]
+    image: UInt8[np.ndarray, "height width *channel"]
     seconds: float
 
 
@@ -52,7 +52,9 @@ class Footage:
     frame_rate: float
     files: Mapping[int, Path] | None
 
-    def frames(self, wanted: Collection[int] | None = None) -> Iterator[Frame]:
+    def frames(
+        self, wanted: Collection[int] | None = None, colour: bool = False
+    ) -> Iterator[Frame]:
         """The frames in order, or those wanted; a video is decoded from its start.
 
         A video that ends early ends this.
@@ -64,24 +66,30 @@ class Footage:
         if not chosen:
             return
         size = None
-        source = self._decode(chosen) if self.files is None else self._read(self.files, chosen)
+        source = (
+            self._decode(chosen, colour)
+            if self.files is None
+            else self._read(self.files, chosen, colour)
+        )
         for frame in source:
             size = size or frame.image.shape
             if frame.image.shape != size:
-                height, width = frame.image.shape
+                height, width = frame.image.shape[:2]
                 raise UserError(
                     f"{self.path}: frame {frame.number} is {width}x{height} pixels, earlier ones"
                     f" are {size[1]}x{size[0]}; all must be of one size"
                 )
             yield frame
 
-    def _read(self, files: Mapping[int, Path], chosen: Collection[int]) -> Iterator[Frame]:
+    def _read(
+        self, files: Mapping[int, Path], chosen: Collection[int], colour: bool
+    ) -> Iterator[Frame]:
         for number in sorted(chosen):
-            image = read_image(files[number])
-            _check_size(files[number], *image.shape)
+            image = read_image(files[number], colour)
+            _check_size(files[number], *image.shape[:2])
             yield Frame(number, image, math.nan)
 
-    def _decode(self, chosen: Collection[int]) -> Iterator[Frame]:
+    def _decode(self, chosen: Collection[int], colour: bool) -> Iterator[Frame]:
         last = max(chosen)
         with open_video(self.path) as capture:
             for number in range(last + 1):
@@ -89,7 +97,7 @@ class Footage:
                     return
                 if number in chosen:
                     seconds = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-                    yield Frame(number, retrieve(capture, self.path, number), seconds)
+                    yield Frame(number, retrieve(capture, self.path, number, colour), seconds)
 
 
 def open_footage(path: Path, frame_rate: float | None = None) -> Footage:

@@ -82,7 +82,7 @@ def scan(footage: Footage, box: Box | None, detector: str, progress: Callable[[i
     return Scan(range(numbers[0], numbers[-1] + 1), stacked, face, found)
 
 
-def crop(footage: Footage, frame: Frame, box: Box) -> UInt8[np.ndarray, "224 224"]:
+def crop(footage: Footage, frame: Frame, box: Box) -> UInt8[np.ndarray, "224 224 *channel"]:
     """The face in a frame of a clip.
 
     Raises:

@@ -1,54 +1,37 @@
 """The whole line for one clip: frames → crops → flow → ADM and flow map."""
 
-from dataclasses import dataclass
-
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32
 
 from atnet_jax.preprocessing.adm import adm_matrix
 from atnet_jax.preprocessing.alternation import alternating_part
 from atnet_jax.preprocessing.annotation import Clip
-from atnet_jax.preprocessing.crops import Crops, cut
+from atnet_jax.preprocessing.crops import COLOUR_ONSET, Crops, cut
 from atnet_jax.preprocessing.face import Box
 from atnet_jax.preprocessing.flow_map import flow_map
 from atnet_jax.preprocessing.head_motion import rigid_part
 from atnet_jax.preprocessing.optical_flow import FlowMethod, flow_method
+from atnet_jax.preprocessing.prepared_clip import STANDARD_LANDMARKS, PreparedClip
 from atnet_jax.preprocessing.window import flow_pairs
-
-
-@dataclass(frozen=True)
-class Features:
-    """What the networks see of a clip.
-
-    Attributes:
-        apex: Face crop of the apex frame, grey 0–255.
-        adm: Average direction-magnitude features, one row a flow; rows without one are zero.
-        flow_map: u, v (pixels of the 224×224 crop) and strain of the flow from onset to apex.
-        window: Face crops of the frames around the apex: of the window's 65, those that lie within
-            onset…offset, in order.
-        crop_box: The crop: x0, y0, x1, y1 in pixels of the raw frame.
-    """
-
-    apex: UInt8[np.ndarray, "224 224"]
-    adm: Float32[np.ndarray, "64 128"]
-    flow_map: Float32[np.ndarray, "28 28 3"]
-    window: UInt8[np.ndarray, "frame 224 224"]
-    crop_box: Box
 
 
 def describe(
     crops: Crops,
     *,
     flow: FlowMethod,
+    key: str = "",
+    frame_rate: float = 0.0,
     circular: bool = False,
     cancel_alternation: bool = False,
     remove_head_motion: bool = False,
-) -> Features:
-    """Compute a clip's features from its face crops.
+) -> PreparedClip:
+    """Compute all that methods read of a clip from its face crops.
 
     Args:
         crops: The frames, cut with the method's reach.
         flow: The flow method.
+        key: The clip's name, for messages.
+        frame_rate: Frames per second, 0 if unknown.
         circular: Average the ADM's directions on the circle.
         cancel_alternation: Where even and odd frames are found to lie apart, take that out of the
             flows.
@@ -68,11 +51,20 @@ def describe(
     if remove_head_motion:
         flows = np.stack([each - rigid_part(each) for each in flows])
     rows = {row: flows[index] for index, (row, _, _) in enumerate(pairs)}
-    return Features(
+    colour = crops.colour
+    return PreparedClip(
+        key=key,
         apex=crops.at([crops.apex])[0],
         adm=adm_matrix(rows, circular=circular),
         flow_map=flow_map(flows[-1]),
-        window=crops.at(window),
+        flow=flows[-1],
+        frames=crops.at(window),
+        apex_index=window.index(crops.apex),
+        colour_onset=None if colour is None else colour[:COLOUR_ONSET],
+        colour_apex=None if colour is None else colour[COLOUR_ONSET:],
+        landmarks=STANDARD_LANDMARKS if crops.landmarks is None else crops.landmarks,
+        landmarks_found=crops.landmarks is not None,
+        frame_rate=frame_rate,
         crop_box=crops.crop_box,
     )
 
@@ -84,8 +76,8 @@ def _signs(crops: Crops, window: list[int]) -> Float32[np.ndarray, " pair"]:
     return np.append(np.diff(position[:-2]), position[-1] - position[-2])
 
 
-def extract(clip: Clip, *, face: str, box: Box | None, flow: str, **options: bool) -> Features:
-    """A clip's features from its frames: `cut` and `describe` in one.
+def extract(clip: Clip, *, face: str, box: Box | None, flow: str, **options: bool) -> PreparedClip:
+    """All that methods read of a clip, from its frames: `cut` and `describe` in one.
 
     Args:
         clip: The clip.
@@ -99,4 +91,4 @@ def extract(clip: Clip, *, face: str, box: Box | None, flow: str, **options: boo
     """
     method = flow_method(flow)
     crops = cut(clip, face=face, box=box, reach=method.reach)
-    return describe(crops, flow=method, **options)
+    return describe(crops, flow=method, key=clip.key, frame_rate=clip.frame_rate, **options)

@@ -9,7 +9,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float32, UInt8
 
 from atnet_jax.errors import UserError
 
@@ -54,6 +54,10 @@ class Landmarks:
             )
         )
 
+    def as_array(self) -> Float32[np.ndarray, "5 2"]:
+        """The points in the order of the fields."""
+        return np.array(dataclasses.astuple(self), np.float32)
+
 
 @dataclasses.dataclass(frozen=True)
 class Face:
@@ -95,9 +99,23 @@ def find_face(image: UInt8[np.ndarray, "height width"], detector: str = "mtcnn")
         FaceNotFoundError: MTCNN finds none.
         UserError: The detector is unknown.
     """
+    return locate_face(image, detector)[0]
+
+
+def locate_face(
+    image: UInt8[np.ndarray, "height width"], detector: str = "mtcnn"
+) -> tuple[Box, Landmarks | None]:
+    """The box of `find_face`, and the landmarks of that face in pixels of the frame.
+
+    Landmarks are those that MTCNN finds, None where no face was looked for.
+
+    Raises:
+        FaceNotFoundError: MTCNN finds none.
+        UserError: The detector is unknown.
+    """
     height, width = image.shape
     if detector == "none":
-        return 0.0, 0.0, float(width), float(height)
+        return (0.0, 0.0, float(width), float(height)), None
     if detector != "mtcnn":
         raise UserError(f"unknown face detector {detector!r}; choose one of {', '.join(DETECTORS)}")
     faces = find_faces(image)
@@ -106,7 +124,7 @@ def find_face(image: UInt8[np.ndarray, "height width"], detector: str = "mtcnn")
             f"no face found; give its box in a CSV file (columns {','.join(BOX_COLUMNS)}), or use "
             "the face option 'none' if the frames are cropped to the face already"
         )
-    return faces[0].box
+    return faces[0].box, faces[0].landmarks
 
 
 def find_faces(image: UInt8[np.ndarray, "height width"]) -> list[Face]:
@@ -221,8 +239,8 @@ def _read_box(row: dict[str, str | None], where: str) -> tuple[tuple[str, str, s
 
 
 def crop_face(
-    image: UInt8[np.ndarray, "height width"], box: Box, size: int = SIZE
-) -> UInt8[np.ndarray, "{size} {size}"]:
+    image: UInt8[np.ndarray, "height width *channel"], box: Box, size: int = SIZE
+) -> UInt8[np.ndarray, "{size} {size} *channel"]:
     """Cut a box out of a frame and resize it to a square.
 
     The box is met exactly, fractions of a pixel included, so each frame of a clip goes through the
@@ -232,14 +250,14 @@ def crop_face(
     `Cropped/` lose their aspect, as all frames become 224×224 in the paper (section III-A).
 
     Args:
-        image: Grey frame.
+        image: Frame, grey or in colour.
         box: What to cut out.
         size: Width and height of the result.
 
     Raises:
         UserError: The box has no area or lies outside the frame.
     """
-    height, width = image.shape
+    height, width = image.shape[:2]
     x0, y0, x1, y1 = box
     if not (x0 < x1 and y0 < y1 and x0 < width and y0 < height and x1 > 0 and y1 > 0):
         raise UserError(
@@ -247,7 +265,7 @@ def crop_face(
             f"{width}x{height} pixels"
         )
     crop = _resample(image.astype(np.float32), y0, y1, size)
-    crop = _resample(crop.T, x0, x1, size).T
+    crop = _resample(crop.swapaxes(0, 1), x0, x1, size).swapaxes(0, 1)
     return np.rint(crop).astype(np.uint8, order="C")
 
 
@@ -260,7 +278,7 @@ def _resample(image: np.ndarray, start: float, stop: float, size: int) -> np.nda
     weights = np.maximum(0.0, 1.0 - np.abs(taps - centres[:, None]) / reach)
     weights = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
     taps = np.clip(taps, 0, len(image) - 1).astype(np.intp)
-    result = np.zeros((size, image.shape[1]), np.float32)
+    result = np.zeros((size, *image.shape[1:]), np.float32)
     for tap, weight in zip(taps.T, weights.T, strict=True):
-        result += weight[:, None] * image[tap]
+        result += weight.reshape(-1, *[1] * (image.ndim - 1)) * image[tap]
     return result

@@ -25,6 +25,13 @@ def optical_strain(
     return np.sqrt(u_x**2 + v_y**2 + (u_y + v_x) ** 2 / 2)
 
 
+def flow_channels(
+    flow: Float32[np.ndarray, "height width 2"],
+) -> Float32[np.ndarray, "height width 3"]:
+    """u, v and strain of each pixel of a flow."""
+    return np.dstack([flow, optical_strain(flow)])
+
+
 def flow_map(
     flow: Float32[np.ndarray, "size size 2"],
 ) -> Float32[np.ndarray, "28 28 3"]:
@@ -39,7 +46,7 @@ def flow_map(
     Returns:
         u and v (right and down positive) in the same pixels, and the strain.
     """
-    channels = np.dstack([flow, optical_strain(flow)])
+    channels = flow_channels(flow)
     step = len(flow) // MAP_SIZE
     cells = channels.reshape(MAP_SIZE, step, MAP_SIZE, step, 3)
     return cells.mean(axis=(1, 3), dtype=np.float64).astype(np.float32)

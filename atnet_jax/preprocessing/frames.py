@@ -1,4 +1,4 @@
-"""The frames of a clip as grey images."""
+"""The frames of a clip as pictures, grey or in colour."""
 
 import os
 from collections.abc import Collection, Iterator, Mapping
@@ -22,11 +22,12 @@ os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = (
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 
-def read_image(path: Path) -> UInt8[np.ndarray, "height width"]:
-    """Read one picture as grey, 0–255; colour becomes luma as the codec defines it.
+def read_image(path: Path, colour: bool = False) -> UInt8[np.ndarray, "height width *channel"]:
+    """Read one picture, 0–255; as grey, colour becomes luma as the codec defines it.
 
     Args:
         path: A picture in any format OpenCV decodes; its name may hold any character.
+        colour: RGB instead of grey. Of a grey picture the three are equal.
 
     Raises:
         UserError: The file is missing, cut short or no picture.
@@ -42,17 +43,20 @@ def read_image(path: Path) -> UInt8[np.ndarray, "height width"]:
     if content.startswith(b"\xff\xd8") and content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda"):
         raise UserError(f"{path}: this JPEG is cut short; copy it again")
     try:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE)
+        flags = cv2.IMREAD_COLOR if colour else cv2.IMREAD_GRAYSCALE
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error as error:  # More pixels than OpenCV takes.
         raise UserError(f"{path}: OpenCV refuses this picture ({error.err})") from None
     if image is None:
         raise UserError(f"{path}: no picture can be decoded; is it damaged or of another format?")
+    if colour:
+        image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     return image.astype(np.uint8, copy=False)
 
 
 def read_frames(
-    clip: Clip, numbers: Collection[int]
-) -> dict[int, UInt8[np.ndarray, "height width"]]:
+    clip: Clip, numbers: Collection[int], colour: bool = False
+) -> dict[int, UInt8[np.ndarray, "height width *channel"]]:
     """Read some of a clip's frames, each once.
 
     Frame n of a video is its n-th frame counted from 0. It is found by decoding the video from its
@@ -61,6 +65,7 @@ def read_frames(
     Args:
         clip: The clip.
         numbers: Frame numbers, all within the clip's onset…offset.
+        colour: RGB instead of grey.
 
     Returns:
         The frames by number, ascending, all of one size.
@@ -75,10 +80,10 @@ def read_frames(
         missing = [number for number in wanted if number not in sources]
         if missing:
             raise UserError(f"{clip.key}: the file of frame {missing[0]} is missing")
-        read = ((number, sources[number], read_image(sources[number])) for number in wanted)
+        read = ((number, sources[number], read_image(sources[number], colour)) for number in wanted)
     else:
         path = clip.frames.path
-        read = ((n, path, image) for n, image in _decode_video(path, wanted, clip.offset))
+        read = ((n, path, image) for n, image in _decode_video(path, wanted, clip.offset, colour))
 
     frames: dict[int, np.ndarray] = {}
     for number, path, image in read:
@@ -93,8 +98,8 @@ def read_frames(
 
 
 def _decode_video(
-    path: Path, wanted: list[int], last: int
-) -> Iterator[tuple[int, UInt8[np.ndarray, "height width"]]]:
+    path: Path, wanted: list[int], last: int, colour: bool
+) -> Iterator[tuple[int, UInt8[np.ndarray, "height width *channel"]]]:
     """Decode frames 0…last of a video and yield the wanted ones."""
     with open_video(path) as capture:
         remaining = set(wanted)
@@ -105,7 +110,7 @@ def _decode_video(
                     f"clip's offset is frame {last}; frames are counted from 0"
                 )
             if number in remaining:
-                yield number, retrieve(capture, path, number)
+                yield number, retrieve(capture, path, number, colour)
 
 
 @contextmanager
@@ -142,9 +147,9 @@ def open_video(path: Path) -> Iterator[cv2.VideoCapture]:
 
 
 def retrieve(
-    capture: cv2.VideoCapture, path: Path, number: int
-) -> UInt8[np.ndarray, "height width"]:
-    """The grey frame that `capture.grab()` found.
+    capture: cv2.VideoCapture, path: Path, number: int, colour: bool = False
+) -> UInt8[np.ndarray, "height width *channel"]:
+    """The frame that `capture.grab()` found, grey or RGB.
 
     Raises:
         UserError: It cannot be decoded.
@@ -152,4 +157,5 @@ def retrieve(
     decoded, image = capture.retrieve()
     if not decoded:
         raise UserError(f"{path}: frame {number} cannot be decoded")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2GRAY).astype(np.uint8, copy=False)
+    code = cv2.COLOR_BGR2RGB if colour else cv2.COLOR_BGR2GRAY
+    return cv2.cvtColor(image, code).astype(np.uint8, copy=False)

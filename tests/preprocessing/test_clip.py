@@ -44,9 +44,9 @@ def test_same_crop_for_every_frame(make_clip, shifted, monkeypatch: pytest.Monke
 
     def detector(image, name):
         asked.append((image.copy(), name))
-        return 20.3, 10.7, 180.3, 170.7
+        return (20.3, 10.7, 180.3, 170.7), None
 
-    monkeypatch.setattr(crops_module, "find_face", detector)
+    monkeypatch.setattr(crops_module, "locate_face", detector)
     images = [shifted(0, 0)] * 5
     images[2] = shifted(0, 0, noise=2.0)
     features = extract(make_clip(images, 1, 1, 3, 5), face="mtcnn", box=None, flow="farneback")
@@ -60,7 +60,7 @@ def test_same_crop_for_every_frame(make_clip, shifted, monkeypatch: pytest.Monke
 
 
 def test_box_by_hand_wins(make_clip, shifted, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(crops_module, "find_face", lambda *_: pytest.fail("asked the detector"))
+    monkeypatch.setattr(crops_module, "locate_face", lambda *_: pytest.fail("asked the detector"))
     images = [shifted(0.3 * n, 0) for n in range(3)]
     box = (50.0, 60.0, 162.0, 172.0)
     features = extract(make_clip(images, 1, 1, 2, 3), face="mtcnn", box=box, flow="farneback")
@@ -87,16 +87,17 @@ def test_each_frame_is_read_once(make_clip, shifted, monkeypatch: pytest.MonkeyP
     """The onset too, where it lies before the window."""
     images = [shifted(0.05 * n, 0) for n in range(36)]
     clip = make_clip(images, 100, 100, 134, 135)
-    read = []
+    read = {False: [], True: []}
     reader = crops_module.read_frames
 
-    def recorder(clip, numbers):
-        read.extend(numbers)
-        return reader(clip, numbers)
+    def recorder(clip, numbers, colour=False):
+        read[colour].extend(numbers)
+        return reader(clip, numbers, colour)
 
     monkeypatch.setattr(crops_module, "read_frames", recorder)
     features = extract(clip, face="none", box=None, flow="farneback")
-    assert sorted(read) == [100, *range(102, 136)]
+    assert sorted(read[False]) == [100, *range(102, 136)]
+    assert read[True] == [100, 101, 132, 133, 134, 135, 135]
     assert np.flatnonzero(features.adm.any(axis=1)).tolist() == list(range(33))
     expected = flow_map(flow_method("farneback").between(images[0], images[34]))
     np.testing.assert_array_equal(features.flow_map, expected)
@@ -209,7 +210,7 @@ def test_smoothing_in_time_takes_neighbours_from_within_the_clip(make_clip, shif
     assert crops.numbers == (*range(101, 102 + reach), *range(128 - reach, 193 + reach))
     (clip.frames[100]).write_text("not a picture")
     features = extract(clip, face="none", box=None, flow="spatiotemporal")
-    assert features.window.shape == (65, 224, 224)
+    assert features.frames.shape == (65, 224, 224)
     np.testing.assert_array_equal(features.apex, images[60])
     # Steady motion of 0.02 pixels, noise and all, in every row and from onset to apex.
     blocks = features.adm.reshape(64, 8, 8, 2)[:, 1:-1, 1:-1, 1]

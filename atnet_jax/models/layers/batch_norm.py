@@ -43,33 +43,34 @@ class BatchNorm(nn.Module):
             divisor = jnp.where(trained, weight_sum.value, 1.0)
             mean = mean_sum.value / divisor
             variance = jnp.where(trained, variance_sum.value / divisor, 1.0)
-            return _apply(x, mean, variance, scale, bias)
+            return normalise_with(x, mean, variance, scale, bias)
 
         counts = None
         if weight is not None:
             counts = (weight > 0).astype(jnp.float32).reshape((-1,) + (1,) * (x.ndim - 1))
-        y, mean, variance = _normalise(x, scale, bias, counts)
+        y, mean, variance = normalise(x, scale, bias, counts)
         if not self.is_initializing():
-            count = _count(x, counts)
+            count = count_values(x, counts)
             unbiased = variance * count / jnp.maximum(count - 1, 1)
             for total, new in ((mean_sum, mean), (variance_sum, unbiased), (weight_sum, 1.0)):
                 total.value = MOVING_AVERAGE_FRACTION * total.value + new
         return y
 
 
-def _count(x: Any, counts: Any) -> Any:
+def count_values(x: Any, counts: Any) -> Any:
     """How many values of a channel count."""
     per_clip = x.size // (x.shape[0] * x.shape[-1])
     return per_clip * (x.shape[0] if counts is None else counts.sum())
 
 
-def _apply(x: Any, mean: Any, variance: Any, scale: Any, bias: Any) -> Any:
+def normalise_with(x: Any, mean: Any, variance: Any, scale: Any, bias: Any) -> Any:
+    """Normalises each channel by a given mean and variance, then scales and shifts it."""
     y = (x - mean) * (jax.lax.rsqrt(variance + EPSILON) * scale) + bias
     return y.astype(x.dtype)
 
 
 @jax.custom_vjp
-def _normalise(x: Any, scale: Any, bias: Any, counts: Any) -> tuple[Any, Any, Any]:
+def normalise(x: Any, scale: Any, bias: Any, counts: Any) -> tuple[Any, Any, Any]:
     """The layer's output, and the batch's mean and variance, which pass no gradient on.
 
     The gradient is written out (Ioffe and Szegedy 2015, section 3): derived automatically, forward
@@ -80,13 +81,13 @@ def _normalise(x: Any, scale: Any, bias: Any, counts: Any) -> tuple[Any, Any, An
     wide = x.astype(jnp.float32)
     mean = wide.mean(axes, where=real)
     variance = jnp.square(wide - mean).mean(axes, where=real)
-    return _apply(x, mean, variance, scale, bias), mean, variance
+    return normalise_with(x, mean, variance, scale, bias), mean, variance
 
 
 def _normalise_forward(
     x: Any, scale: Any, bias: Any, counts: Any
 ) -> tuple[tuple[Any, Any, Any], tuple]:
-    y, mean, variance = _normalise(x, scale, bias, counts)
+    y, mean, variance = normalise(x, scale, bias, counts)
     return (y, mean, variance), (x, scale, counts, mean, variance)
 
 
@@ -99,11 +100,11 @@ def _normalise_backward(residuals: tuple, gradients: tuple) -> tuple:
     # Clips that do not count have no gradient of their own.
     of_bias = gradient.sum(axes)
     of_scale = (gradient * standardised).sum(axes)
-    through_statistics = (of_bias + standardised * of_scale) / _count(x, counts)
+    through_statistics = (of_bias + standardised * of_scale) / count_values(x, counts)
     if counts is not None:
         through_statistics *= counts
     of_x = (gradient - through_statistics) * (inverse * scale)
     return of_x.astype(x.dtype), of_scale, of_bias, None if counts is None else 0 * counts
 
 
-_normalise.defvjp(_normalise_forward, _normalise_backward)
+normalise.defvjp(_normalise_forward, _normalise_backward)

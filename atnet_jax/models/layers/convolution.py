@@ -24,6 +24,9 @@ class Conv(nn.Module):
       stride: in both directions.
       padding: zeros on every side.
       use_bias: whether a bias is added.
+      dilation: distance between the values that the kernel sees.
+      kernel_init: of the kernel, `[size, size, in, out]`.
+      bias_init: of the bias.
     """
 
     features: int
@@ -31,14 +34,23 @@ class Conv(nn.Module):
     stride: int
     padding: int
     use_bias: bool = False
+    dilation: int = 1
+    kernel_init: nn.initializers.Initializer = nn.initializers.he_normal()
+    bias_init: nn.initializers.Initializer = nn.initializers.zeros
 
     @nn.compact
     def __call__(
         self, x: Float[Array, "batch height width channel"]
     ) -> Float[Array, "batch out_height out_width features"]:
         shape = (self.size, self.size, x.shape[-1], self.features)
-        kernel = self.param("kernel", nn.initializers.he_normal(), shape)
-        rows = (x.shape[1] + 2 * self.padding - self.size) // self.stride + 1
+        kernel = self.param("kernel", self.kernel_init, shape)
+        if self.dilation > 1:
+            between = (0, 0, self.dilation - 1)
+            none = (0, 0, 0)
+            kernel = jax.lax.pad(
+                kernel, jnp.zeros((), kernel.dtype), (between, between, none, none)
+            )
+        rows = (x.shape[1] + 2 * self.padding - kernel.shape[0]) // self.stride + 1
         if jax.default_backend() != "cpu":
             convolve = _convolve
         elif rows <= _SMALL:
@@ -47,7 +59,7 @@ class Conv(nn.Module):
             convolve = _convolve_on_cpu
         x = convolve(self.stride, self.padding, x.astype(kernel.dtype), kernel)
         if self.use_bias:
-            x += self.param("bias", nn.initializers.zeros, (self.features,)).astype(x.dtype)
+            x += self.param("bias", self.bias_init, (self.features,)).astype(x.dtype)
         return x
 
 

@@ -1,4 +1,4 @@
-"""Max-pooling with a gradient that is as fast as the pooling itself."""
+"""Max-pooling with gradients that are as fast as the pooling itself."""
 
 import jax
 import jax.numpy as jnp
@@ -71,3 +71,33 @@ def _backward(
 
 
 max_pool_rounding_up.defvjp(_forward, _backward)
+
+
+def max_pool(
+    x: Float[Array, "batch height width channel"], size: int, stride: int, padding: int = 0
+) -> Float[Array, "batch pooled_height pooled_width channel"]:
+    """Max-pooling as PyTorch's: the output size is rounded down, padding is minus infinity.
+
+    Written as maxima of shifted slices, whose gradient is elementwise; see `max_pool_rounding_up`.
+    The gradient of equal maxima is shared among them.
+
+    Args:
+      x: the pictures.
+      size: height and width of the windows, in pixels.
+      stride: from one to the next.
+      padding: on every side.
+    """
+    around = ((0, 0), (padding, padding), (padding, padding), (0, 0))
+    x = jnp.pad(x, around, constant_values=-jnp.inf)
+    rows, columns = ((length - size) // stride + 1 for length in x.shape[1:3])
+    largest = None
+    for row in range(size):
+        for column in range(size):
+            shifted = x[
+                :,
+                row : row + stride * (rows - 1) + 1 : stride,
+                column : column + stride * (columns - 1) + 1 : stride,
+            ]
+            largest = shifted if largest is None else jnp.maximum(largest, shifted)
+    assert largest is not None
+    return largest

@@ -1,0 +1,184 @@
+"""What a method reads of the composite: as it was prepared, or computed from that once and kept."""
+
+import dataclasses
+import functools
+import hashlib
+import itertools
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+import atnet_jax
+from atnet_jax import models
+from atnet_jax.config import Config
+from atnet_jax.data import (
+    Composite,
+    Key,
+    load_composite,
+    prepared,
+    prepared_clip,
+    read_records,
+    resize,
+)
+from atnet_jax.errors import UserError
+from atnet_jax.preprocessing.optical_flow import FlowMethod, flow_method
+from atnet_jax.preprocessing.prepared_clip import PreparedClip
+from data_builders.variants import motion_named
+from data_builders.workers import map_in_order
+
+# Clips in memory at once: about 300 MB.
+_AT_ONCE = 64
+
+# Folders of this package with code that inputs are computed by, beside the method's own file.
+_CODE = ("features", "preprocessing")
+
+
+def load_inputs(config: Config) -> Composite:
+    """The composite with the inputs of the method of `config`.
+
+    A network without `prepare` reads what was prepared. What others compute of each clip is kept in
+    `<data_dir>/features`, and read from there where the data, the options and the code are the
+    same; of features for an SVM it is one input, "features" `[clip, feature]`.
+
+    Raises:
+      UserError: the data are not prepared, lack something, or the method cannot use a clip.
+    """
+    method, reads = _method(config), models.load(config.model).INPUTS
+    data = config.data_dir, config.datasets, config.flow
+    if models.is_network(config.model) and not hasattr(method, "prepare"):
+        return load_composite(*data, reads, config.image_size)
+    composite = load_composite(*data, ())
+    builders = [prepared(config.data_dir, name, config.flow) for name in config.datasets]
+    folder = Path(config.data_dir) / "features" / _digest(config, composite, builders)
+    if not folder.is_dir():
+        _save(folder, _compute_all(config, composite, builders))
+    inputs = {path.stem: np.load(path, allow_pickle=False) for path in sorted(folder.iterdir())}
+    return dataclasses.replace(composite, inputs=inputs)
+
+
+def inputs_of_clip(config: Config, clip: PreparedClip, flow: FlowMethod) -> dict[str, np.ndarray]:
+    """What the method of `config` reads of one clip, by name.
+
+    Args:
+      config: names the method, its options and the size of pictures.
+      clip: with all that the method names in INPUTS.
+      flow: the flow method, for inputs that are computed from frames.
+
+    Raises:
+      UserError: the method cannot use the clip; the message names it.
+    """
+    method = _method(config)
+    try:
+        if not models.is_network(config.model):
+            return {"features": method(clip, flow)}
+        if not hasattr(method, "prepare"):
+            given = {name: getattr(clip, name) for name in models.load(config.model).INPUTS}
+            if "apex" in given:
+                given["apex"] = resize(given["apex"], config.image_size)
+            return given
+        found = method.prepare(clip, flow, config.image_size)
+    except UserError as error:
+        raise UserError(f"{clip.key}: {error}") from None
+    shapes = {name: array.shape for name, array in found.items()}
+    expected = method.input_shapes(config.image_size)
+    if shapes != expected:
+        raise ValueError(f"{config.model} prepares {shapes}, but says {expected}")
+    return found
+
+
+def _method(config: Config) -> Any:
+    return models.build(config.model, config.options.to_dict())
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """One clip's work."""
+
+    config: Config
+    clip: PreparedClip
+
+
+def _compute(job: _Job) -> dict[str, np.ndarray] | str:
+    try:
+        flow = flow_method(motion_named(job.config.flow).flow)
+        return inputs_of_clip(job.config, job.clip, flow)
+    except UserError as error:
+        return str(error)
+
+
+def _compute_all(
+    config: Config, composite: Composite, builders: list[Any]
+) -> dict[str, np.ndarray]:
+    """What is computed of every clip, `[clip, ...]` in the order of the composite."""
+    reads = models.load(config.model).INPUTS
+
+    def jobs() -> Iterator[tuple[Key, _Job]]:
+        for builder in builders:
+            for key, record in read_records(builder, reads):
+                yield key, _Job(config, prepared_clip(key, record, reads))
+
+    computed: dict[Key, dict[str, np.ndarray]] = {}
+    errors = []
+    remaining = jobs()
+    with tqdm(total=len(composite.labels), desc=config.model, unit="clip") as bar:
+        while batch := list(itertools.islice(remaining, _AT_ONCE)):
+            results = map_in_order(_compute, [job for _, job in batch])
+            for (key, _), result in zip(batch, results, strict=True):
+                if isinstance(result, str):
+                    errors.append(result)
+                else:
+                    computed[key] = result
+                bar.update()
+    if errors:
+        listed = "\n".join(f"  - {error}" for error in errors)
+        raise UserError(f"{config.model}: {len(errors)} clips cannot be used:\n{listed}")
+    keys = list(zip(composite.dataset, composite.subject, composite.clip, strict=True))
+    return {name: np.stack([computed[key][name] for key in keys]) for name in computed[keys[0]]}
+
+
+def _digest(config: Config, composite: Composite, builders: list[Any]) -> str:
+    """Of all that the inputs follow from."""
+    origin = {
+        "code": _code(config.model),
+        "model": config.model,
+        "options": config.options.to_dict(),
+        "image_size": config.image_size if models.is_network(config.model) else None,
+        "flow": config.flow,
+        "clips": composite.digest(),
+        "prepared": [builder.info.metadata["options"] for builder in builders],
+    }
+    return hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()
+
+
+@functools.cache
+def _code(model: str) -> str:
+    """A digest of the code that a method's inputs are computed by: it changes as one writes it."""
+    package = Path(atnet_jax.__file__).parent
+    files = [path for folder in _CODE for path in sorted((package / folder).rglob("*.py"))]
+    digest = hashlib.sha256(atnet_jax.__version__.encode())
+    for path in (package / "models" / f"{model}.py", *files):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _save(folder: Path, inputs: Mapping[str, np.ndarray]) -> None:
+    """Writes one file an input, all or none."""
+    folder.parent.mkdir(exist_ok=True)
+    temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(8)}.tmp")
+    temporary.mkdir()
+    for name, array in inputs.items():
+        with (temporary / f"{name}.npy").open("xb") as file:
+            np.save(file, array, allow_pickle=False)
+    try:
+        os.rename(temporary, folder)
+    except OSError:  # Another run was faster.
+        shutil.rmtree(temporary)
+        if not folder.is_dir():
+            raise

@@ -1,0 +1,62 @@
+"""Batch normalisation and initial weights as PyTorch has them, for networks published in it."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from atnet_jax.models.layers.batch_norm import count_values, normalise, normalise_with
+
+kernel_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+"""The default of convolutions and linear layers: uniform in ±1/√fan-in."""
+
+MOMENTUM = 0.1
+
+
+def bias_init(fan_in: int) -> nn.initializers.Initializer:
+    """The default of their biases: uniform in ±1/√fan-in.
+
+    Args:
+      fan_in: values that one output is the sum of.
+    """
+
+    def init(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
+        return jax.random.uniform(key, shape, dtype, -(fan_in**-0.5), fan_in**-0.5)
+
+    return init
+
+
+class BatchNorm(nn.Module):
+    """Normalises each channel over batch and space, then scales and shifts it; epsilon 1e-5.
+
+    Training uses the batch's own statistics and moves the running ones, which testing uses, by a
+    tenth towards them; the variance that is kept is the unbiased one. Clips that only pad an
+    incomplete batch (`weight` 0) do not count.
+    """
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "batch *space channel"],
+        train: bool,
+        weight: Float[Array, " batch"] | None = None,
+    ) -> Float[Array, "batch *space channel"]:
+        channels = x.shape[-1]
+        scale = self.param("scale", nn.initializers.ones, (channels,))
+        bias = self.param("bias", nn.initializers.zeros, (channels,))
+        mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
+        variance = self.variable("batch_stats", "var", jnp.ones, (channels,))
+        if not train:
+            return normalise_with(x, mean.value, variance.value, scale, bias)
+        counts = None
+        if weight is not None:
+            counts = (weight > 0).astype(jnp.float32).reshape((-1,) + (1,) * (x.ndim - 1))
+        y, of_batch, variance_of_batch = normalise(x, scale, bias, counts)
+        if not self.is_initializing():
+            count = count_values(x, counts)
+            unbiased = variance_of_batch * count / jnp.maximum(count - 1, 1)
+            mean.value += MOMENTUM * (of_batch - mean.value)
+            variance.value += MOMENTUM * (unbiased - variance.value)
+        return y

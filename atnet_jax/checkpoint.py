@@ -61,7 +61,7 @@ class FoldCheckpoints:
         """
         return max(self._complete(fold), default=0)
 
-    def restore(self, fold: int, like: Any) -> Any:
+    def restore(self, fold: int, like: Any, part: bool = False) -> Any:
         """Reads the checkpoint that `epochs_done` tells of.
 
         A damaged one is kept as `fold_NNN/damaged-EPOCHS`, a line on standard error says so, and
@@ -70,6 +70,7 @@ class FoldCheckpoints:
         Args:
           fold: its number.
           like: gives the tree's structure, and shapes and types of its leaves.
+          part: whether it is enough that these are among those of the checkpoint.
 
         Returns:
           The tree of host arrays, or None if it is damaged or there is none.
@@ -83,7 +84,7 @@ class FoldCheckpoints:
         path = self._folder(fold) / str(epochs_done)
         try:
             try:
-                return self._read(fold, epochs_done, like)
+                return self._read(fold, epochs_done, like, part)
             except _DamagedError as error:
                 aside = _set_aside(path)
                 tqdm.write(

@@ -14,7 +14,13 @@ else:
     Config = ConfigDict
 
 # Fields that change how a run goes, not what it computes: a run may be resumed with others.
-OPERATIONAL_FIELDS = ("data_dir", "folds_per_batch", "checkpoint_every", "profile")
+OPERATIONAL_FIELDS = (
+    "data_dir",
+    "folds_per_batch",
+    "checkpoint_every",
+    "keep_networks",
+    "profile",
+)
 
 
 def default_config(model: str) -> Config:
@@ -122,6 +128,9 @@ def default_config(model: str) -> Config:
     config.score_every = 1
     # Epochs between checkpoints. A killed run goes on from the last one to the same result.
     config.checkpoint_every = 10
+    # Whether the network of a finished fold is kept. If not, only its scores of the held-out clips
+    # are: a large network (HTNet: 1.7 GB with its optimiser) need not fill the disk 68 times.
+    config.keep_networks = True
 
     presets = models.presets()
     if model in presets:

@@ -217,10 +217,12 @@ class _Training:
             checkpoints.wait()  # A group is through when it is on disk.
         return histories[: len(group)]
 
-    def _begin(self, units: Sequence[Unit], done: int) -> tuple[TrainState, list[History]] | None:
+    def _begin(
+        self, units: Sequence[Unit], done: int
+    ) -> tuple[TrainState | None, list[History]] | None:
         """The state of a group, fresh or from its checkpoints, and its curves so far.
 
-        None if a checkpoint is damaged.
+        None if a checkpoint is damaged. A finished group whose networks are not kept has no state.
         """
         trainer = self._trainer
         seeds, numbers = (
@@ -234,19 +236,28 @@ class _Training:
             return state, [self._no_history(unit) for unit in units]
         like = jax.eval_shape(trainer.init, seeds, numbers)
         like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), like)
+        wanted = {} if self._drops_state(done) else {"state": like}
         trees = {
             unit.key: self._checkpoints[unit.seed].restore(
-                unit.fold.number, {"state": like, "history": self._no_history(unit)}
+                unit.fold.number,
+                {**wanted, "history": self._no_history(unit)},
+                part=self._drops_state(done),
             )
             for unit in {unit.key: unit for unit in units}.values()
         }
         if None in trees.values():
             return None
         ordered = [trees[unit.key] for unit in units]
+        if not wanted:
+            return None, [tree["history"] for tree in ordered]
         stacked = jax.tree.map(
             lambda *leaves: np.stack(leaves), *(tree["state"] for tree in ordered)
         )
         return trainer.spread(stacked), [tree["history"] for tree in ordered]
+
+    def _drops_state(self, epochs: int) -> bool:
+        """Whether nothing but curves and scores is kept of folds that are so far."""
+        return epochs == self._config.num_epochs and not self._config.keep_networks
 
     def _no_history(self, unit: Unit) -> History:
         clips = len(unit.fold.test) + len(unit.fold.validation)
@@ -258,13 +269,12 @@ class _Training:
     def _save(
         self, state: TrainState, group: Sequence[Unit], histories: Sequence[History], epochs: int
     ) -> None:
-        """Hands every unit's state, on the host, to its checkpoints."""
-        leaves, structure = jax.tree.flatten(jax.device_get(state))
+        """Hands what has become of every unit, on the host, to its checkpoints."""
+        kept = {} if self._drops_state(epochs) else {"state": jax.device_get(state)}
+        leaves, structure = jax.tree.flatten(kept)
         for k, unit in enumerate(group):
-            tree = {
-                "state": structure.unflatten([leaf[k] for leaf in leaves]),
-                "history": histories[k],
-            }
+            own = structure.unflatten([leaf[k] for leaf in leaves])
+            tree = {**own, "history": histories[k]}
             self._checkpoints[unit.seed].save(unit.fold.number, epochs, tree)
 
     def _predict(self, state: TrainState, units: Sequence[Unit]) -> list[np.ndarray]:

@@ -1,14 +1,12 @@
 """What a method reads of the composite: as it was prepared, or computed from that once and kept."""
 
 import dataclasses
-import functools
 import hashlib
-import itertools
 import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +30,6 @@ from atnet_jax.preprocessing.optical_flow import FlowMethod, flow_method
 from atnet_jax.preprocessing.prepared_clip import PreparedClip
 from data_builders.variants import motion_named
 from data_builders.workers import map_in_order
-
-# Clips in memory at once: about 300 MB.
-_AT_ONCE = 64
 
 # Folders of this package with code that inputs are computed by, beside the method's own file.
 _CODE = ("features", "preprocessing")
@@ -102,40 +97,51 @@ class _Job:
     """One clip's work."""
 
     config: Config
+    key: Key
     clip: PreparedClip
 
 
-def _compute(job: _Job) -> dict[str, np.ndarray] | str:
+@dataclasses.dataclass(frozen=True)
+class _Jobs(Collection[_Job]):
+    """The work of all clips, which are read as they are asked for."""
+
+    config: Config
+    builders: Sequence[Any]
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __contains__(self, item: object) -> bool:
+        raise NotImplementedError
+
+    def __iter__(self) -> Iterator[_Job]:
+        reads = models.load(self.config.model).INPUTS
+        for builder in self.builders:
+            for key, record in read_records(builder, reads):
+                yield _Job(self.config, key, prepared_clip(key, record, reads))
+
+
+def _compute(job: _Job) -> tuple[Key, dict[str, np.ndarray] | str]:
     try:
         flow = flow_method(motion_named(job.config.flow).flow)
-        return inputs_of_clip(job.config, job.clip, flow)
+        return job.key, inputs_of_clip(job.config, job.clip, flow)
     except UserError as error:
-        return str(error)
+        return job.key, str(error)
 
 
 def _compute_all(
-    config: Config, composite: Composite, builders: list[Any]
+    config: Config, composite: Composite, builders: Sequence[Any]
 ) -> dict[str, np.ndarray]:
     """What is computed of every clip, `[clip, ...]` in the order of the composite."""
-    reads = models.load(config.model).INPUTS
-
-    def jobs() -> Iterator[tuple[Key, _Job]]:
-        for builder in builders:
-            for key, record in read_records(builder, reads):
-                yield key, _Job(config, prepared_clip(key, record, reads))
-
     computed: dict[Key, dict[str, np.ndarray]] = {}
     errors = []
-    remaining = jobs()
-    with tqdm(total=len(composite.labels), desc=config.model, unit="clip") as bar:
-        while batch := list(itertools.islice(remaining, _AT_ONCE)):
-            results = map_in_order(_compute, [job for _, job in batch])
-            for (key, _), result in zip(batch, results, strict=True):
-                if isinstance(result, str):
-                    errors.append(result)
-                else:
-                    computed[key] = result
-                bar.update()
+    jobs = _Jobs(config, builders, len(composite.labels))
+    for key, result in tqdm(map_in_order(_compute, jobs), config.model, len(jobs), unit="clip"):
+        if isinstance(result, str):
+            errors.append(result)
+        else:
+            computed[key] = result
     if errors:
         listed = "\n".join(f"  - {error}" for error in errors)
         raise UserError(f"{config.model}: {len(errors)} clips cannot be used:\n{listed}")
@@ -143,7 +149,7 @@ def _compute_all(
     return {name: np.stack([computed[key][name] for key in keys]) for name in computed[keys[0]]}
 
 
-def _digest(config: Config, composite: Composite, builders: list[Any]) -> str:
+def _digest(config: Config, composite: Composite, builders: Sequence[Any]) -> str:
     """Of all that the inputs follow from."""
     origin = {
         "code": _code(config.model),
@@ -157,13 +163,12 @@ def _digest(config: Config, composite: Composite, builders: list[Any]) -> str:
     return hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()
 
 
-@functools.cache
 def _code(model: str) -> str:
     """A digest of the code that a method's inputs are computed by: it changes as one writes it."""
     package = Path(atnet_jax.__file__).parent
     files = [path for folder in _CODE for path in sorted((package / folder).rglob("*.py"))]
     digest = hashlib.sha256(atnet_jax.__version__.encode())
-    for path in (package / "models" / f"{model}.py", *files):
+    for path in (Path(str(models.load(model).__file__)), *files):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

@@ -160,6 +160,11 @@ def _load_run(folder: Path, several_seeds: bool) -> Trained:
         model = settings["model"]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UserError(f"{path} cannot be read as the record of a run ({error!r}).") from error
+    if not settings.get("keep_networks", True):
+        raise UserError(
+            f"{folder} is a run with config.keep_networks=False, which keeps no trained network;"
+            " give a run that does, such as configs/final.py."
+        )
     if model in models.names() and not models.is_network(model):
         raise UserError(
             f"{folder} is a run of {model}, features and an SVM that keeps no trained network; give"

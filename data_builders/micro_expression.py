@@ -53,7 +53,9 @@ def record_features() -> tfds.features.FeaturesDict:
             "frames": tfds.features.Image(
                 shape=(None, APEX_SHAPE[1], 1), dtype=np.uint8, encoding_format="png"
             ),
-            "flow": tfds.features.Tensor(shape=FLOW_SHAPE, dtype=np.float32),
+            "flow": tfds.features.Tensor(
+                shape=FLOW_SHAPE, dtype=np.float32, encoding=tfds.features.Encoding.ZLIB
+            ),
             "colour": tfds.features.Image(
                 shape=COLOUR_SHAPE, dtype=np.uint8, encoding_format="png"
             ),

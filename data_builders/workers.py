@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
@@ -33,7 +33,7 @@ def number_of_processes(num_workers: int | None, items: int) -> int:
 
 
 def map_in_order(
-    function: Callable[[Item], Result], items: Sequence[Item], num_workers: int | None = None
+    function: Callable[[Item], Result], items: Collection[Item], num_workers: int | None = None
 ) -> Iterator[Result]:
     """Results of `function`, in the order of `items`.
 
@@ -43,7 +43,7 @@ def map_in_order(
 
     Args:
         function: A module-level function.
-        items: What it is called with.
+        items: What it is called with; taken one by one as processes become free.
         num_workers: Number of processes; by default one for each CPU.
 
     Raises:

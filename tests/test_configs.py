@@ -5,16 +5,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from absl import flags
 from ml_collections import config_flags
 
 from atnet_jax import experiment, models, predictions, suite
-from atnet_jax.data import load_composite, prepared, read_records
+from atnet_jax.data import load_composite, prepared, prepared_clip, read_records
 from atnet_jax.errors import UserError
-from atnet_jax.features.extract import load_features
+from atnet_jax.inputs import load_inputs
 from atnet_jax.prepare import prepare
 from atnet_jax.preprocessing.optical_flow import flow_method
 from atnet_jax.published import TABLE_II
@@ -94,15 +93,15 @@ def test_hand_crafted_features_are_methods_too(model, features, row, data_dir, t
     assert len(rows) == 18
     assert not (tmp_path / "run" / "curves.json").exists()
     assert row in (tmp_path / "run" / "table.md").read_text().replace("\\", "")
-    computed = load_features(config)
+    computed = load_inputs(config)
     assert computed.inputs["features"].shape == (18, features)
     assert len(np.unique(computed.inputs["features"], axis=0)) == 18
     # What was computed once is read the next time, and other options are other features.
     capsys.readouterr()
-    load_features(config)
+    load_inputs(config)
     assert "clip" not in capsys.readouterr().err
     config.options.interpolation = "linear"
-    other = load_features(config).inputs["features"]
+    other = load_inputs(config).inputs["features"]
     assert not np.allclose(other, computed.inputs["features"])
 
 
@@ -110,16 +109,14 @@ def test_features_belong_to_their_clips(data_dir):
     """One clip's features, computed from its own record, are in its row."""
     config = load("cde.py:lbp_top")
     config.data_dir = str(data_dir)
-    composite = load_features(config)
-    records = dict(read_records(prepared(data_dir, "samm", "spatiotemporal"), ("frames",)))
+    composite = load_inputs(config)
+    reads = ("frames", "apex")
+    records = dict(read_records(prepared(data_dir, "samm", "spatiotemporal"), reads))
     key = ("samm", composite.subject[8], composite.clip[8])
-    frames = records[key]["frames"].reshape(-1, 224, 224)
-    apex = records[key]["apex_frame"] - max(records[key]["onset"], records[key]["apex_frame"] - 32)
-    encoded = np.frombuffer(records[key]["apex"], np.uint8)
-    assert np.array_equal(frames[apex], cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED))
-    expected = models.build("lbp_top", config.options.to_dict())(
-        frames, flow_method("spatiotemporal")
-    )
+    clip = prepared_clip(key, records[key], reads)
+    np.testing.assert_array_equal(clip.frames[clip.apex_index], clip.apex)
+    method = models.build("lbp_top", config.options.to_dict())
+    expected = method(clip, flow_method("spatiotemporal"))
     np.testing.assert_allclose(composite.inputs["features"][8], expected)
 
 
@@ -155,7 +152,7 @@ def test_a_table_runs_what_has_not_been_run(data_dir, tmp_path):
 def test_a_table_hands_its_settings_to_every_method():
     config = load("table2.py")
     config.update(image_size=56, num_epochs=3, init_from="weights", folds="0:2", seeds=(4,))
-    settings = {name: suite.method_config(config, name) for name in config.methods}
+    settings = {name: suite.method_config(config, "cde", name) for name in config.methods}
     assert [s.protocol for s in settings.values()] == ["cde"] * 12
     assert {s.folds for s in settings.values()} == {"0:2"}
     assert {s.seeds for s in settings.values()} == {(4,)}

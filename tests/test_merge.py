@@ -17,6 +17,7 @@ from atnet_jax.data import load_composite
 from atnet_jax.errors import UserError
 from atnet_jax.prepare import prepare
 from atnet_jax.report.study import sort_into_methods
+from tests.tiny_runs import content
 
 # Not in order, and not one range each.
 SELECTIONS = {"late": "3:6", "early": "0,2", "middle": "1"}
@@ -92,7 +93,7 @@ def test_parts_make_up_the_run_of_all_folds(parts, whole, tmp_path):
     out = tmp_path / "new" / "out"
     assert merge.merge(list(parts.values()), out) == out / "report.html"
     for name in RESULTS:
-        assert (out / name).read_bytes() == (whole / name).read_bytes(), name
+        assert content(out / name) == content(whole / name), name
     record, expected = (json.loads((f / "config.json").read_text()) for f in (out, whole))
     for name in ("config", "data", "init_from", "environment", "excluded", "notes", "folds"):
         assert record[name] == expected[name], name
@@ -118,7 +119,7 @@ def test_parts_make_up_the_run_of_all_folds(parts, whole, tmp_path):
 def test_the_order_of_the_parts_does_not_matter(parts, whole, tmp_path):
     merge.merge([parts["middle"], parts["late"], parts["early"]], tmp_path / "out")
     for name in RESULTS:
-        assert (tmp_path / "out" / name).read_bytes() == (whole / name).read_bytes()
+        assert content(tmp_path / "out" / name) == content(whole / name)
 
 
 def with_seed_1(folder: Path, to: Path) -> Path:
@@ -147,7 +148,7 @@ def test_every_seed_is_joined_and_the_report_is_on_all(parts, whole, tmp_path):
     other = with_seed_1(whole, tmp_path / "other")
     for folder, unsplit in (("seed_0", whole), ("seed_1", other)):
         for name in RESULTS:
-            assert (out / folder / name).read_bytes() == (unsplit / name).read_bytes()
+            assert content(out / folder / name) == content(unsplit / name)
         assert (out / folder / "report.html").is_file()
     assert "seeds 0, 1" in (out / "report.md").read_text()
     shutil.rmtree(tmp_path / "seeds" / "early" / "seed_1")
@@ -165,7 +166,7 @@ def test_methods_without_epochs_are_joined(data_dir, tmp_path, monkeypatch):
         values = composite.inputs["flow_map"].mean((1, 2))
         return dataclasses.replace(composite, inputs={"features": values})
 
-    monkeypatch.setattr(experiment, "load_features", features)
+    monkeypatch.setattr(experiment, "load_inputs", features)
     whole = run(settings(data_dir, "hoof", protocol="hde"), tmp_path / "whole")
     parts = [
         run(settings(data_dir, "hoof", protocol="hde", folds=folds), tmp_path / folds)
@@ -173,7 +174,7 @@ def test_methods_without_epochs_are_joined(data_dir, tmp_path, monkeypatch):
     ]
     merge.merge(parts, tmp_path / "out")
     for name in ("predictions.csv", "metrics.json", "table.md"):
-        assert (tmp_path / "out" / name).read_bytes() == (whole / name).read_bytes()
+        assert content(tmp_path / "out" / name) == content(whole / name)
     assert not (tmp_path / "out" / "curves.json").exists()
     assert not (tmp_path / "out" / "epoch_scores.npz").exists()
 

@@ -177,3 +177,21 @@ def test_face_detector_of_the_training_data(copy):
     record["preparation"] = {"casme2": {"face": "none"}, "samm": {"face": "mtcnn"}}
     (copy / "config.json").write_text(json.dumps(record))
     assert trained.load(copy).face == ""
+
+
+def test_a_run_need_not_keep_its_networks(run, data_dir, tmp_path, capsys):
+    """Its results are the same, it is found finished, and what it lacks is said."""
+    workdir = tmp_path / "run"
+    config = settings(data_dir, keep_networks=False)
+    experiment.train_and_evaluate(config, workdir)
+    kept = sum(path.stat().st_size for path in run.glob("checkpoints/**/*") if path.is_file())
+    left = sum(path.stat().st_size for path in workdir.glob("checkpoints/**/*") if path.is_file())
+    assert left < kept / 5
+    (workdir / "predictions.csv").unlink()
+    capsys.readouterr()
+    experiment.train_and_evaluate(config, workdir)
+    assert "loss" not in capsys.readouterr().err, "it was trained again"
+    for name in ("predictions.csv", "metrics.json"):
+        assert (workdir / name).read_bytes() == (run / name).read_bytes()
+    with pytest.raises(UserError, match="keep_networks=False, which keeps no trained network"):
+        trained.load(workdir)

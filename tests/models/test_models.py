@@ -1,4 +1,5 @@
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -6,32 +7,24 @@ import numpy as np
 import pytest
 
 from atnet_jax import models
+from atnet_jax.config import default_config
+from atnet_jax.data import INPUTS
 from atnet_jax.errors import UserError
+from atnet_jax.trained import input_shapes
 
-PARAMETERS = {
-    "fusion": 8_312_837,
-    "micro_attention": 5_943_813,
-    "spatial": 4_899_333,
-    "temporal": 3_413_507,
-    "ststnet": 1_683,
-}
-SHAPES = {"apex": (224, 224, 1), "adm": (64, 128), "flow_map": (28, 28, 3)}
+NETWORKS = [name for name in models.names() if models.is_network(name)]
 
 
 def example(name: str, batch: int = 2) -> dict[str, jax.Array]:
     rng = np.random.default_rng(0)
-    shapes = {key: SHAPES[key] for key in models.load(name).INPUTS}
+    shapes = input_shapes(default_config(name))
     return {k: jnp.asarray(rng.uniform(0, 1, (batch, *s)), jnp.float32) for k, s in shapes.items()}
-
-
-def test_every_model_is_listed_here():
-    assert sorted(PARAMETERS) == [name for name in models.names() if models.is_network(name)]
 
 
 def test_unknown_model_lists_the_known():
     with pytest.raises(
         UserError,
-        match=r"resnet'.*fusion, hoof, lbp_top, micro_attention, spatial, ststnet, temporal",
+        match=r"resnet'.*fusion, .*hoof, .*lbp_top, .*ststnet, temporal, .*hoof_n4_tim10",
     ):
         models.load("resnet")
 
@@ -41,13 +34,59 @@ def test_options_of_another_method_are_refused():
         models.build("spatial", {"joint": True})
 
 
-@pytest.mark.parametrize("name", PARAMETERS)
-def test_parameter_count_and_output_shape(name):
-    model = models.load(name).Model()
+def shapes_of(name: str):
+    """Those of the logits and the parameters; nothing is computed."""
+    config = default_config(name)
+    model = models.build(config.model, config.options.to_dict())
     keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
-    out, variables = jax.eval_shape(lambda: model.init_with_output(keys, example(name), train=True))
+    inputs = {k: jax.ShapeDtypeStruct((2, *s), "float32") for k, s in input_shapes(config).items()}
+    return jax.eval_shape(lambda x: model.init_with_output(keys, x, train=True), inputs)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_has_the_parameters_that_its_file_tells(name):
+    """The first number of parameters in the module's docstring is that of its defaults."""
+    told = re.search(r"([0-9][0-9,]*) parameters", models.load(name).__doc__)
+    out, variables = shapes_of(name)
     assert out.shape == (2, 3)
-    assert sum(p.size for p in jax.tree.leaves(variables["params"])) == PARAMETERS[name]
+    assert sum(p.size for p in jax.tree.leaves(variables["params"])) == int(
+        told[1].replace(",", "")
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("fusion", 8_312_837),
+        ("micro_attention", 5_943_813),
+        ("spatial", 4_899_333),
+        ("temporal", 3_413_507),
+        ("ststnet", 1_683),
+        ("off_apexnet", 2_664_475),
+        ("dual_inception", 6_449_963),
+        ("rcn_a", 55_747),
+        ("rcn_w", 52_675),
+        ("capsule_net", 13_842_496),
+        ("htnet", 139_582_982),
+        ("mmnet", 9_241_719),
+    ],
+)
+def test_parameter_counts_are_those_of_the_publications(name, count):
+    _, variables = shapes_of(name)
+    assert sum(p.size for p in jax.tree.leaves(variables["params"])) == count
+
+
+@pytest.mark.parametrize("name", [*models.names(), *models.presets()])
+def test_what_a_method_says_of_itself(name):
+    config = default_config(name)
+    module = models.load(config.model)
+    assert module.INPUTS and set(module.INPUTS) <= set(INPUTS)
+    assert module.__doc__ and models.title(config.model, config.options.to_dict())
+    assert all(text.endswith(".") for text in models.deviations(config.model))
+    published = models.published(config.model)
+    if published is not None:
+        assert set(published.cde) <= {"full", "casme2", "samm", "smic"}
+        assert all(0 < figure < 1 for pair in published.cde.values() for figure in pair)
 
 
 @pytest.mark.parametrize("name", ["temporal", "ststnet"])

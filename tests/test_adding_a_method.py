@@ -1,0 +1,192 @@
+import re
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from atnet_jax import experiment, inputs, models, predictions
+from atnet_jax.config import default_config
+from atnet_jax.errors import UserError
+from tests import tiny_runs
+
+GUIDE = Path(__file__).resolve().parents[1] / "docs" / "adding_a_method.md"
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    return tiny_runs.prepare_data(tmp_path_factory.mktemp("maps"))
+
+
+@pytest.fixture
+def add_method(tmp_path, monkeypatch):
+    """Adds a file to the methods."""
+    folder = tmp_path / "methods"
+    folder.mkdir()
+    monkeypatch.setattr(models, "__path__", [*models.__path__, str(folder)])
+    # Worker processes would not know the folder.
+    monkeypatch.setattr(inputs, "map_in_order", map)
+    names = []
+
+    def add(name, code):
+        (folder / f"{name}.py").write_text(code)
+        names.append(f"atnet_jax.models.{name}")
+
+    yield add
+    for name in names:
+        sys.modules.pop(name, None)
+        vars(models).pop(name.rpartition(".")[2], None)
+
+
+def example():
+    return re.search(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)[1]
+
+
+def settings(name, data_dir, **changes):
+    config = default_config(name)
+    config.update({"data_dir": str(data_dir), "datasets": ("manifest",), **changes})
+    return config
+
+
+def test_the_example_of_the_guide_is_a_method(add_method, data_dir, tmp_path):
+    """Its file is all there is to it: it trains, predicts and stands in the report by its title."""
+    add_method("my_method", example())
+    config = settings("my_method", data_dir, num_epochs=2, folds="0")
+    report = experiment.train_and_evaluate(config, tmp_path / "run")
+    assert "My method" in report.read_text()
+    assert len(predictions.read(tmp_path / "run" / "predictions.csv")) == 6
+    told = re.search(r"([0-9,]+) parameters", models.load("my_method").__doc__)[1]
+    network = models.build("my_method", config.options.to_dict())
+    variables = jax.eval_shape(
+        lambda x: network.init(jax.random.key(0), x, train=False),
+        {"flow_map": jax.ShapeDtypeStruct((1, 56, 56, 3), "float32")},
+    )
+    count = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+    assert count == int(told.replace(",", ""))
+
+
+COUNTING = """
+import dataclasses
+import numpy as np
+from sklearn.svm import SVC
+from atnet_jax.errors import UserError
+
+INPUTS = ("flow_map",)
+TITLE = "Counting"
+
+@dataclasses.dataclass(frozen=True)
+class Features:
+    power: int = 1
+
+    def __call__(self, clip, flow):
+        if self.power > 2:
+            raise UserError("power is over 2")
+        return np.float32(clip.flow_map.mean((1, 2))) ** self.power
+
+    def machine(self):
+        return SVC(kernel="linear", C=10.0, decision_function_shape="ovo")
+"""
+
+
+def test_what_is_computed_is_kept_until_something_changes(add_method, data_dir, monkeypatch):
+    add_method("counting", COUNTING)
+    config = settings("counting", data_dir)
+    first = inputs.load_inputs(config)
+    maps = inputs.load_inputs(settings("ststnet", data_dir)).inputs["flow_map"]
+    np.testing.assert_allclose(first.inputs["features"], maps.mean((2, 3)), rtol=1e-5)
+    compute, computed = inputs._compute_all, []
+
+    def watched(config, *args):
+        computed.append(config.options.power)
+        return compute(config, *args)
+
+    monkeypatch.setattr(inputs, "_compute_all", watched)
+    again = inputs.load_inputs(config)
+    assert again.digest() == first.digest() and computed == []
+    config.options.power = 2
+    squared = inputs.load_inputs(config).inputs["features"]
+    np.testing.assert_allclose(squared, first.inputs["features"] ** 2, rtol=1e-5)
+    assert computed == [2]
+    # The method's code is another.
+    path = Path(models.load("counting").__file__)
+    path.write_text(COUNTING.replace(".mean((1, 2))", ".max((1, 2))"))
+    inputs.load_inputs(config)
+    assert computed == [2, 2]
+
+
+def test_a_method_has_its_own_machine(add_method, data_dir, tmp_path, monkeypatch):
+    add_method("counting", COUNTING)
+    seen = []
+    fit_predict = experiment.svm.fit_predict
+
+    def watched(train, labels, test, unfitted=None):
+        seen.append(unfitted.C)
+        return fit_predict(train, labels, test, unfitted)
+
+    monkeypatch.setattr(experiment.svm, "fit_predict", watched)
+    config = settings("counting", data_dir, folds="0:2")
+    experiment.train_and_evaluate(config, tmp_path / "run")
+    assert seen == [10.0, 10.0]
+    assert len(predictions.read(tmp_path / "run" / "predictions.csv")) == 12
+
+
+def test_clips_that_a_method_cannot_use_are_all_named(add_method, data_dir):
+    add_method("counting", COUNTING)
+    config = settings("counting", data_dir)
+    config.options.power = 3
+    with pytest.raises(UserError, match="counting: 36 clips cannot be used") as caught:
+        inputs.load_inputs(config)
+    assert "- casme2/s1/c0: power is over 2" in str(caught.value)
+
+
+def test_an_input_that_was_not_prepared_is_refused(add_method, data_dir):
+    add_method("counting", COUNTING.replace('("flow_map",)', '("colour",)'))
+    with pytest.raises(UserError, match="casme2/s1/c0 in the data set manifest has no colour"):
+        inputs.load_inputs(settings("counting", data_dir))
+
+
+OWN_RULES = """
+import flax.linen as nn
+import jax.numpy as jnp
+
+INPUTS = ("flow_map",)
+
+class Model(nn.Module):
+    @nn.nowrap
+    def augment(self, key, inputs):
+        return {"flow_map": jnp.full_like(inputs["flow_map"], 7.0)}
+
+    @nn.nowrap
+    def loss(self, outputs, labels):
+        return outputs[:, 0] * 0 + 5.0
+
+    @nn.compact
+    def __call__(self, inputs, train, weight=None):
+        mean = self.param("mean", nn.initializers.zeros, ())
+        seen = self.variable("batch_stats", "seen", jnp.zeros, ())
+        if train:
+            seen.value = inputs["flow_map"].mean()
+        return jnp.zeros((len(inputs["flow_map"]), 3)) + mean
+"""
+
+
+@pytest.mark.parametrize("probability", [0.5, 0.0])
+def test_a_network_may_augment_and_judge_by_its_own_rules(
+    add_method, data_dir, tmp_path, probability
+):
+    add_method("own_rules", OWN_RULES)
+    config = settings("own_rules", data_dir, num_epochs=1, steps_per_epoch=1, folds="0")
+    config.augment.probability = probability
+    composite = inputs.load_inputs(config)
+    from atnet_jax.train import Batches, make_trainer
+
+    trainer = make_trainer(config, composite.inputs)
+    state = trainer.init(np.zeros(1, np.int32), np.zeros(1, np.int32))
+    indices = np.arange(4, dtype=np.int32).reshape(1, 1, 4)
+    block = Batches(indices, composite.labels[indices], None)
+    state, metrics = trainer.epoch(state, trainer.replicate(dict(composite.inputs)), [block], 0.1)
+    assert metrics.loss == pytest.approx(20.0)
+    plain = composite.inputs["flow_map"][:4].mean()
+    seen = float(state.batch_stats["seen"][0])
+    assert seen == pytest.approx(7.0 if probability else plain, rel=1e-4)

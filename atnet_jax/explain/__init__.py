@@ -13,13 +13,12 @@ import numpy as np
 from jaxtyping import Float32
 
 from atnet_jax.classes import CLASSES
-from atnet_jax.errors import UserError
 from atnet_jax.explain import grad_cam, integrated_gradients, occlusion, streams
 from atnet_jax.explain.network import blueprint, observe
 from atnet_jax.preprocessing.adm import BLOCKS
 from atnet_jax.trained import Trained
 
-__all__ = ["METHODS", "Explanation", "check_method", "explain"]
+__all__ = ["METHODS", "Explanation", "explain"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,19 +58,6 @@ METHODS = ("fusion", "spatial", "temporal", "micro_attention", "ststnet")
 """Those whose networks can be explained."""
 
 
-def check_method(model: str) -> None:
-    """Refuses a method whose networks cannot be explained.
-
-    Raises:
-      UserError: it is none of `METHODS`.
-    """
-    if model not in METHODS:
-        raise UserError(
-            f"There are no maps of what networks of {model} look at, only of"
-            f" {', '.join(METHODS)}; ask for its answer without them."
-        )
-
-
 def explain(
     trained: Trained,
     inputs: Mapping[str, np.ndarray],
@@ -87,10 +73,11 @@ def explain(
       networks: numbers of those to be explained, as their mean; None for all.
 
     Raises:
-      ValueError: there is no such class, or not exactly one clip, or no network was asked for.
-      UserError: there are no maps for this method.
+      ValueError: the method is none of `METHODS`, there is no such class, there is not exactly one
+        clip, or no network was asked for.
     """
-    check_method(trained.config.model)
+    if trained.config.model not in METHODS:
+        raise ValueError(f"there are no maps for {trained.config.model}")
     chosen = range(len(trained.variables)) if networks is None else networks
     if class_index not in range(len(CLASSES)):
         raise ValueError(f"class_index is 0 to {len(CLASSES) - 1}, not {class_index}")

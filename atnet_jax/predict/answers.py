@@ -13,7 +13,7 @@ from jaxtyping import Float32, UInt8
 from atnet_jax import models, spotting
 from atnet_jax.classes import CLASSES
 from atnet_jax.errors import UserError
-from atnet_jax.explain import Explanation, check_method, explain
+from atnet_jax.explain import METHODS, Explanation, explain
 from atnet_jax.inputs import inputs_of_clip
 from atnet_jax.predict import caveats
 from atnet_jax.predict.caveats import Caveat
@@ -206,13 +206,15 @@ def answer(
         UserError: The clip cannot be answered: it is no clip, it shows no face, or nothing moves.
     """
     stages = _Stages(progress)
-    if options.explain:
-        check_method(trained.config.model)
     footage = open_footage(path, options.frame_rate)
     if len(footage.numbers) < 2:
         raise UserError(f"{path}: one frame shows no motion; a clip has from two frames on")
     detector = options.face or trained.face or "mtcnn"
     found = [Caveat("networks", note) for note in trained.notes]
+    if options.explain and trained.config.model not in METHODS:
+        text = f"What networks of {trained.config.model} look at cannot be shown."
+        found.append(Caveat("no_maps", text))
+        options = dataclasses.replace(options, explain=False)
     found += caveats.of_frame_rate(footage.frame_rate, options.frame_rate is not None, _USUAL_RATE)
     frame_rate = footage.frame_rate or _USUAL_RATE
 
@@ -270,7 +272,7 @@ def answer(
     with stages.stage(CROPPING):
         cut = _cut(
             footage,
-            {each: faces[each][0] for each in seen},
+            {each: faces[each] for each in seen},
             method.reach,
             models.load(trained.config.model).INPUTS,
         )
@@ -348,12 +350,16 @@ def _faces(
 
 
 def _cut(
-    footage: Footage, boxes: Mapping[Interval, Box], reach: int, reads: Sequence[str]
+    footage: Footage,
+    faces: Mapping[Interval, tuple[Box, list[Face]]],
+    reach: int,
+    reads: Sequence[str],
 ) -> dict[Interval, Crops]:
     """The crops of all intervals, the clip read once; see `crops.cut`.
 
     Colour, for which it is read once more, and landmarks are there where they are among `reads`.
     """
+    boxes = {interval: box for interval, (box, _) in faces.items()}
     needed = {
         interval: frames_needed(interval.onset, interval.apex, interval.offset, reach)
         for interval in boxes
@@ -372,7 +378,8 @@ def _cut(
                 f"{footage.path}: the video ends before frame {missing[0]}, but the offset is"
                 f" {interval.offset}"
             )
-        apex, box = pieces[interval][interval.apex], boxes[interval]
+        apex, (box, found) = pieces[interval][interval.apex], faces[interval]
+        points = found[0].landmarks if found else None
         cut[interval] = Crops(
             interval.onset,
             interval.apex,
@@ -381,7 +388,7 @@ def _cut(
             np.stack([pieces[interval][number] for number in numbers]),
             box,
             _colour(footage, interval, box) if "colour" in reads else None,
-            landmarks(apex, box, None) if "landmarks" in reads else None,
+            landmarks(apex, box, points) if "landmarks" in reads else None,
         )
     return cut
 

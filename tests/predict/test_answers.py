@@ -7,8 +7,14 @@ import pytest
 
 from atnet_jax.errors import UserError
 from atnet_jax.predict import Options, answer, answers
+from atnet_jax.predict.footage import open_footage
+from atnet_jax.predict.intervals import Interval
 from atnet_jax.preprocessing.annotation import Clip
 from atnet_jax.preprocessing.clip import extract
+from atnet_jax.preprocessing.crops import cut
+from atnet_jax.preprocessing.face import find_faces
+from atnet_jax.preprocessing.frames import read_image
+from atnet_jax.preprocessing.optical_flow import flow_method
 from tests.predict.conftest import untrained
 
 GIVEN = {"onset": 5, "apex": 14, "offset": 26}
@@ -47,6 +53,37 @@ def test_motion_is_that_of_the_training_data(frames, folder):
     features = extract(clip, face="mtcnn", box=None, flow="spatiotemporal", circular=True)
     np.testing.assert_array_equal(expression.features.adm, features.adm)
     np.testing.assert_array_equal(expression.features.flow_map, features.flow_map)
+
+
+def test_colour_and_landmarks_are_those_of_the_training_data(frames, folder):
+    """Read where a method asks for them, from pictures of three unequal channels."""
+    coloured = [np.dstack([grey // 2, grey, grey // 4 * 3]) for grey in (f[..., 0] for f in frames)]
+    path = folder("clip", coloured)
+    files = {number: path / f"img{number}.png" for number in range(30)}
+    clip = Clip("own", "s", "c", 0, "", 5, 14, 26, 200.0, files)
+    expected = cut(clip, face="mtcnn", box=None)
+    interval = Interval(5, 14, 26)
+    faces = find_faces(read_image(files[14]))
+    given = {interval: (faces[0].box, faces)}
+    crops = answers._cut(open_footage(path), given, 0, ("colour", "landmarks"))[interval]
+    for name in ("frames", "colour", "landmarks"):
+        np.testing.assert_array_equal(getattr(crops, name), getattr(expected, name))
+    red, green, blue = np.moveaxis(crops.colour.astype(int), -1, 0)
+    assert np.abs(red - green).mean() > 10 and np.abs(red - blue).mean() > 10
+    without = answers._cut(open_footage(path), given, 0, ("flow_map",))[interval]
+    assert without.colour is None and without.landmarks is None
+
+
+def test_a_network_that_computes_its_input_answers_without_maps(clip):
+    """RCN's flow map is larger; what it looks at cannot be shown, which is said."""
+    networks = untrained("rcn", 1)
+    found = answer(clip, networks, Options(**GIVEN, explain=True))
+    (expression,) = found.expressions
+    assert "no_maps" in codes(found.warnings)
+    assert expression.explanation is None
+    computed = networks.network.prepare(expression.features, flow_method("farneback"), 224)
+    each = networks.scores({name: array[None] for name, array in computed.items()})[:, 0]
+    np.testing.assert_allclose(expression.scores, each.mean(axis=0), atol=1e-5)
 
 
 def test_the_apex_is_spotted_in_a_short_clip(clip, networks, spec):

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from atnet_jax import files, models, predictions, processes, report, weights
+from atnet_jax import files, models, processes, report, weights
 from atnet_jax.batches import Unit
 from atnet_jax.config import Config, default_config
 from atnet_jax.data import Composite
@@ -21,7 +21,7 @@ from atnet_jax.features import svm
 from atnet_jax.fold_training import FoldResult, scored_epochs, train_units
 from atnet_jax.folds import Fold, make_folds, select_folds
 from atnet_jax.inputs import load_inputs
-from atnet_jax.results import is_finished, write_results
+from atnet_jax.results import fold_rows, is_finished, write_results
 from atnet_jax.statistics import EpochScores
 from atnet_jax.train import make_trainer
 from atnet_jax.workdir import claim, lock
@@ -263,7 +263,11 @@ def _write_results(
     """Leaves what one run came to in its folder."""
     folds = [unit.fold for unit in study.units]
     rows = [
-        row for fold in folds for row in _rows(config.protocol, study, fold, results[fold.number])
+        row
+        for fold in folds
+        for row in fold_rows(
+            config.protocol, study.composite, fold, results[fold.number].scores, study.seed
+        )
     ]
     curves = epoch_scores = None
     if models.is_network(config.model):
@@ -286,28 +290,6 @@ def _write_curves(
         f" no accuracy. What to expect of it is what configs/cde.py measures.\n"
         f"Use it: python -m atnet_jax.predict CLIP --checkpoint={workdir}"
     )
-
-
-def _rows(
-    protocol: str, study: _Study, fold: Fold, result: FoldResult
-) -> list[predictions.Prediction]:
-    composite = study.composite
-    return [
-        predictions.Prediction(
-            protocol=protocol,
-            fold=fold.number,
-            dataset=composite.dataset[clip],
-            subject=composite.subject[clip],
-            clip=composite.clip[clip],
-            label=int(composite.labels[clip]),
-            predicted=int(scores.argmax()),
-            score_negative=float(scores[0]),
-            score_positive=float(scores[1]),
-            score_surprise=float(scores[2]),
-            seed=study.seed,
-        )
-        for clip, scores in zip(fold.test, result.scores, strict=True)
-    ]
 
 
 def _curve(fold: Fold, result: FoldResult) -> dict[str, Any]:

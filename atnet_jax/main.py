@@ -1,4 +1,4 @@
-"""Trains and evaluates one method under one protocol, or pre-trains it.
+"""Trains and evaluates a method, or several, or pre-trains one.
 
 Usage: python -m atnet_jax.main --config=configs/cde.py:fusion --workdir=runs/cde
 """
@@ -37,10 +37,15 @@ def main(argv: list[str]) -> None:
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
     try:
         processes.connect(_ADDRESS.value, _COUNT.value, _INDEX.value)
-        if _CONFIG.value.protocol == "pretrain":
+        if _CONFIG.value.get("protocol") == "pretrain":
             pretrain.pretrain(_CONFIG.value, _WORKDIR.value)
             return
-        run = suite.run if "methods" in _CONFIG.value else experiment.train_and_evaluate
+        if "protocols" in _CONFIG.value:
+            run = suite.run_leaderboard
+        elif "methods" in _CONFIG.value:
+            run = suite.run
+        else:
+            run = experiment.train_and_evaluate
         report = run(_CONFIG.value, _WORKDIR.value)
     except UserError as error:
         sys.exit(f"Error: {error}")

@@ -5,9 +5,48 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jaxtyping import Float32
+
 from atnet_jax import files, metrics, predictions, report
+from atnet_jax.data import Composite
+from atnet_jax.folds import Fold
 from atnet_jax.predictions import Prediction
 from atnet_jax.statistics import EpochScores
+
+
+def fold_rows(
+    protocol: str,
+    composite: Composite,
+    fold: Fold,
+    scores: Float32[np.ndarray, "test 3"],
+    seed: int,
+) -> list[Prediction]:
+    """What was said of each test clip of a fold: the class of the highest score.
+
+    Args:
+      protocol: "cde" or "hde".
+      composite: all clips.
+      fold: one of the protocol.
+      scores: class probabilities of its test clips.
+      seed: of the run.
+    """
+    return [
+        Prediction(
+            protocol=protocol,
+            fold=fold.number,
+            dataset=composite.dataset[clip],
+            subject=composite.subject[clip],
+            clip=composite.clip[clip],
+            label=int(composite.labels[clip]),
+            predicted=int(own.argmax()),
+            score_negative=float(own[0]),
+            score_positive=float(own[1]),
+            score_surprise=float(own[2]),
+            seed=seed,
+        )
+        for clip, own in zip(fold.test, scores, strict=True)
+    ]
 
 
 _OF_EVERY_RUN = ("predictions.csv", "metrics.json", "table.md", "report.html")
@@ -52,6 +91,6 @@ def write_results(
     run = report.load_run(workdir)
     files.write_text_atomically(
         workdir / "table.md",
-        report.table_markdown(run.protocol, run.metrics, run.model, run.paper_row, run.notes),
+        report.table_markdown(run.protocol, run.metrics, run.title, run.paper_row, run.notes),
     )
     report.write([workdir], workdir / "report.html")

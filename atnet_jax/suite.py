@@ -1,15 +1,24 @@
-"""Several methods under one protocol: the whole of one of the paper's tables."""
+"""Several methods under one protocol, as in the paper's tables, or all of them under both."""
 
+import contextlib
 import os
+import sys
+import traceback
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import jax
 import ml_collections
 from ml_collections.config_dict import placeholder
 
-from atnet_jax import experiment, models, processes, report
+from atnet_jax import experiment, files, models, processes, report
 from atnet_jax.config import Config, default_config
 from atnet_jax.errors import UserError
+from atnet_jax.report.standings import FAILED
 from atnet_jax.workdir import lock
+
+PROTOCOLS = ("cde", "hde")
 
 # Settings that all methods share.
 _SHARED = ("datasets", "data_dir", "flow", "image_size", "folds", "shuffle_labels")
@@ -22,6 +31,7 @@ _OF_NETWORKS = {
     "decay_epochs": int,
     "learning_rate": float,
     "checkpoint_every": int,
+    "keep_networks": bool,
     "folds_per_batch": int,
     "precision": str,
     "deterministic": bool,
@@ -35,17 +45,29 @@ def suite_config(protocol: str, methods: tuple[str, ...]) -> Config:
       protocol: "cde" or "hde".
       methods: names of methods or presets.
     """
-    config: Config = ml_collections.ConfigDict()
-    config.methods = methods
-    config.seeds = (0,)
-    config.protocol = protocol
-    default = default_config(methods[0])
-    for field in _SHARED:
-        config[field] = default[field]
-    for field, kind in _OF_NETWORKS.items():
-        config[field] = placeholder(kind)
-    config.lock()
+    config = _settings(methods, (0,))
+    with config.unlocked():
+        config.protocol = protocol
     return config
+
+
+def leaderboard_config() -> Config:
+    """The settings of the leaderboard: all methods, both protocols, five seeds."""
+    config = _settings(all_methods(), (0, 1, 2, 3, 4))
+    with config.unlocked():
+        config.protocols = PROTOCOLS
+        config.keep_networks = False
+    return config
+
+
+def all_methods() -> tuple[str, ...]:
+    """Every method, by its presets' names where it has some."""
+    presets = models.presets()
+    return tuple(
+        setting
+        for name in models.names()
+        for setting in [own for own, (method, _) in presets.items() if method == name] or [name]
+    )
 
 
 def run(config: Config, workdir: str | os.PathLike[str]) -> Path | None:
@@ -60,18 +82,12 @@ def run(config: Config, workdir: str | os.PathLike[str]) -> Path | None:
     """
     workdir = Path(workdir)
     for field in ("methods", "seeds"):
-        if not config[field] or len(set(config[field])) < len(config[field]):
-            raise UserError(
-                f"config.{field} is {tuple(config[field])}, expected one or several different ones."
-            )
+        _check_different(field, tuple(config[field]))
     folders = []
     with lock(workdir):
         for number, method in enumerate(config.methods, start=1):
-            settings = method_config(config, method)
             print(f"\n[{number} of {len(config.methods)}] {method}")
-            own = {seed: workdir / method / f"seed_{seed}" for seed in settings.seeds}
-            experiment.run_seeds(settings, own)
-            folders += own.values()
+            folders += _run_method(config, config.protocol, method, workdir / method)
         if not processes.is_first():
             return None
         path = workdir / "report.html"
@@ -79,10 +95,44 @@ def run(config: Config, workdir: str | os.PathLike[str]) -> Path | None:
     return path
 
 
-def method_config(config: Config, method: str) -> Config:
+def run_leaderboard(config: Config, workdir: str | os.PathLike[str]) -> Path | None:
+    """Runs every method under every protocol and returns the path of the leaderboard.
+
+    As `run`, each in `workdir/PROTOCOL/METHOD/seed_N`, but a method that fails costs the others
+    nothing: why it failed is kept in `workdir/PROTOCOL/METHOD/failed.txt`, and it is run again the
+    next time. The page is of everything that is finished in the workdir. Where several processes
+    take part, the first failure ends all of them, as the others would wait for one that is gone.
+
+    Raises:
+      UserError: a method or protocol is unknown or given twice, or no seed is given; the workdir
+        cannot be used; or, when all else is done, a method failed: the message says which and why.
+    """
+    workdir = Path(workdir)
+    protocols = _split("protocols", config.protocols, PROTOCOLS)
+    methods = _split("methods", config.methods, (*models.names(), *models.presets()))
+    _check_different("seeds", tuple(config.seeds))
+    if (workdir / "config.json").exists():
+        raise UserError(f"{workdir} holds a run. Choose another --workdir for the leaderboard.")
+    parts = [(protocol, method) for protocol in protocols for method in methods]
+    failed: dict[tuple[str, str], str] = {}
+    with lock(workdir):
+        for number, (protocol, method) in enumerate(parts, start=1):
+            print(f"\n[{number} of {len(parts)}] {protocol} {method}")
+            reason = _attempt(config, protocol, method, workdir / protocol / method)
+            if reason is not None:
+                failed[protocol, method] = reason
+        if not processes.is_first():
+            return None
+        path = report.write_leaderboard(workdir)
+    if failed:
+        raise UserError(_failures(failed, len(parts), path))
+    return path
+
+
+def method_config(config: Config, protocol: str, method: str) -> Config:
     """The settings of one method of a suite."""
     settings = default_config(method)
-    settings.protocol = config.protocol
+    settings.protocol = protocol
     settings.update({field: config[field] for field in _SHARED})
     network = models.is_network(settings.model)
     settings.seeds = tuple(config.seeds) if network else tuple(config.seeds)[:1]
@@ -94,3 +144,81 @@ def method_config(config: Config, method: str) -> Config:
             continue
         settings[field] = config[field]
     return settings
+
+
+def _settings(methods: tuple[str, ...], seeds: tuple[int, ...]) -> Config:
+    config: Config = ml_collections.ConfigDict()
+    config.methods = methods
+    config.seeds = seeds
+    default = default_config(methods[0])
+    for field in _SHARED:
+        config[field] = default[field]
+    for field, kind in _OF_NETWORKS.items():
+        config[field] = placeholder(kind)
+    config.lock()
+    return config
+
+
+def _run_method(config: Config, protocol: str, method: str, folder: Path) -> list[Path]:
+    """Runs one method with every seed that it needs, and returns their folders."""
+    settings = method_config(config, protocol, method)
+    folders = {seed: folder / f"seed_{seed}" for seed in settings.seeds}
+    experiment.run_seeds(settings, folders)
+    return list(folders.values())
+
+
+def _attempt(config: Config, protocol: str, method: str, folder: Path) -> str | None:
+    """Runs one method; why it failed, or None."""
+    note = folder / FAILED
+    if jax.process_count() > 1:
+        _run_method(config, protocol, method, folder)
+        return None
+    with contextlib.suppress(FileNotFoundError):
+        note.unlink()
+    try:
+        _run_method(config, protocol, method, folder)
+        return None
+    except UserError as error:
+        reason = str(error)
+    except Exception as error:
+        # Whatever is wrong with one method must not stop the others.
+        traceback.print_exc()
+        reason = f"{type(error).__name__}: {error}"
+    print(f"Error: {reason}", file=sys.stderr)
+    folder.mkdir(parents=True, exist_ok=True)
+    files.write_text_atomically(note, f"{reason}\n")
+    return reason
+
+
+def _failures(failed: Mapping[tuple[str, str], str], parts: int, page: Path | None) -> str:
+    """What failed and why, methods with the same reason together."""
+    alike: defaultdict[str, list[str]] = defaultdict(list)
+    for (protocol, method), reason in failed.items():
+        alike[reason].append(f"{protocol} {method}")
+    lines = [f"  {', '.join(names)}: {reason}" for reason, names in alike.items()]
+    done = f" The others are in {page.absolute()}." if page else ""
+    return "\n".join(
+        [
+            f"{len(failed)} of {parts} did not run to their end.{done}",
+            *lines,
+            "Mend that and start the same command again: what is through is not run again.",
+        ]
+    )
+
+
+def _split(field: str, given: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+    """The names of a list that may be one text with commas, as a command line gives it."""
+    names = tuple(name.strip() for entry in given for name in entry.split(","))
+    _check_different(field, names)
+    if unknown := [name for name in names if name not in known]:
+        raise UserError(
+            f"config.{field} names {', '.join(map(repr, unknown))}. There are: {', '.join(known)}."
+        )
+    return names
+
+
+def _check_different(field: str, given: Sequence[object]) -> None:
+    if not given or len(set(given)) < len(given):
+        raise UserError(
+            f"config.{field} is {tuple(given)}, expected one or several different ones."
+        )

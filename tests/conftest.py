@@ -23,6 +23,14 @@ _LONGEST_FILES = (
     "test_benchmarks",
     "test_macro",
     "test_tiny_motion",
+    "test_leaderboard",
+    "test_import_torch",
+    "test_vgg_magnified",
+    "test_dtscnn",
+    "test_capsule_net",
+    "test_mmnet",
+    "test_htnet",
+    "test_tlcnn",
 )
 
 

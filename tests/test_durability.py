@@ -13,7 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.tiny_runs import REPOSITORY, command, prepare_data, run_main, start_main
+from tests.tiny_runs import (
+    REPOSITORY,
+    command,
+    content,
+    prepare_data,
+    run_main,
+    start_main,
+)
 
 # Many saves, long enough to be killed, and folds in groups that a kill may leave unequally far.
 SETTINGS = (
@@ -60,7 +67,7 @@ class Undisturbed:
 
     def assert_same_as(self, workdir: Path) -> None:
         for name in ("predictions.csv", "metrics.json", "curves.json", "table.md"):
-            assert (workdir / name).read_bytes() == (self.workdir / name).read_bytes(), name
+            assert content(workdir / name) == content(self.workdir / name), name
         with (
             np.load(workdir / "epoch_scores.npz", allow_pickle=False) as ours,
             np.load(self.workdir / "epoch_scores.npz", allow_pickle=False) as theirs,

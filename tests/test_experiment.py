@@ -12,9 +12,10 @@ import jax
 import numpy as np
 import pytest
 
-from atnet_jax import experiment, predictions, weights
+from atnet_jax import experiment, fold_training, predictions, weights
 from atnet_jax.batches import Unit
 from atnet_jax.checkpoint import FoldCheckpoints
+from atnet_jax.config import default_config
 from atnet_jax.data import load_composite
 from atnet_jax.errors import UserError
 from atnet_jax.fold_training import train_units
@@ -156,6 +157,35 @@ def test_scores_of_every_epoch_are_kept(finished):
     assert len(curves["4"]["loss"]) == 6
 
 
+class Clock:
+    """Each look at it takes so many seconds; at the last one it stops the training."""
+
+    def __init__(self, step: float, looks: int = 1000):
+        self._now, self._step, self._looks = 0.0, step, looks
+
+    def __call__(self) -> float:
+        self._looks -= 1
+        if not self._looks:
+            raise KeyboardInterrupt
+        self._now += self._step
+        return self._now
+
+
+def test_the_seconds_of_an_epoch_are_shared_and_outlive_a_kill(data_dir, tmp_path, monkeypatch):
+    # Groups of three and of two folds, the second filled up; a checkpoint every second epoch.
+    config = settings(data_dir, folds="0:5", folds_per_batch=3)
+    monkeypatch.setattr(fold_training, "monotonic", Clock(6.0, looks=10))
+    with pytest.raises(KeyboardInterrupt):
+        experiment.train_and_evaluate(config, tmp_path / "run")
+    monkeypatch.setattr(fold_training, "monotonic", Clock(60.0))
+    experiment.train_and_evaluate(config, tmp_path / "run")
+    curves = json.loads((tmp_path / "run" / "curves.json").read_text())
+    assert {fold: curve["seconds"] for fold, curve in curves.items()} == {
+        **{fold: [2, 2, 2, 2, 20, 20] for fold in "012"},
+        **{fold: [30] * 6 for fold in "34"},
+    }
+
+
 def test_a_training_that_is_not_the_published_one_is_said(finished):
     table = (finished / "table.md").read_text().replace("\\", "")
     assert "Not the published training: batch_size 16 (published: 256), num_epochs 6" in table
@@ -243,6 +273,7 @@ def test_every_fold_starts_from_the_weights_given(learnt, data_dir, tmp_path):
     history = {
         "loss": np.zeros(1, np.float32),
         "accuracy": np.zeros(1, np.float32),
+        "seconds": np.zeros(1, np.float32),
         "scores": np.zeros((1, 6, 3), np.float32),
     }
     states = [checkpoints.restore(k, {"state": like, "history": history})["state"] for k in (0, 3)]
@@ -327,7 +358,7 @@ def test_data_that_are_not_prepared_name_the_command(tmp_path):
 
 
 def test_an_input_that_the_data_lack_is_named(data_dir, tmp_path):
-    config = settings(data_dir)
-    config.model = "temporal"
+    config = default_config("temporal")
+    config.update(datasets=("manifest",), data_dir=str(data_dir))
     with pytest.raises(UserError, match="casme2/s1/c0 in the data set manifest has no adm"):
         experiment.train_and_evaluate(config, tmp_path / "run")

@@ -16,7 +16,7 @@ from atnet_jax import experiment, predictions, processes
 from atnet_jax.device_memory import even_size, explained
 from atnet_jax.errors import UserError
 from atnet_jax.merge import merge
-from tests.tiny_runs import prepare_data, settings, start_main
+from tests.tiny_runs import content, prepare_data, settings, start_main
 
 SAME = ("predictions.csv", "metrics.json", "curves.json", "table.md")
 
@@ -43,7 +43,7 @@ def test_seeds_train_together_as_they_do_alone(data_dir, tmp_path):
         experiment.train_and_evaluate(config, tmp_path / f"alone_{seed}")
         for name in SAME:
             alone = tmp_path / f"alone_{seed}" / name
-            assert (folder / name).read_bytes() == alone.read_bytes(), name
+            assert content(folder / name) == content(alone), name
     config.seeds = (0, 3)
     with pytest.raises(UserError, match="alone_0 holds a run of one seed"):
         experiment.train_and_evaluate(config, tmp_path / "alone_0")
@@ -96,7 +96,7 @@ def test_two_processes_leave_what_one_leaves(data_dir, tmp_path):
     config = settings(data_dir, folds_per_batch=2, num_epochs=4)
     experiment.train_and_evaluate(config, tmp_path / "one")
     for name in SAME:
-        assert (tmp_path / "two" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
+        assert content(tmp_path / "two" / name) == content(tmp_path / "one" / name)
     folds = sorted(path.name for path in (tmp_path / "two" / "checkpoints").iterdir())
     assert folds == [f"fold_{k:03d}" for k in range(6)]
 
@@ -138,8 +138,8 @@ def test_an_array_job_joins_to_the_same(data_dir, tmp_path):
     config.folds = ""
     experiment.train_and_evaluate(config, tmp_path / "whole")
     for name in SAME:
-        joined = (tmp_path / "joined" / name).read_bytes()
-        assert joined == (tmp_path / "whole" / name).read_bytes(), name
+        joined = content(tmp_path / "joined" / name)
+        assert joined == content(tmp_path / "whole" / name), name
 
 
 def test_the_size_of_groups_does_not_matter_within_rounding(data_dir, tmp_path):

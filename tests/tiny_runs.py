@@ -1,10 +1,12 @@
 """Runs that take seconds: STSTNet on a manifest of 36 flow maps."""
 
 import csv
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -61,6 +63,19 @@ def start_main(*args, environment: dict[str, str] | None = None, **kwargs) -> su
         text=True,
         **kwargs,
     )
+
+
+def content(path: Path) -> Any:
+    """What a file of a run holds, to compare it with that of another run.
+
+    Its bytes; of curves all but the seconds that the epochs took, which no two runs share.
+    """
+    if path.name != "curves.json":
+        return path.read_bytes()
+    curves = json.loads(path.read_text())
+    for curve in curves.values():
+        assert len(curve.pop("seconds")) == len(curve["epoch"])
+    return curves
 
 
 def run_main(*args, **kwargs) -> subprocess.CompletedProcess[str]:

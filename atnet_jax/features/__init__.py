@@ -1,1 +1,1 @@
-"""Hand-crafted features and their classifier: the paper's baselines LBP-TOP and HOOF."""
+"""Hand-crafted features and the support vector machines that classify them."""

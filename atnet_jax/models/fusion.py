@@ -13,6 +13,10 @@ from atnet_jax.models.layers.resnet10 import ResNet10
 
 INPUTS = ("apex", "adm")
 PAPER_ROW = "ATNet fusion"
+DEVIATIONS = (
+    "Starts from random weights, not from ImageNet and macro-expressions, unless config.init_from"
+    " names weights.",
+)
 
 
 FUSIONS = ("feature", "score")

@@ -15,6 +15,10 @@ from atnet_jax.models.layers.resnet10 import ResNet10
 
 INPUTS = ("apex",)
 PAPER_ROW = "Micro-Attention"
+DEVIATIONS = (
+    "Starts from random weights, not from ImageNet and macro-expressions, unless config.init_from"
+    " names weights.",
+)
 
 
 class Model(nn.Module):

@@ -10,6 +10,10 @@ from atnet_jax.models.layers.resnet10 import ResNet10
 
 INPUTS = ("apex",)
 PAPER_ROW = "ATNet spatial"
+DEVIATIONS = (
+    "Starts from random weights, not from ImageNet and macro-expressions, unless config.init_from"
+    " names weights.",
+)
 
 
 class Model(nn.Module):

@@ -5,13 +5,13 @@ Markdown and LaTeX. It is made from what the workdirs hold and from nothing else
 users' files, so every one is escaped.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from atnet_jax.errors import UserError
 from atnet_jax.files import write_text_atomically
-from atnet_jax.report import latex, markdown, page
-from atnet_jax.report.blocks import MARK
+from atnet_jax.report import latex, leaderboard, markdown, page, standings
+from atnet_jax.report.blocks import MARK, Document
 from atnet_jax.report.contents import document
 from atnet_jax.report.results import table_markdown
 from atnet_jax.report.runs import Curve, Exclusion, Run, load_run
@@ -23,6 +23,7 @@ __all__ = [
     "load_run",
     "table_markdown",
     "write",
+    "write_leaderboard",
 ]
 
 
@@ -47,11 +48,7 @@ def write(workdirs: Sequence[Path], out: Path, title: str | None = None) -> None
         raise UserError("give the workdir of one run or more")
     if not out.parent.is_dir():
         raise UserError(f"{out.parent} is no folder; make it, or choose another name than {out}")
-    formats = {
-        out: page.render,
-        out.with_suffix(".md"): markdown.render,
-        out.with_suffix(".tex"): latex.render,
-    }
+    formats = _formats(out)
     for path in formats:
         _check_replaceable(path)
     contents = document([load_run(workdir) for workdir in workdirs], title)
@@ -60,13 +57,49 @@ def write(workdirs: Sequence[Path], out: Path, title: str | None = None) -> None
         write_text_atomically(path, text)
 
 
-def _check_replaceable(path: Path) -> None:
+def write_leaderboard(workdir: Path) -> Path | None:
+    """Write the leaderboard of the runs in `workdir`/PROTOCOL/METHOD/seed_N.
+
+    report.html, report.md, report.tex and leaderboard.csv; earlier ones are overwritten.
+
+    Returns:
+        The page, or None where no run is finished: then nothing is written.
+
+    Raises:
+        UserError: a file that would be written is there and is none of these.
+    """
+    page_path, table_path = workdir / "report.html", workdir / "leaderboard.csv"
+    formats = _formats(page_path)
+    for path in formats:
+        _check_replaceable(path)
+    _check_replaceable(table_path, leaderboard.CSV_BEGINS)
+    boards, missing = standings.read(workdir)
+    if not boards:
+        return None
+    contents = leaderboard.document(boards, missing)
+    texts = {path: render(contents) for path, render in formats.items()}
+    texts[table_path] = leaderboard.as_csv(boards, missing)
+    for path, text in texts.items():
+        write_text_atomically(path, text)
+    return page_path
+
+
+def _formats(out: Path) -> dict[Path, Callable[[Document], str]]:
+    """The files of a report, and what renders each."""
+    return {
+        out: page.render,
+        out.with_suffix(".md"): markdown.render,
+        out.with_suffix(".tex"): latex.render,
+    }
+
+
+def _check_replaceable(path: Path, mark: str = MARK) -> None:
     """A report says what it is in its first lines."""
     if not path.exists() and not path.is_symlink():
         return
     try:
         with path.open("rb") as file:
-            if MARK.encode() in file.read(256):
+            if mark.encode() in file.read(256):
                 return
     except OSError:
         pass

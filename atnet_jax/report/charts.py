@@ -32,6 +32,16 @@ class Interval(NamedTuple):
     published: float | None
 
 
+class Standing(NamedTuple):
+    """A line of a leaderboard's chart; what is not known is None, and `inflated` is no result."""
+
+    name: str
+    value: float
+    interval: tuple[float, float] | None
+    published: float | None
+    inflated: float | None
+
+
 class Bars(NamedTuple):
     """A method's bars: the honest figure, and two that are no results."""
 
@@ -142,6 +152,68 @@ def intervals_chart(name: str, lines: Sequence[Interval]) -> Chart:
         drawing.append(_named(line.name, text, y - 14))
         published = "" if line.published is None else f", published {line.published:.3f}"
         words.append(f"{fit(line.name)} {text}{published}")
+    return Chart(name, f"{'; '.join(words)}.", _WIDTH, height, "".join(drawing))
+
+
+# Lines of a leaderboard stand closer.
+_BOARD_LINE = 34
+
+
+def board_chart(name: str, lines: Sequence[Standing]) -> Chart:
+    """Draw methods one below the other on one scale, and where neighbours' intervals overlap."""
+    height = _BOARD_LINE * len(lines) + _AXIS
+    values = [line.value for line in lines]
+    for line in lines:
+        claims = (line.published, line.inflated)
+        values += [*(line.interval or ()), *(claim for claim in claims if claim is not None)]
+    # Whole tenths, as the figures of methods seldom reach 0 or 1.
+    first = math.floor(10 * min(values) + 1e-9)
+    last = max(math.ceil(10 * max(values) - 1e-9), first + 1)
+
+    def across(value: float) -> float:
+        share = (10 * value - first) / (last - first)
+        return round(_SIDE + share * (_WIDTH - 2 * _SIDE), 1)
+
+    bottom = height - _AXIS
+    drawing = []
+    for tenth in range(first, last + 1):
+        x = across(tenth / 10)
+        anchor = {first: "start", last: "end"}.get(tenth, "middle")
+        drawing.append(
+            f'<line class="gridline" x1="{x}" x2="{x}" y1="0" y2="{bottom + 4}"/>'
+            f'<text x="{x}" y="{bottom + 18}" text-anchor="{anchor}">{tenth / 10:g}</text>'
+        )
+    middles = [_BOARD_LINE * i + 25 for i in range(len(lines))]
+    for line, next_line, y in zip(lines, lines[1:], middles, strict=False):
+        if line.interval is not None and next_line.interval is not None:
+            low = max(line.interval[0], next_line.interval[0])
+            high = min(line.interval[1], next_line.interval[1])
+            if low <= high:
+                width = round(across(high) - across(low), 1)
+                drawing.append(
+                    f'<rect class="overlap" x="{across(low)}" y="{y}" width="{width}"'
+                    f' height="{_BOARD_LINE}"/>'
+                )
+    words = []
+    for line, y in zip(lines, middles, strict=True):
+        text, more = f"{line.value:.3f}", ""
+        if line.interval is not None:
+            low, high = line.interval
+            text += f" [{low:.2f}, {high:.2f}]"
+            drawing.append(
+                f'<path class="whisker" d="M{across(low)} {y - 4}v8m0 -4H{across(high)}m0 -4v8"/>'
+            )
+        if line.published is not None:
+            more += f", published {line.published:.3f}"
+            x = across(line.published)
+            drawing.append(f'<path class="published" d="M{x} {y - 6}l6 6l-6 6l-6 -6z"/>')
+        if line.inflated is not None:
+            more += f", not a result {line.inflated:.3f}"
+            x = across(line.inflated)
+            drawing.append(f'<path class="claimed" d="M{x - 4} {y - 4}l8 8m0 -8l-8 8"/>')
+        drawing.append(f'<circle class="end" cx="{across(line.value)}" cy="{y}" r="4"/>')
+        drawing.append(_named(line.name, text, y - 11))
+        words.append(f"{fit(line.name)} {text}{more}")
     return Chart(name, f"{'; '.join(words)}.", _WIDTH, height, "".join(drawing))
 
 

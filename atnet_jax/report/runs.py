@@ -20,7 +20,8 @@ TABLES = {"cde": published.TABLE_II, "hde": published.TABLE_III}
 class Curve(TypedDict):
     """What one fold's training recorded: its name, and a value of each kind per epoch.
 
-    `kept_epoch` is the one whose network was tested, if that was recorded.
+    `kept_epoch` is the one whose network was tested, and `seconds` what each epoch took, if that
+    was recorded.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Curve(TypedDict):
     epoch: Sequence[int]
     loss: Sequence[float]
     accuracy: Sequence[float]
+    seconds: NotRequired[Sequence[float]]
 
 
 class Exclusion(NamedTuple):
@@ -45,6 +47,7 @@ class Run:
     Attributes:
         protocol: "cde" or "hde".
         model: name of the method.
+        title: what tables call the method with its options.
         paper_row: the method's row in the paper's tables, None if the paper does not have it.
         predictions: the tested clips.
         metrics: `metrics.evaluate(predictions)`.
@@ -56,6 +59,7 @@ class Run:
         clips: number of clips in the data, which is more than were tested if only some folds ran.
         digest: of the data that the run read.
         init_from: digest of the weights that it started from, None for random ones.
+        size: "parameters" of a network or "features" of a clip -> how many, if that was recorded.
         versions: package -> version.
         device: what the run was computed on.
         command: the command line that repeats the run.
@@ -64,6 +68,7 @@ class Run:
 
     protocol: str
     model: str
+    title: str
     paper_row: str | None
     predictions: Sequence[Prediction]
     metrics: Mapping[str, Evaluation]
@@ -75,6 +80,7 @@ class Run:
     clips: int | None = None
     digest: str = ""
     init_from: str | None = None
+    size: Mapping[str, int] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     device: str = ""
     command: str = ""
@@ -130,11 +136,15 @@ def load_run(workdir: Path) -> Run:
         excluded = _typed(record, "excluded", list, None)
         if protocol not in TABLES:
             raise ValueError(f"the report is of cde and hde; this is a run of {protocol!r}")
+        options = _options(config)
+        size = _typed(record, "size", dict, {})
         common: dict[str, Any] = {
             "protocol": protocol,
             "model": model,
             "config": config,
-            "paper_row": _paper_row(model, _typed(config, "options", dict, {})),
+            "title": models.title(model, options) if model in models.names() else model,
+            "paper_row": models.paper_row(model, options) if model in models.names() else None,
+            "size": {name: _is(count, int, f"size {name!r}") for name, count in size.items()},
             "notes": [_is(note, str, "a note") for note in _typed(record, "notes", list, [])],
             "exclusions": None if excluded is None else [_exclusion(row) for row in excluded],
             "clips": clips,
@@ -226,6 +236,11 @@ def _curves(path: Path) -> dict[int, Curve]:
             if not all(_is_number(value) for series in values.values() for value in series):
                 raise ValueError(f"a value of fold {fold} is no number")
             curves[int(fold)] = Curve(name=_typed(curve, "name", str), **values)
+            if "seconds" in curve:
+                seconds = _typed(curve, "seconds", list)
+                if len(seconds) != len(values["epoch"]) or not all(map(_is_number, seconds)):
+                    raise ValueError(f"fold {fold} has no number of seconds for each epoch")
+                curves[int(fold)]["seconds"] = seconds
             if "kept_epoch" in curve:
                 curves[int(fold)]["kept_epoch"] = _typed(curve, "kept_epoch", int)
     except ValueError as error:
@@ -233,14 +248,12 @@ def _curves(path: Path) -> dict[int, Curve]:
     return dict(sorted(curves.items()))
 
 
-def _paper_row(model: str, options: Mapping[str, Any]) -> str | None:
-    if model not in models.names():
-        return None
-    # JSON has no tuples.
-    chosen = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in options.items()
+def _options(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The method's options, with the tuples that JSON does not have."""
+    return {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in _typed(config, "options", dict, {}).items()
     }
-    return models.paper_row(model, chosen)
 
 
 def _exclusion(row: object) -> Exclusion:

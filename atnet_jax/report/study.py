@@ -56,8 +56,8 @@ class Method:
 
     @property
     def base(self) -> str:
-        """The name of the row it stands in: the paper's, or else the method's own."""
-        return self.paper_row or self.runs[0].model
+        """The name of the row it stands in: the paper's, or else the method's title."""
+        return self.runs[0].title
 
     @property
     def seeds(self) -> list[int]:
@@ -239,11 +239,11 @@ def _labels(runs: Sequence[Run]) -> list[tuple[str, str]]:
     """A label for each method, and the part of it that tells it from others of the same row."""
     alike: defaultdict[tuple[str, str, bool], list[Run]] = defaultdict(list)
     for run in runs:
-        alike[run.protocol, run.paper_row or run.model, run.is_control].append(run)
+        alike[run.protocol, run.title, run.is_control].append(run)
     labels: list[tuple[str, str]] = []
     taken: set[tuple[str, str]] = set()
     for run in runs:
-        base = run.paper_row or run.model
+        base = run.title
         parts = ["control with shuffled labels"] if run.is_control else []
         if run.is_partial:
             folds = run.config.get("folds")

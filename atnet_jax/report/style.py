@@ -102,6 +102,12 @@ thead th[colspan] { color: var(--text); font-weight: 600; border: 0; white-space
 .results .paper th[scope="rowgroup"] { color: var(--text); }
 .results .ours th:last-of-type, .results .ours td { font-weight: 700; }
 .results tbody tr:not(:last-child) :is(td, th:not([rowspan])) { border-bottom-style: dotted; }
+.board { width: 100%; }
+.board th, .board td { padding-inline: .25rem; }
+.board td { white-space: nowrap; }
+.board .group { padding-left: .75rem; }
+.board small { display: block; }
+.board .about { min-width: 7.5rem; max-width: 11rem; overflow-wrap: anywhere; }
 .grid {
   display: grid; grid-template-columns: repeat(auto-fit, minmax(min(19rem, 100%), 1fr));
   gap: 1.5rem 2.5rem; align-items: start;
@@ -149,6 +155,8 @@ svg .name { fill: var(--text); font-weight: 600; }
 svg .figure { fill: var(--text); font-variant-numeric: tabular-nums; }
 .whisker { fill: none; stroke: var(--text); stroke-width: 1.5; }
 .published { fill: none; stroke: var(--accent); stroke-width: 2; }
+.claimed { fill: none; stroke: var(--quiet); stroke-width: 1.5; }
+.overlap { fill: var(--accent); opacity: .24; }
 .honest { fill: var(--accent); }
 .inflated { fill: none; stroke: var(--quiet); stroke-width: 1.5; stroke-dasharray: 4 3; }
 svg .in-honest { fill: var(--page); font-weight: 600; }

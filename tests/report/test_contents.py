@@ -119,7 +119,7 @@ def test_a_single_method_stands_beside_its_own_row_only(contents):
     ]
     said = contents(("ststnet", {"tested": clips(databases=("casme2", "lab"))}))
     assert said.tables[CDE].groups == [("Full", 3), ("CASME II", 3), ("lab", 3)]
-    assert said.lines(CDE)[0][:2] == ["ststnet", "ours"]
+    assert said.lines(CDE)[0][:2] == ["STSTNet", "ours"]
     assert any("The paper gives no figures for this method." in text for text in said.texts)
 
 
@@ -128,7 +128,7 @@ def test_methods_and_databases_the_paper_does_not_have_come_last(contents):
     said = contents(("ststnet", {"tested": tested}), ("spatial", {"tested": tested}))
     assert said.tables[CDE].groups[-1] == ("lab", 3)
     lines = said.lines(CDE)
-    assert lines[-2][:2] == ["ststnet", "ours"]
+    assert lines[-2][:2] == ["STSTNet", "ours"]
     ours = next(row for row in lines if row[:2] == ["ATNet spatial", "ours"])
     assert ours[8:14] == [DASH] * 6
     assert ours[14] == f"{said.runs[1].metrics['lab']['accuracy']:.3f}"

@@ -66,7 +66,7 @@ def test_methods_are_told_apart_by_what_differs(runs):
     assert labels(base, runs("temporal"), runs("ststnet"), runs(protocol="hde")) == [
         "ATNet temporal",
         "ATNet fusion",
-        "ststnet",
+        "STSTNet",
         "ATNet fusion",
     ]
 
@@ -117,7 +117,7 @@ def test_methods_come_in_the_order_of_the_papers_table(runs):
     assert [method.label for method in methods[-3:]] == [
         "ATNet temporal",
         "ATNet fusion",
-        "ststnet",
+        "STSTNet",
     ]
     assert len(methods) == 13
 
@@ -135,8 +135,8 @@ def test_all_pairs_are_compared_on_all_clips(runs):
     assert not refused
     assert [(pair.first.label, pair.second.label, pair.group) for pair in pairs] == [
         ("ATNet temporal", "ATNet fusion", "full"),
-        ("ATNet temporal", "ststnet", "full"),
-        ("ATNet fusion", "ststnet", "full"),
+        ("ATNet temporal", "STSTNet", "full"),
+        ("ATNet fusion", "STSTNet", "full"),
     ]
     assert pairs[1].tests == statistics.compare(methods[0].predictions, methods[2].predictions)
 

@@ -73,13 +73,25 @@ def _backward(
 max_pool_rounding_up.defvjp(_forward, _backward)
 
 
+def largest(x: Float[Array, "..."], axis: int) -> Float[Array, "..."]:
+    """The largest value along an axis; the gradient goes to the first of them.
+
+    That of `jnp.max` goes to all values that are equal to the largest, and there may be none; see
+    `max_pool`.
+    """
+    first = jax.nn.one_hot(x.argmax(axis), x.shape[axis], axis=axis, dtype=x.dtype)
+    return (x * first).sum(axis)
+
+
 def max_pool(
     x: Float[Array, "batch height width channel"], size: int, stride: int, padding: int = 0
 ) -> Float[Array, "batch pooled_height pooled_width channel"]:
     """Max-pooling as PyTorch's: the output size is rounded down, padding is minus infinity.
 
     Written as maxima of shifted slices, whose gradient is elementwise; see `max_pool_rounding_up`.
-    The gradient of equal maxima is shared among them.
+    The gradient goes to a window's first maximum, as PyTorch's does. `jnp.maximum` would look for
+    it among values that XLA may have computed a second time and rounded otherwise, find none that
+    is equal, and lose it.
 
     Args:
       x: the pictures.
@@ -90,7 +102,7 @@ def max_pool(
     around = ((0, 0), (padding, padding), (padding, padding), (0, 0))
     x = jnp.pad(x, around, constant_values=-jnp.inf)
     rows, columns = ((length - size) // stride + 1 for length in x.shape[1:3])
-    largest = None
+    found = None
     for row in range(size):
         for column in range(size):
             shifted = x[
@@ -98,6 +110,6 @@ def max_pool(
                 row : row + stride * (rows - 1) + 1 : stride,
                 column : column + stride * (columns - 1) + 1 : stride,
             ]
-            largest = shifted if largest is None else jnp.maximum(largest, shifted)
-    assert largest is not None
-    return largest
+            found = shifted if found is None else jnp.where(shifted > found, shifted, found)
+    assert found is not None
+    return found

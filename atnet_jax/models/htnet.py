@@ -1,0 +1,230 @@
+"""HTNet: transformers on four regions of the flow map, in three levels. 139,582,982 parameters.
+
+Wang, Zhang, Luo, Sankaranarayana: HTNet for micro-expression recognition, Neurocomputing 2024,
+arXiv 2307.14637. Input, layers and training as in the authors' code. In its blocks, attention is
+computed in windows of 1×1 positions, in which each position can only attend to itself.
+"""
+
+from collections.abc import Mapping
+
+import flax.linen as nn
+import jax
+import numpy as np
+from jaxtyping import Array, Float, Float32, Int, UInt8
+
+from atnet_jax.classes import CLASSES
+from atnet_jax.models.layers.convolution import Conv
+from atnet_jax.models.layers.pooling import max_pool
+from atnet_jax.models.layers.pytorch import bias_init, kernel_init
+from atnet_jax.preprocessing.flow_range import scale_to_unit_range
+from atnet_jax.preprocessing.optical_flow import FlowMethod
+from atnet_jax.preprocessing.prepared_clip import PreparedClip
+from atnet_jax.published import Published
+
+INPUTS = ("flow_map", "landmarks")
+TITLE = "HTNet"
+RECIPE = {
+    "batch_size": 256,
+    "num_epochs": 800,
+    "steps_per_epoch": 0,
+    "optimizer": "adam",
+    "learning_rate": 5e-5,
+    "decay_epochs": 0,
+    "weight_decay": 0.0,
+    "bias_learning_rate_factor": 1.0,
+    "balance_classes": False,
+    "checkpoint_every": 200,
+}
+PUBLISHED = Published(
+    cde={
+        "full": (0.8603, 0.8475),
+        "casme2": (0.9532, 0.9516),
+        "samm": (0.8131, 0.8124),
+        "smic": (0.8049, 0.7905),
+    },
+    note="the best epoch on each test subject; the predictions that come with the code give 0.8313"
+    " and 0.8175",
+)
+DEVIATIONS = (
+    "Flow is that of the prepared data (config.flow), not of the program behind STSTNet's maps,"
+    " which the authors read.",
+    "The network after the last epoch is tested; the authors' code takes each test subject's best.",
+    "The authors look for eyes and mouth in the apex frame shrunk to 28×28 pixels; here they are"
+    " those of the face crop.",
+    "Clips are shuffled; in the authors' code every epoch has them in the same order.",
+)
+
+SIZE = 28
+CROP = 14
+
+# Where the authors' code sets eyes, nose and mouth, if it finds no face: x, y in pixels of 28×28.
+FALLBACK = np.array(
+    [
+        [9.528073, 11.062551],
+        [21.396168, 10.919773],
+        [15.380184, 17.380562],
+        [10.255435, 22.121233],
+        [20.583706, 22.25584],
+    ],
+    np.float32,
+)
+
+
+def region_centres(
+    landmarks: Float32[np.ndarray, "5 2"] | None,
+) -> Int[np.ndarray, "4 2"]:
+    """Centres of the regions in pixels of 28×28: eyes, corners of the mouth; each left, then right.
+
+    Args:
+      landmarks: x, y in pixels of the 224×224 crop: eyes, nose, corners of the mouth; None: not
+        known.
+
+    Returns:
+      x and y, in whole pixels, such that a region lies within the map.
+    """
+    points = FALLBACK if landmarks is None else landmarks * (SIZE / 224)
+    return points[[0, 1, 3, 4]].clip(CROP // 2, SIZE - CROP // 2).astype(int)
+
+
+def tile_regions(
+    grey_map: UInt8[np.ndarray, "28 28 3"], centres: Int[np.ndarray, "4 2"]
+) -> UInt8[np.ndarray, "28 28 3"]:
+    """Four regions of 14×14 pixels in one picture: eyes above, corners of the mouth below.
+
+    As the authors' code does it, rows are taken by x and columns by y: a region is centred at the
+    mirror image, on the diagonal, of its point. What is called the right eye is of the map's lower
+    left.
+    """
+    half = CROP // 2
+    eye_left, eye_right, mouth_left, mouth_right = (
+        grey_map[x - half : x + half, y - half : y + half] for x, y in centres
+    )
+    return np.block([[[eye_left], [eye_right]], [[mouth_left], [mouth_right]]])
+
+
+def _norm(name: str) -> nn.LayerNorm:
+    """Normalises the channels of each position."""
+    return nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, name=name)
+
+
+def _linear(features: int, inputs: int, name: str) -> nn.Dense:
+    """A linear layer (a convolution of 1×1) that starts as PyTorch's."""
+    return nn.Dense(features, kernel_init=kernel_init, bias_init=bias_init(inputs), name=name)
+
+
+class Attention(nn.Module):
+    """Attention of each position to itself alone: its values, then a linear layer.
+
+    The softmax over the one position of a window is 1 whatever queries and keys are, so that they
+    change nothing and are not computed. Their weights are kept, to have all of the published
+    network's; their gradient is zero here as there.
+    """
+
+    heads: int
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch height width channel"]
+    ) -> Float[Array, "batch height width channel"]:
+        channels = x.shape[-1]
+        inner = channels // self.heads * self.heads
+        self.param("query_key", kernel_init, (channels, 2 * inner))
+        value = nn.Dense(inner, use_bias=False, kernel_init=kernel_init, name="value")(x)
+        return _linear(channels, inner, "out")(value)
+
+
+class Block(nn.Module):
+    """Attention, then a perceptron (GELU, four times as wide), each normalised first and added."""
+
+    heads: int
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch height width channel"]
+    ) -> Float[Array, "batch height width channel"]:
+        channels = x.shape[-1]
+        x += Attention(self.heads, name="attention")(_norm("attention_norm")(x))
+        hidden = _linear(4 * channels, channels, "wide")(_norm("perceptron_norm")(x))
+        hidden = nn.gelu(hidden, approximate=False)
+        return x + _linear(channels, 4 * channels, "narrow")(hidden)
+
+
+class Aggregate(nn.Module):
+    """Neighbouring positions joined: 3×3 convolution, normalisation, 3×3 max-pooling, stride 2."""
+
+    channels: int
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "batch height width before"]
+    ) -> Float[Array, "batch half_height half_width channel"]:
+        x = Conv(
+            self.channels,
+            size=3,
+            stride=1,
+            padding=1,
+            use_bias=True,
+            kernel_init=kernel_init,
+            bias_init=bias_init(9 * x.shape[-1]),
+            name="conv",
+        )(x)
+        return max_pool(_norm("norm")(x), size=3, stride=2, padding=1)
+
+
+class Hierarchy(nn.Module):
+    """Picture `[batch, 28, 28, 3]` → features `[batch, 4 · width]`.
+
+    Patches of 7×7 pixels give 4×4 positions; each level halves them and doubles the channels and
+    heads of the one before.
+
+    Attributes:
+      width: channels of the first level.
+      heads: of its attention.
+      blocks: of each level.
+    """
+
+    width: int
+    heads: int
+    blocks: tuple[int, ...]
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "batch 28 28 3"]) -> Float[Array, "batch features"]:
+        x = x.reshape(-1, 4, 7, 4, 7, 3).swapaxes(2, 3).reshape(-1, 4, 4, 147)
+        x = _linear(self.width, 147, "patches")(x)
+        for level, blocks in enumerate(self.blocks):
+            if level:
+                x = Aggregate(self.width << level, name=f"aggregate{level}")(x)
+            # One learnt number for the one position of a window, all windows alike. The last one
+            # changes nothing: all that follows normalises the channels, which it shifts alike.
+            x += self.param(f"position{level}", nn.initializers.normal(1.0), (1,))
+            for block in range(blocks):
+                x = Block(self.heads << level, name=f"level{level}_block{block}")(x)
+        return _norm("norm")(x).mean(axis=(1, 2))
+
+
+class Model(nn.Module):
+    """Regions of the flow map `[batch, 28, 28, 3]`, 0…255 → logits `[batch, 3]`."""
+
+    @nn.nowrap
+    def input_shapes(self, image_size: int) -> dict[str, tuple[int, ...]]:
+        """Of what `prepare` gives."""
+        return {"regions": (SIZE, SIZE, 3)}
+
+    @nn.nowrap
+    def prepare(
+        self, clip: PreparedClip, flow: FlowMethod, image_size: int
+    ) -> dict[str, UInt8[np.ndarray, "28 28 3"]]:
+        """Regions of the map of the onset→apex flow, each channel over the grey levels.
+
+        Channels are strain, v, u: the order in which the authors' code reads their pictures.
+        """
+        grey_map = np.rint(255 * scale_to_unit_range(clip.flow_map_at(SIZE))).astype(np.uint8)
+        landmarks = clip.landmarks if clip.landmarks_found else None
+        return {"regions": tile_regions(grey_map[..., ::-1], region_centres(landmarks))}
+
+    @nn.compact
+    def __call__(
+        self, inputs: Mapping[str, jax.Array], train: bool, weight: jax.Array | None = None
+    ) -> jax.Array:
+        x = Hierarchy(width=256, heads=3, blocks=(2, 2, 10), name="hierarchy")(inputs["regions"])
+        return _linear(len(CLASSES), x.shape[-1], "classifier")(x)

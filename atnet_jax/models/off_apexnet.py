@@ -1,0 +1,97 @@
+"""OFF-ApexNet: one shallow CNN for each component of the onset→apex flow. 2,664,475 parameters.
+
+Liong, Gan, Yau, Huang, Tan: OFF-ApexNet on Micro-expression Recognition System, arXiv 1805.08699.
+The authors published no code; layers and training are those of the port that the authors of
+Off-TANet (PRICAI 2021) compare with, whose convolutions have no activation.
+"""
+
+from collections.abc import Mapping
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from atnet_jax.classes import CLASSES
+from atnet_jax.models.layers.convolution import Conv
+from atnet_jax.models.layers.pooling import max_pool
+from atnet_jax.models.layers.pytorch import bias_init, kernel_init
+from atnet_jax.preprocessing.flow_range import scale_to_unit_range
+from atnet_jax.published import Published
+
+INPUTS = ("flow_map",)
+TITLE = "OFF-ApexNet"
+RECIPE = {
+    "batch_size": 64,
+    "num_epochs": 3000,
+    "steps_per_epoch": 0,
+    "optimizer": "adam",
+    "learning_rate": 1e-4,
+    "decay_epochs": 0,
+    "weight_decay": 0.0,
+    "bias_learning_rate_factor": 1.0,
+    "balance_classes": False,
+    "checkpoint_every": 200,
+}
+PUBLISHED = Published(
+    cde={
+        "full": (0.7196, 0.7096),
+        "casme2": (0.8764, 0.8681),
+        "samm": (0.5409, 0.5392),
+        "smic": (0.6817, 0.6695),
+    },
+    note="as STSTNet's paper has it (Table III); that paper's UAR of STSTNet is the macro precision"
+    " in truth, and this one may be, too",
+)
+DEVIATIONS = (
+    "Flow is that of the prepared data (config.flow); the authors' program for it is not known.",
+    "The authors' settings of the training are not known; those of a port stand in: Adam at 1e-4,"
+    " batches of 64, 3000 epochs. The port reports its best epoch on the test subjects, this the"
+    " last.",
+    "The port reads the flow in pixels of pictures of 28×28; here each component is scaled to 0…1"
+    " clip by clip, so that maps that others published as pictures can be read as well.",
+)
+
+
+class Stream(nn.Module):
+    """One component of the flow `[batch, 28, 28, 1]` → `[batch, 784]`."""
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "batch 28 28 1"]) -> Float[Array, "batch 784"]:
+        for name, filters in (("conv1", 6), ("conv2", 16)):
+            conv = Conv(
+                filters,
+                size=5,
+                stride=1,
+                padding=2,
+                use_bias=True,
+                kernel_init=kernel_init,
+                bias_init=bias_init(25 * x.shape[-1]),
+                name=name,
+            )
+            x = max_pool(conv(x), size=2, stride=2)
+        return x.reshape(x.shape[0], -1)
+
+
+class Model(nn.Module):
+    """Flow map `[batch, 28, 28, 3]` → logits `[batch, 3]`; strain, its last channel, is not read.
+
+    Each component is scaled to 0…1 clip by clip.
+    """
+
+    @nn.compact
+    def __call__(
+        self, inputs: Mapping[str, jax.Array], train: bool, weight: jax.Array | None = None
+    ) -> jax.Array:
+        def linear(features: int, name: str, x: jax.Array) -> jax.Array:
+            bias = bias_init(x.shape[-1])
+            return nn.Dense(features, kernel_init=kernel_init, bias_init=bias, name=name)(x)
+
+        flow = scale_to_unit_range(inputs["flow_map"])
+        x = jnp.concatenate(
+            [Stream(name="u")(flow[..., 0:1]), Stream(name="v")(flow[..., 1:2])], axis=-1
+        )
+        for name in ("hidden1", "hidden2"):
+            x = nn.relu(linear(1024, name, x))
+            x = nn.Dropout(0.5, deterministic=not train)(x)
+        return linear(len(CLASSES), "classifier", x)

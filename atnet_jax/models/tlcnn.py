@@ -1,0 +1,79 @@
+"""TLCNN: a CNN on each of 32 frames, then an LSTM. 6,998,533 parameters.
+
+Wang, Li, Liu, Yan, Ou, Huang, Xu, Fu: Micro-expression recognition with small sample size by
+transferring long-term convolutional neural network, Neurocomputing 2018. Of it are followed: the
+clip interpolated to 32 frames, one CNN for all frames, the LSTM on what it gives, and the transfer
+of the CNN from pictures of expressions, which here is `config.init_from` with weights of
+`configs/pretrain.py`.
+"""
+
+from collections.abc import Mapping
+
+import cv2
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from atnet_jax.features.tim import interpolate
+from atnet_jax.models.layers.head import Classifier
+from atnet_jax.models.layers.lstm import LSTM
+from atnet_jax.models.layers.resnet10 import ResNet10
+from atnet_jax.preprocessing.optical_flow import FlowMethod
+from atnet_jax.preprocessing.prepared_clip import PreparedClip
+
+INPUTS = ("frames",)
+TITLE = "TLCNN"
+RECIPE = {}
+DEVIATIONS = (
+    "The layers are not known; the published CNN has about 80 million weights. ATNet's ResNet-10 at"
+    " a quarter of the picture's size (56×56) and one LSTM of 512 stand in.",
+    "Training and augmentation are not known: ATNet's recipe, and no augmentation, stand in.",
+    "Of the two transfers, from pictures of expressions and from single frames of clips, only the"
+    " first is there (config.init_from); without it the network starts at random.",
+    "Only the frames around the apex, at most 32 on each side, are interpolated.",
+)
+
+LENGTH = 32
+# Frames are a quarter of the picture's size, but not smaller than this.
+_SMALLEST = 28
+
+
+class Model(nn.Module):
+    """Grey frames, "sequence" `[batch, 32, size, size]`, 0…255 → logits `[batch, 3]`."""
+
+    @nn.compact
+    def __call__(
+        self, inputs: Mapping[str, jax.Array], train: bool, weight: jax.Array | None = None
+    ) -> jax.Array:
+        sequence = inputs["sequence"]
+        batch, length, *size = sequence.shape
+        frames = sequence.reshape(batch * length, *size, 1)
+        of_frame = None if weight is None else jnp.repeat(weight, length)
+        features = ResNet10(name="spatial")(frames, train, of_frame)
+        outputs = LSTM(name="lstm")(features.reshape(batch, length, -1))
+        return Classifier(name="classifier")(outputs[:, -1])
+
+    @nn.nowrap
+    def input_shapes(self, image_size: int) -> dict[str, tuple[int, ...]]:
+        return {"sequence": (LENGTH, frame_size(image_size), frame_size(image_size))}
+
+    @nn.nowrap
+    def prepare(
+        self, clip: PreparedClip, flow: FlowMethod, image_size: int
+    ) -> dict[str, np.ndarray]:
+        """The frames around the apex, made smaller, then interpolated to 32 (TIM)."""
+        assert clip.frames is not None
+        size = (frame_size(image_size), frame_size(image_size))
+        frames = np.stack(
+            [
+                cv2.resize(frame.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+                for frame in clip.frames
+            ]
+        )
+        return {"sequence": np.rint(interpolate(frames, LENGTH)).astype(np.uint8)}
+
+
+def frame_size(image_size: int) -> int:
+    """Height and width of the frames, in pixels."""
+    return max(image_size // 4, _SMALLEST)

@@ -1,0 +1,17 @@
+r"""The leaderboard: every method under both protocols, with five seeds.
+
+    python -m atnet_jax.main --config=configs/leaderboard.py --workdir=runs/leaderboard
+    python -m atnet_jax.main --config=configs/leaderboard.py --workdir=runs/leaderboard \
+        --config.methods=ststnet,temporal --config.protocols=cde --config.seeds="(0,)"
+
+Each run has the folder PROTOCOL/METHOD/seed_N in the workdir, as if it were run alone. Started
+again, with all methods or with some, it goes on with what is not through. See docs/leaderboard.md.
+"""
+
+from atnet_jax.config import Config
+from atnet_jax.suite import leaderboard_config
+
+
+def get_config() -> Config:
+    """All methods under CDE and HDE."""
+    return leaderboard_config()

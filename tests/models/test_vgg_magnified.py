@@ -1,0 +1,132 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from atnet_jax.errors import UserError
+from atnet_jax.models.vgg_magnified import Model
+from atnet_jax.preprocessing.magnification import magnify
+from atnet_jax.preprocessing.optical_flow import flow_method
+from atnet_jax.preprocessing.prepared_clip import PreparedClip
+from tests.models.against_reference import (
+    KEYS,
+    apply,
+    dropouts,
+    in_float64,
+    layer_shapes,
+    random_variables,
+    training_gradient,
+)
+from tests.reference import vgg_magnified as reference
+
+SIZE = 32  # The smallest: the linear layers are nearly all there is.
+
+
+@pytest.fixture(scope="module")
+def network():
+    magnified = np.random.default_rng(0).integers(0, 256, (4, 5, SIZE, SIZE))
+    inputs = {"magnified": jnp.asarray(magnified, jnp.float32)}
+    return random_variables(Model(), inputs, False), inputs
+
+
+@pytest.mark.parametrize("train", [False, True])
+def test_forward_pass(network, train):
+    variables, inputs = network
+    apex = inputs["magnified"][:2, 2]
+    # In training, what augmentation gives.
+    seen = {"face": apex} if train else {"magnified": inputs["magnified"][:2]}
+    out, _ = apply(Model(), variables, seen, train)
+    params = in_float64(variables["params"])
+    expected = reference.logits(params, np.asarray(apex, np.float64))
+    np.testing.assert_allclose(out, expected, rtol=1e-3, atol=1e-3)
+    assert np.ptp(expected, axis=0).max() > 0.1
+
+
+def test_gradient_reaches_every_parameter(network):
+    variables, inputs = network
+    gradient = training_gradient(Model(), variables, {"face": inputs["magnified"][:, 2]})
+    for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
+        assert np.isfinite(leaf).all() and np.abs(leaf).max() > 0, path
+
+
+def test_linear_layers_drop_half(network):
+    assert dropouts(Model(), *network) == [(0.5, (4096,))] * 2
+
+
+def test_layers_are_those_of_vgg16():
+    shapes = layer_shapes(Model(), {"magnified": jnp.zeros((1, 5, 224, 224))})
+    sides = {1: 224, 2: 112, 3: 56, 4: 28, 5: 14}
+    channels = {1: 64, 2: 128, 3: 256, 4: 512, 5: 512}
+    convolutions = {name: shape for name, shape in shapes.items() if name.startswith("conv")}
+    assert len(convolutions) == 13
+    for name, shape in convolutions.items():
+        block = int(name[4])
+        assert shape == (sides[block], sides[block], channels[block])
+    assert shapes["fc6"] == shapes["fc7"] == (4096,)
+    assert shapes["classifier"] == (3,)
+
+
+def test_parameters():
+    inputs = {"face": jnp.zeros((1, 224, 224))}
+    params = jax.eval_shape(lambda: Model().init(KEYS, inputs, train=False))["params"]
+    # VGG-16 with 1,000 classes has 138,357,544.
+    count = sum(leaf.size for leaf in jax.tree.leaves(params))
+    assert count == 138_357_544 - 4097 * 1000 + 4097 * 3 == 134_272_835
+    assert params["fc6"]["kernel"].shape == (7 * 7 * 512, 4096)
+
+
+def test_sizes():
+    assert Model().input_shapes(224) == {"magnified": (5, 224, 224)}
+    with pytest.raises(UserError, match="at least 32×32 pixels, not 31×31"):
+        Model().input_shapes(31)
+
+
+def clip_of(count: int, apex: int, rate: float = 100.0) -> PreparedClip:
+    frames = np.random.default_rng(0).integers(60, 190, (count, 224, 224)).astype(np.uint8)
+    return PreparedClip("made/up/clip", frames=frames, apex_index=apex, frame_rate=rate)
+
+
+@pytest.mark.parametrize(
+    ("count", "apex", "wanted"),
+    [
+        (12, 5, [3, 4, 5, 6, 7]),
+        (12, 0, [0, 0, 0, 1, 2]),
+        (12, 10, [8, 9, 10, 11, 11]),
+        (3, 1, [0, 0, 1, 2, 2]),
+        (1, 0, [0, 0, 0, 0, 0]),
+    ],
+)
+def test_prepared_are_the_magnified_apex_and_its_neighbours(count, apex, wanted):
+    clip = clip_of(count, apex)
+    prepared = Model(alpha=4.0).prepare(clip, flow_method("dis"), 224)["magnified"]
+    assert prepared.dtype == np.uint8
+    assert clip.frames is not None
+    expected = np.rint(np.clip(magnify(clip.frames, 100.0, 4.0), 0, 255))[wanted]
+    assert np.array_equal(prepared, expected)
+    if count > 1:
+        assert not np.array_equal(prepared, clip.frames[wanted])
+
+
+def test_prepared_follow_alpha_frame_rate_and_size():
+    clip = clip_of(8, 4)
+
+    def prepared(model, clip, size=224):
+        return model.prepare(clip, flow_method("dis"), size)["magnified"]
+
+    usual = prepared(Model(), clip)
+    assert np.array_equal(usual, prepared(Model(alpha=30.0), clip))
+    assert not np.array_equal(usual, prepared(Model(alpha=20.0), clip))
+    assert not np.array_equal(usual, prepared(Model(), clip_of(8, 4, 200.0)))
+    small = prepared(Model(), clip, 56)
+    assert small.shape == Model().input_shapes(56)["magnified"]
+    areas = usual.reshape(5, 56, 4, 56, 4).mean(axis=(2, 4))
+    np.testing.assert_allclose(small, areas, atol=1.01)
+
+
+def test_augmentation_draws_all_five_alike():
+    magnified = jnp.arange(5.0)[None, :, None, None] + jnp.zeros((1000, 1, 2, 3))
+    out = np.asarray(Model().augment(jax.random.key(0), {"magnified": magnified})["face"])
+    assert out.shape == (1000, 2, 3)
+    assert (out == out[:, :1, :1]).all()
+    shares = np.bincount(out[:, 0, 0].astype(int)) / 1000
+    np.testing.assert_allclose(shares, 0.2, atol=0.04)

@@ -67,11 +67,20 @@ def test_every_configuration_loads(name, model):
 
 @pytest.mark.parametrize(
     ("name", "model"),
-    [("demo", "fusion"), ("cde", "spatial"), ("hde", "temporal"), ("hde", "ststnet")],
+    [
+        ("demo", "fusion"),
+        ("cde", "spatial"),
+        ("hde", "temporal"),
+        ("hde", "ststnet"),
+        ("cde", "rcn_w"),
+        ("demo", "mmnet"),
+        ("hde", "bi_woof"),
+        ("hde", "mdmo"),
+    ],
 )
 def test_every_method_trains(name, model, data_dir, tmp_path):
     config = load(f"{name}.py:{model}")
-    config.update(data_dir=str(data_dir), image_size=32, num_epochs=1, folds="0")
+    config.update(data_dir=str(data_dir), image_size=32, num_epochs=1, folds="0", batch_size=8)
     if config.steps_per_epoch:
         config.steps_per_epoch = 1
     report = experiment.train_and_evaluate(config, tmp_path / "run")

@@ -265,7 +265,10 @@ def test_learning_rate_drops_by_steps():
 
 @pytest.mark.parametrize(
     ("field", "value", "message"),
-    [("optimizer", "lion", "'sgd' or 'adam', not 'lion'"), ("shift_kind", "colour", "'colour'")],
+    [
+        ("optimizer", "lion", "'sgd', 'adam' or 'adamw', not 'lion'"),
+        ("shift_kind", "colour", "'colour'"),
+    ],
 )
 def test_unknown_choices_are_refused(inputs, field, value, message):
     config = default_config("ststnet")

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from atnet_jax.models.layers import pytorch
 from atnet_jax.models.layers.batch_norm import BatchNorm
 from atnet_jax.models.layers.convolution import Conv
 from atnet_jax.models.layers.head import Classifier, l2_normalise
@@ -47,6 +48,24 @@ def test_resnet10_shapes_follow_the_release():
     }
     assert with_bias == {"conv1"}
     assert sum(p.size for p in jax.tree.leaves(state["params"])) == 4_897_794
+
+
+@pytest.mark.parametrize("kind", [BatchNorm, pytorch.BatchNorm])
+def test_a_batch_without_a_clip_that_counts_is_finite(kind):
+    """A fold with fewer clips may have none left in a step; its state is kept, its loss added."""
+    layer = kind()
+    x = jnp.asarray(np.random.default_rng(0).normal(3, 2, (4, 5, 5, 2)), jnp.float32)
+    variables = layer.init(jax.random.key(0), x, True)
+
+    def total(params):
+        out, updated = layer.apply(
+            {**variables, "params": params}, x, True, jnp.zeros(4), mutable=["batch_stats"]
+        )
+        return jnp.square(out).sum(), updated
+
+    gradient, updated = jax.grad(total, has_aux=True)(variables["params"])
+    assert np.isfinite(total(variables["params"])[0])
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((gradient, updated)))
 
 
 def test_batch_norm_keeps_statistics_as_caffe():

@@ -58,9 +58,9 @@ class BatchNorm(nn.Module):
 
 
 def count_values(x: Any, counts: Any) -> Any:
-    """How many values of a channel count."""
+    """How many values of a channel count; at least one, also where no clip does."""
     per_clip = x.size // (x.shape[0] * x.shape[-1])
-    return per_clip * (x.shape[0] if counts is None else counts.sum())
+    return per_clip * (x.shape[0] if counts is None else jnp.maximum(counts.sum(), 1))
 
 
 def normalise_with(x: Any, mean: Any, variance: Any, scale: Any, bias: Any) -> Any:
@@ -79,8 +79,9 @@ def normalise(x: Any, scale: Any, bias: Any, counts: Any) -> tuple[Any, Any, Any
     axes = tuple(range(x.ndim - 1))
     real = None if counts is None else counts > 0
     wide = x.astype(jnp.float32)
-    mean = wide.mean(axes, where=real)
-    variance = jnp.square(wide - mean).mean(axes, where=real)
+    count = count_values(x, counts)
+    mean = wide.sum(axes, where=real) / count
+    variance = jnp.square(wide - mean).sum(axes, where=real) / count
     return normalise_with(x, mean, variance, scale, bias), mean, variance
 
 

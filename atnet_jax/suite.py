@@ -143,6 +143,8 @@ def method_config(config: Config, protocol: str, method: str) -> Config:
         if field == "init_from" and "apex" not in models.load(settings.model).INPUTS:
             continue
         settings[field] = config[field]
+    if settings.steps_per_epoch:
+        settings.shared_batches = False  # These are for whole passes over the clips.
     return settings
 
 

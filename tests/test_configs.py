@@ -173,6 +173,14 @@ def test_a_table_hands_its_settings_to_every_method():
     assert rows == list(TABLE_II)
 
 
+def test_a_leaderboard_of_short_epochs_trains_ststnet_too():
+    """Batches that all folds share are of epochs that are whole passes over the clips."""
+    config = load("leaderboard.py")
+    assert suite.method_config(config, "cde", "ststnet").shared_batches
+    config.steps_per_epoch = 1
+    assert not suite.method_config(config, "cde", "ststnet").shared_batches
+
+
 def test_fusion_at_full_size_from_the_command_line(data_dir, tmp_path):
     done = subprocess.run(
         [

@@ -113,7 +113,7 @@ class _Jobs(Collection[_Job]):
         return self.count
 
     def __contains__(self, item: object) -> bool:
-        raise NotImplementedError
+        return any(job is item for job in self)
 
     def __iter__(self) -> Iterator[_Job]:
         reads = models.load(self.config.model).INPUTS

@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from atnet_jax import files, models, processes, report, weights
-from atnet_jax.batches import Unit
+from atnet_jax.batches import BatchPlan, Unit
 from atnet_jax.config import Config, default_config
 from atnet_jax.data import Composite
 from atnet_jax.errors import UserError
@@ -143,12 +143,14 @@ def _run_network(config: Config, folders: Mapping[int, Path]) -> tuple[list[_Stu
             f" ({start.about.get('source', 'of unknown source')}); at random start:"
             f" {', '.join(fresh) or 'none'}."
         )
+    every = [unit for study in studies for unit in study.protocol_units]
+    BatchPlan(config, every)  # Refuses what cannot be before a folder is claimed for it.
     _claim(config, folders, studies, notes, start)
     unfinished = _unfinished(config, folders, studies)
     results = train_units(
         config,
         composite.inputs,
-        [unit for study in studies for unit in study.protocol_units],
+        every,
         [unit for study in unfinished for unit in study.units],
         folders,
         start,

@@ -362,3 +362,13 @@ def test_an_input_that_the_data_lack_is_named(data_dir, tmp_path):
     config.update(datasets=("manifest",), data_dir=str(data_dir))
     with pytest.raises(UserError, match="casme2/s1/c0 in the data set manifest has no adm"):
         experiment.train_and_evaluate(config, tmp_path / "run")
+
+
+def test_what_cannot_be_is_refused_before_the_folder_is_claimed(data_dir, tmp_path):
+    """The same folder then takes the mended settings."""
+    config = settings(data_dir, steps_per_epoch=1, num_epochs=1, folds="0")
+    with pytest.raises(UserError, match="shared_batches needs epochs that are one pass"):
+        experiment.train_and_evaluate(config, tmp_path / "run")
+    config.shared_batches = False
+    experiment.train_and_evaluate(config, tmp_path / "run")
+    assert (tmp_path / "run" / "predictions.csv").exists()

@@ -263,6 +263,39 @@ def test_learning_rate_drops_by_steps():
     assert learning_rate(config, 49) == 1e-2
 
 
+def test_learning_rate_may_stop_to_drop():
+    config = default_config("mmnet")
+    rates = [learning_rate(config, epoch) for epoch in (0, 1, 50, 51, 98)]
+    np.testing.assert_allclose(rates, 8e-4 * 0.987 ** np.array([0, 1, 50, 50, 50]))
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+def test_adam_decays_the_gradient_and_adamw_the_step(name):
+    """Three steps of the publications' equations; biases learn twice as fast and decay, too."""
+    config = default_config("ststnet")
+    config.update(optimizer=name, weight_decay=0.1, bias_learning_rate_factor=2.0)
+    params = {"classifier": {"kernel": jnp.array([1.0, -2.0]), "bias": jnp.array([0.5])}}
+    optimizer = make_optimizer(config, 0.01)
+    state = optimizer.init(params)
+    values = {"kernel": np.array([1.0, -2.0]), "bias": np.array([0.5])}
+    moments = {key: np.zeros((2, len(value))) for key, value in values.items()}
+    for step in (1, 2, 3):
+        gradient = {"kernel": np.array([0.3, -0.02]) * step, "bias": np.array([1.0 - step])}
+        given = {"classifier": jax.tree.map(jnp.float32, gradient)}
+        updates, state = optimizer.update(given, state, params)
+        params = jax.tree.map(lambda p, u: p + u, params, updates)
+        for key, value in values.items():
+            slope = gradient[key] + (0.1 * value if name == "adam" else 0)
+            mean, square = moments[key]
+            mean[:] = 0.9 * mean + 0.1 * slope
+            square[:] = 0.999 * square + 0.001 * slope**2
+            way = mean / (1 - 0.9**step) / (np.sqrt(square / (1 - 0.999**step)) + 1e-8)
+            way = way + (0.1 * value if name == "adamw" else 0)
+            values[key] = value - 0.01 * (2 if key == "bias" else 1) * way
+        for key, value in values.items():
+            np.testing.assert_allclose(params["classifier"][key], value, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [

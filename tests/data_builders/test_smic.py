@@ -1,10 +1,12 @@
 import csv
+import dataclasses
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from atnet_jax.data import INPUTS, prepared_clip
 from atnet_jax.errors import UserError
 from atnet_jax.prepare import prepare
 from atnet_jax.preprocessing.annotation import Clip
@@ -45,6 +47,10 @@ def test_records_of_both_paddings(cropped, trees, tmp_path, read_records):
     np.testing.assert_array_equal(records[0]["apex"][:, :, 0], expected.apex)
     np.testing.assert_array_equal(records[0]["adm"], expected.adm)
     np.testing.assert_array_equal(records[0]["flow_map"], expected.flow_map)
+    np.testing.assert_array_equal(records[0]["flow"], expected.flow)
+    seen = prepared_clip(("smic", "s01", "s01_ne_01"), records[0], INPUTS)
+    for name in (field.name for field in dataclasses.fields(seen) if field.name != "crop_box"):
+        np.testing.assert_array_equal(getattr(seen, name), getattr(expected, name), name)
 
 
 def test_apex_frames_are_those_of_the_release(real_data, tmp_path):

@@ -8,7 +8,7 @@ from atnet_jax.models.layers.batch_norm import BatchNorm
 from atnet_jax.models.layers.convolution import Conv
 from atnet_jax.models.layers.head import Classifier, l2_normalise
 from atnet_jax.models.layers.lstm import LSTM, TemporalStream
-from atnet_jax.models.layers.pooling import max_pool_rounding_up
+from atnet_jax.models.layers.pooling import largest, max_pool, max_pool_rounding_up
 from atnet_jax.models.layers.resnet10 import ResNet10
 
 
@@ -260,3 +260,36 @@ def test_the_lstm_has_the_gradient_of_its_recurrence():
     got = jax.value_and_grad(ours, argnums=(0, 1))(params, x)
     expected = jax.value_and_grad(formula, argnums=(0, 1))(params, x)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), got, expected)
+
+
+@pytest.mark.parametrize(("size", "stride", "padding"), [(2, 2, 0), (3, 3, 1), (3, 2, 1)])
+def test_max_pool_against_a_plain_loop_and_its_gradient(size, stride, padding):
+    """Every window gives its gradient to its first maximum, also after a normalised ReLU."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 4, (2, 11, 8, 3)).astype(np.float32)
+    padded = np.pad(x, ((0, 0), (padding,) * 2, (padding,) * 2, (0, 0)), constant_values=-np.inf)
+    rows, columns = ((length - size) // stride + 1 for length in padded.shape[1:3])
+    expected, gradient = np.zeros((2, rows, columns, 3)), np.zeros(padded.shape)
+    weights = rng.normal(size=expected.shape)
+    for clip, i, j, channel in np.ndindex(expected.shape):
+        window = padded[clip, i * stride :, j * stride :, channel][:size, :size]
+        row, column = np.unravel_index(window.argmax(), window.shape)
+        expected[clip, i, j, channel] = window[row, column]
+        gradient[clip, i * stride + row, j * stride + column, channel] += weights[
+            clip, i, j, channel
+        ]
+    out, back = jax.vjp(lambda x: max_pool(x, size, stride, padding), jnp.asarray(x))
+    np.testing.assert_array_equal(out, expected)
+    inside = slice(padding, -padding or None)
+    np.testing.assert_allclose(
+        back(jnp.asarray(weights, jnp.float32))[0], gradient[:, inside, inside], atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("axis", [0, -1])
+def test_largest_gives_its_gradient_to_the_first(axis):
+    x = jnp.array([[1.0, 3.0, 3.0], [2.0, 3.0, -1.0]])
+    np.testing.assert_array_equal(largest(x, axis), np.asarray(x).max(axis))
+    found = jax.grad(lambda x: largest(x, axis).sum())(x)
+    expected = {0: [[0, 1, 1], [1, 0, 0]], -1: [[0, 1, 0], [0, 1, 0]]}
+    np.testing.assert_array_equal(found, expected[axis])

@@ -212,3 +212,12 @@ def test_a_shift_of_the_frame_is_the_shift_of_the_box():
 def test_box_outside_the_frame(box: tuple[float, float, float, float]):
     with pytest.raises(UserError, match="outside the frame of 100x50"):
         crop_face(np.zeros((50, 100), np.uint8), box)
+
+
+def test_a_crop_in_colour_is_that_of_each_channel():
+    frame = np.random.default_rng(0).integers(0, 256, (90, 70, 3), np.uint8)
+    box = (-4.5, 10.2, 66.1, 80.8)
+    crop = crop_face(frame, box)
+    assert crop.shape == (224, 224, 3)
+    for channel in range(3):
+        np.testing.assert_array_equal(crop[..., channel], crop_face(frame[..., channel], box))

@@ -117,3 +117,24 @@ def test_not_a_video(video: Clip, tmp_path: Path):
         read_frames(dataclasses.replace(video, frames=VideoFrames(path)), [2])
     with pytest.raises(UserError, match=r"gone\.avi: no such video"):
         read_frames(dataclasses.replace(video, frames=VideoFrames(tmp_path / "gone.avi")), [2])
+
+
+def test_colour_is_red_green_blue(tmp_path: Path):
+    """Of a video, too; of a grey picture the three are equal."""
+    picture = np.zeros((48, 64, 3), np.uint8)
+    picture[...] = (200, 120, 30)  # blue, green, red
+    cv2.imwrite(str(tmp_path / "c.png"), picture)
+    read = read_image(tmp_path / "c.png", colour=True)
+    assert read.shape == (48, 64, 3) and read[0, 0].tolist() == [30, 120, 200]
+    cv2.imwrite(str(tmp_path / "g.png"), PICTURE)
+    np.testing.assert_array_equal(
+        read_image(tmp_path / "g.png", colour=True), np.dstack([PICTURE] * 3)
+    )
+    path = tmp_path / "v.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 30, (64, 48))
+    for _ in range(3):
+        writer.write(picture)
+    writer.release()
+    clip = Clip("mine", "s1", "v1", 0, "", 0, 1, 2, 30.0, VideoFrames(path))
+    frames = read_frames(clip, [1], colour=True)
+    np.testing.assert_allclose(frames[1].mean((0, 1)), [30, 120, 200], atol=8)

@@ -134,9 +134,9 @@ def test_frames_video_and_given_inputs(trees, tmp_path, read_records):
     np.testing.assert_array_equal(records[2]["apex"][:, :, 0], cv2.resize(grey, (224, 224)))
     np.testing.assert_array_equal(records[2]["crop_box"], [0, 0, 224, 224])
     assert (records[2]["has_apex"], records[2]["has_adm"], records[2]["has_flow_map"]) == (1, 0, 0)
-    # Flow and colour are of frames; a given flow map has no flow behind it.
+    # Flow and colour are of frames, also where the ADM is given.
     for what in ("flow", "colour"):
-        assert [bool(record[f"has_{what}"]) for record in records] == [True, True, False, False]
+        assert [bool(record[f"has_{what}"]) for record in records] == [True, True, False, True]
     np.testing.assert_array_equal(records[0]["flow"], expected.flow)
     colour = np.concatenate([expected.colour_onset, expected.colour_apex])
     np.testing.assert_array_equal(records[0]["colour"].reshape(7, 224, 224, 3), colour)

@@ -67,6 +67,7 @@ class Desk:
 
     def close(self) -> None:
         """Breaks off what is under way, as the server is being ended; called by its thread."""
+        self._worker.retire()
         self._closed.set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

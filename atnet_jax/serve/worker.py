@@ -50,7 +50,7 @@ class Failed(Exception):
 class Worker:
     """A process that answers one clip after another; one that goes wrong is replaced.
 
-    Its methods are called by one thread at a time, save `interrupt`.
+    Its methods are called by one thread at a time, save `interrupt` and `retire`.
 
     Attributes:
         about: what the process said of itself when it was ready.
@@ -74,6 +74,7 @@ class Worker:
         self._connection: Connection | None = None
         self._leash: _Leash | None = None
         self._ready = False
+        self._retired = False
 
     def start(self) -> None:
         """Starts the process and waits until it can answer.
@@ -100,14 +101,14 @@ class Worker:
         Raises:
             UserError: the clip cannot be read, in the answer's words.
             Stopped: the time is over ("overrun"), `interrupt` was called ("interrupted"), or the
-                process ended ("crashed"). Another one is being started.
+                process ended ("crashed"). Another one is being started, unless after `retire`.
             Failed: any other error.
         """
         if self._process is not None and not self._process.is_alive():
             self.stop()  # It ended between two clips.
         if not self._ready:
             progress("Starting the networks anew")
-            if self._process is None:
+            if self._process is None and not self._retired:
                 self._launch()
             self._wait_until_ready()
         job = {"path": str(path), "options": options, "form": form}
@@ -118,6 +119,10 @@ class Worker:
         leash = self._leash
         if leash is not None:
             leash.kill("interrupted")
+
+    def retire(self) -> None:
+        """From now on, a process that ends is the last one; a signal handler may call this."""
+        self._retired = True
 
     def stop(self) -> None:
         """Ends the process."""
@@ -182,7 +187,8 @@ class Worker:
             self._leash = None
             if leash.let_go():
                 self.stop()
-                self._launch()
+                if not self._retired:
+                    self._launch()
 
 
 class _Leash:

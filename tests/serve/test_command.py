@@ -94,7 +94,7 @@ def test_nothing_is_left_or_said_however_it_ends(start, temporary, tmp_path, end
     for connection in under_way:
         connection.close()
     wait_for(lambda: not [*temporary.iterdir()])
-    reading = int((tmp_path / "starts").read_text())
+    reading = int((tmp_path / "starts").read_text())  # No other was started.
     wait_for(lambda: not os.path.exists(f"/proc/{reading}"))
 
 

@@ -157,6 +157,19 @@ def test_a_process_that_is_killed_between_two_clips_is_replaced(tmp_path):
     assert not any(alive(int(line)) for line in (tmp_path / "starts").read_text().split())
 
 
+def test_a_server_that_is_being_ended_starts_no_other_process(tmp_path):
+    clip = tmp_path / "clip.avi"
+    clip.write_text("crash")
+    ours = worker(tmp_path)
+    ours.start()
+    ours.retire()
+    for _ in range(2):
+        with pytest.raises(Stopped, match="crashed"):
+            ours.answer(clip, {}, "json", lambda stage: None)
+        assert ours._process is None
+    assert len((tmp_path / "starts").read_text().split()) == 1
+
+
 def test_a_process_that_was_let_go_is_not_killed():
     process = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60,))
     process.start()

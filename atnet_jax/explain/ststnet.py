@@ -11,14 +11,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from atnet_jax.models.ststnet import scale_to_grey_levels
+from atnet_jax.preprocessing.flow_range import scale_to_unit_range
 
 
 def grey_levels(
     flow_map: Float[Array, "batch 28 28 3"],
 ) -> tuple[Float[Array, "batch 28 28 3"], Float[Array, "batch 28 28 3"]]:
     """The grey levels of no motion, by the stretching of these maps, and those of the maps."""
-    grey = scale_to_grey_levels(flow_map)
+    grey = 255 * scale_to_unit_range(flow_map)
     low, high = (find(flow_map, axis=(1, 2), keepdims=True) for find in (jnp.min, jnp.max))
     still = -low * (255 / jnp.where(high > low, high - low, 1))
     # A flat channel is 0 whatever its value.

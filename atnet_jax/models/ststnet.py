@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from atnet_jax.models.layers.pytorch import bias_init, kernel_init
+from atnet_jax.preprocessing.flow_range import scale_to_unit_range
 from atnet_jax.published import Published
 
 INPUTS = ("flow_map",)
@@ -44,15 +45,6 @@ PUBLISHED = Published(
 DEVIATIONS = (
     "Flow is that of the prepared data (config.flow), not of the IPOL program for TV-L1.",
 )
-
-
-def scale_to_grey_levels(
-    flow_map: Float[Array, "batch height width channel"],
-) -> Float[Array, "batch height width channel"]:
-    """Each channel of each map linearly to 0…255, as in the published maps; a flat one to 0."""
-    low = flow_map.min(axis=(1, 2), keepdims=True)
-    span = flow_map.max(axis=(1, 2), keepdims=True) - low
-    return (flow_map - low) * (255 / jnp.where(span > 0, span, 1))
 
 
 # Output positions of the convolution, 30×30, as the 3×3 pooling (padding 1, stride 3) sees them: 9
@@ -258,7 +250,8 @@ class Model(nn.Module):
     def __call__(
         self, inputs: Mapping[str, jax.Array], train: bool, weight: jax.Array | None = None
     ) -> jax.Array:
-        x = scale_to_grey_levels(inputs["flow_map"])
+        # As in the published maps, which are pictures.
+        x = 255 * scale_to_unit_range(inputs["flow_map"])
         x = NormalisedMaxima(name="norm")(x, Filters(name="streams")(), train, weight)
         if train:
             x = _drop_half(self.make_rng("dropout"), x)

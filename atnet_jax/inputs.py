@@ -1,14 +1,15 @@
 """What a method reads of the composite: as it was prepared, or computed from that once and kept."""
 
 import dataclasses
+import fcntl
 import hashlib
 import json
 import os
-import secrets
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from tqdm import tqdm
@@ -28,6 +29,8 @@ from atnet_jax.data import (
 from atnet_jax.errors import UserError
 from atnet_jax.preprocessing.optical_flow import FlowMethod, flow_method
 from atnet_jax.preprocessing.prepared_clip import PreparedClip
+from atnet_jax.workdir import NO_LOCKS
+from data_builders.kept import KeptRecords
 from data_builders.variants import motion_named
 from data_builders.workers import map_in_order
 
@@ -40,10 +43,12 @@ def load_inputs(config: Config) -> Composite:
 
     A network without `prepare` reads what was prepared. What others compute of each clip is kept in
     `<data_dir>/features`, and read from there where the data, the options and the code are the
-    same; of features for an SVM it is one input, "features" `[clip, feature]`.
+    same; of features for an SVM it is one input, "features" `[clip, feature]`. A killed run leaves
+    its finished clips, and the next goes on with them. Of several at a time, one computes.
 
     Raises:
-      UserError: the data are not prepared, lack something, or the method cannot use a clip.
+      UserError: the data are not prepared, lack something, the method cannot use a clip, or what it
+        computes cannot be kept.
     """
     method, reads = _method(config), models.load(config.model).INPUTS
     data = config.data_dir, config.datasets, config.flow
@@ -53,8 +58,16 @@ def load_inputs(config: Config) -> Composite:
     builders = [prepared(config.data_dir, name, config.flow) for name in config.datasets]
     folder = Path(config.data_dir) / "features" / _digest(config, composite, builders)
     if not folder.is_dir():
-        _save(folder, _compute_all(config, composite, builders))
-    inputs = {path.stem: np.load(path, allow_pickle=False) for path in sorted(folder.iterdir())}
+        try:
+            _keep(folder, config, composite, builders)
+        except OSError as error:
+            raise UserError(
+                f"{folder.parent}: what {config.model} reads of each clip cannot be kept ({error})"
+            ) from error
+    try:
+        inputs = {path.stem: np.load(path, allow_pickle=False) for path in sorted(folder.iterdir())}
+    except (OSError, EOFError, ValueError) as error:
+        raise UserError(f"{folder}: damaged ({error}). Delete that folder.") from error
     return dataclasses.replace(composite, inputs=inputs)
 
 
@@ -103,14 +116,14 @@ class _Job:
 
 @dataclasses.dataclass(frozen=True)
 class _Jobs(Collection[_Job]):
-    """The work of all clips, which are read as they are asked for."""
+    """The work of these clips, which are read as they are asked for."""
 
     config: Config
     builders: Sequence[Any]
-    count: int
+    keys: Collection[Key]
 
     def __len__(self) -> int:
-        return self.count
+        return len(self.keys)
 
     def __contains__(self, item: object) -> bool:
         return any(job is item for job in self)
@@ -119,7 +132,8 @@ class _Jobs(Collection[_Job]):
         reads = models.load(self.config.model).INPUTS
         for builder in self.builders:
             for key, record in read_records(builder, reads):
-                yield _Job(self.config, key, prepared_clip(key, record, reads))
+                if key in self.keys:
+                    yield _Job(self.config, key, prepared_clip(key, record, reads))
 
 
 def _compute(job: _Job) -> tuple[Key, dict[str, np.ndarray] | str]:
@@ -130,22 +144,58 @@ def _compute(job: _Job) -> tuple[Key, dict[str, np.ndarray] | str]:
         return job.key, str(error)
 
 
+def _keep(folder: Path, config: Config, composite: Composite, builders: Sequence[Any]) -> None:
+    """Computes the inputs of all clips and writes one file each, all or none."""
+    partial = folder.with_name(f"{folder.name}.partial")
+    partial.mkdir(parents=True, exist_ok=True)
+    with (partial / "lock").open("w") as lock:
+        _await_turn(lock, config.model)
+        if not folder.is_dir():
+            inputs = _compute_all(config, composite, builders, KeptRecords(partial / "clips"))
+            written = partial / "inputs"
+            if written.is_dir():
+                shutil.rmtree(written)
+            written.mkdir()
+            for name, array in inputs.items():
+                with (written / f"{name}.npy").open("xb") as file:
+                    np.save(file, array, allow_pickle=False)
+                    os.fsync(file.fileno())
+            os.rename(written, folder)
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _await_turn(lock: TextIO, model: str) -> None:
+    """Waits while another process holds the lock; it ends with the process, however that ends."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print(f"{model}: another process computes what it reads; waiting for it", file=sys.stderr)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+
+
 def _compute_all(
-    config: Config, composite: Composite, builders: Sequence[Any]
+    config: Config, composite: Composite, builders: Sequence[Any], kept: KeptRecords
 ) -> dict[str, np.ndarray]:
     """What is computed of every clip, `[clip, ...]` in the order of the composite."""
-    computed: dict[Key, dict[str, np.ndarray]] = {}
+    keys = list(zip(composite.dataset, composite.subject, composite.clip, strict=True))
+    names = {key: hashlib.sha256(json.dumps(key).encode()).hexdigest() for key in keys}
+    found = kept.find(names.values())
+    computed = {key: kept.read(names[key])[0][1] for key in keys if names[key] in found}
+    jobs = _Jobs(config, builders, [key for key in keys if key not in computed])
     errors = []
-    jobs = _Jobs(config, builders, len(composite.labels))
-    for key, result in tqdm(map_in_order(_compute, jobs), config.model, len(jobs), unit="clip"):
+    results = map_in_order(_compute, jobs)
+    for key, result in tqdm(results, config.model, len(keys), unit="clip", initial=len(computed)):
         if isinstance(result, str):
             errors.append(result)
         else:
+            kept.write(names[key], [("inputs", result)])
             computed[key] = result
     if errors:
         listed = "\n".join(f"  - {error}" for error in errors)
         raise UserError(f"{config.model}: {len(errors)} clips cannot be used:\n{listed}")
-    keys = list(zip(composite.dataset, composite.subject, composite.clip, strict=True))
     return {name: np.stack([computed[key][name] for key in keys]) for name in computed[keys[0]]}
 
 
@@ -171,19 +221,3 @@ def _code(model: str) -> str:
     for path in (Path(str(models.load(model).__file__)), *files):
         digest.update(path.read_bytes())
     return digest.hexdigest()
-
-
-def _save(folder: Path, inputs: Mapping[str, np.ndarray]) -> None:
-    """Writes one file an input, all or none."""
-    folder.parent.mkdir(exist_ok=True)
-    temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(8)}.tmp")
-    temporary.mkdir()
-    for name, array in inputs.items():
-        with (temporary / f"{name}.npy").open("xb") as file:
-            np.save(file, array, allow_pickle=False)
-    try:
-        os.rename(temporary, folder)
-    except OSError:  # Another run was faster.
-        shutil.rmtree(temporary)
-        if not folder.is_dir():
-            raise

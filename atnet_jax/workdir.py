@@ -26,7 +26,7 @@ from atnet_jax.errors import UserError
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 _LOCK = "atnet_jax.lock"
 # What flock answers on a file system that has no locks.
-_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 @contextlib.contextmanager
@@ -84,7 +84,7 @@ def _locked(path: Path) -> TextIO:
                 f" --workdir."
             ) from None
         except OSError as error:
-            if error.errno not in _NO_LOCKS:
+            if error.errno not in NO_LOCKS:
                 raise
             print(
                 f"{path.parent}: its file system has no locks. See to it that no other run uses the"

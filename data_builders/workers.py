@@ -12,7 +12,9 @@ from itertools import islice
 from typing import TypeVar
 
 import cv2
+import jax
 
+from atnet_jax import cpus
 from atnet_jax.errors import UserError
 
 Item = TypeVar("Item")
@@ -29,7 +31,7 @@ def number_of_processes(num_workers: int | None, items: int) -> int:
         num_workers: As the user wants it; None for one for each CPU.
         items: How many there are.
     """
-    return min(num_workers or os.cpu_count() or 1, items)
+    return min(num_workers or cpus.count(), items)
 
 
 def map_in_order(
@@ -39,7 +41,7 @@ def map_in_order(
 
     The processes are started afresh ('spawn'), so a script that calls this must do so under
     `if __name__ == "__main__":`. One worker means this very process. OpenCV runs on one thread in
-    each, as the processes share the CPUs.
+    each, as the processes share the CPUs, and JAX on the CPU.
 
     Args:
         function: A module-level function.
@@ -72,8 +74,9 @@ def map_in_order(
             yield waiting.popleft().result()
     except BrokenProcessPool as error:
         raise UserError(
-            f"one of the {num_workers} worker processes was ended from outside, "
-            f"perhaps for want of memory; use fewer with --num_workers"
+            f"one of the {num_workers} worker processes was ended from outside, perhaps for want"
+            " of memory. Start again with fewer: with --num_workers where the command has it, else"
+            " with fewer CPUs (taskset --cpu-list 0-3 COMMAND)"
         ) from error
     finally:
         executor.shutdown(cancel_futures=True)
@@ -81,6 +84,9 @@ def map_in_order(
 
 def _start_worker() -> None:
     cv2.setNumThreads(1)
+    cpus.share()
+    # An accelerator belongs to the process that trains: the workers would each take its memory.
+    jax.config.update("jax_platforms", "cpu")
     # Ctrl-C reaches every process of the terminal; the parent ends the others in good order.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()

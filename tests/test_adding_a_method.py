@@ -1,5 +1,7 @@
 import re
+import shutil
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jax
@@ -113,6 +115,72 @@ def test_what_is_computed_is_kept_until_something_changes(add_method, data_dir, 
     path.write_text(COUNTING.replace(".mean((1, 2))", ".max((1, 2))"))
     inputs.load_inputs(config)
     assert computed == [2, 2]
+
+
+def watch(monkeypatch, stop_at=None):
+    """Clips that were computed; `stop_at` the so many-th, the run ends."""
+    compute, keys = inputs._compute, []
+
+    def watched(job):
+        keys.append(job.key)
+        if len(keys) == stop_at:
+            raise KeyboardInterrupt
+        return compute(job)
+
+    monkeypatch.setattr(inputs, "_compute", watched)
+    return keys
+
+
+def fresh(data_dir, tmp_path):
+    """The same data, with nothing computed of them."""
+    shutil.copytree(data_dir, tmp_path / "data", ignore=shutil.ignore_patterns("features"))
+    return tmp_path / "data"
+
+
+def test_a_run_that_was_ended_goes_on_with_its_finished_clips(
+    add_method, data_dir, tmp_path, monkeypatch
+):
+    add_method("counting", COUNTING)
+    whole = inputs.load_inputs(settings("counting", data_dir))
+    config = settings("counting", fresh(data_dir, tmp_path))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        before = watch(patch, stop_at=11)
+        inputs.load_inputs(config)
+    (folder,) = (tmp_path / "data" / "features").iterdir()
+    assert folder.suffix == ".partial"
+    # It may also have been ended while it wrote all of them.
+    (folder / "inputs").mkdir()
+    (folder / "inputs" / "features.npy").write_bytes(b"half")
+    damaged, *_ = sorted((folder / "clips").iterdir())
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    after = watch(monkeypatch)
+    assert inputs.load_inputs(config).digest() == whole.digest()
+    assert len(before[:-1]) == 10 and len(after) == 36 - 9
+    assert len({*before[:-1], *after}) == 36
+    (folder,) = (tmp_path / "data" / "features").iterdir()
+    assert [path.name for path in folder.iterdir()] == ["features.npy"]
+    (folder / "features.npy").write_bytes(b"half")
+    with pytest.raises(UserError, match=f"{folder}: damaged .* Delete that folder"):
+        inputs.load_inputs(config)
+
+
+def test_of_several_runs_at_a_time_one_computes(add_method, data_dir, tmp_path, monkeypatch):
+    add_method("counting", COUNTING)
+    config = settings("counting", fresh(data_dir, tmp_path))
+    keys = watch(monkeypatch)
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(lambda _: inputs.load_inputs(config).digest(), range(3)))
+    assert len(set(found)) == 1
+    assert len(keys) == len(set(keys)) == 36
+    assert len([*(tmp_path / "data" / "features").iterdir()]) == 1
+
+
+def test_what_is_computed_cannot_be_kept(add_method, data_dir, tmp_path):
+    add_method("counting", COUNTING)
+    config = settings("counting", fresh(data_dir, tmp_path))
+    (tmp_path / "data" / "features").write_text("")
+    with pytest.raises(UserError, match="what counting reads of each clip cannot be kept"):
+        inputs.load_inputs(config)
 
 
 def test_a_method_has_its_own_machine(add_method, data_dir, tmp_path, monkeypatch):

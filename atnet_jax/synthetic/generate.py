@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import tqdm
 
+from atnet_jax import cpus
 from atnet_jax.errors import UserError
 from atnet_jax.synthetic import casme2, ck_plus, jaffe, mug, oulu_casia, samm, smic
 from atnet_jax.synthetic.clip_spec import ClipSpec
@@ -121,7 +122,7 @@ def generate(
     # Written beside `out` and moved at the end: a folder of that name is always complete.
     partial = out.parent / f".{out.name}.partial{os.getpid()}"
     try:
-        _write_frames(partial, specs, smic_layout, num_workers or _cores(), progress)
+        _write_frames(partial, specs, smic_layout, num_workers or cpus.count(), progress)
         for name, listed in plan.items():
             DATABASES[name].write_annotation(partial / name, listed)
         readme = _readme(list(plan), subjects, clips, seed)
@@ -144,10 +145,6 @@ def _readme(datasets: Sequence[str], subjects: int, clips: int, seed: int) -> st
         clips=clips,
         seed=seed,
     )
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _write_frames(

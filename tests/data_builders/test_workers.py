@@ -4,8 +4,9 @@ import os
 import cv2
 import pytest
 
+from atnet_jax import cpus
 from atnet_jax.errors import UserError
-from data_builders.workers import map_in_order
+from data_builders.workers import map_in_order, number_of_processes
 
 
 class Watched(list):
@@ -40,6 +41,24 @@ def test_workers_have_one_thread_for_opencv():
     for process, threads in map_in_order(eval, items, 2):
         assert process != os.getpid()
         assert threads == 1
+
+
+def test_workers_leave_the_accelerator_and_the_other_cpus_alone(monkeypatch):
+    monkeypatch.setenv("JAX_PLATFORMS", "no such accelerator")
+    item = "__import__('jax').devices()[0].platform, __import__('atnet_jax.cpus').cpus.count()"
+    assert list(map_in_order(eval, [item] * 2, 2)) == [("cpu", 1)] * 2
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no choice of CPUs here")
+def test_as_many_workers_as_cpus_that_may_be_used():
+    allowed = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(allowed)})
+        assert (cpus.count(), number_of_processes(None, 9)) == (1, 1)
+    finally:
+        os.sched_setaffinity(0, allowed)
+    assert (cpus.count(), number_of_processes(None, 9999)) == (len(allowed), len(allowed))
+    assert number_of_processes(5, 9999) == 5
 
 
 def test_an_error_ends_the_others():

@@ -1,12 +1,12 @@
 """The flow methods that come with OpenCV, on all cores: one pair a thread at a time."""
 
-import os
 from collections.abc import Callable
 
 import cv2
 import numpy as np
 from jaxtyping import Float32
 
+from atnet_jax import cpus
 from atnet_jax.preprocessing.optical_flow.threads import Solver, map_pairs
 
 
@@ -99,6 +99,6 @@ def _each_pair(
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
-        return map_pairs(solve_chunk, first, second, chunk=1, threads=os.cpu_count() or 1)
+        return map_pairs(solve_chunk, first, second, chunk=1, threads=cpus.count())
     finally:
         cv2.setNumThreads(threads)

@@ -1,6 +1,5 @@
 """From a JAX function for one pair of pictures to a solver for many."""
 
-import os
 from collections.abc import Callable
 
 import jax
@@ -9,6 +8,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float32
 
+from atnet_jax import cpus
 from atnet_jax.preprocessing.optical_flow.threads import Solver, map_pairs
 
 PAIRS_ON_GPU = 64
@@ -41,7 +41,7 @@ def solver_of_pairs(flow_of_pair: Callable[[Array, Array], Array]) -> Solver:
         second: Float32[np.ndarray, "pair height width"],
     ) -> Float32[np.ndarray, "pair height width 2"]:
         if jax.default_backend() == "cpu":
-            return map_pairs(by_pair, first, second, 1, os.cpu_count() or 1)
+            return map_pairs(by_pair, first, second, 1, cpus.count())
         return map_pairs(by_chunk, first, second, PAIRS_ON_GPU, 1)
 
     return solve

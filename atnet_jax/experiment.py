@@ -42,6 +42,7 @@ _RECIPE = (
     "weight_decay",
     "bias_learning_rate_factor",
     "balance_classes",
+    "magnification",
 )
 
 
@@ -316,6 +317,11 @@ def _notes(config: Config, study: _Study) -> list[str]:
     pictures = {"apex", "colour", "frames"}.intersection(reads)
     if config.image_size != 224 and pictures and models.is_network(config.model):
         notes.append(f"Pictures were reduced to {config.image_size}×{config.image_size} pixels.")
+    if config.magnification:
+        notes.append(
+            f"Motion in the pictures was magnified: {config.magnification:g} times its own size was"
+            " added."
+        )
     if config.selection == "nested":
         notes.append(
             "Every fold's epoch was chosen on training subjects that it held back"

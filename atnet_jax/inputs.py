@@ -27,6 +27,7 @@ from atnet_jax.data import (
     resize,
 )
 from atnet_jax.errors import UserError
+from atnet_jax.preprocessing.magnification import magnified
 from atnet_jax.preprocessing.optical_flow import FlowMethod, flow_method
 from atnet_jax.preprocessing.prepared_clip import PreparedClip
 from atnet_jax.workdir import NO_LOCKS
@@ -38,22 +39,44 @@ from data_builders.workers import map_in_order
 _CODE = ("features", "preprocessing")
 
 
+def reads(config: Config) -> tuple[str, ...]:
+    """What is read of each clip, some of `atnet_jax.data.INPUTS`.
+
+    It is what the method names and, if motion is magnified, the frames.
+
+    Raises:
+      UserError: there is no such method, or nothing that it reads can be magnified.
+    """
+    names = models.load(config.model).INPUTS
+    if not config.magnification:
+        return names
+    if config.magnification < 0 or not {"apex", "frames"}.intersection(names):
+        raise UserError(
+            f"config.magnification is {config.magnification:g}, expected 0 (none) or more, and more"
+            f" only for a method that reads the apex frame or frames; {config.model} reads"
+            f" {', '.join(names)}."
+        )
+    return (*names, *(name for name in ("frames",) if name not in names))
+
+
 def load_inputs(config: Config) -> Composite:
     """The composite with the inputs of the method of `config`.
 
-    A network without `prepare` reads what was prepared. What others compute of each clip is kept in
-    `<data_dir>/features`, and read from there where the data, the options and the code are the
-    same; of features for an SVM it is one input, "features" `[clip, feature]`. A killed run leaves
-    its finished clips, and the next goes on with them. Of several at a time, one computes.
+    A network without `prepare` reads what was prepared, unless motion is magnified. What is
+    computed of each clip is kept in `<data_dir>/features`, and read from there where the data, the
+    options and the code are the same; of features for an SVM it is one input, "features" `[clip,
+    feature]`. A killed run leaves its finished clips, and the next goes on with them. Of several at
+    a time, one computes.
 
     Raises:
       UserError: the data are not prepared, lack something, the method cannot use a clip, or what it
         computes cannot be kept.
     """
-    method, reads = _method(config), models.load(config.model).INPUTS
+    method, read = _method(config), reads(config)
     data = config.data_dir, config.datasets, config.flow
-    if models.is_network(config.model) and not hasattr(method, "prepare"):
-        return load_composite(*data, reads, config.image_size)
+    as_prepared = models.is_network(config.model) and not hasattr(method, "prepare")
+    if as_prepared and not config.magnification:
+        return load_composite(*data, read, config.image_size)
     composite = load_composite(*data, ())
     builders = [prepared(config.data_dir, name, config.flow) for name in config.datasets]
     folder = Path(config.data_dir) / "features" / _digest(config, composite, builders)
@@ -75,8 +98,8 @@ def inputs_of_clip(config: Config, clip: PreparedClip, flow: FlowMethod) -> dict
     """What the method of `config` reads of one clip, by name.
 
     Args:
-      config: names the method, its options and the size of pictures.
-      clip: with all that the method names in INPUTS.
+      config: names the method, its options, the size of pictures and their magnification.
+      clip: with all that `reads` names.
       flow: the flow method, for inputs that are computed from frames.
 
     Raises:
@@ -84,6 +107,8 @@ def inputs_of_clip(config: Config, clip: PreparedClip, flow: FlowMethod) -> dict
     """
     method = _method(config)
     try:
+        if config.magnification:
+            clip = magnified(clip, config.magnification)
         if not models.is_network(config.model):
             return {"features": method(clip, flow)}
         if not hasattr(method, "prepare"):
@@ -129,11 +154,11 @@ class _Jobs(Collection[_Job]):
         return any(job is item for job in self)
 
     def __iter__(self) -> Iterator[_Job]:
-        reads = models.load(self.config.model).INPUTS
+        read = reads(self.config)
         for builder in self.builders:
-            for key, record in read_records(builder, reads):
+            for key, record in read_records(builder, read):
                 if key in self.keys:
-                    yield _Job(self.config, key, prepared_clip(key, record, reads))
+                    yield _Job(self.config, key, prepared_clip(key, record, read))
 
 
 def _compute(job: _Job) -> tuple[Key, dict[str, np.ndarray] | str]:
@@ -205,6 +230,7 @@ def _digest(config: Config, composite: Composite, builders: Sequence[Any]) -> st
         "code": _code(config.model),
         "model": config.model,
         "options": config.options.to_dict(),
+        "magnification": config.magnification,
         "image_size": config.image_size if models.is_network(config.model) else None,
         "flow": config.flow,
         "clips": composite.digest(),

@@ -127,7 +127,7 @@ def _check(config: Config) -> None:
         raise UserError(f"config.seeds is {tuple(config.seeds)}; pre-training has one.")
     if jax.process_count() > 1:
         raise UserError("Pre-training is one training: it takes one process.")
-    for name in ("folds", "shuffle_labels"):
+    for name in ("folds", "shuffle_labels", "magnification"):
         if config[name]:
             raise UserError(f"config.{name} is {config[name]!r}; pre-training has no such thing.")
 

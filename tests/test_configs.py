@@ -11,10 +11,11 @@ from absl import flags
 from ml_collections import config_flags
 
 from atnet_jax import experiment, models, predictions, suite
-from atnet_jax.data import load_composite, prepared, prepared_clip, read_records
+from atnet_jax.data import load_composite, prepared, prepared_clip, read_records, resize
 from atnet_jax.errors import UserError
 from atnet_jax.inputs import load_inputs
 from atnet_jax.prepare import prepare
+from atnet_jax.preprocessing.magnification import magnify
 from atnet_jax.preprocessing.optical_flow import flow_method
 from atnet_jax.published import TABLE_II
 from atnet_jax.synthetic import generate
@@ -112,6 +113,39 @@ def test_hand_crafted_features_are_methods_too(model, features, row, data_dir, t
     config.options.interpolation = "linear"
     other = load_inputs(config).inputs["features"]
     assert not np.allclose(other, computed.inputs["features"])
+
+
+def test_motion_is_magnified_before_any_method(data_dir, tmp_path):
+    config, plain = load("cde.py:fusion"), load("cde.py:fusion")
+    for each in (config, plain):
+        each.update(data_dir=str(data_dir), image_size=56)
+    config.magnification = 8.0
+    found, usual = load_inputs(config), load_inputs(plain)
+    keys = list(zip(found.dataset, found.subject, found.clip, strict=True))
+    for name in DATABASES:
+        for key, record in read_records(prepared(data_dir, name, config.flow), ("frames",)):
+            clip = prepared_clip(key, record, ("frames",))
+            larger = np.clip(magnify(clip.frames, clip.frame_rate, 8.0), 0, 255)[clip.apex_index]
+            expected = resize(np.rint(larger).astype(np.uint8), 56)
+            np.testing.assert_array_equal(found.inputs["apex"][keys.index(key)], expected)
+    np.testing.assert_array_equal(found.inputs["adm"], usual.inputs["adm"])
+    assert found.inputs["apex"].shape == usual.inputs["apex"].shape
+    assert not np.array_equal(found.inputs["apex"], usual.inputs["apex"])
+    assert list(usual.inputs) == ["apex", "adm"] == sorted(found.inputs, reverse=True)
+    config.update(num_epochs=1, steps_per_epoch=1, folds="0")
+    report = experiment.train_and_evaluate(config, tmp_path / "run")
+    assert "Motion in the pictures was magnified: 8 times its own size" in report.read_text()
+    assert "magnification 8.0 (published: 0.0)" in report.read_text()
+
+
+@pytest.mark.parametrize(
+    ("model", "times"), [("ststnet", 5.0), ("capsule_net", 5.0), ("spatial", -1.0)]
+)
+def test_what_cannot_be_magnified_is_refused(model, times, data_dir):
+    config = load(f"cde.py:{model}")
+    config.update(data_dir=str(data_dir), magnification=times)
+    with pytest.raises(UserError, match=rf"config.magnification is {times:g}, .* {model} reads"):
+        load_inputs(config)
 
 
 def test_features_belong_to_their_clips(data_dir):

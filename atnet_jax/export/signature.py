@@ -100,6 +100,11 @@ def _meaning(name: str, trained: Trained, motion: Motion) -> dict[str, str]:
         )
         if size != _FULL_SIZE:
             how += f" Reduced to {size}×{size} by averaging over areas."
+        if trained.config.magnification:
+            how += (
+                f" Its motion magnified before ({trained.config.magnification:g} times its own size"
+                " added) by atnet_jax.preprocessing.magnification.magnified."
+            )
         return {"unit": "grey level, 0 to 255", "how": how}
     if name == "adm":
         mean = "circular" if motion.circular else "arithmetic"

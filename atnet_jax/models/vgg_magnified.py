@@ -18,7 +18,6 @@ from atnet_jax.classes import CLASSES
 from atnet_jax.errors import UserError
 from atnet_jax.models.layers.convolution import Conv
 from atnet_jax.models.layers.pooling import max_pool
-from atnet_jax.preprocessing.magnification import magnify
 from atnet_jax.preprocessing.optical_flow import FlowMethod
 from atnet_jax.preprocessing.prepared_clip import PreparedClip
 
@@ -30,6 +29,7 @@ RECIPE = {
     "learning_rate": 1e-3,
     "weight_decay": 5e-4,
     "bias_learning_rate_factor": 1.0,
+    "magnification": 30.0,
 }
 DEVIATIONS = (
     "The network starts at random, not from VGG-Face, unless config.init_from says otherwise.",
@@ -50,22 +50,18 @@ _NEIGHBOURS = 2
 
 
 class Model(nn.Module):
-    """Magnified apex frame → logits `[batch, 3]`.
+    """Apex frame → logits `[batch, 3]`.
 
-    It reads "magnified" `[batch, 5, size, size]`, grey 0…255, the apex frame the third of them, or
+    It reads "faces" `[batch, 5, size, size]`, grey 0…255, the apex frame the third of them, or
     "face", the one that `augment` leaves. The first linear layer's size follows the picture's.
-
-    Attributes:
-      alpha: how much motion is added, times its own size.
+    `config.magnification` has had their motion magnified.
     """
-
-    alpha: float = 30.0
 
     @nn.compact
     def __call__(
         self, inputs: Mapping[str, jax.Array], train: bool, weight: jax.Array | None = None
     ) -> jax.Array:
-        face = inputs["face"] if "face" in inputs else inputs["magnified"][:, _NEIGHBOURS]
+        face = inputs["face"] if "face" in inputs else inputs["faces"][:, _NEIGHBOURS]
         x = jnp.repeat((face / 127.5 - 1)[..., None], 3, axis=-1)
         for block, widths in enumerate(_BLOCKS, 1):
             for number, features in enumerate(widths, 1):
@@ -86,27 +82,26 @@ class Model(nn.Module):
                 f"VGG-16 needs pictures of at least {_SMALLEST}×{_SMALLEST} pixels, not"
                 f" {image_size}×{image_size}; set config.image_size to {_SMALLEST} or more."
             )
-        return {"magnified": (2 * _NEIGHBOURS + 1, image_size, image_size)}
+        return {"faces": (2 * _NEIGHBOURS + 1, image_size, image_size)}
 
     @nn.nowrap
     def prepare(
         self, clip: PreparedClip, flow: FlowMethod, image_size: int
     ) -> dict[str, np.ndarray]:
-        """The magnified apex frame and two on each side; beyond the clip's ends its last again."""
+        """The apex frame and two on each side; beyond the clip's ends its last again."""
         assert clip.frames is not None
-        magnified = magnify(clip.frames, clip.frame_rate, self.alpha)
         wanted = np.arange(-_NEIGHBOURS, _NEIGHBOURS + 1) + clip.apex_index
         size = (image_size, image_size)
         pictures = [
             cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-            for picture in np.clip(magnified[np.clip(wanted, 0, len(magnified) - 1)], 0, 255)
+            for picture in clip.frames[np.clip(wanted, 0, len(clip.frames) - 1)]
         ]
-        return {"magnified": np.rint(pictures).astype(np.uint8)}
+        return {"faces": np.stack(pictures)}
 
     @nn.nowrap
     def augment(self, key: PRNGKeyArray, inputs: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
         """One of the five frames: they are five times as many samples."""
-        magnified = inputs["magnified"]
-        batch, frames = magnified.shape[:2]
+        faces = inputs["faces"]
+        batch, frames = faces.shape[:2]
         drawn = jax.random.randint(key, (batch,), 0, frames)
-        return {"face": magnified[jnp.arange(batch), drawn]}
+        return {"face": faces[jnp.arange(batch), drawn]}

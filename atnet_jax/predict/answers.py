@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from atnet_jax import models, spotting
+from atnet_jax import spotting
 from atnet_jax.classes import CLASSES
 from atnet_jax.errors import UserError
 from atnet_jax.explain import METHODS, Explanation, explain
-from atnet_jax.inputs import inputs_of_clip
+from atnet_jax.inputs import inputs_of_clip, reads
 from atnet_jax.predict import caveats
 from atnet_jax.predict.caveats import Caveat
 from atnet_jax.predict.footage import Footage, open_footage
@@ -274,7 +274,7 @@ def answer(
             footage,
             {each: faces[each] for each in seen},
             method.reach,
-            models.load(trained.config.model).INPUTS,
+            reads(trained.config),
         )
     for each in seen:
         box, others = faces[each]

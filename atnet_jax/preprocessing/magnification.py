@@ -4,6 +4,7 @@ Wu, Rubinstein, Shih, Guttag, Durand, Freeman: Eulerian Video Magnification for 
 Changes in the World, SIGGRAPH 2012; the limits of each spatial scale as in its published program.
 """
 
+import dataclasses
 import math
 
 import cv2
@@ -11,6 +12,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, Shaped
 
 from atnet_jax.errors import UserError
+from atnet_jax.preprocessing.prepared_clip import PreparedClip
 
 ASSUMED_FRAME_RATE = 200.0
 """Frames per second of a clip whose rate is unknown: that of CASME II and SAMM."""
@@ -23,6 +25,22 @@ CUTOFF_WAVELENGTH = 16.0
 
 # As wide as the pyramid's filter: no level is made of a smaller one.
 _SMALLEST_SIDE = 5
+
+
+def magnified(clip: PreparedClip, alpha: float) -> PreparedClip:
+    """The clip with the motion in its grey pictures, the frames and the apex, made larger.
+
+    Args:
+        clip: With frames.
+        alpha: How much motion is added, times its own size.
+
+    Raises:
+        UserError: The alpha is below 0.
+    """
+    assert clip.frames is not None
+    larger = np.rint(np.clip(magnify(clip.frames, clip.frame_rate, alpha), 0, 255))
+    frames = larger.astype(np.uint8)
+    return dataclasses.replace(clip, frames=frames, apex=frames[clip.apex_index])
 
 
 def magnify(

@@ -3,7 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from atnet_jax.config import default_config
 from atnet_jax.errors import UserError
+from atnet_jax.inputs import inputs_of_clip
 from atnet_jax.models.vgg_magnified import Model
 from atnet_jax.preprocessing.magnification import magnify
 from atnet_jax.preprocessing.optical_flow import flow_method
@@ -25,16 +27,16 @@ SIZE = 32  # The smallest: the linear layers are nearly all there is.
 @pytest.fixture(scope="module")
 def network():
     magnified = np.random.default_rng(0).integers(0, 256, (4, 5, SIZE, SIZE))
-    inputs = {"magnified": jnp.asarray(magnified, jnp.float32)}
+    inputs = {"faces": jnp.asarray(magnified, jnp.float32)}
     return random_variables(Model(), inputs, False), inputs
 
 
 @pytest.mark.parametrize("train", [False, True])
 def test_forward_pass(network, train):
     variables, inputs = network
-    apex = inputs["magnified"][:2, 2]
+    apex = inputs["faces"][:2, 2]
     # In training, what augmentation gives.
-    seen = {"face": apex} if train else {"magnified": inputs["magnified"][:2]}
+    seen = {"face": apex} if train else {"faces": inputs["faces"][:2]}
     out, _ = apply(Model(), variables, seen, train)
     params = in_float64(variables["params"])
     expected = reference.logits(params, np.asarray(apex, np.float64))
@@ -44,7 +46,7 @@ def test_forward_pass(network, train):
 
 def test_gradient_reaches_every_parameter(network):
     variables, inputs = network
-    gradient = training_gradient(Model(), variables, {"face": inputs["magnified"][:, 2]})
+    gradient = training_gradient(Model(), variables, {"face": inputs["faces"][:, 2]})
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
         assert np.isfinite(leaf).all() and np.abs(leaf).max() > 0, path
 
@@ -54,7 +56,7 @@ def test_linear_layers_drop_half(network):
 
 
 def test_layers_are_those_of_vgg16():
-    shapes = layer_shapes(Model(), {"magnified": jnp.zeros((1, 5, 224, 224))})
+    shapes = layer_shapes(Model(), {"faces": jnp.zeros((1, 5, 224, 224))})
     sides = {1: 224, 2: 112, 3: 56, 4: 28, 5: 14}
     channels = {1: 64, 2: 128, 3: 256, 4: 512, 5: 512}
     convolutions = {name: shape for name, shape in shapes.items() if name.startswith("conv")}
@@ -76,7 +78,7 @@ def test_parameters():
 
 
 def test_sizes():
-    assert Model().input_shapes(224) == {"magnified": (5, 224, 224)}
+    assert Model().input_shapes(224) == {"faces": (5, 224, 224)}
     with pytest.raises(UserError, match="at least 32×32 pixels, not 31×31"):
         Model().input_shapes(31)
 
@@ -96,36 +98,32 @@ def clip_of(count: int, apex: int, rate: float = 100.0) -> PreparedClip:
         (1, 0, [0, 0, 0, 0, 0]),
     ],
 )
-def test_prepared_are_the_magnified_apex_and_its_neighbours(count, apex, wanted):
+def test_prepared_are_the_apex_and_its_neighbours(count, apex, wanted):
     clip = clip_of(count, apex)
-    prepared = Model(alpha=4.0).prepare(clip, flow_method("dis"), 224)["magnified"]
-    assert prepared.dtype == np.uint8
     assert clip.frames is not None
-    expected = np.rint(np.clip(magnify(clip.frames, 100.0, 4.0), 0, 255))[wanted]
-    assert np.array_equal(prepared, expected)
-    if count > 1:
-        assert not np.array_equal(prepared, clip.frames[wanted])
+    faces = Model().prepare(clip, flow_method("dis"), 224)["faces"]
+    np.testing.assert_array_equal(faces, clip.frames[wanted])
+    small = Model().prepare(clip, flow_method("dis"), 56)["faces"]
+    assert (small.shape, small.dtype) == (Model().input_shapes(56)["faces"], np.uint8)
+    areas = faces.reshape(5, 56, 4, 56, 4).mean(axis=(2, 4))
+    np.testing.assert_allclose(small, areas, atol=0.51)
 
 
-def test_prepared_follow_alpha_frame_rate_and_size():
-    clip = clip_of(8, 4)
-
-    def prepared(model, clip, size=224):
-        return model.prepare(clip, flow_method("dis"), size)["magnified"]
-
-    usual = prepared(Model(), clip)
-    assert np.array_equal(usual, prepared(Model(alpha=30.0), clip))
-    assert not np.array_equal(usual, prepared(Model(alpha=20.0), clip))
-    assert not np.array_equal(usual, prepared(Model(), clip_of(8, 4, 200.0)))
-    small = prepared(Model(), clip, 56)
-    assert small.shape == Model().input_shapes(56)["magnified"]
-    areas = usual.reshape(5, 56, 4, 56, 4).mean(axis=(2, 4))
-    np.testing.assert_allclose(small, areas, atol=1.01)
+def test_its_motion_is_magnified_unless_told_otherwise():
+    config, clip = default_config("vgg_magnified"), clip_of(12, 5)
+    assert config.magnification == 30.0
+    given = inputs_of_clip(config, clip, flow_method("dis"))["faces"]
+    assert clip.frames is not None
+    expected = np.rint(np.clip(magnify(clip.frames, 100.0, 30.0), 0, 255))
+    np.testing.assert_array_equal(given, expected[3:8])
+    config.magnification = 0.0
+    given = inputs_of_clip(config, clip, flow_method("dis"))["faces"]
+    np.testing.assert_array_equal(given, clip.frames[3:8])
 
 
 def test_augmentation_draws_all_five_alike():
     magnified = jnp.arange(5.0)[None, :, None, None] + jnp.zeros((1000, 1, 2, 3))
-    out = np.asarray(Model().augment(jax.random.key(0), {"magnified": magnified})["face"])
+    out = np.asarray(Model().augment(jax.random.key(0), {"faces": magnified})["face"])
     assert out.shape == (1000, 2, 3)
     assert (out == out[:, :1, :1]).all()
     shares = np.bincount(out[:, 0, 0].astype(int)) / 1000

@@ -5,6 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
+from atnet_jax.data import resize
 from atnet_jax.errors import UserError
 from atnet_jax.predict import Options, answer, answers
 from atnet_jax.predict.footage import open_footage
@@ -14,6 +15,7 @@ from atnet_jax.preprocessing.clip import extract
 from atnet_jax.preprocessing.crops import cut
 from atnet_jax.preprocessing.face import find_faces
 from atnet_jax.preprocessing.frames import read_image
+from atnet_jax.preprocessing.magnification import magnify
 from atnet_jax.preprocessing.optical_flow import flow_method
 from tests.predict.conftest import untrained
 
@@ -84,6 +86,19 @@ def test_a_network_that_computes_its_input_answers_without_maps(clip):
     computed = networks.network.prepare(expression.features, flow_method("farneback"), 224)
     each = networks.scores({name: array[None] for name, array in computed.items()})[:, 0]
     np.testing.assert_allclose(expression.scores, each.mean(axis=0), atol=1e-5)
+
+
+def test_motion_is_magnified_as_in_training(clip):
+    plain, magnifying = (untrained("spatial", 1, magnification=times) for times in (0.0, 20.0))
+    (usual,) = answer(clip, plain, Options(**GIVEN)).expressions
+    (larger,) = answer(clip, magnifying, Options(**GIVEN)).expressions
+    assert np.abs(larger.scores - usual.scores).max() > 1e-6
+    features = larger.features
+    frames = np.clip(magnify(features.frames, features.frame_rate, 20.0), 0, 255)
+    size = magnifying.config.image_size
+    apex = resize(np.rint(frames[features.apex_index]).astype(np.uint8), size)
+    expected = magnifying.scores({"apex": apex[None]})[0, 0]
+    np.testing.assert_allclose(larger.scores, expected, atol=1e-6)
 
 
 def test_the_apex_is_spotted_in_a_short_clip(clip, networks, spec):

@@ -1,5 +1,6 @@
 """How many units the devices hold at once, and memory that stays mapped on a CPU."""
 
+import collections
 import contextlib
 import ctypes
 import math
@@ -55,7 +56,10 @@ def units_at_once(
             wanted = devices * max(1, int((_USABLE * stats["bytes_limit"] - shared) // needed))
         else:
             wanted = devices * (_SHARING_ON_CPU if config.shared_batches else 1)
-    return even_size(wanted, len(units), devices)
+    together = len(units)
+    if config.shared_batches:  # Which is only within a seed.
+        together = max(collections.Counter(unit.seed for unit in units).values())
+    return even_size(wanted, together, devices)
 
 
 def even_size(wanted: int, units: int, devices: int) -> int:

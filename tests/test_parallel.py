@@ -13,9 +13,13 @@ import numpy as np
 import pytest
 
 from atnet_jax import experiment, predictions, processes
-from atnet_jax.device_memory import even_size, explained
+from atnet_jax.batches import BatchPlan, Unit
+from atnet_jax.config import default_config
+from atnet_jax.device_memory import even_size, explained, units_at_once
 from atnet_jax.errors import UserError
+from atnet_jax.folds import Fold
 from atnet_jax.merge import merge
+from atnet_jax.train import make_trainer
 from tests.tiny_runs import content, prepare_data, settings, start_main
 
 SAME = ("predictions.csv", "metrics.json", "curves.json", "table.md")
@@ -170,6 +174,19 @@ def test_processes_are_named_together_or_not_at_all():
 )  # fmt: skip
 def test_groups_are_about_equally_full(wanted, units, devices, size):
     assert even_size(wanted, units, devices) == size
+
+
+@pytest.mark.parametrize(("shared", "wanted", "size"), [(True, 0, 2), (True, 1, 1), (False, 9, 6)])
+def test_a_group_is_not_larger_than_what_may_be_in_it(shared, wanted, size):
+    """Three seeds of two folds: what shares batches is of one seed."""
+    maps = {"flow_map": np.zeros((6, 28, 28, 3), np.float32)}
+    clips, none = np.arange(6), np.zeros(0, int)
+    folds = [Fold(k, f"fold {k}", clips[clips % 2 != k], none, clips[k::2]) for k in range(2)]
+    units = [Unit(seed, fold, np.zeros(6, np.int32)) for seed in range(3) for fold in folds]
+    config = default_config("ststnet")
+    config.update(shared_batches=shared, folds_per_batch=wanted)
+    trainer = make_trainer(config, maps, jax.devices()[:1])
+    assert units_at_once(config, trainer, maps, BatchPlan(config, units), units) == size
 
 
 def test_too_little_memory_is_explained():

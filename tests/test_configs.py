@@ -118,19 +118,20 @@ def test_hand_crafted_features_are_methods_too(model, features, row, data_dir, t
 def test_motion_is_magnified_before_any_method(data_dir, tmp_path):
     config, plain = load("cde.py:fusion"), load("cde.py:fusion")
     for each in (config, plain):
-        each.update(data_dir=str(data_dir), image_size=56)
+        each.update(data_dir=str(data_dir), datasets=("smic",), image_size=56, magnification=0.0)
     config.magnification = 8.0
     found, usual = load_inputs(config), load_inputs(plain)
     keys = list(zip(found.dataset, found.subject, found.clip, strict=True))
-    for name in DATABASES:
-        for key, record in read_records(prepared(data_dir, name, config.flow), ("frames",)):
-            clip = prepared_clip(key, record, ("frames",))
-            larger = np.clip(magnify(clip.frames, clip.frame_rate, 8.0), 0, 255)[clip.apex_index]
-            expected = resize(np.rint(larger).astype(np.uint8), 56)
-            np.testing.assert_array_equal(found.inputs["apex"][keys.index(key)], expected)
+    for key, record in read_records(prepared(data_dir, "smic", config.flow), ("frames",)):
+        clip = prepared_clip(key, record, ("frames",))
+        larger = np.clip(magnify(clip.frames, clip.frame_rate, 8.0), 0, 255)[clip.apex_index]
+        expected = resize(np.rint(larger).astype(np.uint8), 56)
+        np.testing.assert_array_equal(found.inputs["apex"][keys.index(key)], expected)
     np.testing.assert_array_equal(found.inputs["adm"], usual.inputs["adm"])
     assert found.inputs["apex"].shape == usual.inputs["apex"].shape
-    assert not np.array_equal(found.inputs["apex"], usual.inputs["apex"])
+    plain.magnification = 4.0
+    for other in (usual, load_inputs(plain)):
+        assert not np.array_equal(found.inputs["apex"], other.inputs["apex"])
     assert list(usual.inputs) == ["apex", "adm"] == sorted(found.inputs, reverse=True)
     config.update(num_epochs=1, steps_per_epoch=1, folds="0")
     report = experiment.train_and_evaluate(config, tmp_path / "run")

@@ -306,6 +306,7 @@ def test_divergence_stops(one_layer, monkeypatch, data_dir, tmp_path):
         ({"model": "ststnet"}, "ststnet reads flow_map"),
         ({"folds": "0:3"}, r"config\.folds is '0:3'"),
         ({"shuffle_labels": True}, r"config\.shuffle_labels is True"),
+        ({"magnification": 5.0}, r"config\.magnification is 5\.0"),
         ({"validation_share": 0.7}, r"config\.validation_share is 0\.7"),
         ({"datasets": ("mug",)}, "'mug' is not prepared"),
     ],

@@ -88,10 +88,13 @@ def test_a_network_that_computes_its_input_answers_without_maps(clip):
     np.testing.assert_allclose(expression.scores, each.mean(axis=0), atol=1e-5)
 
 
-def test_motion_is_magnified_as_in_training(clip):
+def test_motion_is_magnified_as_in_training(clip, monkeypatch):
+    cut, asked = answers._cut, []
+    monkeypatch.setattr(answers, "_cut", lambda *args: asked.append(args[-1]) or cut(*args))
     plain, magnifying = (untrained("spatial", 1, magnification=times) for times in (0.0, 20.0))
     (usual,) = answer(clip, plain, Options(**GIVEN)).expressions
     (larger,) = answer(clip, magnifying, Options(**GIVEN)).expressions
+    assert asked == [("apex",), ("apex", "frames")]
     assert np.abs(larger.scores - usual.scores).max() > 1e-6
     features = larger.features
     frames = np.clip(magnify(features.frames, features.frame_rate, 20.0), 0, 255)

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from atnet_jax.errors import UserError
+from atnet_jax.serve.desk import Desk
 from atnet_jax.serve.worker import Failed, Stopped, Worker, _Leash
 from tests.serve.conftest import STAND_IN, multipart, wait_for
 
@@ -162,7 +163,7 @@ def test_a_server_that_is_being_ended_starts_no_other_process(tmp_path):
     clip.write_text("crash")
     ours = worker(tmp_path)
     ours.start()
-    ours.retire()
+    Desk(ours, tmp_path, 1000).close()
     for _ in range(2):
         with pytest.raises(Stopped, match="crashed"):
             ours.answer(clip, {}, "json", lambda stage: None)

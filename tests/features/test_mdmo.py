@@ -128,9 +128,10 @@ def test_the_heads_own_motion_is_taken_out(random):
     alone, together = (
         mdmo(flow[None].astype(np.float32), STANDARD_LANDMARKS) for flow in (smile, both)
     )
-    # The directions of the head's own points are rounding, and one pixel of a region at most.
+    # Rounding may put one pixel of a region into another bin, which NumPy's versions do in different
+    # regions: in a few of them, never by more than a pixel weighs.
+    assert np.quantile(np.abs(together - alone), 0.9) < 1e-6
     np.testing.assert_allclose(together, alone, atol=0.01)
-    assert np.median(np.abs(together - alone)) < 1e-6
 
 
 def test_alignment_takes_the_nearest_pixel_for_points_outside(random):

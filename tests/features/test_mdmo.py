@@ -128,8 +128,8 @@ def test_the_heads_own_motion_is_taken_out(random):
     alone, together = (
         mdmo(flow[None].astype(np.float32), STANDARD_LANDMARKS) for flow in (smile, both)
     )
-    # Rounding may put one pixel of a region into another bin, which NumPy's versions do in different
-    # regions: in a few of them, never by more than a pixel weighs.
+    # Rounding puts one pixel of a few regions into another bin; which ones depends on NumPy's
+    # version, how much it changes on what a pixel weighs.
     assert np.quantile(np.abs(together - alone), 0.9) < 1e-6
     np.testing.assert_allclose(together, alone, atol=0.01)
 

@@ -4,6 +4,7 @@ import pytest
 from atnet_jax.features.mdmo import (
     HEAD_POINTS,
     STANDARD_FACE,
+    _pixels,
     aligned,
     mdmo,
     region_corners,
@@ -128,10 +129,14 @@ def test_the_heads_own_motion_is_taken_out(random):
     alone, together = (
         mdmo(flow[None].astype(np.float32), STANDARD_LANDMARKS) for flow in (smile, both)
     )
-    # Rounding puts one pixel of a few regions into another bin; which ones depends on NumPy's
-    # version, how much it changes on what a pixel weighs.
-    assert np.quantile(np.abs(together - alone), 0.9) < 1e-6
-    np.testing.assert_allclose(together, alone, atol=0.01)
+    difference = np.abs(together - alone).reshape(2, 36)
+    pixels, region = _pixels(region_corners(standard_to_picture(STANDARD_LANDMARKS)), (224, 224))
+    points = STANDARD_FACE[list(HEAD_POINTS)].astype(int)
+    held = np.bincount(region[(pixels[:, None] == points).all(2).any(1)], minlength=36)
+    assert 0 < np.count_nonzero(held) < 12
+    # A point of the head is left with the direction of rounding. Where that is the region's main
+    # one, which more than half of the pixels have, it counts as one of them.
+    assert (difference <= 1e-6 + 0.8 * held / (np.bincount(region) / 2)).all()
 
 
 def test_alignment_takes_the_nearest_pixel_for_points_outside(random):

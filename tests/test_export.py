@@ -241,6 +241,16 @@ def test_signature_says_how_the_motion_was_computed():
     assert "--flow=tv_l1 --circular --remove_head_motion" in adm["how"]
 
 
+def test_signature_says_how_the_motion_was_magnified():
+    networks = _blank("spatial", image_size=32)
+    program = export_program(networks)
+    (plain,) = describe(networks, program)["inputs"]
+    networks.config.magnification = 8.0
+    (magnified,) = describe(networks, program)["inputs"]
+    assert "8 times its own size" in magnified["how"]
+    assert "magnif" not in plain["how"]
+
+
 def test_files_are_those_of_the_signature_and_hold_the_arrays(folder):
     networks = _trained("fusion")
     out = folder("fusion")

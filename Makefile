@@ -22,12 +22,12 @@ demo: demo-data
 
 $(DEMO)/raw/written: | $(READY)
 	rm -rf $(DEMO)/raw
-	$(RUN) -m atnet_jax.synthetic --out=$(DEMO)/raw --subjects=3 --clips=8
+	$(RUN) -m atnet_jax synthetic --out=$(DEMO)/raw --subjects=3 --clips=8
 	touch $@
 
 demo-data: $(READY) $(DEMO)/raw/written
 	for name in $(DEMO_DATABASES); do \
-	  $(RUN) -m atnet_jax.prepare --dataset=$$name --manual_dir=$(DEMO)/raw/$$name \
+	  $(RUN) -m atnet_jax prepare --dataset=$$name --manual_dir=$(DEMO)/raw/$$name \
 	    --data_dir=$(DEMO)/data || exit 1; \
 	done
 
@@ -35,7 +35,7 @@ demo-data: $(READY) $(DEMO)/raw/written
 # from what it learnt. To be compared with the CDE table of demo, which starts at random.
 demo-pretrain: demo-data $(DEMO)/macro/written
 	for name in $(DEMO_MACRO); do \
-	  $(RUN) -m atnet_jax.prepare --dataset=$$name --manual_dir=$(DEMO)/macro/$$name \
+	  $(RUN) -m atnet_jax prepare --dataset=$$name --manual_dir=$(DEMO)/macro/$$name \
 	    --data_dir=$(DEMO)/data || exit 1; \
 	done
 	$(RUN) -m atnet_jax.main --config=configs/pretrain.py --config.data_dir=$(DEMO)/data \
@@ -45,7 +45,7 @@ demo-pretrain: demo-data $(DEMO)/macro/written
 
 $(DEMO)/macro/written: | $(READY)
 	rm -rf $(DEMO)/macro
-	$(RUN) -m atnet_jax.synthetic --out=$(DEMO)/macro --datasets=ck_plus,oulu_casia,jaffe,mug \
+	$(RUN) -m atnet_jax synthetic --out=$(DEMO)/macro --datasets=ck_plus,oulu_casia,jaffe,mug \
 	  --subjects=6 --clips=6
 	touch $@
 

@@ -52,7 +52,7 @@ def default_config(model: str) -> Config:
     config.init_from = ""
 
     # --- Data ---
-    # Prepared data sets that form the composite (python -m atnet_jax.prepare).
+    # Prepared data sets that form the composite (atnet prepare).
     config.datasets = ("casme2", "samm", "smic")
     # The folder that they were prepared in.
     config.data_dir = "data"

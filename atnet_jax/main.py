@@ -9,9 +9,11 @@ import sys
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from atnet_jax import experiment, pretrain, processes, suite
-from atnet_jax.device_memory import keep_freed_memory
 from atnet_jax.errors import UserError
+from atnet_jax.experiments import pretrain, suite
+from atnet_jax.experiments import run as experiment
+from atnet_jax.system.memory import keep_freed_memory
+from atnet_jax.training import processes
 
 _FLAGS = flags.FLAGS
 _CONFIG = config_flags.DEFINE_config_file("config", help_string="Such as configs/cde.py:temporal.")

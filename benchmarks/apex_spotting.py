@@ -35,14 +35,14 @@ import numpy as np
 import tqdm
 from absl import app, flags
 
-from atnet_jax import spotting
 from atnet_jax.errors import UserError
+from atnet_jax.inference import spotting
 from atnet_jax.preprocessing.apex import middle_frame
 from atnet_jax.preprocessing.face import Face, Landmarks, crop_face, find_faces
-from atnet_jax.synthetic.clip_spec import ClipSpec, random_stream
-from atnet_jax.synthetic.generate import MICRO_EXPRESSION, clip_specs
-from atnet_jax.synthetic.motion import Motion, draw_motion
-from atnet_jax.synthetic.scene import Scene
+from data_builders.synthetic.clip_spec import ClipSpec, random_stream
+from data_builders.synthetic.generate import MICRO_EXPRESSION, clip_specs
+from data_builders.synthetic.motion import Motion, draw_motion
+from data_builders.synthetic.scene import Scene
 
 CLIPS_PER_SUBJECT = 3
 EMPTY_EVERY = 4

@@ -9,8 +9,8 @@ import numpy as np
 from atnet_jax.preprocessing.adm import average_direction_magnitude
 from atnet_jax.preprocessing.alternation import alternating_part
 from atnet_jax.preprocessing.head_motion import rigid_part
+from atnet_jax.preprocessing.motion import motion_named
 from atnet_jax.preprocessing.optical_flow import flow_method
-from data_builders.variants import motion_named
 
 FlowOfClip = Callable[[np.ndarray], np.ndarray]
 """Frames `[frame, height, width]` → flow of neighbours, float32 `[frame - 1, height, width, 2]`."""

@@ -30,10 +30,10 @@ from typing import Any, NamedTuple
 from absl import app, flags
 
 from atnet_jax.config import Config, default_config
-from atnet_jax.data import Composite
+from atnet_jax.data.composite import Composite
+from atnet_jax.data.folds import Fold, make_folds
 from atnet_jax.errors import UserError
-from atnet_jax.folds import Fold, make_folds
-from atnet_jax.train import PRECISIONS
+from atnet_jax.training.engine import PRECISIONS
 from benchmarks import flops, task
 from benchmarks.worker import Worker, WorkerFailed
 

@@ -11,8 +11,8 @@ LSTM's input and for STSTNet's streams, but not for conv1, which the learning da
 
 from typing import NamedTuple
 
-from atnet_jax.classes import CLASSES
 from atnet_jax.errors import UserError
+from atnet_jax.names import CLASSES
 
 TIME_STEPS = 64
 ADM = 128  # features a time step

@@ -27,10 +27,10 @@ from scipy import ndimage
 
 from atnet_jax.errors import UserError
 from atnet_jax.preprocessing.face import SIZE, Box
-from atnet_jax.synthetic import clip_specs
-from atnet_jax.synthetic.clip_spec import Camera, random_stream
-from atnet_jax.synthetic.motion import CROP_SIDE
-from atnet_jax.synthetic.scene import Scene
+from data_builders.synthetic import clip_specs
+from data_builders.synthetic.clip_spec import Camera, random_stream
+from data_builders.synthetic.motion import CROP_SIDE
+from data_builders.synthetic.scene import Scene
 
 FRAMES = 37
 APEX = 18

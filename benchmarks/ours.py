@@ -19,14 +19,17 @@ import numpy as np
 import optax
 from flax.traverse_util import flatten_dict
 
-from atnet_jax import augment, models
-from atnet_jax.batches import BatchPlan, Unit
+from atnet_jax import models
 from atnet_jax.config import Config
-from atnet_jax.data import Composite
-from atnet_jax.device_memory import keep_freed_memory, units_at_once
-from atnet_jax.folds import Fold, make_folds
+from atnet_jax.data.composite import Composite
+from atnet_jax.data.folds import Fold, Unit, make_folds
 from atnet_jax.models import ststnet
-from atnet_jax.train import PRECISIONS, learning_rate, make_trainer
+from atnet_jax.system.memory import keep_freed_memory
+from atnet_jax.training import augment
+from atnet_jax.training.batches import BatchPlan
+from atnet_jax.training.engine import PRECISIONS, make_trainer
+from atnet_jax.training.group_size import units_at_once
+from atnet_jax.training.optimizer import learning_rate
 from benchmarks import task, worker
 
 _CHECKED_CLIPS = 8

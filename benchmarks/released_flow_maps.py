@@ -5,7 +5,7 @@ those of CASME II and SMIC in one file of arrays (flow_rgb uint8 [309, 28, 28, 3
 clip, label):
 
     python benchmarks/released_flow_maps.py --maps=FILE.npz --out=maps
-    python -m atnet_jax.prepare --dataset=manifest --manual_dir=maps --data_dir=maps/data
+    atnet prepare --dataset=manifest --manual_dir=maps --data_dir=maps/data
     python -m atnet_jax.main --config=configs/cde.py:ststnet --config.data_dir=maps/data \
         --config.datasets="('manifest',)" --workdir=runs/ststnet
 """

@@ -34,14 +34,16 @@ import numpy as np
 import tqdm
 from absl import app, flags
 
-from atnet_jax import data, trained
+from atnet_jax.data import composite as data
+from atnet_jax.data import record
 from atnet_jax.errors import UserError
-from atnet_jax.explain import Explanation, explain
+from atnet_jax.inference.explain import Explanation, explain
 from atnet_jax.preprocessing.adm import BLOCKS
 from atnet_jax.preprocessing.face import SIZE
-from atnet_jax.synthetic import clip_specs
-from atnet_jax.synthetic.scene import Scene
-from atnet_jax.trained import Trained, input_shapes
+from atnet_jax.training import trained
+from atnet_jax.training.trained import Trained, input_shapes
+from data_builders.synthetic import clip_specs
+from data_builders.synthetic.scene import Scene
 
 # What is randomised, in this order, by how a layer's path starts.
 CASCADE = {
@@ -122,7 +124,7 @@ def _untrained(networks: Trained) -> dict[str, Any]:
 
 
 def _true_motion(
-    networks: Trained, keys: Sequence[data.Key], made_with: Sequence[str]
+    networks: Trained, keys: Sequence[record.Key], made_with: Sequence[str]
 ) -> list[np.ndarray]:
     """How far the expression moves the blocks of each of these clips."""
     subjects, clips, seed = map(int, made_with)
@@ -130,9 +132,9 @@ def _true_motion(
     for name in networks.config.datasets:
         for spec in clip_specs(name, subjects, clips, seed):
             specs[name, spec.subject.lstrip("0"), spec.clip] = spec  # SAMM's folder 006 is its 6.
-        builder = data.prepared(networks.config.data_dir, name, networks.config.flow)
-        for key, record in data.read_records(builder, ()):
-            boxes[key] = record["crop_box"]
+        builder = record.prepared(networks.config.data_dir, name, networks.config.flow)
+        for key, clip in record.read_records(builder, ()):
+            boxes[key] = clip["crop_box"]
     if missing := [key for key in keys if key not in specs]:
         raise UserError(f"--synthetic={','.join(made_with)} makes no clip {missing[0]}.")
     return [moving_blocks(specs[key], boxes[key]) for key in keys]

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from atnet_jax import models
-from atnet_jax.classes import CLASSES
 from atnet_jax.config import Config, default_config
-from atnet_jax.data import Composite
+from atnet_jax.data.composite import Composite
+from atnet_jax.data.folds import Fold, make_folds
 from atnet_jax.errors import UserError
-from atnet_jax.folds import Fold, make_folds
+from atnet_jax.names import CLASSES
 
 # Clips and subjects of each database in the composite of the paper, and its clips of each class.
 DATABASES = {"casme2": (145, 24), "samm": (133, 28), "smic": (164, 16)}

@@ -1,7 +1,7 @@
 """One network of all subjects, for clips of one's own: nobody is left out, so nothing is scored.
 
     python -m atnet_jax.main --config=configs/final.py --workdir=runs/final
-    python -m atnet_jax.predict CLIP --checkpoint=runs/final
+    atnet predict CLIP --checkpoint=runs/final
 
 The training is that of configs/cde.py, which measures what to expect of it.
 """

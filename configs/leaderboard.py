@@ -9,7 +9,7 @@ again, with all methods or with some, it goes on with what is not through. See d
 """
 
 from atnet_jax.config import Config
-from atnet_jax.suite import leaderboard_config
+from atnet_jax.experiments.suite import leaderboard_config
 
 
 def get_config() -> Config:

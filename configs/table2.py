@@ -9,8 +9,8 @@ again. The report has the published figures beside ours.
 """
 
 from atnet_jax.config import Config
+from atnet_jax.experiments.suite import suite_config
 from atnet_jax.published import TABLE_METHODS
-from atnet_jax.suite import suite_config
 
 
 def get_config() -> Config:

@@ -6,8 +6,8 @@ As configs/table2.py, with one fold a held-out database.
 """
 
 from atnet_jax.config import Config
+from atnet_jax.experiments.suite import suite_config
 from atnet_jax.published import TABLE_METHODS
-from atnet_jax.suite import suite_config
 
 
 def get_config() -> Config:

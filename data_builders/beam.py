@@ -8,10 +8,10 @@ from typing import Any
 import apache_beam as beam  # pyright: ignore[reportMissingImports]
 
 from atnet_jax.errors import UserError
-from atnet_jax.files import write_text_atomically
+from atnet_jax.system.files import write_text_atomically
+from atnet_jax.system.kept import KeptRecords
+from atnet_jax.system.stopwatch import Stopwatch
 from data_builders.jobs import Job, cut_clip, describe_clip
-from data_builders.kept import KeptRecords
-from data_builders.stopwatch import Stopwatch
 
 # TFDS sorts by whole numbers. A clip has fewer records than this.
 _RECORDS = 1 << 20

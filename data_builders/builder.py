@@ -14,11 +14,11 @@ from tqdm import tqdm
 import atnet_jax
 from atnet_jax.errors import UserError
 from atnet_jax.preprocessing.face import Box, read_boxes
-from data_builders.jobs import ADM, CUTTING, ENCODING, FLOW, Job, Record, cut_clip, describe_clip
-from data_builders.kept import KeptRecords, name_of
+from atnet_jax.system.kept import KeptRecords, Record
+from atnet_jax.system.stopwatch import Stopwatch
+from atnet_jax.system.workers import map_in_order, number_of_processes
+from data_builders.jobs import ADM, CUTTING, ENCODING, FLOW, Job, cut_clip, describe_clip, name_of
 from data_builders.source import Entry, ErrorList, Source, count_classes, file_digest
-from data_builders.stopwatch import Stopwatch
-from data_builders.workers import map_in_order, number_of_processes
 
 _WRITING, _WAITING = "writing", "waiting for crops"
 _BEAM_ERRORS = "errors.json"

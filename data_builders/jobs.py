@@ -5,19 +5,23 @@ where JAX and its compiled programs exist once, and has the accelerator if there
 """
 
 import abc
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import cv2
 import numpy as np
 from jaxtyping import UInt8
 
+import atnet_jax
+from atnet_jax.preprocessing.annotation import VideoFrames
 from atnet_jax.preprocessing.face import SIZE, Box
+from atnet_jax.system.kept import Record
+from atnet_jax.system.stopwatch import Stopwatch
 from data_builders.source import Entry, ErrorList
-from data_builders.stopwatch import Stopwatch
 
-Record = dict[str, Any]
 Result = TypeVar("Result")
 
 # Stages of the work, as the user reads them.
@@ -136,3 +140,27 @@ def encode_frames(frames: UInt8[np.ndarray, "frame 224 224"]) -> bytes:
     if frames.ndim != 3 or frames.shape[1:] != (SIZE, SIZE) or frames.dtype != np.uint8:
         raise ValueError(f"expected uint8 (n, {SIZE}, {SIZE}), found {frames.dtype} {frames.shape}")
     return cv2.imencode(".png", frames.reshape(-1, SIZE))[1].tobytes()
+
+
+def name_of(job: Job, version: str) -> str:
+    """The name a clip's records are kept under: a digest of all that they follow from.
+
+    Args:
+        job: The clip and how to treat it.
+        version: Of the builder, which says what a record holds.
+
+    Raises:
+        OSError: One of the clip's files is gone.
+    """
+    digest = hashlib.sha256(repr((atnet_jax.__version__, version, job)).encode())
+    for path in _files(job.entry):
+        stat = path.stat()
+        digest.update(f"{stat.st_size} {stat.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def _files(entry: Entry) -> list[Path]:
+    frames = entry.clip.frames
+    raw = [frames.path] if isinstance(frames, VideoFrames) else list(frames.values())
+    given = (entry.apex_image, entry.adm, entry.flow_map)
+    return raw + [path for path in given if path is not None]

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from atnet_jax.classes import CLASSES
 from atnet_jax.errors import UserError
+from atnet_jax.names import CLASSES
 from atnet_jax.preprocessing.annotation import Clip
 from atnet_jax.preprocessing.face import SIZE, Box
 from data_builders import source

@@ -10,9 +10,10 @@ from atnet_jax.errors import UserError
 from atnet_jax.preprocessing.annotation import Clip
 from atnet_jax.preprocessing.face import FaceNotFoundError, crop_face, find_face
 from atnet_jax.preprocessing.frames import read_image
-from data_builders.jobs import ENCODING, Job, Record, encode_png
+from atnet_jax.system.kept import Record
+from atnet_jax.system.stopwatch import Stopwatch
+from data_builders.jobs import ENCODING, Job, encode_png
 from data_builders.source import ErrorList
-from data_builders.stopwatch import Stopwatch
 
 
 def picture_files(clip: Clip) -> Mapping[int, Path]:

@@ -10,29 +10,16 @@ import cv2
 import numpy as np
 from jaxtyping import Float32
 
+from atnet_jax.data.record import ADM_SHAPE, APEX_SHAPE, COLOUR_SHAPE, FLOW_MAP_SHAPE, FLOW_SHAPE
 from atnet_jax.errors import UserError
-from atnet_jax.preprocessing.crops import COLOUR_APEX, COLOUR_ONSET, Crops, cut, landmarks
-from atnet_jax.preprocessing.face import SIZE, Box, crop_face, locate_face
+from atnet_jax.preprocessing.crops import Crops, cut, landmarks
+from atnet_jax.preprocessing.face import Box, crop_face, locate_face
 from atnet_jax.preprocessing.frames import read_image
 from atnet_jax.preprocessing.prepared_clip import STANDARD_LANDMARKS
-from data_builders.jobs import (
-    ADM,
-    ENCODING,
-    FLOW,
-    Job,
-    Record,
-    encode_colour,
-    encode_frames,
-    encode_png,
-)
+from atnet_jax.system.kept import Record
+from atnet_jax.system.stopwatch import Stopwatch
+from data_builders.jobs import ADM, ENCODING, FLOW, Job, encode_colour, encode_frames, encode_png
 from data_builders.source import ErrorList
-from data_builders.stopwatch import Stopwatch
-
-APEX_SHAPE = (SIZE, SIZE)
-ADM_SHAPE = (64, 128)
-FLOW_MAP_SHAPE = (28, 28, 3)
-FLOW_SHAPE = (SIZE, SIZE, 2)
-COLOUR_SHAPE = ((COLOUR_ONSET + COLOUR_APEX) * SIZE, SIZE, 3)
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,12 @@ import jax
 import numpy as np
 import pytest
 
-from atnet_jax import experiment, inputs, models, predictions
+from atnet_jax import models
 from atnet_jax.config import default_config
+from atnet_jax.data import inputs
 from atnet_jax.errors import UserError
+from atnet_jax.evaluation import predictions
+from atnet_jax.experiments import run as experiment
 from tests import tiny_runs
 
 GUIDE = Path(__file__).resolve().parents[1] / "docs" / "adding_a_method.md"
@@ -247,7 +250,8 @@ def test_a_network_may_augment_and_judge_by_its_own_rules(
     config = settings("own_rules", data_dir, num_epochs=1, steps_per_epoch=1, folds="0")
     config.augment.probability = probability
     composite = inputs.load_inputs(config)
-    from atnet_jax.train import Batches, make_trainer
+    from atnet_jax.training.batches import Batches
+    from atnet_jax.training.engine import make_trainer
 
     trainer = make_trainer(config, composite.inputs)
     state = trainer.init(np.zeros(1, np.int32), np.zeros(1, np.int32))

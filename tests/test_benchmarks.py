@@ -13,8 +13,8 @@ import pytest
 
 from atnet_jax import models
 from atnet_jax.config import default_config
+from atnet_jax.data.folds import make_folds
 from atnet_jax.errors import UserError
-from atnet_jax.folds import make_folds
 from benchmarks import flops, task
 from benchmarks.worker import REPOSITORY, Worker, WorkerFailed
 

@@ -10,15 +10,19 @@ import pytest
 from absl import flags
 from ml_collections import config_flags
 
-from atnet_jax import experiment, models, predictions, suite
-from atnet_jax.data import load_composite, prepared, prepared_clip, read_records, resize
+from atnet_jax import models
+from atnet_jax.data.composite import load_composite, resize
+from atnet_jax.data.inputs import load_inputs
+from atnet_jax.data.record import prepared, prepared_clip, read_records
 from atnet_jax.errors import UserError
-from atnet_jax.inputs import load_inputs
-from atnet_jax.prepare import prepare
+from atnet_jax.evaluation import predictions
+from atnet_jax.experiments import run as experiment
+from atnet_jax.experiments import suite
 from atnet_jax.preprocessing.magnification import magnify
 from atnet_jax.preprocessing.optical_flow import flow_method
 from atnet_jax.published import TABLE_II
-from atnet_jax.synthetic import generate
+from data_builders.prepare import prepare
+from data_builders.synthetic import generate
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DATABASES = ("casme2", "samm", "smic")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from atnet_jax.config import Config, default_config
-from atnet_jax.prepare import prepare
+from data_builders.prepare import prepare
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

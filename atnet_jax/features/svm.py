@@ -9,7 +9,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from atnet_jax.classes import CLASSES
+from atnet_jax.names import CLASSES
 
 
 def machine() -> Pipeline:

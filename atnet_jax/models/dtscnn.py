@@ -14,10 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from atnet_jax.classes import CLASSES
 from atnet_jax.features.tim import interpolate
 from atnet_jax.models.layers.convolution import Conv
 from atnet_jax.models.layers.pooling import largest, max_pool
+from atnet_jax.names import CLASSES
 from atnet_jax.preprocessing.optical_flow import FlowMethod
 from atnet_jax.preprocessing.prepared_clip import PreparedClip
 

@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from atnet_jax.classes import CLASSES
 from atnet_jax.models.layers.convolution import Conv
 from atnet_jax.models.layers.pooling import max_pool
+from atnet_jax.names import CLASSES
 from atnet_jax.preprocessing.flow_range import scale_to_unit_range
 from atnet_jax.published import Published
 

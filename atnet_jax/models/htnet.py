@@ -12,10 +12,10 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Float32, Int, UInt8
 
-from atnet_jax.classes import CLASSES
 from atnet_jax.models.layers.convolution import Conv
 from atnet_jax.models.layers.pooling import max_pool
 from atnet_jax.models.layers.pytorch import bias_init, kernel_init
+from atnet_jax.names import CLASSES
 from atnet_jax.preprocessing.flow_range import scale_to_unit_range
 from atnet_jax.preprocessing.optical_flow import FlowMethod
 from atnet_jax.preprocessing.prepared_clip import PreparedClip

@@ -13,11 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from atnet_jax.classes import CLASSES
 from atnet_jax.models.layers.convolution import Conv
 from atnet_jax.models.layers.pooling import largest, max_pool
 from atnet_jax.models.layers.pytorch import BatchNorm, bias_init, kernel_init
 from atnet_jax.models.layers.resampling import mirror_some, turn_and_cut
+from atnet_jax.names import CLASSES
 from atnet_jax.preprocessing.optical_flow import FlowMethod
 from atnet_jax.preprocessing.prepared_clip import PreparedClip
 

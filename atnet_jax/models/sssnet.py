@@ -11,10 +11,10 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from atnet_jax.classes import CLASSES
 from atnet_jax.models.layers.convolution import Conv
 from atnet_jax.models.layers.pooling import max_pool
 from atnet_jax.models.layers.pytorch import BatchNorm, bias_init, kernel_init
+from atnet_jax.names import CLASSES
 from atnet_jax.preprocessing.optical_flow import FlowMethod
 from atnet_jax.preprocessing.prepared_clip import PreparedClip
 

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from atnet_jax.errors import UserError
+from atnet_jax.preprocessing import frame_files
 from data_builders import source
 from data_builders.macro_expression import MacroExpressionBuilder, last_frames, no_class
 
@@ -89,7 +90,7 @@ class Builder(MacroExpressionBuilder):
             with errors.collect():
                 found.append(self._read_sequence(*key, folder, labels.get(key)))
         for key, folder in labels.items():
-            if key not in images and source.visible(folder):
+            if key not in images and frame_files.visible(folder):
                 errors.messages.append(
                     f"{folder}: labels a sequence without a folder in {IMAGES}; "
                     f"is the copy of the set complete?"
@@ -100,7 +101,7 @@ class Builder(MacroExpressionBuilder):
         self, subject: str, clip: str, folder: Path, labels: Path | None
     ) -> source.Entry | source.Exclusion:
         prefix = f"{subject}_{clip}_"
-        files = source.visible(labels) if labels else []
+        files = frame_files.visible(labels) if labels else []
         if not files:
             return source.Exclusion(str(folder), subject, clip, "the sequence has no emotion file")
         if len(files) > 1:
@@ -118,8 +119,8 @@ class Builder(MacroExpressionBuilder):
         label = LABEL_RULE[emotion]
         if label is None:
             return source.Exclusion(str(folder), subject, clip, no_class(emotion))
-        name = re.compile(prefix + "([0-9]{1,9})" + source.PICTURE, re.IGNORECASE)
-        frames = source.numbered_frames(folder, name, only=True)
+        name = re.compile(prefix + "([0-9]{1,9})" + frame_files.PICTURE, re.IGNORECASE)
+        frames = frame_files.numbered_frames(folder, name, only=True)
         if not frames or int(match[1]) != max(frames):
             raise UserError(
                 f"{files[0]}: labels frame {int(match[1])}, but the last frame in {folder} is "

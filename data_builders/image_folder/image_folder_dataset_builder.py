@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from atnet_jax.errors import UserError
+from atnet_jax.preprocessing import frame_files
 from data_builders import source
 from data_builders.macro_expression import MacroExpressionBuilder, no_class
 from data_builders.manifest.manifest_dataset_builder import LABEL_RULE as MANIFEST_RULE
@@ -18,11 +19,11 @@ def read_pictures(folder: Path, errors: source.ErrorList) -> Iterator[tuple[str 
         folder: Folder of the class.
         errors: Takes up folders within those of subjects.
     """
-    for path in source.visible(folder, notes=False):
+    for path in frame_files.visible(folder, notes=False):
         if not path.is_dir():
             yield None, path
             continue
-        for picture in source.visible(path, notes=False):
+        for picture in frame_files.visible(path, notes=False):
             if picture.is_dir():
                 errors.messages.append(f"{picture}: too deep, expected CLASS/SUBJECT/PICTURE")
             else:
@@ -36,7 +37,7 @@ class Builder(MacroExpressionBuilder):
         """See the base class; README.md beside this file shows the folder's layout."""
         errors = source.ErrorList()
         found, alone = [], 0
-        for folder in source.visible(self.manual_dir, notes=False):
+        for folder in frame_files.visible(self.manual_dir, notes=False):
             with errors.collect():
                 if not folder.is_dir():
                     raise UserError(f"{folder}: not in the folder of a class")
@@ -57,11 +58,9 @@ class Builder(MacroExpressionBuilder):
     def _read_picture(
         self, emotion: str, label: int | None, subject: str | None, path: Path
     ) -> source.Entry | source.Exclusion:
-        if path.suffix.lower() not in source.PICTURE_SUFFIXES:
-            raise UserError(
-                f"{path}: not named as a picture ({', '.join(sorted(source.PICTURE_SUFFIXES))}); "
-                f"remove or convert it"
-            )
+        if path.suffix.lower() not in frame_files.PICTURE_SUFFIXES:
+            known = ", ".join(sorted(frame_files.PICTURE_SUFFIXES))
+            raise UserError(f"{path}: not named as a picture ({known}); remove or convert it")
         # Classes may hold pictures of one name.
         clip = f"{emotion}_{source.cell_name(path.stem, 'the name', str(path))}"
         subject = clip if subject is None else source.cell_name(subject, "the subject", str(path))

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from atnet_jax.errors import UserError
+from atnet_jax.preprocessing import frame_files
 from data_builders import source
 from data_builders.macro_expression import MacroExpressionBuilder, no_class
 
@@ -18,7 +19,9 @@ EMOTIONS: dict[str, tuple[str, int | None]] = {
     "SU": ("surprise", 2),
 }
 
-_PICTURE = re.compile(r"([A-Z]{2})\.(([A-Z]{2})[0-9]\.[0-9]{1,3})" + source.PICTURE, re.IGNORECASE)
+_PICTURE = re.compile(
+    r"([A-Z]{2})\.(([A-Z]{2})[0-9]\.[0-9]{1,3})" + frame_files.PICTURE, re.IGNORECASE
+)
 
 
 class Builder(MacroExpressionBuilder):
@@ -28,7 +31,7 @@ class Builder(MacroExpressionBuilder):
         """See the base class; README.md beside this file shows the folder's layout."""
         errors = source.ErrorList()
         found = []
-        for path in source.visible(self.manual_dir, notes=False):
+        for path in frame_files.visible(self.manual_dir, notes=False):
             with errors.collect():
                 found.append(self._read_picture(path))
         return self.check(found, errors)

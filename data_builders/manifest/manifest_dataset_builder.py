@@ -5,8 +5,9 @@ import math
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from atnet_jax.classes import CLASSES
 from atnet_jax.errors import UserError
+from atnet_jax.names import CLASSES
+from atnet_jax.preprocessing import frame_files
 from atnet_jax.preprocessing.annotation import Clip, VideoFrames
 from atnet_jax.preprocessing.apex import check_apex
 from data_builders import source
@@ -89,7 +90,9 @@ def read_entry(row: dict[str, str], manual_dir: Path, where: str) -> source.Entr
     onset, apex, offset = _frame_numbers(row, where, required="frames" in paths or "video" in paths)
     frames: dict[int, Path] | VideoFrames = {}
     if "frames" in paths:
-        frames = source.annotated_frames(paths["frames"], source.ANY_FRAME, onset, offset, where)
+        frames = source.annotated_frames(
+            paths["frames"], frame_files.ANY_FRAME, onset, offset, where
+        )
         for path in frames.values():
             _check_inside(path.resolve(), manual_dir, "frames", where)
     elif "video" in paths:

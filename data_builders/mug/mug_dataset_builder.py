@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from atnet_jax.errors import UserError
+from atnet_jax.preprocessing import frame_files
 from atnet_jax.preprocessing.apex import middle_frame
 from data_builders import source
 from data_builders.macro_expression import FRAMES, MacroExpressionBuilder, no_class
@@ -24,7 +25,7 @@ LABEL_RULE: dict[str, int | None] = {
 _SUBJECT = re.compile(r"[0-9]{3}")
 _SESSION = re.compile(r"session[0-9]+")
 _TAKE = re.compile(r"take[0-9]+(.*)")
-_FRAME = re.compile(r"img_([0-9]{1,9})" + source.PICTURE, re.IGNORECASE)
+_FRAME = re.compile(r"img_([0-9]{1,9})" + frame_files.PICTURE, re.IGNORECASE)
 
 
 def middle_frames(folder: Path) -> tuple[dict[int, Path], int]:
@@ -33,7 +34,7 @@ def middle_frames(folder: Path) -> tuple[dict[int, Path], int]:
     Raises:
         UserError: A frame is missing, or they are too few for the first and the last to be neutral.
     """
-    frames = source.numbered_frames(folder, _FRAME, only=True)
+    frames = frame_files.numbered_frames(folder, _FRAME, only=True)
     if len(frames) < FRAMES + 2:
         raise UserError(
             f"{folder}: only {len(frames)} of at least {FRAMES + 2} frames, the first and the last "

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from atnet_jax.errors import UserError
+from atnet_jax.preprocessing import frame_files
 from data_builders import source
 from data_builders.macro_expression import MacroExpressionBuilder, last_frames
 
@@ -20,7 +21,7 @@ LABEL_RULE: dict[str, int] = {
 }
 
 _SUBJECT = re.compile(r"P[0-9]{3}")
-_FRAME = re.compile(r"([0-9]{1,9})" + source.PICTURE, re.IGNORECASE)
+_FRAME = re.compile(r"([0-9]{1,9})" + frame_files.PICTURE, re.IGNORECASE)
 
 
 def find_cameras(manual_dir: Path) -> dict[str, Path]:
@@ -29,7 +30,7 @@ def find_cameras(manual_dir: Path) -> dict[str, Path]:
     Raises:
         UserError: There is none, or there are some in more than one folder.
     """
-    tops = [manual_dir, *(path for path in source.visible(manual_dir) if path.is_dir())]
+    tops = [manual_dir, *(path for path in frame_files.visible(manual_dir) if path.is_dir())]
     found = {top: [name for name in CAMERAS if (top / name).is_dir()] for top in tops}
     found = {top: names for top, names in found.items() if names}
     if not found:
@@ -79,5 +80,5 @@ class Builder(MacroExpressionBuilder):
         label = source.find_label(folder.name, LABEL_RULE, str(folder))
         emotion = folder.name.casefold()
         clip = f"{camera}_{LIGHT}_{emotion.capitalize()}"
-        frames = last_frames(source.numbered_frames(folder, _FRAME, only=True), folder)
+        frames = last_frames(frame_files.numbered_frames(folder, _FRAME, only=True), folder)
         return self.make_entry(subject, clip, emotion, label, frames, max(frames), folder)

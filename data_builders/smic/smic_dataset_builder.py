@@ -3,8 +3,9 @@
 import re
 from pathlib import Path
 
-from atnet_jax.classes import CLASSES
 from atnet_jax.errors import UserError
+from atnet_jax.names import CLASSES
+from atnet_jax.preprocessing import frame_files
 from atnet_jax.preprocessing.annotation import Clip
 from atnet_jax.preprocessing.apex import middle_frame
 from data_builders import source
@@ -66,7 +67,7 @@ def _entry(path: Path, dataset: str, subject: str, emotion: str) -> source.Entry
     if match is None or f"s{int(match[1]):02d}" != subject:
         raise UserError(f"{path}: not named as a clip of {subject} (such as {subject}_ne_01)")
     # Every file counts here, as the middle one is the apex.
-    frames = source.numbered_frames(path, _FRAME, only=True)
+    frames = frame_files.numbered_frames(path, _FRAME, only=True)
     if not frames:
         raise UserError(f"{path}: no frames; is the copy of the database complete?")
     numbers = list(frames)

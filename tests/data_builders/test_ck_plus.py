@@ -5,8 +5,8 @@ import pytest
 import tensorflow_datasets as tfds
 
 from atnet_jax.errors import UserError
-from atnet_jax.prepare import prepare
 from data_builders.ck_plus.ck_plus_dataset_builder import Builder
+from data_builders.prepare import prepare
 
 IMAGES = "cohn-kanade-images"
 LABEL = "Emotion/S005/001/S005_001_00000005_emotion.txt"

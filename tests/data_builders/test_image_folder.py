@@ -6,8 +6,8 @@ import pytest
 import tensorflow_datasets as tfds
 
 from atnet_jax.errors import UserError
-from atnet_jax.prepare import prepare
 from data_builders.image_folder.image_folder_dataset_builder import Builder
+from data_builders.prepare import prepare
 
 
 @pytest.fixture

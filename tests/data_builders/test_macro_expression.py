@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from atnet_jax import synthetic
 from atnet_jax.errors import UserError
-from atnet_jax.prepare import MACRO_EXPRESSIONS, prepare
+from atnet_jax.names import MACRO_EXPRESSIONS
 from atnet_jax.preprocessing.face import crop_face, find_face
 from atnet_jax.preprocessing.frames import read_image
-from data_builders import pictures
+from data_builders import pictures, synthetic
+from data_builders.prepare import prepare
 
 # Pictures that are prepared: two of one sequence where there are sequences, and one of another.
 CHOSEN = {

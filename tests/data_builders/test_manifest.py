@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from atnet_jax.errors import UserError
-from atnet_jax.prepare import prepare
 from atnet_jax.preprocessing.annotation import Clip
 from atnet_jax.preprocessing.clip import extract
 from data_builders.manifest.manifest_dataset_builder import Builder
+from data_builders.prepare import prepare
 
 
 def write_manifest(folder: Path, rows: list[dict[str, object]], *, encoding="utf-8") -> Path:

@@ -5,8 +5,8 @@ import pytest
 import tensorflow_datasets as tfds
 
 from atnet_jax.errors import UserError
-from atnet_jax.prepare import prepare
 from data_builders.mug.mug_dataset_builder import Builder
+from data_builders.prepare import prepare
 
 TAKE = "subjects3/001/anger/take000"
 

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from atnet_jax.errors import UserError
-from atnet_jax.prepare import prepare
 from data_builders.oulu_casia.oulu_casia_dataset_builder import Builder
+from data_builders.prepare import prepare
 
 NI_RECORDS = [
     ("P001", "NI_Strong_Anger", "anger", 0, "NI/Strong/P001/anger/{:03d}.jpeg", (1, 2, 3)),

@@ -6,9 +6,9 @@ import pytest
 import tensorflow_datasets as tfds
 
 from atnet_jax.errors import UserError
-from atnet_jax.prepare import prepare
 from atnet_jax.preprocessing.annotation import Clip
 from atnet_jax.preprocessing.clip import extract
+from data_builders.prepare import prepare
 from data_builders.samm.samm_dataset_builder import read_annotations
 from data_builders.source import ErrorList
 

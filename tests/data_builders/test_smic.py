@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from atnet_jax.data import INPUTS, prepared_clip
+from atnet_jax.data.record import INPUTS, prepared_clip
 from atnet_jax.errors import UserError
-from atnet_jax.prepare import prepare
 from atnet_jax.preprocessing.annotation import Clip
 from atnet_jax.preprocessing.clip import extract
+from data_builders.prepare import prepare
 from data_builders.smic.smic_dataset_builder import Builder
 
 

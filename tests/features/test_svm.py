@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from sklearn.svm import SVC
 
-from atnet_jax import metrics, published
-from atnet_jax.data import Composite
+from atnet_jax import published
+from atnet_jax.data.composite import Composite
+from atnet_jax.data.folds import make_folds
+from atnet_jax.evaluation import metrics
+from atnet_jax.evaluation.predictions import Prediction
 from atnet_jax.features.svm import fit_predict
-from atnet_jax.folds import make_folds
-from atnet_jax.predictions import Prediction
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from atnet_jax import models
 from atnet_jax.config import default_config
 from atnet_jax.errors import UserError
 from atnet_jax.models.layers.lstm import LSTM, TemporalStream
-from atnet_jax.train import Batches, make_trainer
+from atnet_jax.training.batches import Batches
+from atnet_jax.training.engine import make_trainer
 
 LABELS = jnp.array([0, 2, 1])
 

@@ -8,9 +8,9 @@ import pytest
 
 from atnet_jax import models
 from atnet_jax.config import default_config
-from atnet_jax.data import INPUTS
+from atnet_jax.data.record import INPUTS
 from atnet_jax.errors import UserError
-from atnet_jax.trained import input_shapes
+from atnet_jax.training.trained import input_shapes
 from tests.reference.plain_layers import unit_range
 
 NETWORKS = [name for name in models.names() if models.is_network(name)]

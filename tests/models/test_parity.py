@@ -25,7 +25,9 @@ from threadpoolctl import threadpool_limits
 from atnet_jax import models
 from atnet_jax.config import default_config
 from atnet_jax.models.layers import batch_norm, lstm, resnet10
-from atnet_jax.train import Batches, learning_rate, make_trainer
+from atnet_jax.training.batches import Batches
+from atnet_jax.training.engine import make_trainer
+from atnet_jax.training.optimizer import learning_rate
 from tests.reference import caffe_layers as caffe
 from tests.reference import networks
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from atnet_jax.config import default_config
+from atnet_jax.data.inputs import inputs_of_clip
 from atnet_jax.errors import UserError
-from atnet_jax.inputs import inputs_of_clip
 from atnet_jax.models.vgg_magnified import Model
 from atnet_jax.preprocessing.magnification import magnify
 from atnet_jax.preprocessing.optical_flow import flow_method

@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax
 from jaxtyping import Array, Float
 
-from atnet_jax.classes import CLASSES
+from atnet_jax.names import CLASSES
 
 
 def l2_normalise(x: Float[Array, "batch features"]) -> Float[Array, "batch features"]:

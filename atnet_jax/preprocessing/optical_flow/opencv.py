@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 from jaxtyping import Float32
 
-from atnet_jax import cpus
 from atnet_jax.preprocessing.optical_flow.threads import Solver, map_pairs
+from atnet_jax.system import cpus
 
 
 def farneback(

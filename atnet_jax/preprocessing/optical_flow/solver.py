@@ -8,8 +8,8 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float32
 
-from atnet_jax import cpus
 from atnet_jax.preprocessing.optical_flow.threads import Solver, map_pairs
+from atnet_jax.system import cpus
 
 PAIRS_ON_GPU = 64
 

@@ -1,0 +1,130 @@
+"""What a report says of its runs, in the order in which it says it."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from atnet_jax.evaluation.report import details, evidence, origin
+from atnet_jax.evaluation.report import result_tables as results
+from atnet_jax.evaluation.report.blocks import Block, Document, Section, Text, Tiles, numbered
+from atnet_jax.evaluation.report.overview import (
+    PROTOCOLS,
+    Overview,
+    chance_scores,
+    data_note,
+    is_composite,
+    listed,
+    most_frequent,
+    rounded,
+    with_sd,
+)
+from atnet_jax.evaluation.runs import Run
+from atnet_jax.names import CLASSES
+
+
+def document(runs: Iterable[Run], title: str | None = None) -> Document:
+    """Everything that the report says.
+
+    Raises:
+        UserError: a run is given twice, or files of a run do not belong together.
+    """
+    overview = Overview(runs)
+    sections = [
+        *(
+            Section(
+                f"results-{study.protocol}", results.heading(study), results.tables(overview, study)
+            )
+            for study in overview.studies
+        ),
+        Section("certainty", "How sure the figures are", evidence.certainty(overview)),
+        Section("tests", "Paired tests between methods", evidence.tests(overview)),
+        Section(
+            "inflation", "Inflation by choosing epochs: not results", evidence.inflation(overview)
+        ),
+        Section("confusion", "Confusion matrices", details.confusion(overview)),
+        Section("curves", "Learning curves", details.curves(overview), page_only=True),
+        Section("subjects", "Subjects", details.subjects(overview)),
+        Section("misread", "Clips read wrong", details.misread(overview), page_only=True),
+        Section("data", "Data and exclusions", origin.data(overview)),
+        Section("setup", "How it was run", origin.setup(overview)),
+    ]
+    kicker = " and ".join(PROTOCOLS[study.protocol].name for study in overview.studies)
+    if title is None:
+        count = numbered(len({method.label for method in overview.methods}), "method")
+        title = overview.methods[0].label if overview.is_single else f"Comparison of {count}"
+    return Document(kicker, title, _opening(overview), [part for part in sections if part.blocks])
+
+
+def _opening(overview: Overview) -> list[Block]:
+    """What is compared, what a reader must know first, and a single method's main figures."""
+    blocks: list[Block] = [Text(note, "note") for note in _warnings(overview)]
+    if overview.is_single:
+        method = overview.methods[0]
+        blocks[:0] = [Text(PROTOCOLS[method.protocol].meaning)]
+        scores = method.runs[0].metrics
+        full, answer = method.summary["full"], most_frequent(scores)
+        chance = chance_scores(scores["full"]["counts"], answer)
+        tiles = [
+            (name, with_sd(getattr(full, key)).line, rounded(chance[key]))
+            for key, name in (("uf1", "UF1"), ("uar", "UAR"), ("accuracy", "Accuracy"))
+        ]
+        counts = listed(f"{scores['full']['counts'][name]} {name}" for name in CLASSES)
+        folds = len({row.fold for row in method.runs[0].predictions})
+        seeds = f"{'seed' if full.seeds == 1 else 'seeds'} {listed(method.seeds)}"
+        blocks += [
+            Tiles(tiles),
+            Text(
+                f"{numbered(full.clips, 'clip')} · {numbered(full.subjects, 'subject')} ·"
+                f" {numbered(folds, 'fold')} · {seeds} · {counts}."
+            ),
+            Text(
+                f"Over all clips pooled. Chance is always answering “{CLASSES[answer]}”, the most"
+                f" frequent class.",
+                "quiet",
+            ),
+        ]
+        return blocks
+    for study in reversed(overview.studies):
+        seeds = sorted({len(method.runs) for method in study.methods})
+        each = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+        noun = "seed" if seeds == [1] else "seeds"
+        text = (
+            f"{PROTOCOLS[study.protocol].name}: {numbered(len(study.methods), 'method')}, {each}"
+            f" {noun} each. {PROTOCOLS[study.protocol].meaning}"
+        )
+        blocks.insert(0, Text(text))
+    return blocks
+
+
+def _warnings(overview: Overview) -> list[str]:
+    """What a reader must know before any figure."""
+    by_note: defaultdict[str, list[str]] = defaultdict(list)
+    for method in overview.methods:
+        notes = [note for run in method.runs for note in run.notes]
+        if method.runs[0].is_partial:
+            tested, there = method.summary["full"].clips, method.runs[0].clips
+            notes.append(
+                "Only some folds were run"
+                + (f" ({tested} of {there} clips)" if there is not None else "")
+                + ", so the figures are not those of the protocol."
+            )
+        for note in dict.fromkeys(notes):
+            by_note[note].append(overview.name(method))
+    warnings = []
+    for note, names in by_note.items():
+        about = f"{len(names)} methods" if len(names) > 3 else listed(names)
+        warnings.append(note if len(names) == len(overview.methods) else f"{about}: {note}")
+    for study in overview.studies:
+        letters = list(dict.fromkeys(overview.data(m) for m in study.methods))
+        if len(letters) > 1:
+            warnings.append(
+                f"The {study.protocol.upper()} methods were not all tested on the same clips and"
+                f" labels: there are the lists {listed(letters)} (see Data and exclusions). Compare"
+                f" figures within one list only."
+            )
+    lists = overview.lists_of_clips()
+    for letter, method in lists.items():
+        scores = method.runs[0].metrics
+        if not is_composite(scores):
+            which = f"Data {letter}: " if len(lists) > 1 else ""
+            warnings.append(f"{which}{data_note(scores)}")
+    return warnings

@@ -1,0 +1,206 @@
+"""What the figures are made of: confusion matrices, curves, subjects, clips."""
+
+from collections import defaultdict
+
+import numpy as np
+
+from atnet_jax.evaluation.report import charts
+from atnet_jax.evaluation.report.blocks import (
+    ABSENT,
+    Block,
+    Cell,
+    Grid,
+    Part,
+    Row,
+    Table,
+    Text,
+    numbered,
+)
+from atnet_jax.evaluation.report.overview import (
+    Overview,
+    Study,
+    group_in_words,
+    group_title,
+    rounded,
+)
+from atnet_jax.evaluation.report.study import Method, groups_of
+from atnet_jax.names import CLASSES
+
+
+def confusion(overview: Overview) -> list[Block]:
+    """Confusion matrices of each method: all clips, then each database."""
+    blocks: list[Block] = [
+        Text(
+            "A row is the true class, a column the predicted one. A cell is a number of clips and"
+            " its share of the row; in the outlined cells, on the diagonal, clips were read right.",
+            "quiet",
+        )
+    ]
+    for method in overview.methods:
+        tables = []
+        for group in ["full", *groups_of("hde", [method])]:
+            matrix = np.sum([run.metrics[group]["confusion"] for run in method.runs], axis=0)
+            tables.append(_confusion_table(overview, method, group, matrix))
+        grid = Grid(tables, "matrices")
+        blocks.append(
+            grid if overview.is_single else Part(overview.name(method), [grid], folded=True)
+        )
+    return blocks
+
+
+def _confusion_table(overview: Overview, method: Method, group: str, matrix: np.ndarray) -> Table:
+    rows = []
+    for true, (name, counts) in enumerate(zip(CLASSES, matrix.tolist(), strict=True)):
+        total = sum(counts)
+        cells = [
+            Cell(
+                str(count),
+                f"({count / total:.0%})" if total else f"({ABSENT})",
+                share=count / total if total else 0.0,
+                marked=column == true,
+            )
+            for column, count in enumerate(counts)
+        ]
+        rows.append(Row([Cell(name), *cells]))
+    of = "" if overview.is_single else f"{overview.name(method)}: "
+    clips = numbered(method.summary[group].clips, "clip")
+    seeds = f", sum of {len(method.runs)} seeds" if len(method.runs) > 1 else ""
+    title = group_in_words(group)
+    return Table(
+        caption=f"{of}{title[:1].upper()}{title[1:]}, {clips}{seeds}",
+        columns=["true", *CLASSES],
+        rows=rows,
+        groups=[("predicted", len(CLASSES))],
+        kind="confusion",
+    )
+
+
+def curves(overview: Overview) -> list[Block]:
+    """Loss and accuracy of training by epoch; nothing for methods without epochs."""
+    blocks: list[Block] = []
+    for method in overview.methods:
+        found = [
+            (run.seed, fold, curve)
+            for run in method.runs
+            for fold, curve in sorted(run.curves.items())
+        ]
+        if not found:
+            continue
+        name = "" if overview.is_single else f"{overview.name(method)}: "
+        only = [curve for _, _, curve in found]
+        drawn = [
+            charts.line_chart(f"{name}Training loss", only, [c["loss"] for c in only], None),
+            charts.line_chart(f"{name}Training accuracy", only, [c["accuracy"] for c in only], 1.0),
+        ]
+        rows = [
+            Row(
+                [
+                    Cell(str(fold)),
+                    Cell(curve["name"]),
+                    Cell(str(seed)),
+                    Cell(str(len(curve["epoch"]))),
+                    Cell(str(curve.get("kept_epoch", ABSENT))),
+                    Cell(rounded(curve["loss"][-1]) if curve["loss"] else ABSENT),
+                    Cell(rounded(curve["accuracy"][-1]) if curve["accuracy"] else ABSENT),
+                ]
+            )
+            for seed, fold, curve in found
+        ]
+        last = Table(
+            caption=f"{name}The last epoch of each fold",
+            columns=[
+                *("Fold", "Held out", "Seed", "Epochs", "Epoch tested"),
+                *("Last loss", "Last accuracy"),
+            ],
+            rows=rows,
+            words=frozenset({1}),
+        )
+        inside: list[Block] = [
+            Grid([chart for chart in drawn if chart is not None], "wide"),
+            Part("The last epoch of each fold", [last], folded=True),
+        ]
+        if overview.is_single:
+            blocks += inside
+        else:
+            blocks.append(Part(overview.name(method), inside, folded=True))
+    if not blocks:
+        return []
+    text = "On the training clips of each fold (thin lines); the bold line is their mean."
+    return [Text(text, "quiet"), *blocks]
+
+
+def subjects(overview: Overview) -> list[Block]:
+    """How many clips of each subject each method read right."""
+    blocks: list[Block] = [
+        Text(
+            "The share of a subject's clips that was read right"
+            + (
+                ", averaged over the seeds."
+                if any(len(m.runs) > 1 for m in overview.methods)
+                else "."
+            ),
+            "quiet",
+        )
+    ]
+    for study in overview.studies:
+        tables = [
+            _subjects_table(overview, study, dataset) for dataset in groups_of("hde", study.methods)
+        ]
+        blocks += [Grid(tables)] if len(study.methods) == 1 else tables
+    return blocks
+
+
+def _subjects_table(overview: Overview, study: Study, dataset: str) -> Table:
+    # subject -> position of the method -> whether each clip was read right, in all seeds
+    right: defaultdict[str, defaultdict[int, list[bool]]] = defaultdict(lambda: defaultdict(list))
+    for i, method in enumerate(study.methods):
+        for row in method.predictions:
+            if row.dataset == dataset:
+                right[row.subject][i].append(row.label == row.predicted)
+    rows = []
+    for subject, answers in sorted(right.items()):
+        clips = sorted({len(answers[i]) // len(study.methods[i].runs) for i in answers})
+        count = str(clips[0]) if len(clips) == 1 else f"{clips[0]}–{clips[-1]}"
+        cells = []
+        for i in range(len(study.methods)):
+            share = float(np.mean(answers[i])) if i in answers else None
+            cells.append(Cell(ABSENT) if share is None else Cell(rounded(share), share=share))
+        rows.append(Row([Cell(subject), Cell(count), *cells]))
+    of = "" if len(overview.studies) == 1 else f"{study.protocol.upper()}: "
+    labels = ["Accuracy"] if len(study.methods) == 1 else [m.label for m in study.methods]
+    return Table(
+        caption=f"{of}{group_title(dataset)}, {numbered(len(rows), 'subject')}",
+        columns=["Subject", "Clips", *labels],
+        rows=rows,
+        kind="subjects",
+    )
+
+
+def misread(overview: Overview) -> list[Block]:
+    """The clips that a run read wrong; nothing where there are several runs."""
+    if not overview.is_single or len(overview.methods[0].runs) > 1:
+        return []
+    tested = overview.methods[0].predictions
+    wrong = [row for row in tested if row.label != row.predicted]
+    if not wrong:
+        return [Text("None: every clip was read right.")]
+    wrong.sort(key=lambda row: (row.dataset, row.subject, row.clip))
+    rows = [
+        Row(
+            [
+                *map(Cell, (row.clip, group_title(row.dataset), row.subject)),
+                *map(Cell, (CLASSES[row.label], CLASSES[row.predicted])),
+                *(Cell(rounded(score)) for score in row.scores),
+            ]
+        )
+        for row in wrong
+    ]
+    names = ["Clip", "Database", "Subject", "True", "Predicted"]
+    table = Table(
+        caption="Clips read wrong",
+        columns=[*names, *(f"p({name})" for name in CLASSES)],
+        rows=rows,
+        words=frozenset(range(1, 5)),
+    )
+    heading = f"{len(wrong)} of {numbered(len(tested), 'clip')}"
+    return [Part(heading, [table], folded=True)]

@@ -1,0 +1,166 @@
+"""The report's tables as LaTeX: a document that compiles, each table in a piece to copy."""
+
+import re
+from collections.abc import Sequence
+
+from atnet_jax.evaluation.report.blocks import (
+    MARK,
+    Block,
+    Code,
+    Document,
+    Part,
+    Table,
+    Text,
+    Tiles,
+    fit,
+    ungrid,
+)
+
+# A table of more rows must be able to break over pages.
+_LONGEST = 40
+
+_SIGNS = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "%": r"\%",
+    "_": r"\_",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "'": r"\textquotesingle{}",
+    "`": r"\textasciigrave{}",
+    "–": r"\textendash{}",
+    "−": r"\ensuremath{-}",
+    "±": r"\ensuremath{\pm}",
+    "×": r"\ensuremath{\times}",
+    "Δ": r"\ensuremath{\Delta}",
+    "≤": r"\ensuremath{\le}",
+    "…": r"\ldots{}",
+    "“": r"\textquotedblleft{}",
+    "”": r"\textquotedblright{}",
+    "’": r"\textquoteright{}",
+    "·": r"\textperiodcentered{}",
+    "\N{REPLACEMENT CHARACTER}": "?",
+}
+
+_PREAMBLE = r"""\documentclass[10pt]{article}
+\usepackage[a4paper,landscape,margin=15mm]{geometry}
+\usepackage[T1]{fontenc}
+\usepackage{booktabs,graphicx,longtable}
+\setlength{\parindent}{0pt}\setlength{\parskip}{4pt}\sloppy
+"""
+
+
+def render(document: Document) -> str:
+    """Return the document as LaTeX, without its charts."""
+    parts = [
+        f"% {MARK}.",
+        "% A table copied from here needs \\usepackage[T1]{fontenc} and"
+        " \\usepackage{booktabs,graphicx,longtable}.",
+        "% Run LaTeX three times: long tables learn their widths. Names in other scripts than Latin"
+        " need XeLaTeX or LuaLaTeX.",
+        f"{_PREAMBLE}\\begin{{document}}",
+        f"\\section*{{{escape(document.title)}}}",
+        f"{escape(document.kicker)}\n",
+    ]
+    for block in ungrid(document.opening):
+        parts += _block(block)
+    for section in (section for section in document.sections if not section.page_only):
+        parts.append(f"\\section*{{{escape(section.heading)}}}")
+        for block in ungrid(section.blocks):
+            parts += _block(block)
+    return "\n".join([*parts, "\\end{document}"]) + "\n"
+
+
+def escape(text: str) -> str:
+    """Escape a text so that LaTeX prints it as it is, on one line."""
+    line = "".join(_SIGNS.get(sign, sign) for sign in " ".join(fit(text).split()))
+    # Two of these would join to one sign.
+    return re.sub(r"([-,])(?=\1)", r"\1{}", line)
+
+
+def _block(block: Block) -> list[str]:
+    match block:
+        case Text(text, kind):
+            return [
+                f"\\textbf{{Note: {escape(text)}}}\n" if kind == "note" else f"{escape(text)}\n"
+            ]
+        case Code(text):
+            return [f"\\begin{{quote}}\\ttfamily\\small {escape(text)}\\end{{quote}}"]
+        case Tiles(tiles):
+            return [
+                "; ".join(
+                    f"{escape(name)} {escape(value)} (chance {escape(chance)})"
+                    for name, value, chance in tiles
+                )
+                + "\n"
+            ]
+        case Part(heading, blocks):
+            inside = [text for item in ungrid(blocks) for text in _block(item)]
+            return [f"\\subsection*{{{escape(heading)}}}", *inside]
+        case Table():
+            return [_table(block)]
+        case _:
+            raise TypeError(f"no LaTeX for {type(block).__name__}")
+
+
+def _table(table: Table) -> str:
+    left = frozenset(range(table.headers)) | table.words
+    widest = [
+        max(len(row.cells[i].line) for row in table.rows) if table.rows else 0
+        for i in range(len(table.columns))
+    ]
+    # A column of long words is broken into lines.
+    kinds = "".join(
+        ("p{0.3\\linewidth}" if widest[i] > 60 else "l") if i in left else "r"
+        for i in range(len(table.columns))
+    )
+    head = [_line(table.columns)]
+    if table.groups:
+        tops, rules, position = [""] * table.ungrouped, [], table.ungrouped
+        for title, span in table.groups:
+            tops.append(f"\\multicolumn{{{span}}}{{c}}{{{escape(title)}}}")
+            rules.append(f"\\cmidrule(lr){{{position + 1}-{position + span}}}")
+            position += span
+        head = [f"{' & '.join(tops)} \\\\", "".join(rules), *head]
+    rows = []
+    for number, row in enumerate(table.rows):
+        cells = [cell.line for cell in row.cells]
+        if table.headers == 2 and number and row.cells[0] == table.rows[number - 1].cells[0]:
+            cells[0] = ""
+        rows.append(_line(cells))
+    if len(table.rows) > _LONGEST:
+        return "\n".join(
+            [
+                "{\\footnotesize\\setlength{\\tabcolsep}{3pt}",
+                f"\\begin{{longtable}}{{{kinds}}}",
+                f"\\caption{{{escape(table.caption)}}}\\\\",
+                *("\\toprule", *head, "\\midrule", "\\endhead", "\\bottomrule", "\\endfoot"),
+                *(*rows, "\\end{longtable}}"),
+            ]
+        )
+    return "\n".join(
+        [
+            "\\begin{minipage}{\\linewidth}\\centering",
+            f"\\textbf{{{escape(table.caption)}}}\\par\\smallskip",
+            # No wider than the page.
+            "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%",
+            f"\\begin{{tabular}}{{{kinds}}}",
+            *("\\toprule", *head, "\\midrule", *rows, "\\bottomrule"),
+            "\\end{tabular}}",
+            "\\end{minipage}\\par\\bigskip",
+        ]
+    )
+
+
+def _line(cells: Sequence[str]) -> str:
+    line = " & ".join(map(escape, cells))
+    # The line before ends in a command that would take these for its options.
+    return f"{'{}' if line[:1] in ('[', '*') else ''}{line} \\\\"

@@ -1,0 +1,142 @@
+"""Where the figures come from: data, exclusions, settings, versions, commands."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from atnet_jax import published
+from atnet_jax.evaluation.report.blocks import ABSENT, Block, Cell, Code, Part, Row, Table, Text
+from atnet_jax.evaluation.report.overview import DIGESTS, Overview, group_title, listed
+from atnet_jax.evaluation.report.study import flatten, groups_of
+from atnet_jax.evaluation.runs import Exclusion
+from atnet_jax.names import CLASSES
+
+
+def data(overview: Overview) -> list[Block]:
+    """Which clips, of what digest, and which rows of the annotations gave none."""
+    lists = overview.lists_of_clips()
+    rows = [
+        Row([*map(Cell, ("Paper", group_title(group), *map(str, counts)))])
+        for group, counts in published.COMPOSITE.items()
+    ]
+    for letter, method in lists.items():
+        name = f"Data {letter}"
+        if method.is_control:
+            name += ", labels shuffled"
+        for group in ["full", *groups_of("hde", [method])]:
+            scores = method.runs[0].metrics[group]
+            counts = (scores["clips"], scores["subjects"], *(scores["counts"][c] for c in CLASSES))
+            rows.append(Row([*map(Cell, (name, group_title(group), *map(str, counts)))]))
+    counted = Table(
+        caption="Clips, subjects and classes",
+        columns=["Data", "Database", "Clips", "Subjects", *CLASSES],
+        rows=rows,
+        headers=2,
+    )
+    rows = []
+    for method in overview.methods:
+        run = method.runs[0]
+        digests = list(dict.fromkeys(run.digest for run in method.runs))
+        more = f" and {len(digests) - 1} more" if len(digests) > 1 else ""
+        tested = str(len(run.predictions))
+        clips = tested if run.clips in (None, len(run.predictions)) else f"{tested} of {run.clips}"
+        rows.append(
+            Row(
+                [
+                    Cell(overview.name(method)),
+                    Cell(listed(method.seeds)),
+                    Cell(clips),
+                    Cell(overview.data(method)),
+                    Cell((digests[0][:12] or ABSENT) + more),
+                    Cell(run.init_from[:12] if run.init_from else "none given"),
+                ]
+            )
+        )
+    read = Table(
+        caption="What each method was run on",
+        columns=["Method", "Seeds", "Clips tested", "Data", "Data digest", "Initial weights"],
+        rows=rows,
+        words=frozenset({1, 3, 4, 5}),
+    )
+    text = f"{DIGESTS} Shown are the first 12 signs of SHA-256 digests."
+    return [counted, read, Text(text, "quiet"), *_exclusions(overview)]
+
+
+def _exclusions(overview: Overview) -> list[Block]:
+    by_rows: defaultdict[tuple[Exclusion, ...] | None, list[str]] = defaultdict(list)
+    for method in overview.methods:
+        for run in method.runs:
+            rows = None if run.exclusions is None else tuple(sorted(run.exclusions))
+            name = overview.name(method)
+            if name not in by_rows[rows]:
+                by_rows[rows].append(name)
+    blocks: list[Block] = []
+    for number, (rows, names) in enumerate(by_rows.items(), start=1):
+        of = "" if len(by_rows) == 1 else f"{listed(names)}: "
+        if rows is None:
+            blocks.append(Text(f"{of}Which rows of the annotations were left out is not recorded."))
+        elif not rows:
+            blocks.append(Text(f"{of}No row of the annotations was left out."))
+        else:
+            reasons: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+            for row in rows:
+                reasons[group_title(row.dataset), row.reason].append(row.clip)
+            table = Table(
+                caption="Rows of the annotations that give no clip"
+                + (f", list {number}" if len(by_rows) > 1 else ""),
+                columns=["Database", "Reason", "Rows", "Which"],
+                rows=[
+                    Row([*map(Cell, (dataset, reason, str(len(clips)), listed(sorted(clips))))])
+                    for (dataset, reason), clips in sorted(reasons.items())
+                ],
+                words=frozenset({1, 3}),
+            )
+            parts: list[Block] = [Text(of.removesuffix(": "))] if of else []
+            heading = f"Excluded rows ({len(rows)})" + (f", list {number}" if of else "")
+            blocks.append(Part(heading, [*parts, table], folded=True))
+    return blocks
+
+
+def setup(overview: Overview) -> list[Block]:
+    """Commands, versions, device and settings of each method."""
+    blocks: list[Block] = []
+    used = {(run.device, *sorted(run.versions.items())) for m in overview.methods for run in m.runs}
+    if len(used) > 1:
+        blocks.append(
+            Text("The runs were not all computed on the same device with the same versions.")
+        )
+    for method in overview.methods:
+        name = overview.name(method)
+        inside: list[Block] = []
+        commands = [run for run in method.runs if run.command]
+        if commands:
+            codes = [Code("\n".join(dict.fromkeys(run.command for run in commands)))]
+            heading = "Command" if len(commands) == 1 else "Commands"
+            inside.append(Part(heading, codes))
+        environments: defaultdict[tuple[tuple[str, str], ...], list[int]] = defaultdict(list)
+        for run in method.runs:
+            device = [("device", run.device)] if run.device else []
+            environments[(*run.versions.items(), *device)].append(run.seed)
+        for about, seeds in environments.items():
+            if about:
+                of = "" if len(environments) == 1 else f", seed {listed(seeds)}"
+                table = _pairs_of_words(
+                    f"{name}: versions and device{of}", "Package", "Version", about
+                )
+                inside.append(Part(f"Versions and device{of}", [table], folded=True))
+        settings = [(key, value) for key, value in flatten(method.runs[0].config)
+                    if len(method.runs) == 1 or key != "seed"]  # fmt: skip
+        if settings:
+            table = _pairs_of_words(f"{name}: configuration", "Field", "Value", settings)
+            inside.append(Part("Configuration", [table], folded=True, page_only=True))
+        if overview.is_single:
+            blocks += inside
+        elif inside:
+            blocks.append(Part(name, inside, folded=True))
+    return blocks
+
+
+def _pairs_of_words(
+    caption: str, first: str, second: str, pairs: Iterable[tuple[str, str]]
+) -> Table:
+    rows = [Row([Cell(name), Cell(value)]) for name, value in pairs]
+    return Table(caption=caption, columns=[first, second], rows=rows, words=frozenset({1}))

@@ -1,0 +1,200 @@
+"""The tables of the paper, with our figures beside the published ones."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from atnet_jax import published
+from atnet_jax.evaluation.metrics import Evaluation
+from atnet_jax.evaluation.report import markdown
+from atnet_jax.evaluation.report.blocks import ABSENT, Block, Cell, Row, Table, Text, numbered
+from atnet_jax.evaluation.report.overview import (
+    DIGESTS,
+    PROTOCOLS,
+    Overview,
+    Protocol,
+    Study,
+    chance_scores,
+    data_note,
+    group_title,
+    most_frequent,
+    rounded,
+    with_sd,
+)
+from atnet_jax.evaluation.report.study import Method
+from atnet_jax.evaluation.runs import TABLES
+from atnet_jax.names import CLASSES
+
+
+def heading(study: Study) -> str:
+    """What the section of a protocol is called."""
+    about = PROTOCOLS[study.protocol]
+    return f"{about.table}: {about.name}"
+
+
+def tables(overview: Overview, study: Study) -> list[Block]:
+    """A table of the paper: the published rows and ours."""
+    about, paper = PROTOCOLS[study.protocol], TABLES[study.protocol]
+    # One method is shown beside its own row, several within the whole table.
+    bases = list(paper) if len(study.methods) > 1 else []
+    bases += [method.base for method in study.methods]
+    has_paper = any(base in paper for base in bases)
+    groups = study.groups
+    if has_paper:
+        others = [group for group in groups if group not in published.COMPOSITE]
+        groups = [*(group for group in groups if group == "full"), *published.DATABASES, *others]
+    rows = []
+    for base in dict.fromkeys(bases):
+        if base in paper:
+            rows.append(_paper_row(study.protocol, base, groups))
+        ours = [method for method in study.methods if method.base == base]
+        for method in ours:
+            source = Cell("ours", _source(overview, method))
+            figures = {
+                group: [with_sd(getattr(summary, name)) for name in about.metrics]
+                for group, summary in method.summary.items()
+            }
+            kind = "" if method.is_control else "ours"
+            rows.append(_row(base, source, groups, figures, about, kind))
+        if not ours:
+            rows.append(_row(base, Cell("ours", "(not run)"), groups, {}, about))
+    rows += _chance_rows(overview, study, groups)
+    caption = f"{about.table}, {study.protocol.upper()}: published figures and ours"
+    notes = [
+        _source_note(about, has_paper=has_paper),
+        "They come without seeds and intervals." if has_paper else "",
+        "Ours is the mean over the seeds, with the standard deviation (±) where there are several."
+        if any(len(method.runs) > 1 for method in study.methods)
+        else "",
+    ]
+    blocks: list[Block] = [
+        _results_table(caption, study.protocol, groups, rows),
+        Text(" ".join(filter(None, notes)), "quiet"),
+    ]
+    if len(overview.lists_of_clips()) == 1:
+        blocks.append(Text(data_note(study.methods[0].runs[0].metrics), "quiet"))
+    if _digests_differ(study.methods):
+        blocks.append(Text(f"Data digests differ between methods. {DIGESTS}", "quiet"))
+    return blocks
+
+
+def _digests_differ(methods: Iterable[Method]) -> bool:
+    return len({run.digest for method in methods for run in method.runs}) > 1
+
+
+def _results_table(
+    caption: str, protocol: str, groups: Sequence[str], rows: Sequence[Row]
+) -> Table:
+    names = list(PROTOCOLS[protocol].metrics.values())
+    return Table(
+        caption=caption,
+        columns=["Method", "Source", *names * len(groups)],
+        rows=rows,
+        headers=2,
+        groups=[(group_title(group), len(names)) for group in groups],
+        kind="results",
+    )
+
+
+def _row(
+    base: str,
+    source: Cell,
+    groups: Sequence[str],
+    figures: Mapping[str, Sequence[Cell]],
+    about: Protocol,
+    kind: str = "",
+) -> Row:
+    absent = [Cell(ABSENT)] * len(about.metrics)
+    cells = [cell for group in groups for cell in figures.get(group, absent)]
+    return Row([Cell(base), source, *cells], kind)
+
+
+def _paper_row(protocol: str, base: str, groups: Sequence[str]) -> Row:
+    figures = {
+        group: [Cell(rounded(score)) for score in scores]
+        for group, scores in TABLES[protocol][base].items()
+    }
+    return _row(base, Cell("paper"), groups, figures, PROTOCOLS[protocol], "paper")
+
+
+def _chance_rows(overview: Overview, study: Study, groups: Sequence[str]) -> list[Row]:
+    """Always answering the most frequent class, on each list of clips."""
+    about, rows = PROTOCOLS[study.protocol], []
+    by_control = sorted(study.methods, key=lambda method: method.is_control, reverse=True)
+    # The last one stays: one with its own labels, if there is any.
+    for letter, method in {overview.data(method): method for method in by_control}.items():
+        answer = most_frequent(method.runs[0].metrics)
+        figures = {
+            group: [
+                Cell(rounded(sum(scores[name] for scores in of_seeds) / len(of_seeds)))
+                for name in about.metrics
+            ]
+            for group in method.summary
+            for of_seeds in [
+                [chance_scores(run.metrics[group]["counts"], answer) for run in method.runs]
+            ]
+        }
+        data = f"(data {letter})" if len(overview.lists_of_clips()) > 1 else ""
+        source = Cell(f"always {CLASSES[answer]}", data)
+        rows.append(_row("Chance", source, groups, figures, about))
+    return rows
+
+
+def _source(overview: Overview, method: Method) -> str:
+    """What a reader must know of one of our rows: variant, seeds, data."""
+    parts = [method.variant] if method.variant else []
+    if len(method.runs) > 1:
+        parts.append(numbered(len(method.runs), "seed"))
+    if len(overview.lists_of_clips()) > 1:
+        parts.append(f"data {overview.data(method)}")
+    return f"({'; '.join(parts)})" if parts else ""
+
+
+def _source_note(about: Protocol, *, has_paper: bool) -> str:
+    if not has_paper:
+        return "The paper gives no figures for this method."
+    return f"Published figures are for the real databases (paper, {about.table})."
+
+
+def table_markdown(
+    protocol: str,
+    results: Mapping[str, Evaluation],
+    title: str,
+    paper_row: str | None,
+    notes: Sequence[str] = (),
+) -> str:
+    """Lay a run's scores out as the paper does, its row above the run's, in Markdown.
+
+    Args:
+        protocol: "cde" (paper, Table II) or "hde" (Table III).
+        results: what `metrics.evaluate` returned.
+        title: heading of the page, e.g. the method and seed.
+        paper_row: the method's row in the paper's tables, None if the paper does not have it.
+        notes: what a reader must know first.
+    """
+    about = PROTOCOLS[protocol]
+    ours = {
+        group: [Cell(rounded(scores[name])) for name in about.metrics]  # pyright: ignore[reportTypedDictNotRequiredAccess]
+        for group, scores in results.items()
+    }
+    others = sorted(set(results) - set(published.COMPOSITE))
+    shown = [name for name in published.DATABASES if paper_row is not None or name in results]
+    groups = [*(["full"] if protocol == "cde" else []), *shown, *others]
+    rows = [_row(title if paper_row is None else paper_row, Cell("this run"), groups, ours, about)]
+    if paper_row is not None:
+        rows.insert(0, _paper_row(protocol, paper_row, groups))
+    clips = [[group_title(group) for group in groups]]
+    clips += [
+        [str(published.COMPOSITE[group].clips) if group in published.COMPOSITE else ABSENT
+         for group in groups],
+        [str(results[group]["clips"]) if group in results else ABSENT for group in groups],
+    ]  # fmt: skip
+    clips = [
+        [first, *rest] for first, rest in zip(("Clips", "paper", "this run"), clips, strict=True)
+    ]
+    escape = markdown.escape
+    parts = [f"# {escape(title)}", f"{about.name}. {about.meaning}"]
+    parts += [f"**Note: {escape(note)}**" for note in notes]
+    parts.append(markdown.render_table(_results_table("", protocol, groups, rows)))
+    parts.append(markdown.table([[escape(cell) for cell in row] for row in clips]))
+    parts.append(_source_note(about, has_paper=paper_row is not None))
+    parts.append(data_note(results))
+    return "\n\n".join(parts) + "\n"

@@ -1,0 +1,218 @@
+"""What the folders of a leaderboard hold: each method's figures, and which could not be run."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from atnet_jax import models, published
+from atnet_jax.errors import UserError
+from atnet_jax.evaluation.metrics import Evaluation
+from atnet_jax.evaluation.report.study import (
+    LabelledClip,
+    Method,
+    groups_of,
+    inflation,
+    sort_into_methods,
+)
+from atnet_jax.evaluation.runs import TABLES, Run, load_run
+from atnet_jax.evaluation.statistics import Figure, Summary
+
+FAILED = "failed.txt"
+"""The file PROTOCOL/METHOD/failed.txt of a leaderboard says why the method could not be run."""
+
+_UNFINISHED = "not run to the end. Start the command again, which goes on where it stopped."
+
+
+class Scores(NamedTuple):
+    """UF1 and UAR."""
+
+    uf1: float
+    uar: float
+
+
+class Published(NamedTuple):
+    """What is published of a method under a protocol.
+
+    Attributes:
+        scores: by "full" or database; empty where nothing is published.
+        note: what must be known of them.
+    """
+
+    scores: Mapping[str, Scores]
+    note: str
+
+
+class Missing(NamedTuple):
+    """A method that has no figures, or not of all its seeds, and why."""
+
+    protocol: str
+    title: str
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A method under a protocol.
+
+    Attributes:
+        protocol: "cde" or "hde".
+        name: of its folder: a method or a preset.
+        title: what tables call it.
+        summary: `statistics.summarise` of its seeds.
+        published: what is published of it.
+        inflated: NOT RESULTS: what choosing the epoch on the test clips would have claimed, by
+            "full" or database; empty where no scores of single epochs were kept.
+        size: "parameters" or "features" -> how many; empty where that was not recorded.
+        seconds: of training a fold, on average; None where that was not recorded.
+        devices: what its runs were computed on.
+        differences: sentences on where it differs from the published method and training.
+        clips: what it was tested on.
+        results: `metrics.evaluate` of its first seed, for the numbers of clips.
+    """
+
+    protocol: str
+    name: str
+    title: str
+    summary: Mapping[str, Summary]
+    published: Published
+    inflated: Mapping[str, Scores]
+    size: Mapping[str, int]
+    seconds: float | None
+    devices: Sequence[str]
+    differences: Sequence[str]
+    clips: frozenset[LabelledClip]
+    results: Mapping[str, Evaluation]
+
+    @property
+    def uf1(self) -> Figure:
+        """What the leaderboard is sorted by: that of all clips pooled."""
+        return self.summary["full"].uf1
+
+
+def read(workdir: Path) -> tuple[dict[str, list[Standing]], list[Missing]]:
+    """Reads the finished runs in `workdir`/PROTOCOL/METHOD/seed_N.
+
+    Returns:
+        Protocol -> its methods, the best UF1 first; and what could not be run or read.
+    """
+    standings: dict[str, list[Standing]] = {}
+    missing = []
+    for protocol in TABLES:
+        found: list[Standing] = []
+        for folder in sorted(path for path in (workdir / protocol).glob("*") if path.is_dir()):
+            # One method's runs at a time: the scores of all their epochs take much memory.
+            seeds = sorted(path.parent for path in folder.glob("seed_*/config.json"))
+            finished = [seed for seed in seeds if (seed / "report.html").is_file()]
+            reasons = []
+            if (folder / FAILED).is_file():
+                note = (folder / FAILED).read_text(encoding="utf-8", errors="replace")
+                reasons.append(note.strip())
+            elif unfinished := [seed.name for seed in seeds if seed not in finished]:
+                reasons.append(f"{', '.join(unfinished)}: {_UNFINISHED}")
+            try:
+                found += _standings(folder.name, [load_run(seed) for seed in finished])
+            except UserError as error:
+                reasons.append(str(error))
+            title = _title(folder.name)
+            missing += [Missing(protocol, title, folder.name, reason) for reason in reasons]
+        if found:
+            standings[protocol] = sorted(found, key=lambda s: (-s.uf1.mean, s.title))
+    return standings, missing
+
+
+def overlapping(standings: Sequence[Standing]) -> list[list[int]]:
+    """Of each, the places from 1 of the others whose interval of UF1 has a part of its own."""
+
+    def overlap(first: Figure, second: Figure) -> bool:
+        if first.interval is None or second.interval is None:
+            return False
+        return max(first.interval[0], second.interval[0]) <= min(
+            first.interval[1], second.interval[1]
+        )
+
+    return [
+        [
+            place
+            for place, other in enumerate(standings, start=1)
+            if other is not one and overlap(one.uf1, other.uf1)
+        ]
+        for one in standings
+    ]
+
+
+def groups(standings: Sequence[Standing]) -> list[str]:
+    """The databases of a leaderboard: the paper's, then others."""
+    found = {group for standing in standings for group in standing.summary} - {"full"}
+    known = [name for name in published.DATABASES if name in found]
+    return [*known, *sorted(found - set(known))]
+
+
+def _standings(name: str, runs: Sequence[Run]) -> list[Standing]:
+    """The runs in one folder: one method, unless its seeds were run with different settings."""
+    return [_standing(name, method) for method in sort_into_methods(runs)]
+
+
+def _standing(name: str, method: Method) -> Standing:
+    first = method.runs[0]
+    inflated = inflation(method, ["full", *groups_of("hde", [method])])
+    return Standing(
+        protocol=first.protocol,
+        name=name,
+        title=method.label,
+        summary=method.summary,
+        published=_published(first),
+        inflated={group: Scores(*kinds.picked_by_fold) for group, kinds in inflated.items()},
+        size=first.size,
+        seconds=_seconds(method.runs),
+        devices=sorted({run.device for run in method.runs if run.device}),
+        differences=_differences(method.runs),
+        clips=method.clips,
+        results=first.metrics,
+    )
+
+
+def _published(run: Run) -> Published:
+    """Of its own publication, or else of the paper's tables; a control has no such figure."""
+    own = models.published(run.model) if run.model in models.names() else None
+    if run.is_control:
+        return Published({}, "")
+    if own is not None and run.protocol == "cde":
+        scores = {group: Scores(uf1, uar) for group, (uf1, uar) in own.cde.items()}
+        return Published(scores, own.note)
+    if run.paper_row is not None:
+        row = TABLES[run.protocol][run.paper_row]
+        return Published({group: Scores(s.uf1, s.uar) for group, s in row.items()}, "")
+    return Published({}, "")
+
+
+def _differences(runs: Iterable[Run]) -> list[str]:
+    """What the method says of itself, and what its runs say of themselves."""
+    runs = list(runs)
+    model = runs[0].model
+    own = models.deviations(model) if model in models.names() else ()
+    return list(dict.fromkeys([*own, *(note for run in runs for note in run.notes)]))
+
+
+def _seconds(runs: Iterable[Run]) -> float | None:
+    folds = [
+        math.fsum(curve["seconds"])
+        for run in runs
+        for curve in run.curves.values()
+        if "seconds" in curve
+    ]
+    return float(np.mean(folds)) if folds else None
+
+
+def _title(name: str) -> str:
+    """What tables call the method or preset of a folder."""
+    if name in models.names():
+        return models.title(name)
+    if name in models.presets():
+        method, chosen = models.presets()[name]
+        return models.title(method, {**models.options(method), **chosen})
+    return name

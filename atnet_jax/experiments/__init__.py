@@ -1,0 +1,1 @@
+"""Whole runs: one method or many, with several seeds, in workdirs."""

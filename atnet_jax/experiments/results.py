@@ -1,0 +1,97 @@
+"""What a finished run leaves in its folder: the same for every method, however it was run."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32
+
+from atnet_jax.data.composite import Composite
+from atnet_jax.data.folds import Fold
+from atnet_jax.evaluation import metrics, predictions, report
+from atnet_jax.evaluation.inflation import EpochScores
+from atnet_jax.evaluation.predictions import Prediction
+from atnet_jax.system import files
+
+
+def fold_rows(
+    protocol: str,
+    composite: Composite,
+    fold: Fold,
+    scores: Float32[np.ndarray, "test 3"],
+    seed: int,
+) -> list[Prediction]:
+    """What was said of each test clip of a fold: the class of the highest score.
+
+    Args:
+      protocol: "cde" or "hde".
+      composite: all clips.
+      fold: one of the protocol.
+      scores: class probabilities of its test clips.
+      seed: of the run.
+    """
+    return [
+        Prediction(
+            protocol=protocol,
+            fold=fold.number,
+            dataset=composite.dataset[clip],
+            subject=composite.subject[clip],
+            clip=composite.clip[clip],
+            label=int(composite.labels[clip]),
+            predicted=int(own.argmax()),
+            score_negative=float(own[0]),
+            score_positive=float(own[1]),
+            score_surprise=float(own[2]),
+            seed=seed,
+        )
+        for clip, own in zip(fold.test, scores, strict=True)
+    ]
+
+
+_OF_EVERY_RUN = ("predictions.csv", "metrics.json", "table.md", "report.html")
+_OF_NETWORKS = ("curves.json", "epoch_scores.npz")
+
+
+def is_finished(workdir: Path, network: bool) -> bool:
+    """Whether a run has left in its folder all that `write_results` writes."""
+    names = (*_OF_EVERY_RUN, *(_OF_NETWORKS if network else ()))
+    return all((workdir / name).is_file() for name in names)
+
+
+def write_results(
+    workdir: Path,
+    rows: Sequence[Prediction],
+    curves: Mapping[int, Mapping[str, Any]] | None,
+    epoch_scores: EpochScores | None,
+) -> None:
+    """Writes what the run that `workdir`/config.json records came to.
+
+    predictions.csv, metrics.json, curves.json, epoch_scores.npz, table.md and report.*.
+
+    Args:
+      workdir: of the run.
+      rows: the tested clips, by fold.
+      curves: fold number → its training; None for a method that is not trained by epochs.
+      epoch_scores: of the same rows; None for such a method.
+    """
+    predictions.write(workdir / "predictions.csv", rows)
+    record = json.loads((workdir / "config.json").read_text())
+    about = {"protocol": rows[0].protocol, "model": record["config"]["model"], "seed": rows[0].seed}
+    scores = metrics.evaluate(rows)
+    files.write_json_atomically(workdir / "metrics.json", {**about, **scores})
+    if curves is not None:
+        files.write_json_atomically(
+            workdir / "curves.json", {str(fold): curve for fold, curve in curves.items()}
+        )
+    if epoch_scores is not None:
+        files.write_arrays_atomically(
+            workdir / "epoch_scores.npz", epochs=epoch_scores.epochs, scores=epoch_scores.scores
+        )
+    run = report.load_run(workdir)
+    files.write_text_atomically(
+        workdir / "table.md",
+        report.table_markdown(run.protocol, run.metrics, run.title, run.paper_row, run.notes),
+    )
+    report.write([workdir], workdir / "report.html")

@@ -1,0 +1,345 @@
+"""One run: prepared data → folds → training → predictions → metrics, table and report."""
+
+import copy
+import dataclasses
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from atnet_jax import models
+from atnet_jax.config import Config, default_config
+from atnet_jax.data.composite import Composite
+from atnet_jax.data.folds import Fold, Unit, make_folds, select_folds
+from atnet_jax.data.inputs import load_inputs
+from atnet_jax.errors import UserError
+from atnet_jax.evaluation import report
+from atnet_jax.evaluation.inflation import EpochScores
+from atnet_jax.experiments.results import fold_rows, is_finished, write_results
+from atnet_jax.experiments.workdir import claim, lock
+from atnet_jax.features import svm
+from atnet_jax.system import files
+from atnet_jax.training import processes
+from atnet_jax.training.batches import BatchPlan
+from atnet_jax.training.engine import make_trainer
+from atnet_jax.training.loop import FoldResult, scored_epochs, train_units
+from atnet_jax.weights import folder as weights
+
+SELECTIONS = ("last", "nested")
+
+# Settings that make up a method's published training.
+_RECIPE = (
+    "batch_size",
+    "num_epochs",
+    "steps_per_epoch",
+    "optimizer",
+    "learning_rate",
+    "decay_epochs",
+    "decay_factor",
+    "decay_stops",
+    "momentum",
+    "weight_decay",
+    "bias_learning_rate_factor",
+    "balance_classes",
+    "magnification",
+)
+
+
+def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> Path | None:
+    """Runs `config` in `workdir` and returns the path of the report.
+
+    Writes config.json, predictions.csv, metrics.json, table.md and report.html; for networks also
+    checkpoints/, curves.json, epoch_scores.npz and tensorboard/. With several seeds, each is a
+    run in a folder seed_N of its own. Under the protocol "final" no clip is left to test, so that
+    there are no predictions and no report. Started again after a kill, goes on from the last
+    checkpoints to the same predictions.
+
+    Where several processes take part, the first one writes, and the others return None; so does
+    the first where there is no report.
+
+    Raises:
+      UserError: the data are not prepared, the configuration does not fit them, the workdir holds
+        a different run or is in use, or training diverged.
+    """
+    workdir = Path(workdir)
+    seeds = tuple(config.seeds)
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise UserError(f"config.seeds is {seeds}, expected one or several different ones.")
+    if len(seeds) > 1 and (workdir / "config.json").exists():
+        raise UserError(
+            f"{workdir} holds a run of one seed. Choose another --workdir for runs of several."
+        )
+    folders = (
+        {seed: workdir / f"seed_{seed}" for seed in seeds}
+        if len(seeds) > 1
+        else {seed: workdir for seed in seeds}
+    )
+    with lock(workdir):
+        run_seeds(config, folders)
+        if not processes.is_first() or config.protocol == "final":
+            return None
+        path = workdir / "report.html"
+        if len(folders) > 1:
+            report.write(list(folders.values()), path)
+    return path
+
+
+def run_seeds(config: Config, folders: Mapping[int, Path]) -> None:
+    """Runs `config` with each seed and leaves everything in the seed's folder.
+
+    Args:
+      config: see `atnet_jax.config`; its seeds are those of `folders`.
+      folders: seed → folder.
+
+    Raises:
+      UserError: see `train_and_evaluate`.
+    """
+    run = _run_network if models.is_network(config.model) else _run_svm
+    if config.protocol == "final" and run is _run_svm:
+        raise UserError(
+            f"{config.model} keeps nothing that could be applied to other clips: the protocol"
+            " 'final' is for networks."
+        )
+    studies, results = run(config, folders)
+    if processes.is_first():
+        for study in studies:
+            own = {unit.fold.number: results[unit.key] for unit in study.units}
+            write = _write_curves if config.protocol == "final" else _write_results
+            write(config, folders[study.seed], study, own)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Study:
+    """One seed's part of an experiment.
+
+    Attributes:
+      seed: its seed.
+      composite: the clips, with the labels that this seed sees.
+      protocol_units: all folds of the protocol.
+      units: those to run.
+    """
+
+    seed: int
+    composite: Composite
+    protocol_units: list[Unit]
+    units: list[Unit]
+
+
+Results = dict[tuple[int, int], FoldResult]
+
+
+def _run_network(config: Config, folders: Mapping[int, Path]) -> tuple[list[_Study], Results]:
+    """Trains the network on every fold."""
+    composite = load_inputs(config)
+    studies = _studies(config, composite, folders)
+    start, notes = None, _notes(config, studies[0])
+    if config.init_from:
+        trainer = make_trainer(config, composite.inputs)
+        start = weights.load(Path(config.init_from))
+        nothing = np.zeros(trainer.mesh.size, np.int32)
+        _, fresh = weights.overlay(trainer.init(nothing, nothing), start)
+        notes.append(
+            f"Every fold starts from the weights in {config.init_from}"
+            f" ({start.about.get('source', 'of unknown source')}); at random start:"
+            f" {', '.join(fresh) or 'none'}."
+        )
+    every = [unit for study in studies for unit in study.protocol_units]
+    BatchPlan(config, every)  # Refuses what cannot be before a folder is claimed for it.
+    _claim(config, folders, studies, notes, start)
+    unfinished = _unfinished(config, folders, studies)
+    results = train_units(
+        config,
+        composite.inputs,
+        every,
+        [unit for study in unfinished for unit in study.units],
+        folders,
+        start,
+    )
+    return unfinished, results
+
+
+def _run_svm(config: Config, folders: Mapping[int, Path]) -> tuple[list[_Study], Results]:
+    """Fits the SVM on the features of every fold's training clips."""
+    for name, wanted in (("init_from", ""), ("selection", "last")):
+        if config[name] != wanted:
+            raise UserError(f"config.{name} is {config[name]!r}, but {config.model} is no network.")
+    composite = load_inputs(config)
+    unfitted = getattr(models.build(config.model, config.options.to_dict()), "machine", svm.machine)
+    studies = _studies(config, composite, folders)
+    _claim(config, folders, studies, _notes(config, studies[0]), None)
+    features = composite.inputs["features"]
+    results = {}
+    unfinished = _unfinished(config, folders, studies)
+    units = [unit for study in unfinished for unit in study.units]
+    for unit in tqdm(units, f"{config.protocol} {config.model}", unit=" folds"):
+        train, test = unit.fold.train, unit.fold.test
+        scores = svm.fit_predict(features[train], unit.labels[train], features[test], unfitted())
+        none = np.zeros(0, np.float32)
+        results[unit.key] = FoldResult(scores, 0, none, none, none, scores[None])
+    return unfinished, results
+
+
+def _studies(config: Config, composite: Composite, folders: Mapping[int, Path]) -> list[_Study]:
+    """What each seed makes of the composite: its labels, and its folds."""
+    if config.selection not in SELECTIONS:
+        raise UserError(
+            f"config.selection is one of {', '.join(SELECTIONS)}, not {config.selection!r}."
+        )
+    share = config.validation_share if config.selection == "nested" else 0.0
+    studies = []
+    for seed in folders:
+        seen = composite.with_shuffled_labels(seed) if config.shuffle_labels else composite
+        every = make_folds(config.protocol, seen, share, seed)
+        chosen = select_folds(every, config.folds)
+        units = {fold.number: Unit(seed, fold, seen.labels) for fold in every}
+        studies.append(
+            _Study(seed, seen, list(units.values()), [units[fold.number] for fold in chosen])
+        )
+    return studies
+
+
+def _claim(
+    config: Config,
+    folders: Mapping[int, Path],
+    studies: Sequence[_Study],
+    notes: Sequence[str],
+    start: weights.Weights | None,
+) -> None:
+    """Claims the folder of every seed; the first process does so before the others look."""
+    size = _size(config, studies[0].composite)
+    if not processes.is_first():
+        processes.wait_for_all("claimed")
+    record = {}
+    for study in studies:
+        settings = copy.deepcopy(config)
+        settings.seeds = (study.seed,)
+        names = [[unit.fold.number, unit.fold.name] for unit in study.protocol_units]
+        record = claim(
+            folders[study.seed],
+            settings,
+            data={"clips": len(study.composite.labels), "sha256": study.composite.digest()},
+            init_from=None if start is None else weights.digest(start),
+            about={
+                "excluded": [list(row) for row in study.composite.excluded],
+                "preparation": study.composite.preparation,
+                "folds": {"all": names, "run": [unit.fold.number for unit in study.units]},
+                "notes": list(notes),
+                "size": size,
+            },
+        )
+    if processes.is_first():
+        processes.wait_for_all("claimed")
+    folds = f"{len(studies[0].units)} of {len(studies[0].protocol_units)} folds"
+    if len(studies) > 1:
+        folds += f" with each of {len(studies)} seeds"
+    print(
+        f"{config.protocol} of {config.model}: {len(studies[0].composite.labels)} clips, {folds},"
+        f" on {record['environment']['device']}"
+    )
+
+
+def _size(config: Config, composite: Composite) -> dict[str, int]:
+    """How large the method is: the parameters of its network, or the length of its features."""
+    if not models.is_network(config.model):
+        return {"features": composite.inputs["features"].shape[1]}
+    trainer = make_trainer(config, composite.inputs)
+    one_each = np.zeros(trainer.mesh.size, np.int32)
+    params = jax.eval_shape(trainer.init, one_each, one_each).params
+    return {"parameters": sum(math.prod(leaf.shape[1:]) for leaf in jax.tree.leaves(params))}
+
+
+def _unfinished(
+    config: Config, folders: Mapping[int, Path], studies: Sequence[_Study]
+) -> list[_Study]:
+    """The seeds that are not through: results that are there need no network and no checkpoint."""
+    # Several processes must agree, and need not see the same files.
+    if jax.process_count() > 1:
+        return list(studies)
+    network = models.is_network(config.model)
+    return [study for study in studies if not is_finished(folders[study.seed], network)]
+
+
+def _write_results(
+    config: Config, workdir: Path, study: _Study, results: Mapping[int, FoldResult]
+) -> None:
+    """Leaves what one run came to in its folder."""
+    folds = [unit.fold for unit in study.units]
+    rows = [
+        row
+        for fold in folds
+        for row in fold_rows(
+            config.protocol, study.composite, fold, results[fold.number].scores, study.seed
+        )
+    ]
+    curves = epoch_scores = None
+    if models.is_network(config.model):
+        curves = {fold.number: _curve(fold, results[fold.number]) for fold in folds}
+        epoch_scores = EpochScores(
+            np.array(scored_epochs(config), np.int32),
+            np.concatenate([results[fold.number].epoch_scores for fold in folds], axis=1),
+        )
+    write_results(workdir, rows, curves, epoch_scores)
+
+
+def _write_curves(
+    config: Config, workdir: Path, study: _Study, results: Mapping[int, FoldResult]
+) -> None:
+    """Leaves the course of a training that nothing is tested of in its folder."""
+    curves = {str(u.fold.number): _curve(u.fold, results[u.fold.number]) for u in study.units}
+    files.write_json_atomically(workdir / "curves.json", curves)
+    print(
+        f"{config.model} is trained on every subject, so nobody is left to test it on, and it has"
+        f" no accuracy. What to expect of it is what configs/cde.py measures.\n"
+        f"Use it: atnet predict CLIP --checkpoint={workdir}"
+    )
+
+
+def _curve(fold: Fold, result: FoldResult) -> dict[str, Any]:
+    return {
+        "name": fold.name,
+        "kept_epoch": result.epoch,
+        "epoch": list(range(1, len(result.loss) + 1)),
+        "loss": result.loss.tolist(),
+        "accuracy": result.accuracy.tolist(),
+        "seconds": result.seconds.tolist(),
+    }
+
+
+def _notes(config: Config, study: _Study) -> list[str]:
+    notes = []
+    if config.shuffle_labels:
+        notes.append("Control run: labels were permuted over all clips. Read it against chance.")
+    if config.folds:
+        folds = len(study.protocol_units)
+        notes.append(f"Only folds {config.folds} of the {folds} were run.")
+    reads = models.load(config.model).INPUTS
+    pictures = {"apex", "colour", "frames"}.intersection(reads)
+    if config.image_size != 224 and pictures and models.is_network(config.model):
+        notes.append(f"Pictures were reduced to {config.image_size}×{config.image_size} pixels.")
+    if config.magnification:
+        notes.append(
+            f"Motion in the pictures was magnified: {config.magnification:g} times its own size was"
+            " added."
+        )
+    if config.selection == "nested":
+        notes.append(
+            "Every fold's epoch was chosen on training subjects that it held back"
+            f" ({config.validation_share:.0%} of each database's)."
+        )
+    default = default_config(config.model)
+    if models.is_network(config.model):
+        published = {name: default[name] for name in _RECIPE} | default.options.to_dict()
+        used = {name: config[name] for name in _RECIPE} | config.options.to_dict()
+        changed = [
+            f"{name} {used[name]} (published: {value})"
+            for name, value in published.items()
+            if used[name] != value
+        ]
+        if changed:
+            notes.append(f"Not the published training: {', '.join(changed)}.")
+    return notes

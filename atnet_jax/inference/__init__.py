@@ -1,0 +1,1 @@
+"""Trained networks on clips of one's own."""

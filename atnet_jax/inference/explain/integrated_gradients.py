@@ -1,0 +1,187 @@
+"""Integrated gradients: what each value of the ADM, or of the flow map, adds to a class's score.
+
+Sundararajan, Taly, Yan: Axiomatic Attribution for Deep Networks, ICML 2017. Along the straight line
+from a baseline x' to the input x,
+
+    attribution_i = (x_i - x'_i) ∫₀¹ ∂ score / ∂ x_i (x' + a (x - x')) da,
+
+whose sum over all i is score(x) - score(x') ("completeness"). That holds on every part of the line,
+so the error of each part's quadrature is known, not estimated: the worst part is halved until all
+errors together are small.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Float32, Float64
+
+from atnet_jax.inference.explain import ststnet
+from atnet_jax.inference.explain.network import Blueprint, Variables, compiled, logits, margin
+
+TOLERANCE = 1e-4
+"""Of the completeness error, as a share of the sum of all absolute attributions."""
+
+_MOST_PARTS = 64
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(6)
+# Both ends of a part are looked at too, with weight 0: their scores tell its error.
+_PLACES = np.concatenate([(_NODES + 1) / 2, [0, 1]])
+_SHARES = np.concatenate([_WEIGHTS / 2, [0, 0]])
+
+# The baseline of the ADM is no motion. It keeps this share of the clip's own, which is nothing, but
+# tells a network with `mask_time` which rows are the clip's: it does not count rows of zeros.
+_NOTHING = 1e-12
+
+Look = Callable[[np.ndarray, np.ndarray], tuple[Any, Any]]
+
+
+class Attributions(NamedTuple):
+    """Integrated gradients.
+
+    Attributes:
+      values: of each value of the input, in logits.
+      change: score of the input less score of the baseline, in logits.
+      parts: into how many the line was divided.
+    """
+
+    values: Float64[np.ndarray, "..."]
+    change: float
+    parts: int
+
+
+def of_adm(
+    blueprint: Blueprint,
+    variables: Variables,
+    features: Mapping[str, jax.Array],
+    adm: Float32[np.ndarray, "1 row 128"],
+    class_index: int,
+) -> Attributions:
+    """Of each value of the ADM `[row, 128]`; the baseline is no motion.
+
+    Args:
+      blueprint: the network's kind.
+      variables: its parameters and statistics.
+      features: of all streams; the spatial one's stay as they are.
+      adm: the clip's.
+      class_index: the class.
+    """
+    others = {name: array for name, array in features.items() if name != "temporal"}
+    return _integrate(
+        lambda places, shares: _look_at_adm(
+            blueprint, variables, others, adm, class_index, places, shares
+        )
+    )
+
+
+def of_flow_map(
+    blueprint: Blueprint,
+    variables: Variables,
+    flow_map: Float32[np.ndarray, "1 28 28 3"],
+    class_index: int,
+) -> Attributions:
+    """Of each value of the flow map `[28, 28, 3]`; the baseline is no motion.
+
+    STSTNet stretches each map to grey levels 0 to 255, which makes any share of a map look like the
+    map itself. The line therefore goes through grey levels: from that of no motion, as this map's
+    stretching has it, to the map's own.
+
+    Args:
+      blueprint: the network's kind.
+      variables: its parameters and statistics.
+      flow_map: the clip's.
+      class_index: the class.
+    """
+    return _integrate(
+        lambda places, shares: _look_at_flow_map(
+            blueprint, variables, flow_map, class_index, places, shares
+        )
+    )
+
+
+def completeness_error(values: np.ndarray, change: float) -> float:
+    """How far the attributions' sum is from the score's change, over their absolute sum."""
+    total = np.abs(values).sum()
+    return float(abs(values.sum() - change) / total) if total else float(abs(change))
+
+
+def _integrate(look: Look) -> Attributions:
+    """Integrates along the line.
+
+    Args:
+      look: (places on the line, their shares in the integral) → (share-weighted attributions, the
+        score at each place).
+    """
+
+    def part(start: float, stop: float) -> tuple[float, float, float, np.ndarray, float]:
+        width = stop - start
+        places, shares = start + width * _PLACES, width * _SHARES
+        values, scores = look(places.astype(np.float32), shares.astype(np.float32))
+        values = np.asarray(values, np.float64)
+        change = float(scores[-1]) - float(scores[-2])
+        return abs(values.sum() - change), start, stop, values, change
+
+    parts = [part(0.0, 1.0)]
+    while len(parts) < _MOST_PARTS:
+        total = np.abs(np.sum([values for *_, values, _ in parts], axis=0)).sum()
+        if sum(error for error, *_ in parts) <= TOLERANCE * total:
+            break
+        worst = max(range(len(parts)), key=lambda k: parts[k][0])
+        _, start, stop, *_ = parts.pop(worst)
+        middle = (start + stop) / 2
+        parts += [part(start, middle), part(middle, stop)]
+    return Attributions(
+        np.sum([values for *_, values, _ in parts], axis=0),
+        sum(change for *_, change in parts),
+        len(parts),
+    )
+
+
+def _slopes(
+    score: Callable[[jax.Array], jax.Array],
+    baseline: Float[Array, "1 *shape"],
+    x: Float[Array, "1 *shape"],
+    places: Float[Array, " place"],
+    shares: Float[Array, " place"],
+) -> tuple[Float[Array, "*shape"], Float[Array, " place"]]:
+    """What `look` of `_integrate` gives."""
+    away = x - baseline
+    points = baseline + places.reshape(-1, *[1] * (x.ndim - 1)) * away
+    scores, pull_back = jax.vjp(score, points)
+    (gradients,) = pull_back(shares)
+    return (gradients * away).sum(axis=0), scores
+
+
+@compiled
+def _look_at_adm(
+    blueprint: Blueprint,
+    variables: Variables,
+    others: Mapping[str, jax.Array],
+    adm: Float[Array, "1 row 128"],
+    class_index: Any,
+    places: Float[Array, " place"],
+    shares: Float[Array, " place"],
+) -> tuple[Float[Array, "row 128"], Float[Array, " place"]]:
+    adm = jnp.asarray(adm, jnp.float32)
+
+    def score(points: jax.Array) -> jax.Array:
+        return margin(logits(blueprint, variables, others, {"adm": points}), class_index)
+
+    return _slopes(score, _NOTHING * adm, adm, places, shares)
+
+
+@compiled
+def _look_at_flow_map(
+    blueprint: Blueprint,
+    variables: Variables,
+    flow_map: Float[Array, "1 28 28 3"],
+    class_index: Any,
+    places: Float[Array, " place"],
+    shares: Float[Array, " place"],
+) -> tuple[Float[Array, "28 28 3"], Float[Array, " place"]]:
+    def score(points: jax.Array) -> jax.Array:
+        return margin(ststnet.logits(variables, points), class_index)
+
+    flow_map = jnp.asarray(flow_map, jnp.float32)
+    return _slopes(score, *ststnet.grey_levels(flow_map), places, shares)

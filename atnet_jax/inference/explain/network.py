@@ -1,0 +1,149 @@
+"""What all explanations share: the score that is explained, and a network that is taken apart."""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from atnet_jax.names import CLASSES
+from atnet_jax.training.engine import PRECISIONS, apply_network, compiler_options
+from atnet_jax.training.trained import Trained
+
+STREAMS = {"apex": "spatial", "adm": "temporal"}
+"""The module that reads an input, by the input's name."""
+
+Variables = Mapping[str, Any]
+
+
+class Blueprint(NamedTuple):
+    """What is compiled once for all networks of one kind."""
+
+    network: nn.Module
+    precision: str
+
+
+class Observed(NamedTuple):
+    """What a network makes of a clip.
+
+    Attributes:
+      features: of each stream, `[clip, 512]`, before they are normalised.
+      last_map: of the spatial stream, `[clip, height, width, 512]`; None without one.
+    """
+
+    features: dict[str, jax.Array]
+    last_map: jax.Array | None
+
+
+def blueprint(trained: Trained) -> Blueprint:
+    """The kind of the trained networks.
+
+    Where the fused output passes no gradient back to the streams (`joint=False`), which concerns
+    training alone, a twin takes the network's place that does.
+    """
+    network = trained.network
+    if hasattr(network, "joint"):
+        network = network.clone(joint=True)
+    return Blueprint(network, trained.config.precision)
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`jax.jit` of a function whose first argument is a `Blueprint`, in that one's precision."""
+
+    def precise(blueprint: Blueprint, *args: Any) -> Any:
+        # Around all of it: gradients that are written out are traced after the forward pass.
+        with jax.default_matmul_precision(PRECISIONS[blueprint.precision]):
+            return function(blueprint, *args)
+
+    @functools.cache
+    def jitted() -> Callable[..., Any]:
+        # At the first call: to ask for the device when a module is imported would be too early.
+        return jax.jit(precise, static_argnums=0, compiler_options=compiler_options())
+
+    return functools.wraps(function)(lambda *args: jitted()(*args))
+
+
+def margin(logits: Float[Array, "*batch 3"], class_index: Any) -> Float[Array, "*batch"]:
+    """The score that is explained: a class's logit less the mean of the others'.
+
+    What all logits have in common changes no probability, and is no reason for a class.
+    """
+    chosen = jax.nn.one_hot(class_index, len(CLASSES))
+    return logits @ (chosen - (1 - chosen) / (len(CLASSES) - 1))
+
+
+@compiled
+def observe(blueprint: Blueprint, variables: Variables, inputs: Mapping[str, Any]) -> Observed:
+    """What the streams of a network make of clips.
+
+    Args:
+      blueprint: the network's kind.
+      variables: its parameters and statistics.
+      inputs: of the clips.
+    """
+    features = {}
+
+    def keep(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
+        output = call(*args, **kwargs)
+        if (name := _stream(context)) is not None:
+            features[name] = output
+        return output
+
+    with nn.intercept_methods(keep):
+        _, sown = _apply(blueprint, variables, inputs, mutable=["maps"])
+    maps = jax.tree.leaves(sown.get("maps", {}))
+    return Observed(features, maps[0] if maps else None)
+
+
+def logits(
+    blueprint: Blueprint,
+    variables: Variables,
+    features: Mapping[str, jax.Array],
+    inputs: Mapping[str, Any] | None = None,
+) -> Float[Array, "clip 3"]:
+    """A network's logits, with features put in the place of some or all streams'.
+
+    Args:
+      blueprint: the network's kind.
+      variables: its parameters and statistics.
+      features: `[clip, 512]` or, the same for all clips, `[1, 512]`, by the stream's name. These
+        streams are not run.
+      inputs: of the others.
+    """
+    inputs = inputs or {}
+    sizes = [len(array) for array in (*features.values(), *inputs.values())]
+
+    def replace(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
+        given = features.get(_stream(context) or "")
+        if given is None:
+            return call(*args, **kwargs)
+        return jnp.broadcast_to(given, (max(sizes), given.shape[-1]))
+
+    with nn.intercept_methods(replace):
+        return _apply(blueprint, variables, inputs)
+
+
+def _stream(context: Any) -> str | None:
+    """The name of the stream whose output a call gives, if it is one's."""
+    path = context.module.path
+    is_stream = len(path) == 1 and path[0] in STREAMS.values()
+    return path[0] if is_stream and context.method_name == "__call__" else None
+
+
+def _apply(
+    blueprint: Blueprint, variables: Variables, inputs: Mapping[str, Any], **kwargs: Any
+) -> Any:
+    # The inputs of streams that are not run are read by nobody.
+    batch = {name: jnp.asarray(inputs.get(name, 0), jnp.float32) for name in STREAMS}
+    return apply_network(
+        blueprint.network,
+        blueprint.precision,
+        variables["params"],
+        variables["batch_stats"],
+        batch,
+        train=False,
+        **kwargs,
+    )

@@ -1,0 +1,94 @@
+"""Occlusion: how a class's probability changes where a grey patch hides the apex frame.
+
+Zeiler, Fergus: Visualizing and Understanding Convolutional Networks, ECCV 2014.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Float32, Int
+
+from atnet_jax.inference.explain.network import Blueprint, Variables, compiled, logits
+
+POSITIONS = 13
+"""Of the patch, in each direction: it has 1/7 of the frame's size and moves by half of its own."""
+
+
+def patch_size(size: int) -> int:
+    """Height and width of the patch for a frame of `size` pixels."""
+    return max(1, round(2 * size / (POSITIONS + 1)))
+
+
+def corners(size: int) -> Int[np.ndarray, "13"]:
+    """The patch's first row (and column) at each of its positions; together they hide all."""
+    return np.rint(np.linspace(0, size - patch_size(size), POSITIONS)).astype(int)
+
+
+def drops(
+    blueprint: Blueprint,
+    variables: Variables,
+    features: Mapping[str, jax.Array],
+    apex: Float32[np.ndarray, "1 size size 1"],
+    class_index: int,
+) -> Float32[np.ndarray, "13 13"]:
+    """By how much the class's probability drops at each position of the patch.
+
+    Args:
+      blueprint: the network's kind.
+      variables: its parameters and statistics.
+      features: of all streams for the frame as it is.
+      apex: the frame, grey levels.
+      class_index: the class.
+    """
+    others = {name: array for name, array in features.items() if name != "spatial"}
+    top, left = (grid.ravel() for grid in np.meshgrid(*[corners(apex.shape[1])] * 2, indexing="ij"))
+    # One row of positions at a time: more at once are no faster on a CPU.
+    hidden = [
+        _probabilities(blueprint, variables, others, apex, class_index, *places)
+        for places in zip(np.split(top, POSITIONS), np.split(left, POSITIONS), strict=True)
+    ]
+    return np.asarray(_probability(blueprint, variables, features, class_index)) - np.stack(hidden)
+
+
+def drop_map(drops: Float[np.ndarray, "13 13"], size: int) -> Float32[np.ndarray, "{size} {size}"]:
+    """The mean drop of the patches that hide a pixel.
+
+    Args:
+      drops: as `drops` gives them.
+      size: height and width of the frame, in pixels.
+    """
+    pixels, starts = np.arange(size), corners(size)[:, None]
+    hides = ((pixels >= starts) & (pixels < starts + patch_size(size))).astype(np.float32)
+    hides /= hides.sum(axis=0)
+    return (hides.T @ drops @ hides).astype(np.float32)
+
+
+@compiled
+def _probability(
+    blueprint: Blueprint, variables: Variables, features: Mapping[str, jax.Array], class_index: Any
+) -> Float[Array, " clip"]:
+    return jax.nn.softmax(logits(blueprint, variables, features))[:, class_index]
+
+
+@compiled
+def _probabilities(
+    blueprint: Blueprint,
+    variables: Variables,
+    others: Mapping[str, jax.Array],
+    apex: Float[Array, "1 size size 1"],
+    class_index: Any,
+    top: Int[Array, " position"],
+    left: Int[Array, " position"],
+) -> Float[Array, " position"]:
+    """The class's probability with the patch at each position, its grey the frame's mean."""
+    apex = jnp.asarray(apex, jnp.float32)
+    size = patch_size(apex.shape[1])
+    pixels = jnp.arange(apex.shape[1])
+    rows, columns = ((pixels >= k[:, None]) & (pixels < k[:, None] + size) for k in (top, left))
+    patch = (rows[:, :, None] & columns[:, None, :])[..., None]
+    frames = {"apex": jnp.where(patch, apex.mean(), apex)}
+    shown = logits(blueprint, variables, others, frames)
+    return jax.nn.softmax(shown)[:, class_index]

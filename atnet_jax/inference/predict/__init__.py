@@ -1,0 +1,10 @@
+"""What trained networks say of a clip of one's own: `atnet predict CLIP…`.
+
+From a video file or a folder of frames to scores of the three classes, along the same line as the
+data that the networks were trained on: face, window, optical flow, features, networks. Where the
+apex, or the expression's onset and offset, are not given, they are spotted first.
+"""
+
+from atnet_jax.inference.predict.answers import Answer, Expression, Options, answer
+
+__all__ = ["Answer", "Expression", "Options", "answer"]

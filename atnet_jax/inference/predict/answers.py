@@ -1,0 +1,465 @@
+"""From a clip to an answer."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from atnet_jax.data.inputs import inputs_of_clip, reads
+from atnet_jax.errors import UserError
+from atnet_jax.inference import spotting
+from atnet_jax.inference.explain import METHODS, Explanation, explain
+from atnet_jax.inference.predict import caveats
+from atnet_jax.inference.predict.caveats import Caveat
+from atnet_jax.inference.predict.footage import Footage, open_footage
+from atnet_jax.inference.predict.intervals import Course, Interval, find, given
+from atnet_jax.inference.predict.scan import crop, no_face, scan
+from atnet_jax.names import CLASSES
+from atnet_jax.preprocessing.clip import describe
+from atnet_jax.preprocessing.crops import Crops, colour_numbers, frames_needed, landmarks
+from atnet_jax.preprocessing.face import DETECTORS, Box, Face, find_faces
+from atnet_jax.preprocessing.motion import motion_named
+from atnet_jax.preprocessing.optical_flow import FlowMethod, flow_method
+from atnet_jax.preprocessing.prepared_clip import PreparedClip
+from atnet_jax.system.stopwatch import Stopwatch
+from atnet_jax.training.trained import Trained
+
+NOT_FOR = (
+    "The scores say which of three classes, as laboratories label them, the motion of the face"
+    " resembles. They say nothing of what a person feels, thinks or hides: this is no lie detector,"
+    " and must not be used to judge people."
+)
+
+# Assumed where nobody knows better: that of CASME II and SAMM.
+_USUAL_RATE = 200.0
+# Maps are averaged over so many networks at most, evenly taken: each costs seconds.
+_EXPLAINED = 5
+
+# Stages, as the user reads them.
+READING, FACE, SPOTTING, CROPPING = "reading", "face", "spotting", "cropping"
+MOTION, NETWORKS, MAPS = "motion", "networks", "maps"
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How a clip is to be read.
+
+    Attributes:
+        onset: Frame number of the expression's start; of a video, frames count from 0. None, as
+            with the next two: it is spotted.
+        apex: Frame number of its strongest moment.
+        offset: Frame number of its end.
+        face: "mtcnn", or "none" for frames that are cropped to the face already; "": as the
+            networks' training data.
+        box: x0, y0, x1, y1 of the face in pixels of the frame, instead of a detector's.
+        spotting: One of `spotting.METHODS`.
+        frame_rate: Frames per second, where the file does not say or is wrong.
+        abstain_below: No class is named where the highest score is lower.
+        explain: Whether to make maps of what the networks look at.
+    """
+
+    onset: int | None = None
+    apex: int | None = None
+    offset: int | None = None
+    face: str = ""
+    box: Box | None = None
+    spotting: str = spotting.DEFAULT
+    frame_rate: float | None = None
+    abstain_below: float = 0.5
+    explain: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuses what makes no sense.
+
+        Raises:
+            UserError: A value is out of its range.
+        """
+        for name in ("onset", "apex", "offset"):
+            number = getattr(self, name)
+            if number is not None and number < 0:
+                raise UserError(f"{name} is {number}, expected a frame number from 0 on")
+        if self.face not in ("", *DETECTORS):
+            raise UserError(f"face is {self.face!r}, expected {' or '.join(DETECTORS)}")
+        if self.spotting not in spotting.METHODS:
+            raise UserError(
+                f"spotting is {self.spotting!r}, expected {' or '.join(spotting.METHODS)}"
+            )
+        if not 0 <= self.abstain_below <= 1:
+            raise UserError(f"abstain_below is {self.abstain_below}, expected 0 to 1")
+        if self.box is not None:
+            x0, y0, x1, y1 = self.box
+            if not (all(map(math.isfinite, self.box)) and x0 < x1 and y0 < y1):
+                raise UserError(
+                    f"box is {x0:g},{y0:g},{x1:g},{y1:g}, expected x0,y0,x1,y1 with x0 < x1 and"
+                    " y0 < y1, in pixels"
+                )
+
+
+@dataclasses.dataclass(frozen=True)
+class Expression:
+    """One expression and what the networks say of it.
+
+    Attributes:
+        interval: Where it is.
+        box: The face, in pixels of the frame.
+        scores: Mean class probabilities over the networks.
+        spread: Their standard deviations over the networks.
+        votes: How many networks give each class the highest score.
+        predicted: Index of the class; None where the scores are too low.
+        warnings: What lessens the trust.
+        onset_crop: The face at the onset.
+        features: What the networks read.
+        explanation: What they look at, if it was asked for.
+    """
+
+    interval: Interval
+    box: Box
+    scores: Float32[np.ndarray, "3"]
+    spread: Float32[np.ndarray, "3"]
+    votes: tuple[int, ...]
+    predicted: int | None
+    warnings: list[Caveat]
+    onset_crop: UInt8[np.ndarray, "224 224"]
+    features: PreparedClip
+    explanation: Explanation | None
+
+    @property
+    def likeliest(self) -> int:
+        """Index of the class with the highest score."""
+        return int(self.scores.argmax())
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but pictures."""
+        return {
+            "onset": self.interval.onset,
+            "apex": self.interval.apex,
+            "offset": self.interval.offset,
+            "spotted": list(self.interval.spotted),
+            "box": [round(edge, 1) for edge in self.box],
+            "scores": _by_class(self.scores),
+            "spread": _by_class(self.spread),
+            "votes": dict(zip(CLASSES, self.votes, strict=True)),
+            "prediction": None if self.predicted is None else CLASSES[self.predicted],
+            "warnings": [dataclasses.asdict(each) for each in self.warnings],
+            **({} if self.explanation is None else {"why": _why(self.explanation)}),
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What the networks say of a clip.
+
+    Attributes:
+        clip: Its path, as given.
+        frames: How many frames it has, as far as known.
+        frame_rate: Frames per second that were reckoned with.
+        expressions: In order of time; none if none was found.
+        course: The strength of motion over the clip, where something was spotted.
+        warnings: What lessens the trust in all of it.
+        model: What answered: method, networks, their digest, the data they were trained on.
+        seconds: Time by stage.
+    """
+
+    clip: str
+    frames: int
+    frame_rate: float
+    expressions: list[Expression]
+    course: Course | None
+    warnings: list[Caveat]
+    model: Mapping[str, Any]
+    seconds: Mapping[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but pictures, as JSON can hold it."""
+        return {
+            "clip": self.clip,
+            "frames": self.frames,
+            "frame_rate": self.frame_rate,
+            "expressions": [expression.to_json() for expression in self.expressions],
+            "warnings": [dataclasses.asdict(each) for each in self.warnings],
+            "model": dict(self.model),
+            "seconds": {stage: round(taken, 3) for stage, taken in self.seconds.items()},
+            "note": NOT_FOR,
+        }
+
+
+def answer(
+    path: Path,
+    trained: Trained,
+    options: Options = Options(),
+    progress: Callable[[str], None] = lambda stage: None,
+) -> Answer:
+    """Reads a clip: face, apex, flow, features, scores.
+
+    Args:
+        path: A video file, or a folder of numbered frames.
+        trained: The networks.
+        options: How to read it.
+        progress: Told the stages, as they begin.
+
+    Raises:
+        UserError: The clip cannot be answered: it is no clip, it shows no face, or nothing moves.
+    """
+    stages = _Stages(progress)
+    footage = open_footage(path, options.frame_rate)
+    if len(footage.numbers) < 2:
+        raise UserError(f"{path}: one frame shows no motion; a clip has from two frames on")
+    detector = options.face or trained.face or "mtcnn"
+    found = [Caveat("networks", note) for note in trained.notes]
+    if options.explain and trained.config.model not in METHODS:
+        text = f"What networks of {trained.config.model} look at cannot be shown."
+        found.append(Caveat("no_maps", text))
+        options = dataclasses.replace(options, explain=False)
+    found += caveats.of_frame_rate(footage.frame_rate, options.frame_rate is not None, _USUAL_RATE)
+    frame_rate = footage.frame_rate or _USUAL_RATE
+
+    interval = given(path, options.onset, options.apex, options.offset)
+    if interval is not None and interval.offset > footage.numbers[-1]:
+        raise UserError(
+            f"{path}: offset is {interval.offset}, but the frames are"
+            f" {footage.numbers[0]}…{footage.numbers[-1]}"
+        )
+    course, frames = None, len(footage.numbers)
+    if interval is not None:
+        intervals = [interval]
+    else:
+        with stages.stage(READING):
+            scanned = scan(
+                footage,
+                options.box,
+                detector,
+                lambda read: progress(f"{READING} {read}/{frames}"),
+            )
+        frames = len(scanned.numbers)
+        if frames < 2:
+            raise UserError(f"{path}: one frame shows no motion; a clip has from two frames on")
+        found += scanned.warnings
+        with stages.stage(SPOTTING):
+            spotted = find(
+                path,
+                scanned,
+                frame_rate,
+                options.spotting,
+                options.onset,
+                options.apex,
+                options.offset,
+            )
+        intervals, course = spotted.intervals, spotted.course
+        found += spotted.warnings
+
+    expressions = []
+    faces = _faces(footage, intervals, options.box, detector, stages)
+    lost = [each for each in intervals if each not in faces]
+    if lost and len(intervals) == 1:
+        raise no_face(footage, f"the apex frame, {lost[0].apex}")
+    if lost:
+        found.append(
+            Caveat(
+                "face_lost",
+                "No face was found at the apex of"
+                f" {', '.join(f'{each.onset}…{each.offset}' for each in lost)}, which are not"
+                " read.",
+            )
+        )
+    motion = motion_named(trained.config.flow)
+    method = flow_method(motion.flow)
+    seen = [each for each in intervals if each in faces]
+    with stages.stage(CROPPING):
+        cut = _cut(
+            footage,
+            {each: faces[each] for each in seen},
+            method.reach,
+            reads(trained.config),
+        )
+    for each in seen:
+        box, others = faces[each]
+        crops = cut[each]
+        with stages.stage(MOTION):
+            features = describe(
+                crops, flow=method, key=str(path), frame_rate=frame_rate, **motion.options
+            )
+        expressions.append(
+            _express(
+                trained, options, frame_rate, each, box, others, crops, features, method, stages
+            )
+        )
+    return Answer(
+        clip=str(path),
+        frames=frames,
+        frame_rate=frame_rate,
+        expressions=expressions,
+        course=course,
+        warnings=found,
+        model={
+            "method": trained.config.model,
+            "networks": len(trained.names),
+            "digest": trained.digest,
+            "trained_on": list(trained.config.datasets),
+            "flow": trained.config.flow,
+        },
+        seconds=stages.seconds,
+    )
+
+
+class _Stages(Stopwatch):
+    """Measures the stages and tells of them."""
+
+    def __init__(self, progress: Callable[[str], None]) -> None:
+        super().__init__()
+        self._progress = progress
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        self._progress(name)
+        with super().stage(name):
+            yield
+
+
+def _faces(
+    footage: Footage,
+    intervals: Sequence[Interval],
+    box: Box | None,
+    detector: str,
+    stages: _Stages,
+) -> dict[Interval, tuple[Box, list[Face]]]:
+    """The box of each interval's face, found in its apex frame as in preparing the training data.
+
+    An interval without a face is left out.
+    """
+    if box is not None:
+        return {interval: (box, []) for interval in intervals}
+    by_apex = {interval.apex: interval for interval in intervals}
+    found = {}
+    unread = set(by_apex)
+    with stages.stage(FACE):
+        for frame in footage.frames(by_apex.keys()):
+            unread.discard(frame.number)
+            if detector == "none":
+                height, width = frame.image.shape
+                found[by_apex[frame.number]] = (0.0, 0.0, float(width), float(height)), []
+            elif faces := find_faces(frame.image):
+                found[by_apex[frame.number]] = faces[0].box, faces
+    if unread:
+        raise UserError(f"{footage.path}: the video ends before the apex, frame {min(unread)}")
+    return found
+
+
+def _cut(
+    footage: Footage,
+    faces: Mapping[Interval, tuple[Box, list[Face]]],
+    reach: int,
+    reads: Sequence[str],
+) -> dict[Interval, Crops]:
+    """The crops of all intervals, the clip read once; see `crops.cut`.
+
+    Colour, for which it is read once more, and landmarks are there where they are among `reads`.
+    """
+    boxes = {interval: box for interval, (box, _) in faces.items()}
+    needed = {
+        interval: frames_needed(interval.onset, interval.apex, interval.offset, reach)
+        for interval in boxes
+    }
+    wanted = {interval: set(numbers) for interval, numbers in needed.items()}
+    pieces: dict[Interval, dict[int, np.ndarray]] = {interval: {} for interval in boxes}
+    for frame in footage.frames(set().union(*wanted.values())):
+        for interval, box in boxes.items():
+            if frame.number in wanted[interval]:
+                pieces[interval][frame.number] = crop(footage, frame, box)
+    cut = {}
+    for interval, numbers in needed.items():
+        missing = [number for number in numbers if number not in pieces[interval]]
+        if missing:
+            raise UserError(
+                f"{footage.path}: the video ends before frame {missing[0]}, but the offset is"
+                f" {interval.offset}"
+            )
+        apex, (box, found) = pieces[interval][interval.apex], faces[interval]
+        points = found[0].landmarks if found else None
+        cut[interval] = Crops(
+            interval.onset,
+            interval.apex,
+            interval.offset,
+            tuple(numbers),
+            np.stack([pieces[interval][number] for number in numbers]),
+            box,
+            _colour(footage, interval, box) if "colour" in reads else None,
+            landmarks(apex, box, points) if "landmarks" in reads else None,
+        )
+    return cut
+
+
+def _colour(footage: Footage, interval: Interval, box: Box) -> UInt8[np.ndarray, "7 224 224 3"]:
+    numbers = colour_numbers(interval.onset, interval.apex, interval.offset)
+    found = {
+        frame.number: crop(footage, frame, box) for frame in footage.frames(set(numbers), True)
+    }
+    return np.stack([found[number] for number in numbers])
+
+
+def _express(
+    trained: Trained,
+    options: Options,
+    frame_rate: float,
+    interval: Interval,
+    box: Box,
+    faces: list[Face],
+    crops: Crops,
+    features: PreparedClip,
+    flow: FlowMethod,
+    stages: _Stages,
+) -> Expression:
+    inputs = network_inputs(trained, features, flow)
+    with stages.stage(NETWORKS):
+        each = trained.scores(inputs)[:, 0]
+    scores, spread = each.mean(axis=0), each.std(axis=0)
+    best = int(scores.argmax())
+    explanation = None
+    if options.explain:
+        with stages.stage(MAPS):
+            count = len(trained.names)
+            chosen = np.unique(np.linspace(0, count - 1, min(count, _EXPLAINED)).round())
+            explanation = explain(trained, inputs, best, [int(k) for k in chosen])
+    return Expression(
+        interval=interval,
+        box=box,
+        scores=scores,
+        spread=spread,
+        votes=tuple(np.bincount(each.argmax(axis=1), minlength=len(CLASSES)).tolist()),
+        predicted=best if scores[best] >= options.abstain_below else None,
+        warnings=[
+            *caveats.of_face(faces, box, crops.at([crops.apex])[0]),
+            *caveats.of_motion(crops, frame_rate),
+            *caveats.of_scores(float(spread[best]), len(each)),
+        ],
+        onset_crop=crops.at([crops.onset])[0],
+        features=features,
+        explanation=explanation,
+    )
+
+
+def network_inputs(
+    trained: Trained, features: PreparedClip, flow: FlowMethod
+) -> dict[str, np.ndarray]:
+    """A clip as the networks read it, with a leading axis of one clip."""
+    inputs = inputs_of_clip(trained.config, features, flow)
+    return {name: inputs[name][None] for name in trained.inputs}
+
+
+def _by_class(values: np.ndarray) -> dict[str, float]:
+    return {name: round(float(value), 6) for name, value in zip(CLASSES, values, strict=True)}
+
+
+def _why(explanation: Explanation) -> dict[str, Any]:
+    """The numbers of an explanation; its maps are pictures."""
+    return {
+        "class": CLASSES[explanation.class_index],
+        "networks": explanation.networks,
+        "shares": explanation.shares,
+        "contributions": explanation.contributions,
+        "completeness_error": explanation.completeness_error,
+    }

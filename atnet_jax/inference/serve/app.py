@@ -1,0 +1,46 @@
+"""The web application: a page, its two files, the clips, and a sign of life."""
+
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from atnet_jax.inference.serve import page
+from atnet_jax.inference.serve.desk import Desk
+from atnet_jax.inference.serve.guard import LOCAL_HOSTS, Guard
+
+_HERE = Path(__file__).parent
+
+
+def create(desk: Desk, host: str = "127.0.0.1") -> ASGIApp:
+    """Return the application.
+
+    Args:
+        desk: takes the clips.
+        host: by which the server is reached besides this computer's own names; IPv6 without [].
+    """
+    host = f"[{host}]" if ":" in host else host
+    style, script = page.style(desk.about), (_HERE / "app.js").read_text()
+
+    def index(_: Request) -> Response:
+        local = host in LOCAL_HOSTS
+        return HTMLResponse(page.index(desk.about, desk.max_bytes, desk.max_seconds, local=local))
+
+    def health(_: Request) -> Response:
+        return JSONResponse({"status": "ok", "clips": desk.clips})
+
+    return Guard(
+        Starlette(
+            routes=[
+                Route("/", index),
+                Route("/style.css", lambda _: Response(style, media_type="text/css")),
+                Route("/app.js", lambda _: Response(script, media_type="text/javascript")),
+                Route("/health", health),
+                Route("/predict", desk, methods=["POST"]),
+            ]
+        ),
+        [*LOCAL_HOSTS, host],
+    )

@@ -1,0 +1,69 @@
+"""What the process that reads clips does: loads a run's networks, and answers with them."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from absl import logging
+
+from atnet_jax.evaluation.report.blocks import numbered
+from atnet_jax.inference import predict
+from atnet_jax.inference.predict import page
+from atnet_jax.inference.predict.answers import (
+    CROPPING,
+    FACE,
+    MAPS,
+    MOTION,
+    NETWORKS,
+    READING,
+    SPOTTING,
+)
+from atnet_jax.inference.serve.worker import Answer
+from atnet_jax.training import trained
+
+_STAGES = {
+    READING: "Reading the frames",
+    SPOTTING: "Looking for the expression",
+    FACE: "Finding the face",
+    CROPPING: "Cropping the face",
+    MOTION: "Measuring the motion",
+    NETWORKS: "Asking the networks",
+    MAPS: "Drawing maps of what they look at",
+}
+
+
+def prepare(workdir: str) -> tuple[dict[str, Any], Answer]:
+    """Return what the page tells about the networks of a run, and the function that answers.
+
+    Raises:
+        UserError: the folder holds no finished run.
+    """
+    logging.set_verbosity(logging.WARNING)  # Orbax tells a page for every checkpoint.
+    networks = trained.load(Path(workdir).expanduser())
+
+    def answer(
+        path: Path, options: dict[str, Any], form: str, progress: Callable[[str], None]
+    ) -> Any:
+        def tell(stage: str) -> None:
+            name, space, count = stage.partition(" ")
+            progress(f"{_STAGES.get(name, name)}{space}{count}")
+
+        read = predict.answer(path, networks, predict.Options(**options), tell)
+        # Where the upload lay for a while is nothing to keep.
+        read = dataclasses.replace(read, clip=path.name)
+        match form:
+            case "json":
+                return read.to_json()
+            case "page":
+                return page.page(read)
+            case _:
+                return page.body(read)
+
+    about = {
+        "networks": f"{numbered(len(networks.names), 'trained network')} of the method"
+        f" {networks.config.model}, from the run {Path(workdir).name}.",
+        "notes": list(networks.notes),
+        "style": page.ANSWER_STYLE,
+    }
+    return about, answer

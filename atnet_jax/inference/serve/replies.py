@@ -1,0 +1,95 @@
+"""The three forms of a response: a page, JSON, and lines of JSON that tell of the progress."""
+
+import json
+from typing import Any, TypeAlias
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.types import Send
+
+from atnet_jax.inference.serve.guard import policy
+from atnet_jax.inference.serve.page import error_page
+from atnet_jax.inference.serve.refused import Refused
+
+_LINES = "application/x-ndjson"
+
+
+class Whole:
+    """A page or JSON, sent when it is complete, with the status that befits it."""
+
+    def __init__(self, form: str, request: Request, send: Send) -> None:
+        """Sends as `form` "json" or "page"."""
+        self.form = form
+        self._request = request
+        self._send = send
+
+    async def stage(self, name: str) -> None:
+        """Says nothing: there is no place for a stage."""
+
+    async def answer(self, answer: Any) -> None:
+        """Sends the answer and ends the response."""
+        if self.form == "json":
+            await self._respond(JSONResponse(answer))
+        else:
+            # The answer's page holds its style.
+            headers = {"Content-Security-Policy": policy(answer)}
+            await self._respond(HTMLResponse(answer, headers=headers))
+
+    async def refuse(self, refused: Refused) -> None:
+        """Sends the sentence and ends the response."""
+        if self.form == "json":
+            await self._respond(JSONResponse({"error": refused.sentence}, refused.status))
+        else:
+            await self._respond(HTMLResponse(error_page(refused.sentence), refused.status))
+
+    async def _respond(self, response: Response) -> None:
+        await response(self._request.scope, self._request.receive, self._send)
+
+
+class Lines:
+    """Lines of JSON: {"stage": …}, and at the end {"body": …} or {"error": …, "status": …}.
+
+    The first stage fixes the HTTP status at 200; what is refused before has its own.
+    """
+
+    form = "body"
+
+    def __init__(self, send: Send) -> None:
+        """Sends through `send`."""
+        self._send = send
+        self._started = False
+
+    async def stage(self, name: str) -> None:
+        """Tells of a stage of the work."""
+        await self._line({"stage": name}, more=True)
+
+    async def answer(self, answer: Any) -> None:
+        """Sends the answer and ends the response."""
+        await self._line({"body": answer})
+
+    async def refuse(self, refused: Refused) -> None:
+        """Sends the sentence and ends the response."""
+        line = {"error": refused.sentence, "status": refused.status}
+        await self._line(line, status=refused.status)
+
+    async def _line(self, value: dict[str, Any], *, status: int = 200, more: bool = False) -> None:
+        if not self._started:
+            self._started = True
+            headers = [(b"content-type", _LINES.encode())]
+            await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        body = json.dumps(value).encode() + b"\n"
+        await self._send({"type": "http.response.body", "body": body, "more_body": more})
+
+
+Reply: TypeAlias = Whole | Lines
+"""A response in the making; its `form` is what is asked of the worker."""
+
+
+def reply_for(request: Request, send: Send) -> Reply:
+    """The form that the request asks for, by ?format=json or by its Accept; by default a page."""
+    accepted = request.headers.get("accept", "")
+    if request.query_params.get("format") == "json" or "application/json" in accepted:
+        return Whole("json", request, send)
+    if _LINES in accepted:
+        return Lines(send)
+    return Whole("page", request, send)

@@ -1,0 +1,250 @@
+"""A clip as a browser sends it: written to disk while it arrives, under names of our own."""
+
+import asyncio
+import os
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.requests import Request
+
+from atnet_jax.evaluation.report.blocks import fit
+from atnet_jax.inference.serve.refused import Refused
+
+VIDEOS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
+PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff")
+
+FIELDS = ("onset", "apex", "offset", "face", "frame_rate", "explain")
+"""What the form holds besides the clip."""
+
+_CLIP = "clip"
+_LONGEST_VALUE = 100  # bytes of a field
+_MOST_FILES = 20_000
+_SILENCE = 30.0  # seconds without a byte after which an upload is given up
+
+
+@dataclass
+class Upload:
+    """What was sent.
+
+    Attributes:
+        path: The video, or the folder of the pictures, whose names end in the frames' numbers.
+        fields: The form's other fields that are filled in.
+    """
+
+    path: Path
+    fields: dict[str, str]
+
+
+async def receive(request: Request, folder: Path, max_bytes: int) -> Upload:
+    """Write the clip of a form into a folder while it arrives.
+
+    Args:
+        request: Its body is multipart/form-data: the files are called "clip".
+        folder: Empty.
+        max_bytes: More than these are refused, whether or not they were announced.
+
+    Raises:
+        Refused: Too much, too slow, no clip, or something else than a clip.
+        starlette.requests.ClientDisconnect: The browser went away.
+    """
+    too_large = Refused(
+        413,
+        f"The upload is larger than {max_bytes / 1e6:g} MB. Cut the clip to the expression, or"
+        f" start the server with a larger --max_megabytes.",
+    )
+    if int(request.headers.get("content-length", 0)) > max_bytes:
+        raise too_large
+    form = _Form(folder)
+    parser = form.parser(_boundary(request))
+    received = 0
+    try:
+        async for chunk in _chunks(request):
+            received += len(chunk)
+            if received > max_bytes:
+                raise too_large
+            parser.write(chunk)
+        if not form.ended:
+            raise FormParserError("it ends too soon")
+    except FormParserError as error:
+        raise Refused(400, "The upload is damaged: it is no complete form. Try again.") from error
+    finally:
+        form.close()
+    return form.upload()
+
+
+def _boundary(request: Request) -> bytes:
+    kind, options = parse_options_header(request.headers.get("content-type"))
+    if kind != b"multipart/form-data" or not options.get(b"boundary"):
+        raise Refused(415, "Send the clip as the file “clip” of a form (multipart/form-data).")
+    return options[b"boundary"]
+
+
+async def _chunks(request: Request) -> AsyncIterator[bytes]:
+    stream = request.stream()
+    while True:
+        try:
+            async with asyncio.timeout(_SILENCE):
+                chunk = await anext(stream)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise Refused(408, f"Nothing arrived for {_SILENCE:g} seconds. Try again.") from None
+        yield chunk
+
+
+@dataclass
+class _Part:
+    """A part of the form that is being received: a file, or else a field."""
+
+    name: str = ""
+    headers: dict[bytes, bytes] = field(default_factory=dict)
+    header: bytes = b""
+    header_value: bytes = b""
+    file: BinaryIO | None = None
+    value: bytes = b""
+    size: int = 0
+    nameless: bool = False  # What a browser sends where no file was chosen.
+
+
+class _Form:
+    """What the parser calls as it meets the parts of a form."""
+
+    def __init__(self, folder: Path) -> None:
+        self.ended = False
+        self._folder = folder
+        self._part = _Part()
+        self._files: list[tuple[str, Path]] = []  # The browser's name, and ours.
+        self._fields: dict[str, str] = {}
+
+    def parser(self, boundary: bytes) -> MultipartParser:
+        """What is to be fed with the body."""
+        return MultipartParser(
+            boundary,
+            {
+                "on_part_begin": self._begin,
+                "on_header_field": self._header_field,
+                "on_header_value": self._header_value,
+                "on_header_end": self._header_end,
+                "on_headers_finished": self._headers_finished,
+                "on_part_data": self._data,
+                "on_part_end": self._end_part,
+                "on_end": self._end,
+            },
+        )
+
+    def close(self) -> None:
+        if self._part.file is not None:
+            self._part.file.close()
+
+    def upload(self) -> Upload:
+        """What was received.
+
+        Raises:
+            Refused: It is neither one video nor pictures.
+        """
+        if not self._files:
+            raise Refused(400, "No clip was chosen. Choose one video, or the pictures of one clip.")
+        videos = [path for _, path in self._files if path.suffix in VIDEOS]
+        if videos and len(self._files) > 1:
+            raise Refused(
+                400,
+                f"{len(self._files)} files with a video among them. Choose one video, or the"
+                f" pictures of one clip.",
+            )
+        return Upload(videos[0] if videos else self._frames(), self._fields)
+
+    def _frames(self) -> Path:
+        """The folder of the pictures, of whose names the frames' numbers are left."""
+        folder = self._folder / "frames"
+        folder.mkdir(mode=0o700)
+        for name, path in self._files:
+            number = re.search(r"([0-9]{1,9})\.[a-z]+$", name, re.IGNORECASE)
+            if number is None:
+                raise Refused(
+                    400,
+                    "The names of the pictures must end in the numbers of their frames, such as"
+                    " img12.jpg; one does not.",
+                )
+            target = folder / f"frame{int(number[1])}{path.suffix}"
+            if target.exists():
+                raise Refused(
+                    400, f"Two pictures have the number {int(number[1])}. Choose those of one clip."
+                )
+            path.rename(target)
+        return folder
+
+    def _begin(self) -> None:
+        self._part = _Part()
+
+    def _header_field(self, data: bytes, start: int, end: int) -> None:
+        self._part.header += data[start:end]
+
+    def _header_value(self, data: bytes, start: int, end: int) -> None:
+        self._part.header_value += data[start:end]
+
+    def _header_end(self) -> None:
+        part = self._part
+        part.headers[part.header.lower()] = part.header_value
+        part.header = part.header_value = b""
+
+    def _headers_finished(self) -> None:
+        _, options = parse_options_header(self._part.headers.get(b"content-disposition"))
+        self._part.name = options.get(b"name", b"").decode("utf-8", "replace")
+        if b"filename" in options:
+            self._open(options[b"filename"].decode("utf-8", "replace"))
+        elif self._part.name not in FIELDS:
+            raise Refused(
+                400, f"The form has a field that is not known. It may hold {', '.join(FIELDS)}."
+            )
+        elif self._part.name in self._fields:
+            raise Refused(400, f"The form holds {self._part.name} twice.")
+
+    def _open(self, name: str) -> None:
+        if self._part.name != _CLIP:
+            raise Refused(400, "Send the clip as the file “clip” of the form.")
+        self._part.nameless = not name
+        if not name:
+            return
+        if len(self._files) == _MOST_FILES:
+            raise Refused(413, f"More than {_MOST_FILES} files. Choose the pictures of one clip.")
+        suffix = os.path.splitext(name)[1].lower()
+        if suffix not in VIDEOS + PICTURES:
+            ending = f"ends in {fit(suffix[:16])}" if suffix else "has no ending"
+            raise Refused(
+                415,
+                f"A file whose name {ending} cannot be read. Choose one video"
+                f" ({', '.join(VIDEOS)}) or the pictures of one clip ({', '.join(PICTURES)}).",
+            )
+        # Of the browser's name only the ending is used, and that only as it stands in the lists.
+        path = self._folder / f"{'clip' if suffix in VIDEOS else len(self._files)}{suffix}"
+        self._part.file = path.open("wb")
+        self._files.append((name, path))
+
+    def _data(self, data: bytes, start: int, end: int) -> None:
+        part = self._part
+        part.size += end - start
+        if part.file is not None:
+            part.file.write(memoryview(data)[start:end])
+        elif part.nameless or part.size > _LONGEST_VALUE:
+            raise Refused(400, "A field of the form is too long, or a file has no name.")
+        else:
+            part.value += data[start:end]
+
+    def _end_part(self) -> None:
+        part = self._part
+        if part.file is not None:
+            part.file.close()
+            if part.size == 0:
+                raise Refused(400, "The file is empty. Was it copied completely?")
+        elif not part.nameless:
+            value = part.value.decode("utf-8", "replace").strip()
+            if value:
+                self._fields[part.name] = value
+
+    def _end(self) -> None:
+        self.ended = True

@@ -1,0 +1,1 @@
+"""What stands beside the paper: files, locks, processes, memory."""

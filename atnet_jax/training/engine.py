@@ -1,0 +1,318 @@
+"""Training many folds at once: pure functions with a leading axis of units.
+
+A unit is one fold of one seed. Every array of a `TrainState` has the unit as its first axis, which
+is spread over the devices of a mesh; the functions for one unit are written without it and mapped
+over it, so units cannot see each other and devices need not talk. All randomness comes from (seed,
+fold number, step), so a fold trained alone is the same fold trained among others.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from atnet_jax import models
+from atnet_jax.config import Config
+from atnet_jax.errors import UserError
+from atnet_jax.training import augment
+from atnet_jax.training.batches import Batches
+from atnet_jax.training.optimizer import leaf_name, make_optimizer
+
+Inputs = Mapping[str, jax.Array]
+
+# What config.precision means for a float32 product, in JAX's words.
+PRECISIONS = {"float32": "highest", "tensorfloat32": "tensorfloat32", "bfloat16": "highest"}
+
+_UNIT = "unit"
+
+
+class TrainState(flax.struct.PyTreeNode):
+    """Everything training changes; what a checkpoint holds.
+
+    Its leaves are arrays on the device or on the host, or shapes alone (`jax.ShapeDtypeStruct`).
+
+    Attributes:
+      step: optimiser steps taken, `[unit]`.
+      params: trainable parameters.
+      batch_stats: running statistics of batch normalisation.
+      opt_state: the optimiser's state.
+      key: `[unit, 2]`; the unit's own PRNG key, from which each step's is derived.
+    """
+
+    step: Any
+    params: Any
+    batch_stats: Any
+    opt_state: Any
+    key: Any
+
+
+class Metrics(flax.struct.PyTreeNode):
+    """Sums over training clips, `[unit]`: divide by `count` for means."""
+
+    loss: jax.Array
+    correct: jax.Array
+    count: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Trainer:
+    """The compiled functions of one configuration; see `make_trainer`.
+
+    Attributes:
+      mesh: of the devices; a group's number of units is a multiple of theirs.
+      init: (seeds `[unit]`, fold numbers `[unit]`) → `TrainState`.
+      epoch: (state, inputs of all clips, sequence of `Batches`, learning rate) → (state,
+        `Metrics`). The state is donated: use the returned one only.
+      predict: (state, inputs of all clips, clip indices `[unit, clip]`) → class probabilities
+        `[unit, clip, 3]`.
+    """
+
+    mesh: Mesh
+    init: Callable[..., TrainState]
+    epoch: Callable[..., tuple[TrainState, Metrics]]
+    predict: Callable[..., jax.Array]
+
+    def spread(self, tree: Any) -> Any:
+        """Host arrays with a leading unit axis, placed on the devices."""
+        return jax.device_put(tree, NamedSharding(self.mesh, PartitionSpec(_UNIT)))
+
+    def replicate(self, tree: Any) -> Any:
+        """Host arrays that every device holds whole."""
+        return jax.device_put(tree, NamedSharding(self.mesh, PartitionSpec()))
+
+
+def over_units(
+    fn: Callable[..., Any], in_axes: tuple[int | None, ...], *, vectorise: bool
+) -> Callable[..., Any]:
+    """Maps a function of one unit over the leading unit axis of its arguments.
+
+    Args:
+      fn: the function.
+      in_axes: 0 or None for each argument, as for `jax.vmap`.
+      vectorise: `jax.vmap`. If not, the units follow one another inside the program: on a CPU, the
+        grouped convolution and batched products that `vmap` makes of per-unit weights are 2 to 3×
+        slower.
+    """
+    if vectorise:
+        return jax.vmap(fn, in_axes)
+
+    def loop(*args: Any) -> Any:
+        def at(unit: int) -> list[Any]:
+            return [
+                arg if axis is None else jax.tree.map(lambda leaf: leaf[unit], arg)
+                for arg, axis in zip(args, in_axes, strict=True)
+            ]
+
+        units = len(jax.tree.leaves(args[0])[0])
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *(fn(*at(k)) for k in range(units)))
+
+    return loop
+
+
+def apply_network(
+    network: nn.Module,
+    precision: str,
+    params: Any,
+    batch_stats: Any,
+    batch: Inputs,
+    **kwargs: Any,
+) -> Any:
+    """Applies a network to a batch, its products in the precision that JAX is set to.
+
+    Args:
+      network: the method's module.
+      precision: that of the configuration.
+      params: the network's.
+      batch_stats: likewise.
+      batch: its inputs, float32.
+      **kwargs: `train`, and others that Flax's `apply` takes.
+    """
+    if precision == "bfloat16":
+        params = _kernels_in_bfloat16(params)
+    return network.apply({"params": params, "batch_stats": batch_stats}, batch, **kwargs)
+
+
+def make_trainer(
+    config: Config,
+    inputs: Mapping[str, np.ndarray],
+    devices: Sequence[Any] | None = None,
+) -> Trainer:
+    """Compiles the functions that initialise, train and apply `config.model` on groups of units.
+
+    Args:
+      config: see `atnet_jax.config`.
+      inputs: of all clips; only their shapes are used here.
+      devices: to spread the units over; None: all of this process.
+
+    Raises:
+      UserError: an option is not one of those there are.
+    """
+    model: Any = models.build(config.model, config.options.to_dict())
+    augmentation = augment.Augmentation(**config.augment)
+    loss_of_clips = getattr(model, "loss", optax.softmax_cross_entropy_with_integer_labels)
+    if augmentation.shift_kind not in augment.SHIFT_KINDS:
+        raise UserError(
+            f"augment.shift_kind is one of {augment.SHIFT_KINDS}, not {augmentation.shift_kind!r}."
+        )
+    if config.precision not in PRECISIONS:
+        raise UserError(
+            f"config.precision is one of {', '.join(PRECISIONS)}, not {config.precision!r}."
+        )
+    make_optimizer(config, 0.0)  # Refuses an unknown optimiser before anything is compiled.
+
+    def init_unit(seed: jax.Array, fold: jax.Array) -> TrainState:
+        params_key, key = jax.random.split(jax.random.fold_in(jax.random.key(seed), fold))
+        example = {name: jnp.zeros((2, *array.shape[1:])) for name, array in inputs.items()}
+        variables = model.init({"params": params_key, "dropout": key}, example, train=True)
+        params = variables["params"]
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            params=params,
+            batch_stats=variables.get("batch_stats", {}),
+            opt_state=make_optimizer(config, 0.0).init(params),
+            key=jax.random.key_data(key),
+        )
+
+    apply = functools.partial(apply_network, model, config.precision)
+
+    def step_unit(
+        state: TrainState,
+        batch: Inputs,
+        labels: jax.Array,
+        weights: jax.Array | None,
+        learning_rate: jax.Array,
+    ) -> tuple[TrainState, Metrics]:
+        key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
+        augment_key, dropout_key = jax.random.split(key)
+        batch = {name: array.astype(jnp.float32) for name, array in batch.items()}
+        if augmentation.probability > 0:
+            if hasattr(model, "augment"):
+                batch = model.augment(augment_key, batch)
+            elif "apex" in batch:
+                batch["apex"] = augment.augment(augment_key, batch["apex"], augmentation)
+        weight = jnp.ones(labels.shape) if weights is None else weights
+        count = weight.sum()
+
+        def mean_loss(logits: jax.Array) -> jax.Array:
+            return (loss_of_clips(logits, labels) * weight).sum() / jnp.maximum(count, 1)
+
+        def loss_fn(params: Any) -> tuple[jax.Array, tuple[jax.Array, jax.Array, Any]]:
+            logits, updated = apply(
+                params,
+                state.batch_stats,
+                batch,
+                train=True,
+                weight=weights,
+                rngs={"dropout": dropout_key},
+                mutable=["batch_stats", "auxiliary"],
+            )
+            loss = mean_loss(logits)
+            auxiliary = jax.tree.leaves(updated.get("auxiliary", {}))
+            total = loss + sum(mean_loss(own) for own in auxiliary)
+            return total, (loss, logits, updated.get("batch_stats", {}))
+
+        gradients, (loss, logits, batch_stats) = jax.grad(loss_fn, has_aux=True)(state.params)
+        optimizer = make_optimizer(config, learning_rate)
+        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        new = state.replace(
+            step=state.step + 1,
+            params=optax.apply_updates(state.params, updates),
+            batch_stats=batch_stats,
+            opt_state=opt_state,
+        )
+        if weights is not None:
+            # A fold with fewer clips may have no batch left in this step: nothing changes.
+            new = jax.tree.map(lambda a, b: jnp.where(count > 0, a, b), new, state)
+        correct = ((logits.argmax(-1) == labels) * weight).sum()
+        return new, Metrics(loss=loss * count, correct=correct, count=count)
+
+    def predict_unit(state: TrainState, batch: Inputs) -> jax.Array:
+        batch = {name: array.astype(jnp.float32) for name, array in batch.items()}
+        logits = apply(state.params, state.batch_stats, batch, train=False)
+        return jax.nn.softmax(logits)
+
+    # Clips that the units share have no unit axis.
+    batch_axis = None if config.shared_batches else 0
+    vectorise = jax.default_backend() != "cpu" or config.shared_batches
+    step_units = over_units(step_unit, (0, batch_axis, 0, 0, None), vectorise=vectorise)
+    predict_units = over_units(predict_unit, (0, 0), vectorise=vectorise)
+
+    def gather(inputs: Inputs, indices: jax.Array) -> dict[str, jax.Array]:
+        return {name: array[indices] for name, array in inputs.items()}
+
+    def epoch(
+        state: TrainState, inputs: Inputs, blocks: Sequence[Batches], learning_rate: jax.Array
+    ) -> tuple[TrainState, Metrics]:
+        def step(state: TrainState, batch: Batches) -> tuple[TrainState, Metrics]:
+            clips = gather(inputs, batch.indices)
+            return step_units(state, clips, batch.labels, batch.weights, learning_rate)
+
+        totals = []
+        for block in blocks:
+            state, metrics = jax.lax.scan(step, state, block)
+            totals.append(jax.tree.map(lambda leaf: leaf.sum(axis=0), metrics))
+        return state, jax.tree.map(lambda *leaves: sum(leaves), *totals)
+
+    def predict(state: TrainState, inputs: Inputs, indices: jax.Array) -> jax.Array:
+        return predict_units(state, gather(inputs, indices))
+
+    # Unknown options of the network are refused before anything is run.
+    jax.eval_shape(init_unit, 0, 0)
+    mesh = Mesh(np.array(devices or jax.local_devices()), (_UNIT,))
+    unit, whole, by_step = PartitionSpec(_UNIT), PartitionSpec(), PartitionSpec(None, _UNIT)
+    block_specs = Batches(whole if config.shared_batches else by_step, by_step, by_step)
+
+    def on_devices(fn: Callable[..., Any], *in_specs: Any) -> Callable[..., Any]:
+        def precise(*args: Any) -> Any:
+            # Around all of it: gradients that are written out are traced after the forward pass.
+            with jax.default_matmul_precision(PRECISIONS[config.precision]):
+                return fn(*args)
+
+        # Nothing is exchanged between devices, so there is nothing to check.
+        return jax.shard_map(precise, mesh=mesh, in_specs=in_specs, out_specs=unit, check_vma=False)
+
+    def epoch_on_devices(
+        state: TrainState, inputs: Inputs, blocks: Sequence[Batches], learning_rate: jax.Array
+    ) -> tuple[TrainState, Metrics]:
+        mapped = on_devices(epoch, unit, whole, [block_specs] * len(blocks), whole)
+        return mapped(state, inputs, blocks, learning_rate)
+
+    jit = functools.partial(jax.jit, compiler_options=compiler_options())
+    return Trainer(
+        mesh=mesh,
+        init=jit(on_devices(jax.vmap(init_unit), unit, unit)),
+        epoch=jit(epoch_on_devices, donate_argnums=0),
+        predict=jit(on_devices(predict, unit, whole, unit)),
+    )
+
+
+@functools.cache
+def compiler_options() -> dict[str, str]:
+    """Has XLA leave convolutions on a CPU to Eigen, whose are faster than those of its YNNPACK."""
+    options = {
+        "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT,LIBRARY_FUSION_TYPE_REDUCE"
+    }
+    if jax.default_backend() != "cpu":
+        return {}
+    try:
+        jax.jit(lambda: 0, compiler_options=options).lower().compile()
+    except jax.errors.JaxRuntimeError:  # Another version of XLA has no such choice.
+        return {}
+    return options
+
+
+def _kernels_in_bfloat16(params: Any) -> Any:
+    """Kernels of convolutions and LSTMs rounded; their gradients arrive in float32."""
+
+    def rounded(path: Sequence[Any], leaf: jax.Array) -> jax.Array:
+        return leaf.astype(jnp.bfloat16) if leaf_name(path).endswith("kernel") else leaf
+
+    return jax.tree_util.tree_map_with_path(rounded, params)

@@ -1,0 +1,64 @@
+"""The optimiser and its learning rate."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import optax
+
+from atnet_jax.config import Config
+from atnet_jax.errors import UserError
+
+
+def learning_rate(config: Config, epoch: int) -> float:
+    """The step schedule: times `decay_factor` every `decay_epochs` epochs."""
+    if config.decay_stops:
+        epoch = min(epoch, config.decay_stops)
+    drops = epoch // config.decay_epochs if config.decay_epochs else 0
+    return config.learning_rate * config.decay_factor**drops
+
+
+def leaf_name(path: Sequence[Any]) -> str:
+    """A parameter's path in the tree, its names joined by slashes."""
+    return "/".join(str(entry.key) for entry in path)
+
+
+def make_optimizer(
+    config: Config, learning_rate: float | jax.Array
+) -> optax.GradientTransformation:
+    """The optimiser at one learning rate; its state does not depend on the rate.
+
+    "sgd" orders its terms as Caffe does: weight decay joins the gradient, the learning rate is
+    applied before the momentum is (so a drop of the rate does not touch past velocity), biases
+    learn at their own rate, and a classifier's bias does not decay. "adam" adds weight decay to the
+    gradient, as PyTorch's `Adam` does; "adamw" to the step (Loshchilov and Hutter, ICLR 2019).
+    """
+
+    def is_bias(path: Sequence[Any], _: Any) -> bool:
+        return leaf_name(path).endswith("/bias")
+
+    def decays(path: Sequence[Any], _: Any) -> bool:
+        name = leaf_name(path)
+        return not (name.startswith("classifier") and name.endswith("/bias"))
+
+    def mask(rule: Callable[..., bool]) -> Callable[[Any], Any]:
+        return functools.partial(jax.tree_util.tree_map_with_path, rule)
+
+    rates = optax.chain(
+        optax.masked(optax.scale(config.bias_learning_rate_factor), mask(is_bias)),
+        optax.scale(learning_rate),
+    )
+    if config.optimizer == "sgd":
+        return optax.chain(
+            optax.add_decayed_weights(config.weight_decay, mask(decays)),
+            rates,
+            optax.trace(config.momentum),
+            optax.scale(-1.0),
+        )
+    if config.optimizer in ("adam", "adamw"):
+        decay = optax.add_decayed_weights(config.weight_decay)
+        adam = optax.scale_by_adam()
+        order = (decay, adam) if config.optimizer == "adam" else (adam, decay)
+        return optax.chain(*order, rates, optax.scale(-1.0))
+    raise UserError(f"The optimizer is 'sgd', 'adam' or 'adamw', not {config.optimizer!r}.")

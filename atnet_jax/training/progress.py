@@ -1,0 +1,224 @@
+"""What a person sees of a training while it runs: a progress line, TensorBoard, a profile."""
+
+import collections
+import contextlib
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from time import monotonic
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from atnet_jax.training.event_file import EventFile
+
+# Speeds are of the last so many seconds: long enough to be steady, short enough to be of now.
+_RECENT = 60.0
+# Seconds between two looks of the line: on a terminal, and in a log file, which keeps them all.
+_TERMINAL_INTERVAL, _LOG_INTERVAL = 0.1, 30.0
+_LONGEST_NAME = 24
+
+
+class UnitEpoch(NamedTuple):
+    """One epoch of one unit, a fold trained with a seed.
+
+    Attributes:
+      seed: of the run.
+      fold: the fold's number.
+      name: the fold's name, such as "casme2/sub01".
+      epoch: counted from 1.
+      loss: mean training loss.
+      accuracy: training accuracy, 0 to 1.
+      learning_rate: that of the epoch.
+      steps: optimiser steps of this unit in the epoch.
+      clips: training clips that these steps saw.
+    """
+
+    seed: int
+    fold: int
+    name: str
+    epoch: int
+    loss: float
+    accuracy: float
+    learning_rate: float
+    steps: int
+    clips: int
+
+
+class Watch:
+    """Shows a training on standard error, in one line, and writes its curves for TensorBoard.
+
+    TensorBoard gets training loss, training accuracy and learning rate, and nothing of clips that
+    are not trained on; each unit has the folder tensorboard/fold_NNN in its run's. Trouble with
+    these files never stops the training: it is said once, and no more are written.
+    """
+
+    def __init__(
+        self,
+        description: str,
+        epochs: int,
+        done: Mapping[tuple[int, int], int],
+        folders: Mapping[int, Path],
+    ) -> None:
+        """Nothing is shown or written before the `with` statement.
+
+        Args:
+          description: what is trained, such as "cde fusion".
+          epochs: of every unit.
+          done: of every unit, (seed, fold number), the epochs that a checkpoint already holds.
+          folders: seed → its run's folder.
+        """
+        self._description = description
+        self._epochs = epochs
+        self._done = dict(done)
+        self._folders = folders
+        self._finished = sum(count == epochs for count in done.values())
+        self._pace = _Pace()
+        self._event_files: dict[tuple[int, int], EventFile] = {}
+        self._writes_events = True
+
+    def __enter__(self) -> "Watch":
+        terminal = sys.stderr.isatty()
+        self._bar = tqdm(
+            total=len(self._done) * self._epochs,
+            initial=sum(self._done.values()),
+            desc=self._description,
+            file=_Stderr(),
+            bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}{postfix}",
+            postfix=self._folds(),
+            dynamic_ncols=True,
+            mininterval=_TERMINAL_INTERVAL if terminal else _LOG_INTERVAL,
+            miniters=1,
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close_event_files()
+        self._bar.close()
+
+    def epoch(self, group: Sequence[UnitEpoch]) -> None:
+        """Notes one epoch of the units that train together.
+
+        A unit's files stay open as long as it is in the group of every call.
+        """
+        self._write_events(group)
+        self._finished += sum(unit.epoch == self._epochs for unit in group)
+        self._pace.add(
+            monotonic(), len(group), sum(u.steps for u in group), sum(u.clips for u in group)
+        )
+        parts = [self._folds()]
+        if self._pace.rates is not None:
+            units, steps, clips = self._pace.rates
+            left = (self._bar.total - self._bar.n - len(group)) / units
+            parts += [
+                f"{_number(steps)} steps/s",
+                f"{_number(clips)} clips/s",
+                f"{tqdm.format_interval(left)} left",
+            ]
+        name = group[0].name
+        if len(name) > _LONGEST_NAME:
+            name = f"{name[: _LONGEST_NAME - 1]}…"
+        others = f" +{len(group) - 1}" if len(group) > 1 else ""
+        loss = sum(unit.loss for unit in group) / len(group)
+        parts.append(f"{name}{others}: loss {loss:.3f}")
+        self._bar.set_postfix_str(", ".join(parts), refresh=False)
+        self._bar.update(len(group))
+
+    def set_back(self, epochs: int) -> None:
+        """Notes that so many epochs, of units that seemed further, are to be trained again."""
+        self._bar.n -= epochs
+        self._bar.refresh()
+
+    def _folds(self) -> str:
+        return f"{self._finished}/{len(self._done)} folds"
+
+    def _write_events(self, group: Sequence[UnitEpoch]) -> None:
+        if not self._writes_events:
+            return
+        try:
+            keys = [(unit.seed, unit.fold) for unit in group]
+            if keys != list(self._event_files):
+                self._close_event_files()
+                for (seed, fold), unit in zip(keys, group, strict=True):
+                    self._event_files[seed, fold] = EventFile(
+                        self._folders[seed] / "tensorboard" / f"fold_{fold:03d}",
+                        unit.epoch,
+                    )
+            for unit, file in zip(group, self._event_files.values(), strict=True):
+                file.scalars(
+                    unit.epoch,
+                    {
+                        "training/loss": float(unit.loss),
+                        "training/accuracy": float(unit.accuracy),
+                        "training/learning_rate": float(unit.learning_rate),
+                    },
+                )
+        except OSError as error:
+            self._writes_events = False
+            self._close_event_files()
+            self._bar.write(
+                f"No more scalars for TensorBoard: {error}. The training goes on.",
+                file=self._bar.fp,
+            )
+
+    def _close_event_files(self) -> None:
+        for file in self._event_files.values():
+            file.close()
+        self._event_files.clear()
+
+
+def profile(folder: Path | None) -> contextlib.AbstractContextManager[Any]:
+    """Records what runs inside, on host and device, into `folder`/plugins/profile; None: nothing.
+
+    TensorBoard with xprof shows it. What was started inside must have ended inside: results that
+    reached the host have.
+    """
+    return contextlib.nullcontext() if folder is None else jax.profiler.trace(folder)
+
+
+class _Pace:
+    """Work a second over the recent past.
+
+    The time before the end of the first epoch, mostly compilation, is not counted; scorings and
+    checkpoints between epochs are.
+
+    Attributes:
+      rates: unit-epochs, steps and clips a second; None until they are known.
+    """
+
+    def __init__(self) -> None:
+        self.rates: tuple[float, float, float] | None = None
+        self._total = np.zeros(3)  # Unit-epochs, steps and clips.
+        self._marks: collections.deque[tuple[float, np.ndarray]] = collections.deque()
+
+    def add(self, now: float, units: int, steps: int, clips: int) -> None:
+        """Notes what was done since the last call, `now` in seconds."""
+        self._total = np.add(self._total, (units, steps, clips))
+        self._marks.append((now, self._total))
+        while len(self._marks) > 2 and self._marks[1][0] <= now - _RECENT:
+            self._marks.popleft()
+        start, total_then = self._marks[0]
+        if now > start:
+            units_s, steps_s, clips_s = ((self._total - total_then) / (now - start)).tolist()
+            self.rates = units_s, steps_s, clips_s
+
+
+class _Stderr:
+    """Standard error, which may be a log file on a full disk: that must not stop a training."""
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            sys.stderr.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.stderr, name)
+
+
+def _number(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2f}"

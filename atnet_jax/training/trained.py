@@ -1,0 +1,245 @@
+"""The networks that a run has trained, read back from its workdir and ready to be applied."""
+
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Float32
+from tqdm import tqdm
+
+from atnet_jax import models
+from atnet_jax.config import Config, default_config
+from atnet_jax.errors import UserError
+from atnet_jax.training.checkpoint import FoldCheckpoints
+from atnet_jax.training.engine import PRECISIONS, apply_network, compiler_options, make_trainer
+
+# Of more networks, reading shows its progress.
+_MANY = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """One method's trained networks: one a fold and seed, or one of all subjects.
+
+    Attributes:
+      config: the settings they were trained with.
+      network: the Flax module of all of them.
+      names: of each, such as "fold 3 (casme2/sub04)" or "all subjects".
+      variables: of each, {"params": …, "batch_stats": …} as host arrays.
+      face: the face detector that the training data were cropped with, "" if several were used or
+        the run does not say.
+      notes: what somebody who uses them should know.
+    """
+
+    config: Config
+    network: nn.Module
+    names: tuple[str, ...]
+    variables: tuple[Mapping[str, Any], ...]
+    face: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of what they read."""
+        return tuple(input_shapes(self.config))
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 over the networks' names and arrays."""
+        checksum = hashlib.sha256()
+        for name, variables in zip(self.names, self.variables, strict=True):
+            checksum.update(f"{name}\n".encode())
+            for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
+                array = np.asarray(leaf)
+                where = jax.tree_util.keystr(path)
+                checksum.update(f"{where} {array.shape} {array.dtype.str}\n".encode())
+                checksum.update(np.ascontiguousarray(array).data)
+        return checksum.hexdigest()
+
+    @functools.cached_property
+    def _probabilities(self) -> Callable[..., jax.Array]:
+        """Compiled once for each number of clips."""
+        return jax.jit(
+            lambda variables, inputs: jax.nn.softmax(logits(self, variables, inputs)),
+            compiler_options=compiler_options(),
+        )
+
+    def scores(self, inputs: Mapping[str, np.ndarray]) -> Float32[np.ndarray, "network clip 3"]:
+        """Class probabilities that each network gives to each clip.
+
+        Args:
+          inputs: of the clips; see `input_shapes`.
+        """
+        return np.stack(
+            [np.asarray(self._probabilities(variables, inputs)) for variables in self.variables]
+        )
+
+
+def input_shapes(config: Config) -> dict[str, tuple[int, ...]]:
+    """The shape of each input of one clip that `config.model`, a network, reads.
+
+    "apex" is the grey face crop, 0 to 255, "adm" and "flow_map" are as
+    `PreparedClip` has them; other networks say themselves what they read.
+    """
+    size = config.image_size
+    network = models.build(config.model, config.options.to_dict())
+    if hasattr(network, "input_shapes"):
+        return network.input_shapes(size)
+    shapes = {"apex": (size, size, 1), "adm": (64, 128), "flow_map": (28, 28, 3)}
+    return {name: shapes[name] for name in models.load(config.model).INPUTS}
+
+
+def logits(
+    trained: Trained, variables: Mapping[str, Any], inputs: Mapping[str, Any]
+) -> Float[Array, "clip 3"]:
+    """What one network says of each clip before softmax; a pure function of its arrays.
+
+    Args:
+      trained: whose network it is.
+      variables: its "params" and "batch_stats".
+      inputs: of the clips; see `input_shapes`.
+    """
+    batch = {name: jnp.asarray(inputs[name], jnp.float32) for name in trained.inputs}
+    with jax.default_matmul_precision(PRECISIONS[trained.config.precision]):
+        return apply_network(
+            trained.network,
+            trained.config.precision,
+            variables["params"],
+            variables["batch_stats"],
+            batch,
+            train=False,
+        )
+
+
+def load(workdir: Path) -> Trained:
+    """Reads the networks of a finished run, of one seed or of several.
+
+    Raises:
+      UserError: there is no such run, it has not finished, its method is no network, its
+        checkpoints are not there or damaged, or another version of this program wrote it.
+    """
+    workdir = workdir.expanduser()
+    if not workdir.is_dir():
+        raise UserError(
+            f"{workdir}: no such folder; give the --workdir of a run of atnet_jax.main."
+        )
+    folders = [workdir]
+    if not (workdir / "config.json").exists():
+        folders = sorted(
+            (path.parent for path in workdir.glob("seed_*/config.json")),
+            key=lambda folder: (len(folder.name), folder.name),
+        )
+    if not folders:
+        raise UserError(
+            f"{workdir} holds no run, there is no config.json; give the --workdir of a run of"
+            " atnet_jax.main."
+        )
+    runs = [_load_run(folder, len(folders) > 1) for folder in folders]
+    first = runs[0]
+    return dataclasses.replace(
+        first,
+        names=tuple(name for run in runs for name in run.names),
+        variables=tuple(variables for run in runs for variables in run.variables),
+    )
+
+
+def _load_run(folder: Path, several_seeds: bool) -> Trained:
+    path = folder / "config.json"
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        settings, folds = record["config"], record["folds"]
+        chosen = [(int(number), str(dict(folds["all"])[number])) for number in folds["run"]]
+        model = settings["model"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path} cannot be read as the record of a run ({error!r}).") from error
+    if not settings.get("keep_networks", True):
+        raise UserError(
+            f"{folder} is a run with config.keep_networks=False, which keeps no trained network;"
+            " give a run that does, such as configs/final.py."
+        )
+    if model in models.names() and not models.is_network(model):
+        raise UserError(
+            f"{folder} is a run of {model}, features and an SVM that keeps no trained network; give"
+            " a run of a network, such as configs/final.py."
+        )
+    config = _config(path, settings)
+    shapes = input_shapes(config)
+    trainer = make_trainer(config, {name: np.zeros((1, *shapes[name])) for name in shapes})
+    state = jax.eval_shape(trainer.init, *[np.zeros(trainer.mesh.size, np.int32)] * 2)
+    state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), state)
+    like = {"state": state.replace(step=None, opt_state=None, key=None)}
+    names, variables = [], []
+    with FoldCheckpoints(folder / "checkpoints") as checkpoints:
+        for number, name in tqdm(
+            chosen, "reading networks", unit=" networks", disable=len(chosen) < _MANY or None
+        ):
+            done = checkpoints.epochs_done(number)
+            if done < config.num_epochs:
+                hint = (
+                    "start its command again, and it will go on"
+                    if (folder / "checkpoints").is_dir()
+                    else "joined runs have none: give one of the parts"
+                )
+                raise UserError(
+                    f"{folder}: fold {number} ({name}) has a checkpoint of {done} of"
+                    f" {config.num_epochs} epochs; {hint}."
+                )
+            read = checkpoints.read(number, like)["state"]
+            variables.append({"params": read.params, "batch_stats": read.batch_stats})
+            whose = "all subjects" if config.protocol == "final" else f"fold {number} ({name})"
+            names.append(f"seed {config.seeds[0]}, {whose}" if several_seeds else whose)
+    return Trained(
+        config=config,
+        network=models.build(config.model, config.options.to_dict()),
+        names=tuple(names),
+        variables=tuple(variables),
+        face=_face(record),
+        notes=tuple(_notes(config)),
+    )
+
+
+def _config(path: Path, settings: Mapping[str, Any]) -> Config:
+    """The settings of a run as `default_config` has them."""
+    config = default_config(settings["model"])
+    try:
+        config.update(
+            {
+                name: tuple(value) if isinstance(value, list) else value
+                for name, value in settings.items()
+            }
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{path} was written by another version of this program, whose settings differ"
+            f" ({error}). Train again, or use that version."
+        ) from error
+    return config
+
+
+def _face(record: Mapping[str, Any]) -> str:
+    """The one detector of all data sets, as far as the run's record tells."""
+    detectors = {options.get("face") for options in record.get("preparation", {}).values()}
+    return str(detectors.pop()) if len(detectors) == 1 else ""
+
+
+def _notes(config: Config) -> list[str]:
+    notes = []
+    if config.shuffle_labels:
+        notes.append(
+            "These networks are of a control run: they were trained on permuted labels, and what"
+            " they say means nothing."
+        )
+    if config.selection == "nested":
+        notes.append(
+            "The run chose every fold's epoch, but keeps the networks of the last one, which are"
+            " used here."
+        )
+    return notes

@@ -1,0 +1,215 @@
+"""From the layers of a .caffemodel to the parameters of our networks, by the release's names."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+
+from atnet_jax import models
+from atnet_jax.errors import UserError
+from atnet_jax.models.layers.batch_norm import EPSILON
+from atnet_jax.weights.caffe_grey import InputLayers, to_one_channel
+
+# The networks with a spatial stream, whose layers the release and the ImageNet network name alike.
+MODELS = ("fusion", "spatial", "micro_attention")
+
+_INPUTS = {"apex": (224, 224, 1), "adm": (64, 128)}
+# What a Caffe layer holds, in Caffe's order, by our names.
+_BLOBS = (
+    ("mean_sum", "variance_sum", "weight_sum"),  # BatchNorm
+    ("scale", "bias"),  # Scale
+    ("kernel", "bias"),  # Convolution and InnerProduct
+    ("input_kernel", "gate_bias", "recurrent_kernel"),  # LSTM
+)
+# Number of axes → our axes in Caffe's order: convolutions [height, width, in, out] are [out, in,
+# height, width] there, matrices [in, out] are [out, in].
+_CAFFE_AXES = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,), 0: ()}
+_INPUT_LAYERS = ("conv1", "data_bn", "data_scale")
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """Where a blob goes: an array of our network."""
+
+    collection: str
+    path: tuple[str, ...]
+    shape: tuple[int, ...]
+
+    @property
+    def caffe_shape(self) -> tuple[int, ...]:
+        """The shape of the blob."""
+        return tuple(self.shape[axis] for axis in _CAFFE_AXES[len(self.shape)])
+
+    def from_caffe(self, blob: np.ndarray) -> np.ndarray:
+        """The blob with our order of axes."""
+        return blob.transpose(np.argsort(_CAFFE_AXES[len(self.shape)]))
+
+
+@dataclasses.dataclass(frozen=True)
+class Mapped:
+    """The result of `map_layers`; layers have Caffe's names.
+
+    Attributes:
+      params: nested dicts as our network has them, of the layers found.
+      batch_stats: likewise.
+      imported: layers of the file that the network has.
+      absent: layers of the network that the file does not hold, or not trained.
+      ignored: layers of the file that the network does not have.
+      notes: what else the user should know, in sentences.
+    """
+
+    params: Mapping[str, Any]
+    batch_stats: Mapping[str, Any]
+    imported: list[str]
+    absent: list[str]
+    ignored: list[str]
+    notes: list[str]
+
+
+def network_layers(model: str) -> dict[str, list[Target]]:
+    """Caffe's name of each layer of a network → where its blobs go, in Caffe's order."""
+    module = models.load(model)
+    inputs = {name: jnp.zeros((2, *_INPUTS[name])) for name in module.INPUTS}
+    keys = {"params": jax.random.key(0), "dropout": jax.random.key(0)}
+    variables = jax.eval_shape(lambda: module.Model().init(keys, inputs, train=True))
+    arrays: dict[str, dict[str, Target]] = {}
+    for collection in ("params", "batch_stats"):
+        leaves: dict[Any, Any] = traverse_util.flatten_dict(variables[collection])
+        for path, leaf in leaves.items():
+            layer, name = path[-2:]
+            if path[0] == "classifier":
+                layer = f"classifier-{layer}"
+            elif "_bn" in layer and collection == "params":
+                layer = layer.replace("_bn", "_scale")
+            arrays.setdefault(layer, {})[name] = Target(collection, path, leaf.shape)
+
+    def ordered(found: dict[str, Target]) -> list[Target]:
+        names = next(names for names in _BLOBS if found.keys() <= set(names))
+        return [found[name] for name in names if name in found]
+
+    return {layer: ordered(found) for layer, found in arrays.items()}
+
+
+def map_layers(layers: Mapping[str, Sequence[np.ndarray]], model: str) -> Mapped:
+    """Finds the layers of a .caffemodel in one of our networks (`MODELS`).
+
+    Input layers for three channels become those for one; see `atnet_jax.caffe_grey`. The blobs of
+    batch normalisation are taken as they are, sums and the factor to divide them by; a factor of 0
+    means that the layer was never trained, and its statistics count as absent.
+
+    Raises:
+      UserError: a layer's shape does not fit, batch normalisation holds impossible statistics, or
+        no layer is the network's.
+    """
+    targets = network_layers(model)
+    shapes = {name: [target.caffe_shape for target in targets[name]] for name in targets}
+    colour = _has_three_channels(layers)
+    if colour:
+        shapes |= {
+            "conv1": [(64, 3, 7, 7), (64,)],
+            "data_bn": [(3,), (3,), ()],
+            "data_scale": [(3,), (3,)],
+        }
+    blobs = {name: _shaped(name, layers[name], shapes[name]) for name in targets if name in layers}
+    if not blobs:
+        raise UserError(
+            f"none of its layers ({_some(layers)}) is one of the {model} network's"
+            f" ({_some(targets)}). Give weights of that network, or of an ImageNet ResNet-10 with"
+            f" the same layer names."
+        )
+
+    notes = []
+    for name in [name for name in blobs if targets[name][0].path[-1] == "mean_sum"]:
+        _, variance_sum, factor = blobs[name]
+        if factor < 0:
+            raise UserError(
+                f"layer {name!r}: the factor to divide its statistics by is {factor}, expected 0 or"
+                f" more. The file is damaged; copy it again."
+            )
+        if factor == 0:
+            notes.append(f"{name} has the factor 0: it was never trained, and counts as absent.")
+            del blobs[name]
+        elif (variance_sum / factor + EPSILON <= 0).any():
+            raise UserError(
+                f"layer {name!r}: a variance is {(variance_sum / factor).min()}, expected 0 or"
+                f" more. The file is damaged; copy it again."
+            )
+    if colour:
+        grey, error = to_one_channel(
+            InputLayers(blobs["conv1"], blobs.get("data_bn"), blobs.get("data_scale"))
+        )
+        for name in blobs.keys() & set(_INPUT_LAYERS):
+            blobs[name] = getattr(grey, name)
+        notes.append(
+            "The input layers for three channels became layers for one. On a grey picture conv1"
+            " gives the same as before"
+            + (
+                "."
+                if error.max() < 1e-6
+                else ", but for the 3 outermost pixels, where zeros are padded: there it is off by"
+                f" up to {error.max():.2%} of the range of a filter's outputs (median filter"
+                f" {np.median(error):.2%})."
+            )
+        )
+
+    trees: dict[str, dict[tuple[str, ...], np.ndarray]] = {"params": {}, "batch_stats": {}}
+    for name, arrays in blobs.items():
+        for target, array in zip(targets[name], arrays, strict=True):
+            trees[target.collection][target.path] = target.from_caffe(array)
+    return Mapped(
+        params=traverse_util.unflatten_dict(trees["params"]),
+        batch_stats=traverse_util.unflatten_dict(trees["batch_stats"]),
+        imported=[name for name in layers if name in blobs],
+        absent=[name for name in targets if name not in blobs],
+        ignored=[name for name in layers if name not in targets],
+        notes=notes,
+    )
+
+
+def _has_three_channels(layers: Mapping[str, Sequence[np.ndarray]]) -> bool:
+    """Whether the input layers are for three channels; refuses other numbers and mixtures."""
+    channels = {
+        name: layers[name][0].shape[1] if name == "conv1" else layers[name][0].size
+        for name in _INPUT_LAYERS
+        if name in layers and (name != "conv1" or layers[name][0].ndim == 4)
+    }
+    numbers = set(channels.values())
+    if numbers <= {1}:
+        return False
+    if numbers == {3} and "conv1" in channels:
+        return True
+    found = ", ".join(f"{name!r} {_text([layers[name][0].shape])}" for name in channels)
+    raise UserError(
+        f"its input layers are {found}, expected all of them for 1 channel, or conv1 and all of"
+        f" them for 3. Other pictures than grey and colour ones cannot be imported."
+    )
+
+
+def _shaped(
+    name: str, blobs: Sequence[np.ndarray], shapes: Sequence[tuple[int, ...]]
+) -> list[np.ndarray]:
+    """Blobs in the shapes expected, which may differ by leading ones (Caffe's old shapes had 4)."""
+
+    def trimmed(shape: tuple[int, ...]) -> tuple[int, ...]:
+        while shape and shape[0] == 1:
+            shape = shape[1:]
+        return shape
+
+    if [trimmed(blob.shape) for blob in blobs] != [trimmed(shape) for shape in shapes]:
+        raise UserError(
+            f"layer {name!r} has the shape {_text([blob.shape for blob in blobs])}, the network's"
+            f" has {_text(shapes)}. Give --model the network that the file was trained as."
+        )
+    return [blob.reshape(shape) for blob, shape in zip(blobs, shapes, strict=True)]
+
+
+def _text(shapes: Sequence[tuple[int, ...]]) -> str:
+    return " and ".join("×".join(map(str, shape)) or "1" for shape in shapes)
+
+
+def _some(names: Mapping[str, Any]) -> str:
+    return ", ".join([*names][:5]) + (", …" if len(names) > 5 else "")

@@ -1,0 +1,1 @@
+"""Checks a copy of a database against the paper's composite: `atnet doctor …`."""

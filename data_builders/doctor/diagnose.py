@@ -1,0 +1,128 @@
+"""One check-up from beginning to end: look, compare, tell, write."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from atnet_jax.errors import UserError
+from atnet_jax.preprocessing.optical_flow import DEFAULT
+from atnet_jax.published import DATABASES
+from atnet_jax.system.files import write_json_atomically, write_text_atomically
+from data_builders.doctor import composite, digests, report
+from data_builders.doctor.findings import Checkup
+
+REPORT, DIGESTS = "doctor.json", "digests.csv"
+
+
+def diagnose(
+    *,
+    data_dir: Path | None = None,
+    manual_dir: Path | None = None,
+    dataset: str | None = None,
+    face: str = "mtcnn",
+    flow: str = DEFAULT,
+    composite_list: Path | None = None,
+    compare: Path | None = None,
+    out: Path | None = None,
+    num_workers: int | None = None,
+) -> bool:
+    """Checks a copy of a database, or prepared data, and prints what was found.
+
+    It starts processes ('spawn'), so a script must call it under
+    `if __name__ == "__main__":`.
+
+    Args:
+        data_dir: Prepared data; either this or `manual_dir`.
+        manual_dir: A copy of one database.
+        dataset: The database; for prepared data, by default all sets of micro-expressions.
+        face: For a copy: the face detector that `prepare` is to use, 'none' for cropped frames.
+        flow: For prepared data: the optical flow, as `config.flow`.
+        composite_list: CSV file of the clips that the composite has.
+        compare: digests.csv of another copy.
+        out: Folder that doctor.json and digests.csv are written to.
+        num_workers: Number of processes; by default one for each CPU.
+
+    Returns:
+        Whether there is no error; warnings do not count.
+
+    Raises:
+        UserError: An argument or one of the files cannot be used, or `out` holds files that are
+            not the doctor's.
+    """
+    if (data_dir is None) == (manual_dir is None):
+        raise UserError("give either --data_dir (prepared data) or --manual_dir (a raw copy)")
+    if num_workers is not None and num_workers < 1:
+        raise UserError(f"num_workers is {num_workers}, expected at least 1")
+    for folder in (data_dir, manual_dir):
+        if folder is not None and not folder.is_dir():
+            raise UserError(f"{folder}: no such folder")
+    if manual_dir is not None and dataset not in DATABASES:
+        raise UserError(f"--manual_dir needs --dataset, one of {', '.join(DATABASES)}")
+    # All that can be wrong with the arguments is told before the long work.
+    if out is not None:
+        _check_out(out)
+    listed = None if composite_list is None else composite.read_list(composite_list)
+    other = None if compare is None else digests.read(compare, raw=manual_dir is not None)
+
+    checkup = _look(data_dir, manual_dir, dataset, face, flow, num_workers)
+    verdicts = composite.judge(checkup, listed)
+    if other is not None:
+        digests.compare(checkup, other)
+    print(report.to_text(checkup, verdicts))
+    if out is not None:
+        table = digests.to_csv(checkup.clips)
+        about = {"digests_sha256": hashlib.sha256(table.encode()).hexdigest()}
+        out.mkdir(parents=True, exist_ok=True)
+        write_text_atomically(out / DIGESTS, table)
+        write_json_atomically(out / REPORT, report.to_json(checkup, verdicts, about))
+    return not any(finding.is_error for finding in checkup.findings)
+
+
+def _look(
+    data_dir: Path | None,
+    manual_dir: Path | None,
+    dataset: str | None,
+    face: str,
+    flow: str,
+    num_workers: int | None,
+) -> Checkup:
+    # TFDS is slow to import, and every worker process imports this module.
+    if data_dir is not None:
+        from data_builders.doctor.prepared import check_prepared
+
+        return check_prepared(data_dir, dataset, flow, num_workers)
+    from data_builders.doctor.raw import check_raw
+
+    assert manual_dir is not None and dataset is not None
+    return check_raw(manual_dir, dataset, face, num_workers)
+
+
+def _check_out(folder: Path) -> None:
+    """Checks that the two files can be written without losing what another program wrote.
+
+    Raises:
+        UserError: They are there and are not the doctor's own, unchanged output.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: not a folder; --out is one")
+    sha256 = None
+    if (folder / REPORT).exists():
+        try:
+            written = json.loads((folder / REPORT).read_text(encoding="utf-8"))
+            if written["written_by"] != report.WRITTEN_BY:
+                raise ValueError
+            sha256 = written["digests_sha256"]
+        except (OSError, ValueError, TypeError, KeyError):
+            raise UserError(
+                f"{folder / REPORT}: not written by the doctor; choose another --out, or move it"
+            ) from None
+    if (folder / DIGESTS).exists():
+        try:
+            found = hashlib.sha256((folder / DIGESTS).read_bytes()).hexdigest()
+        except OSError as error:
+            raise UserError(f"{folder / DIGESTS}: cannot be read ({error.strerror})") from None
+        if found != sha256:
+            raise UserError(
+                f"{folder / DIGESTS}: not what the doctor wrote there with {REPORT} (another "
+                f"copy's digests?); choose another --out, or move it"
+            )

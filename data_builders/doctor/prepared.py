@@ -1,0 +1,157 @@
+"""Checks prepared data: every record of the sets of micro-expressions."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from tqdm import tqdm
+
+from atnet_jax.data.record import prepared, record_features, text
+from atnet_jax.errors import UserError
+from atnet_jax.names import MICRO_EXPRESSIONS
+from atnet_jax.published import DATABASES
+from atnet_jax.system.workers import map_in_order
+from data_builders.doctor.findings import Checkup
+from data_builders.doctor.records import Examined, Unread, examine
+
+# Overlap (intersection over union) of a face's box with the subject's usual one; a third of its
+# width to the side, or 1.4 times as wide.
+_LEAST_OVERLAP = 0.5
+
+# Data of older versions have none.
+_OPTIONAL = {
+    *("frames", "flow", "colour", "landmarks"),
+    *("has_frames", "has_flow", "has_colour", "has_landmarks"),
+}
+
+
+def check_prepared(
+    data_dir: Path,
+    dataset: str | None,
+    flow: str,
+    num_workers: int | None = None,
+) -> Checkup:
+    """Checks the records of prepared data.
+
+    Args:
+        data_dir: Where `prepare` put them.
+        dataset: The prepared set to check; by default all sets of micro-expressions in the folder,
+            which is then expected to hold the paper's three databases.
+        flow: The optical flow that they were prepared with, as `config.flow`.
+        num_workers: Number of processes; by default one for each CPU.
+    """
+    checkup = Checkup(())
+    absent: dict[str, str] = {}
+    boxes: dict[tuple[str, str], dict[str, np.ndarray]] = defaultdict(dict)
+    contents: dict[str, str] = {}
+    for name in MICRO_EXPRESSIONS if dataset is None else (dataset,):
+        try:
+            builder = prepared(data_dir, name, flow)
+        except UserError as error:
+            absent[name] = str(error)
+            continue
+        except Exception as error:  # Whatever TFDS raises over a damaged file.
+            checkup.add("unreadable", name, f"the set cannot be opened: {_tell(error)}")
+            continue
+        metadata = builder.info.metadata or {}
+        checkup.notes += [f"{name}: {note}" for note in metadata.get("notes", [])]
+        checkup.left_out += [
+            (name, f"{row['subject']}/{row['clip']}", row["reason"])
+            for row in metadata.get("excluded", [])
+        ]
+        for examined in _examine_all(builder, name, num_workers, checkup):
+            clip = examined.clip
+            if clip.key in contents:
+                checkup.add("duplicate_key", clip.key, f"once more in the set {name}")
+                continue
+            for kind, found in examined.found:
+                checkup.add(kind, clip.key, found)
+            inputs = (clip.digests[column] for column in sorted(clip.digests))
+            contents[clip.key] = " ".join(inputs) or clip.key
+            checkup.clips.append(clip)
+            box = examined.crop_box
+            if box.any() and np.isfinite(box).all():
+                boxes[clip.dataset, clip.subject][clip.key] = box
+    for group in boxes.values():
+        _check_boxes(group, checkup)
+    checkup.add_same_clips(contents)
+    # A manifest may hold a database's clips, in the place of the database's own builder.
+    there = {clip.dataset for clip in checkup.clips}
+    for name, message in absent.items():
+        if name not in there and (name in DATABASES or dataset is not None):
+            checkup.add("not_prepared", name, message)
+    expected = set(DATABASES) if dataset is None else {dataset, *there}
+    checkup.databases = tuple(name for name in DATABASES if name in expected)
+    return checkup
+
+
+def _tell(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0][:200]
+
+
+class _Records(Sequence[Any]):
+    """The records of a set, read one after the other as the processes take them."""
+
+    def __init__(self, source: Sequence[Any]):
+        self._source = source
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: Any) -> Any:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        try:
+            record = self._source[index]
+            names = {name: text(record[name]) for name in ("dataset", "subject", "clip")}
+            return {**record, **names}
+        except Exception as error:  # array_record and TFDS: errors of all kinds.
+            return Unread(f"record {index} of {len(self)}: {_tell(error)}")
+
+
+def _examine_all(
+    builder: Any, name: str, num_workers: int | None, checkup: Checkup
+) -> Iterator[Examined]:
+    """What the records that can be read tell."""
+    lacking = set(record_features()) - set(builder.info.features or ()) - _OPTIONAL
+    if lacking:
+        checkup.add("unreadable", name, f"its records have no {', '.join(sorted(lacking))}")
+        return
+    # Not decoded by TFDS, so that a damaged picture leaves the rest of its record readable.
+    decoders: Any = {
+        feature: tfds.decode.SkipDecoding()
+        for feature, kind in builder.info.features.items()
+        if isinstance(kind, tfds.features.Image)
+    }
+    try:
+        source = _Records(builder.as_data_source("train", decoders=decoders))
+        count = len(source)
+    except Exception as error:
+        checkup.add("unreadable", name, f"the records cannot be read: {_tell(error)}")
+        return
+    results = map_in_order(examine, source, num_workers)
+    for result in tqdm(results, name, count, unit="clip", disable=None):
+        if isinstance(result, Unread):
+            checkup.add("unreadable", name, result.why)
+        else:
+            yield result
+
+
+def _check_boxes(boxes: Mapping[str, np.ndarray], checkup: Checkup) -> None:
+    """Compares the boxes of one subject's clips with their median."""
+    usual = np.median(list(boxes.values()), axis=0)
+    for key, box in boxes.items():
+        if _overlap(box, usual) < _LEAST_OVERLAP:
+            found, expected = (", ".join(f"{value:.0f}" for value in b) for b in (box, usual))
+            checkup.add("crop_box", key, f"box {found}; the subject's usual one is {expected}")
+
+
+def _overlap(one: np.ndarray, other: np.ndarray) -> float:
+    """Intersection over union of two boxes."""
+    sides = np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2])
+    common = float(np.prod(np.maximum(sides, 0)))
+    union = float(np.prod(one[2:] - one[:2]) + np.prod(other[2:] - other[:2])) - common
+    return common / union if union > 0 else 0.0

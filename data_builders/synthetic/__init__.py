@@ -1,0 +1,11 @@
+"""Synthetic clips with known motion, in the layouts of the licence-gated databases.
+
+Micro-expressions as in CASME II, SAMM and SMIC, posed macro-expressions as in CK+, Oulu-CASIA,
+JAFFE and MUG. They stand in for the real ones in the demonstration and the tests.
+"""
+
+from data_builders.synthetic.clip_spec import ClipSpec
+from data_builders.synthetic.generate import clip_specs, generate
+from data_builders.synthetic.scene import true_flow
+
+__all__ = ["ClipSpec", "clip_specs", "generate", "true_flow"]

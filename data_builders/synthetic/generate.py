@@ -1,0 +1,194 @@
+"""Writes synthetic databases in the layouts of real ones."""
+
+import concurrent.futures
+import multiprocessing
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+import tqdm
+
+from atnet_jax.errors import UserError
+from atnet_jax.system import cpus
+from data_builders.synthetic import casme2, ck_plus, jaffe, mug, oulu_casia, samm, smic
+from data_builders.synthetic.clip_spec import ClipSpec
+from data_builders.synthetic.scene import Scene
+
+DATABASES = {
+    "casme2": casme2,
+    "samm": samm,
+    "smic": smic,
+    "ck_plus": ck_plus,
+    "oulu_casia": oulu_casia,
+    "jaffe": jaffe,
+    "mug": mug,
+}
+# What the names of the layouts have room for, where that is little.
+MOST_CLIPS = {"oulu_casia": 6, "jaffe": 54}
+MICRO_EXPRESSION = ("casme2", "samm", "smic")
+JPEG = [cv2.IMWRITE_JPEG_QUALITY, 92]
+ENCODING = {
+    ".jpg": JPEG,
+    ".jpeg": JPEG,
+    ".bmp": [],
+    ".png": [],
+    ".tiff": [cv2.IMWRITE_TIFF_COMPRESSION, cv2.IMWRITE_TIFF_COMPRESSION_NONE],
+}
+SmicLayout = Literal["raw", "cropped"]
+
+README = """\
+Synthetic {kind} made by atnet_jax.synthetic.
+No person was filmed: the faces are painted and moved by facial action units.
+The folders have the layouts of {layouts}; they hold nothing of those databases.
+Made with datasets={datasets}, subjects={subjects}, clips={clips}, seed={seed}.
+"""
+
+
+def clip_specs(dataset: str, subjects: int, clips: int, seed: int) -> list[ClipSpec]:
+    """The clips `generate` writes for one database.
+
+    Args:
+      dataset: a name of `DATABASES`.
+      subjects: how many subjects.
+      clips: how many clips of the three classes per subject.
+      seed: the seed.
+
+    Returns:
+      The clips in the order of the annotation file. A subject's clips do not depend on how many
+      subjects there are, nor its first clips on how many follow. Clips whose label is None are
+      in the database but not in the three classes (neutral, another emotion, no label, no
+      usable apex). Oulu-CASIA films each clip with two cameras, so it is listed twice.
+
+    Raises:
+      UserError: an unknown database, more subjects than it has names, or more clips than its
+        layout has room for.
+    """
+    if dataset not in DATABASES:
+        raise UserError(f"unknown dataset {dataset!r}; there are {', '.join(DATABASES)}")
+    database = DATABASES[dataset]
+    if not 1 <= subjects <= len(database.SUBJECTS):
+        raise UserError(
+            f"{dataset} has names for 1 to {len(database.SUBJECTS)} subjects, not {subjects}"
+        )
+    if clips < 1:
+        raise UserError(f"a subject needs at least 1 clip, not {clips}")
+    most = MOST_CLIPS.get(dataset, clips)
+    if clips > most:
+        raise UserError(f"{dataset} has names for 1 to {most} clips per subject, not {clips}")
+    if seed < 0:
+        raise UserError(f"the seed must not be negative: {seed}")
+    return [spec for index in range(subjects) for spec in database.clips(index, clips, seed)]
+
+
+def generate(
+    out: str | os.PathLike[str],
+    *,
+    datasets: Sequence[str] = MICRO_EXPRESSION,
+    subjects: int = 5,
+    clips: int = 6,
+    seed: int = 0,
+    smic_layout: SmicLayout = "raw",
+    num_workers: int | None = None,
+    progress: bool = True,
+) -> list[ClipSpec]:
+    """Writes synthetic databases.
+
+    Args:
+      out: folder to write; it gets one folder for each database, the --manual_dir of its builder.
+      datasets: the databases.
+      subjects: subjects per database.
+      clips: clips of the three classes per subject.
+      seed: the same seed gives the same pixels, whatever the number of workers.
+      smic_layout: "raw" frames (SMIC_all_raw, subjects s01) or the face alone
+        (SMIC_all_cropped, subjects s1).
+      num_workers: processes; None for as many as the machine has cores.
+      progress: show a progress bar.
+
+    Returns:
+      The clips written; `true_flow` tells the motion of each.
+
+    Raises:
+      UserError: `out` is not empty, or a number or name is not possible.
+    """
+    out = Path(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} is not empty; choose another folder or delete it first")
+    plan = {name: clip_specs(name, subjects, clips, seed) for name in dict.fromkeys(datasets)}
+    specs = [spec for listed in plan.values() for spec in listed]
+    # Written beside `out` and moved at the end: a folder of that name is always complete.
+    partial = out.parent / f".{out.name}.partial{os.getpid()}"
+    try:
+        _write_frames(partial, specs, smic_layout, num_workers or cpus.count(), progress)
+        for name, listed in plan.items():
+            DATABASES[name].write_annotation(partial / name, listed)
+        readme = _readme(list(plan), subjects, clips, seed)
+        (partial / "README.txt").write_text(readme, encoding="utf-8")
+        if out.exists():
+            out.rmdir()
+        partial.rename(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return specs
+
+
+def _readme(datasets: Sequence[str], subjects: int, clips: int, seed: int) -> str:
+    *others, last = (DATABASES[name].NAME for name in datasets)
+    return README.format(
+        kind="expressions" if set(datasets) - set(MICRO_EXPRESSION) else "micro-expression clips",
+        layouts=f"{', '.join(others)} and {last}" if others else last,
+        datasets=",".join(datasets),
+        subjects=subjects,
+        clips=clips,
+        seed=seed,
+    )
+
+
+def _write_frames(
+    folder: Path,
+    specs: Sequence[ClipSpec],
+    smic_layout: SmicLayout,
+    num_workers: int,
+    progress: bool,
+) -> None:
+    # A subject's clips stay together: its portrait is painted once.
+    subjects: dict[tuple[str, str], list[ClipSpec]] = {}
+    for spec in specs:
+        subjects.setdefault((spec.dataset, spec.subject), []).append(spec)
+    num_workers = min(num_workers, len(subjects))
+    with tqdm.tqdm(total=len(specs), unit="clip", disable=not progress) as bar:
+        if num_workers == 1:
+            for listed in subjects.values():
+                _write_clips(folder, listed, smic_layout)
+                bar.update(len(listed))
+            return
+        context = multiprocessing.get_context("spawn")
+        with concurrent.futures.ProcessPoolExecutor(num_workers, context) as pool:
+            jobs = {
+                pool.submit(_write_clips, folder, listed, smic_layout): len(listed)
+                for listed in subjects.values()
+            }
+            for job in concurrent.futures.as_completed(jobs):
+                job.result()
+                bar.update(jobs[job])
+
+
+def _write_clips(folder: Path, specs: Sequence[ClipSpec], smic_layout: SmicLayout) -> None:
+    cv2.setNumThreads(1)
+    for spec in specs:
+        scene = Scene(spec)
+        cropped = spec.dataset == "smic" and smic_layout == "cropped"
+        locate = smic.cropped_frame_path if cropped else DATABASES[spec.dataset].frame_path
+        window = scene.face_window() if cropped else np.s_[:, :]
+        (folder / spec.dataset / locate(spec, spec.first)).parent.mkdir(parents=True, exist_ok=True)
+        for frame in spec.frames:
+            path = folder / spec.dataset / locate(spec, frame)
+            done, encoded = cv2.imencode(
+                path.suffix, scene.frame(frame)[window], ENCODING[path.suffix]
+            )
+            if not done:
+                raise OSError(f"cannot encode {path}")
+            path.write_bytes(encoded.tobytes())

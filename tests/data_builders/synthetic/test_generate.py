@@ -1,0 +1,217 @@
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import openpyxl
+import pytest
+
+from atnet_jax.errors import UserError
+from data_builders.synthetic import clip_specs, generate
+from data_builders.synthetic.generate import DATABASES
+from data_builders.synthetic.scene import Scene
+
+SEED = 3
+
+
+def test_every_clip_has_its_frames_and_no_others(tree):
+    folder, specs = tree
+    expected = {
+        folder / spec.dataset / DATABASES[spec.dataset].frame_path(spec, frame)
+        for spec in specs
+        for frame in spec.frames
+    }
+    assert {path for path in folder.rglob("*.*") if path.suffix in (".jpg", ".bmp")} == expected
+
+
+@pytest.mark.parametrize(
+    ("dataset", "pattern", "shape"),
+    [
+        ("casme2", "CASME2_RAW_selected/sub01/EP*/img*.jpg", (480, 640, 3)),
+        ("samm", "006/006_*_1/006_*.jpg", (650, 960)),
+        ("smic", "SMIC_all_raw/HS/s01/micro/negative/s01_ne_01/image*.bmp", (480, 640)),
+    ],
+)
+def test_layout_and_frame_size(tree, dataset, pattern, shape):
+    paths = sorted((tree[0] / dataset).glob(pattern))
+    assert len(paths) > 10
+    assert cv2.imread(str(paths[0]), cv2.IMREAD_UNCHANGED).shape == shape
+
+
+def test_smic_folder_holds_onset_to_offset_with_the_apex_in_the_middle(tree):
+    for spec in (spec for spec in tree[1] if spec.dataset == "smic"):
+        assert (spec.first, spec.last) == (spec.onset, spec.offset)
+        length = spec.last - spec.first + 1
+        assert abs(spec.apex - spec.first - (length - 1) // 2) <= 0.06 * length + 1
+
+
+def test_other_databases_hold_frames_around_the_clip(tree):
+    for spec in (spec for spec in tree[1] if spec.dataset != "smic"):
+        assert spec.first < spec.onset < spec.apex < spec.offset < spec.last
+
+
+def test_samm_numbers_are_padded_to_five_or_four_digits():
+    specs = clip_specs("samm", 10, 4, SEED)
+    samm = DATABASES["samm"]
+    digits = {len(samm.frame_path(spec, 417).stem.split("_")[1]) for spec in specs}
+    assert digits == {4, 5}
+
+
+def test_smic_cropped_names_are_not_padded(tmp_path):
+    (spec,) = generate(
+        tmp_path / "out",
+        datasets=["smic"],
+        subjects=1,
+        clips=1,
+        seed=SEED,
+        smic_layout="cropped",
+        num_workers=1,
+        progress=False,
+    )
+    paths = list((tmp_path / "out").rglob("*.bmp"))
+    name = f"SMIC_all_cropped/HS/s1/micro/negative/s1_ne_01/reg_image{spec.onset}.bmp"
+    assert tmp_path / "out" / "smic" / name in paths
+    assert len(paths) == spec.offset - spec.onset + 1
+    picture = cv2.imread(str(paths[0]), cv2.IMREAD_UNCHANGED)
+    assert picture.shape[0] < 400 and picture.shape[1] < 300
+
+
+def cells(path):
+    sheet = openpyxl.load_workbook(path).worksheets[0]
+    return [[cell.value for cell in row] for row in sheet.iter_rows()]
+
+
+def test_same_seed_gives_the_same_pixels_with_other_workers(tree, tmp_path):
+    specs = generate(
+        tmp_path / "again",
+        datasets=["smic"],
+        subjects=2,
+        clips=1,
+        seed=SEED,
+        num_workers=1,
+        progress=False,
+    )
+    assert specs == [spec for spec in tree[1] if spec.dataset == "smic"]
+    files = [path.relative_to(tmp_path / "again") for path in (tmp_path / "again").rglob("*.bmp")]
+    assert len(files) > 20
+    for file in files:
+        assert (tmp_path / "again" / file).read_bytes() == (tree[0] / file).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("dataset", "sheet"),
+    [("casme2", "CASME2-coding-20140508.xlsx"), ("samm", "SAMM_Micro_FACS_Codes_v2.xlsx")],
+)
+def test_same_seed_gives_the_same_sheet(tree, tmp_path, dataset, sheet):
+    DATABASES[dataset].write_annotation(tmp_path, clip_specs(dataset, 2, 1, SEED))
+    assert cells(tmp_path / sheet) == cells(tree[0] / dataset / sheet)
+
+
+@pytest.mark.parametrize("dataset", ["casme2", "samm", "smic"])
+def test_clips_do_not_depend_on_how_many_are_asked_for(dataset):
+    few = clip_specs(dataset, 2, 2, SEED)
+    many = clip_specs(dataset, 5, 4, SEED)
+    assert set(few) <= set(many)
+    assert not set(few) & set(clip_specs(dataset, 2, 2, SEED + 1))
+
+
+def test_a_frame_does_not_depend_on_its_neighbours(tree):
+    spec = next(spec for spec in clip_specs("smic", 3, 4, SEED) if spec.clip == "s02_po_01")
+    written = tree[0] / "smic" / DATABASES["smic"].frame_path(spec, spec.apex)
+    stored = cv2.imread(str(written), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(Scene(spec).frame(spec.apex), stored)
+    assert (Scene(spec).frame(spec.apex + 2) != stored).any()
+
+
+@pytest.mark.parametrize(
+    ("dataset", "shares"),
+    [("casme2", (88, 32, 25)), ("samm", (92, 26, 15)), ("smic", (70, 51, 43))],
+)
+def test_classes_are_as_imbalanced_as_the_real_ones(dataset, shares):
+    labels = [spec.label for spec in clip_specs(dataset, 10, 10, SEED) if spec.label is not None]
+    counts = np.bincount(labels)
+    np.testing.assert_allclose(counts / counts.sum(), np.array(shares) / sum(shares), atol=0.05)
+
+
+@pytest.mark.parametrize("dataset", ["casme2", "samm", "smic"])
+@pytest.mark.parametrize(("subjects", "clips"), [(1, 3), (2, 2), (3, 1)])
+def test_few_clips_cover_all_classes(dataset, subjects, clips):
+    labels = {spec.label for spec in clip_specs(dataset, subjects, clips, SEED)}
+    assert {0, 1, 2} <= labels
+
+
+@pytest.mark.parametrize(
+    ("dataset", "shortest", "longest", "mean"),
+    [("casme2", 24, 140, 68), ("samm", 30, 101, 74), ("smic", 11, 58, 34)],
+)
+def test_clip_lengths(dataset, shortest, longest, mean):
+    lengths = [
+        spec.offset - spec.onset + 1
+        for spec in clip_specs(dataset, 16, 10, SEED)
+        if spec.label is not None
+    ]
+    assert min(lengths) >= shortest and max(lengths) <= longest
+    assert abs(np.mean(lengths) - mean) < 6
+
+
+def test_a_folder_in_use_is_refused(tmp_path):
+    kept = tmp_path / "kept.txt"
+    kept.write_text("mine")
+    with pytest.raises(UserError, match="not empty"):
+        generate(tmp_path, progress=False)
+    assert [*tmp_path.iterdir()] == [kept]
+    with pytest.raises(UserError, match="not empty"):
+        generate(kept, progress=False)
+
+
+def test_a_failed_run_leaves_nothing(tmp_path, monkeypatch):
+    def fail(self, frame):
+        raise RuntimeError("disk on fire")
+
+    monkeypatch.setattr(Scene, "frame", fail)
+    with pytest.raises(RuntimeError, match="disk on fire"):
+        generate(
+            tmp_path / "out", datasets=["smic"], subjects=1, clips=1, num_workers=1, progress=False
+        )
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("dataset", "subjects", "clips", "seed", "message"),
+    [
+        ("casme3", 1, 1, 0, "unknown dataset 'casme3'; there are casme2, samm, smic"),
+        ("smic", 17, 1, 0, "1 to 16 subjects, not 17"),
+        ("smic", 0, 1, 0, "not 0"),
+        ("smic", 1, 0, 0, "at least 1 clip"),
+        ("smic", 1, 1, -1, "negative"),
+    ],
+)
+def test_impossible_requests(dataset, subjects, clips, seed, message):
+    with pytest.raises(UserError, match=message):
+        clip_specs(dataset, subjects, clips, seed)
+
+
+def test_command_line_reports_errors_without_a_traceback(tmp_path):
+    (tmp_path / "kept.txt").write_text("mine")
+    run = subprocess.run(
+        [sys.executable, "-m", "atnet_jax", "synthetic", f"--out={tmp_path}"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 1
+    assert "not empty" in run.stderr and "Traceback" not in run.stderr
+
+
+def test_command_line_writes_what_the_function_writes(tree, tmp_path):
+    flags = ["--datasets=smic", "--subjects=1", "--clips=1", f"--seed={SEED}"]
+    subprocess.run(
+        [sys.executable, "-m", "atnet_jax", "synthetic", f"--out={tmp_path / 'out'}", *flags],
+        check=True,
+        capture_output=True,
+    )
+    path = "smic/SMIC_all_raw/HS/s01/micro/negative/s01_ne_01"
+    written = sorted((tmp_path / "out" / path).iterdir())
+    expected = sorted((tree[0] / path).iterdir())
+    assert [file.name for file in written] == [file.name for file in expected]
+    assert written[-1].read_bytes() == expected[-1].read_bytes()

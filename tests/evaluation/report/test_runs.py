@@ -1,0 +1,188 @@
+import json
+import re
+
+import numpy as np
+import pytest
+
+from atnet_jax.errors import UserError
+from atnet_jax.evaluation import metrics, predictions, report
+from tests.evaluation.report.workdirs import (
+    DIGEST,
+    change_json,
+    clips,
+    curve,
+    predict,
+    write_json,
+    write_run,
+)
+
+
+def test_a_run_is_what_its_workdir_holds(tmp_path):
+    folder = write_run(
+        tmp_path / "run",
+        "temporal",
+        seed=3,
+        epochs=4,
+        init_from="ab" * 32,
+        excluded=[["samm", "006/1", "no apex"]],
+        notes=["a note"],
+        data={"clips": 40},
+    )
+    run = report.load_run(folder)
+    assert (run.protocol, run.model, run.paper_row) == ("cde", "temporal", "ATNet temporal")
+    assert run.seed == 3
+    assert list(run.predictions) == predictions.read(folder / "predictions.csv")
+    assert run.metrics == metrics.evaluate(run.predictions)
+    assert run.config["learning_rate"] == 0.01
+    assert list(run.curves) == list(range(9))
+    assert run.curves[8]["name"] == "smic/s2"
+    assert run.epoch_scores is not None
+    assert run.epoch_scores.scores.shape == (4, 36, 3)
+    assert run.notes == ["a note"]
+    assert run.exclusions == [report.Exclusion("samm", "006/1", "no apex")]
+    assert (run.clips, run.digest, run.init_from) == (40, DIGEST, "ab" * 32)
+    assert run.versions == {"jax": "0.10.1", "numpy": "2.3.0"}
+    assert run.device == "1 × cpu"
+    assert run.command == "python -m atnet_jax.main --config=configs/cde.py:temporal"
+    assert run.workdir == folder
+
+
+def test_what_later_versions_record_may_be_absent(tmp_path):
+    folder = write_run(tmp_path / "run")
+    record = json.loads((folder / "config.json").read_text())
+    write_json(folder / "config.json", {name: record[name] for name in ("config", "data")})
+    run = report.load_run(folder)
+    assert run.exclusions is None
+    assert (run.notes, run.versions, run.device, run.command) == ([], {}, "", "")
+    assert (run.init_from, run.curves, run.epoch_scores) == (None, {}, None)
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "row"),
+    [
+        ("fusion", {}, "ATNet fusion"),
+        ("lbp_top_p8_tim64", {}, "LBP-TOP {3,3,3,8} TIM 64"),
+        ("lbp_top_p8_tim64", {"radii": [1, 3, 3]}, None),
+        ("hoof_n4_tim10", {}, "HOOF N=4 TIM 10"),
+        ("ststnet", {}, None),
+        ("of_another_lab", {}, None),
+    ],
+)
+def test_the_papers_row_follows_from_the_settings(tmp_path, method, options, row):
+    folder = write_run(tmp_path / "run", method, options=options)
+    assert report.load_run(folder).paper_row == row
+
+
+@pytest.mark.parametrize(
+    ("folds", "there", "partial"), [("", 36, False), ("0:3", 36, True), ("", 37, True)]
+)
+def test_a_run_of_some_folds_is_partial(tmp_path, folds, there, partial):
+    folder = write_run(tmp_path / "run", settings={"folds": folds}, data={"clips": there})
+    assert report.load_run(folder).is_partial is partial
+
+
+def test_a_kept_epoch_is_read(tmp_path):
+    folder = write_run(tmp_path / "run")
+    write_json(folder / "curves.json", {"10": {**curve(), "kept_epoch": 2}, "9": curve()})
+    curves = report.load_run(folder).curves
+    assert list(curves) == [9, 10]
+    assert curves[10].get("kept_epoch") == 2
+    assert "kept_epoch" not in curves[9]
+
+
+def test_no_workdir(tmp_path):
+    with pytest.raises(UserError, match=r"nothing holds no run: it has no config\.json"):
+        report.load_run(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("name", ["predictions.csv", "metrics.json"])
+def test_an_unfinished_run_is_named(tmp_path, name):
+    folder = write_run(tmp_path / "killed")
+    (folder / name).unlink()
+    with pytest.raises(UserError, match=rf"killed holds no finished run: it has no {name}"):
+        report.load_run(folder)
+
+
+def test_pre_training_is_no_run_of_a_protocol(tmp_path):
+    folder = write_run(tmp_path / "run", settings={"protocol": "pretrain"})
+    (folder / "predictions.csv").unlink()
+    with pytest.raises(UserError, match=r"of cde and hde; this is a run of 'pretrain'"):
+        report.load_run(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"config": 3}, "'config' must be dict, found int"),
+        ({"data": {"clips": 36}}, "it lacks 'sha256'"),
+        ({"data": {"clips": True, "sha256": ""}}, "'clips' must be int, found bool"),
+        ({"init_from": 3}, "'init_from' must be"),
+        ({"environment": []}, "'environment' must be dict, found list"),
+        ({"notes": [3]}, "a note must be str, found int"),
+        ({"excluded": [["a", "b"]]}, r"an excluded row must be \[dataset, clip, reason\]"),
+        ({"excluded": [["a", "b", 3]]}, "an excluded row must be"),
+        ({"command": None}, "'command' must be str, found NoneType"),
+    ],
+)
+def test_a_damaged_record_is_named(tmp_path, changes, message):
+    folder = write_run(tmp_path / "run")
+    change_json(folder / "config.json", **changes)
+    with pytest.raises(UserError, match=rf"^{re.escape(str(folder / 'config.json'))}: {message}"):
+        report.load_run(folder)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "[" * 100_000, "\xff"])
+@pytest.mark.parametrize("name", ["config.json", "metrics.json", "curves.json"])
+def test_what_is_no_json_object_is_named(tmp_path, name, text):
+    folder = write_run(tmp_path / "run")
+    (folder / name).write_bytes(text.encode("latin-1"))
+    with pytest.raises(UserError, match=rf"{name}: (not JSON|expected a JSON object)"):
+        report.load_run(folder)
+
+
+@pytest.mark.parametrize("changes", [{"seed": 1}, {"protocol": "hde"}])
+def test_predictions_of_another_run(tmp_path, changes):
+    folder = write_run(tmp_path / "run")
+    predictions.write(folder / "predictions.csv", predict(clips(), **changes))
+    with pytest.raises(UserError, match=r"predictions\.csv: clip casme2/s0/c0 is of protocol"):
+        report.load_run(folder)
+
+
+def test_scores_that_do_not_follow_from_the_predictions(tmp_path):
+    folder = write_run(tmp_path / "run")
+    scores = json.loads((folder / "metrics.json").read_text())
+    change_json(folder / "metrics.json", samm={**scores["samm"], "uf1": 0.99})
+    with pytest.raises(UserError, match=r"metrics\.json: the scores of 'samm' do not follow"):
+        report.load_run(folder)
+
+
+def test_more_predictions_than_clips(tmp_path):
+    folder = write_run(tmp_path / "run", data={"clips": 35})
+    with pytest.raises(UserError, match=r"36 clips, but config\.json says that the data hold 35"):
+        report.load_run(folder)
+
+
+@pytest.mark.parametrize(
+    ("curves", "message"),
+    [
+        ({"one": curve()}, "expected the number of a fold, found 'one'"),
+        ({"0": {**curve(), "loss": [1.0]}}, "the lists of fold 0 differ in length"),
+        ({"0": {**curve(epochs=1), "loss": ["1"]}}, "a value of fold 0 is no number"),
+        ({"0": {**curve(epochs=1), "loss": [None]}}, "a value of fold 0 is no number"),
+        ({"0": []}, "fold 0 must be dict"),
+        ({"0": {"epoch": [], "loss": [], "accuracy": []}}, "it lacks 'name'"),
+    ],
+)
+def test_damaged_curves_are_named(tmp_path, curves, message):
+    folder = write_run(tmp_path / "run")
+    write_json(folder / "curves.json", curves)
+    with pytest.raises(UserError, match=rf"curves\.json: {message}"):
+        report.load_run(folder)
+
+
+def test_epoch_scores_of_other_clips_are_named(tmp_path):
+    folder = write_run(tmp_path / "run")
+    scores = np.full((2, 35, 3), 1 / 3, np.float32)
+    np.savez(folder / "epoch_scores.npz", epochs=np.array([1, 2], np.int32), scores=scores)
+    with pytest.raises(UserError, match=r"epoch_scores\.npz"):
+        report.load_run(folder)

@@ -1,0 +1,154 @@
+import errno
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from atnet_jax.config import default_config
+from atnet_jax.errors import UserError
+from atnet_jax.experiments.workdir import claim, lock
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+HOLDER = """
+import sys, time
+from pathlib import Path
+from atnet_jax.workdir import lock
+with lock(Path(sys.argv[1])):
+    print("in", flush=True)
+    time.sleep(60)
+"""
+
+
+def take(workdir: Path) -> dict:
+    return claim(workdir, default_config("ststnet"), data={"clips": 3}, init_from=None)
+
+
+def listed(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_second_run_is_refused_until_the_first_is_through(tmp_path):
+    workdir = tmp_path / "run"
+    with lock(workdir):
+        take(workdir)
+        with (
+            pytest.raises(
+                UserError,
+                match=rf"{workdir} is in use by process {os.getpid()} on host"
+                rf" {socket.gethostname()} since \d{{4}}-\d\d-\d\d \d\d:\d\d \(python -m atnet_jax"
+                r".*\)\. Wait for it, or stop it, or choose another --workdir\.",
+            ),
+            lock(workdir),
+        ):
+            pytest.fail("two runs in one workdir")
+        # The refused one did not take the first one's lock away.
+        with pytest.raises(UserError, match="in use"), lock(workdir):
+            pytest.fail("two runs in one workdir")
+        with lock(tmp_path / "other"):
+            pass
+    assert listed(workdir) == ["config.json"]
+    with lock(workdir):
+        take(workdir)
+
+
+def test_the_lock_of_a_killed_run_is_free(tmp_path):
+    workdir = tmp_path / "run"
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(workdir)],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "in\n"
+    with pytest.raises(UserError, match=f"in use by process {process.pid} "), lock(workdir):
+        pytest.fail("two runs in one workdir")
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert listed(workdir) == ["atnet_jax.lock"]
+    with lock(workdir):
+        told = (workdir / "atnet_jax.lock").read_text()
+        assert f"process {os.getpid()} " in told and f"process {process.pid} " not in told
+        take(workdir)  # What the killed one left does not make it "other files".
+    assert listed(workdir) == ["config.json"]
+
+
+def test_a_run_that_does_not_come_to_be_leaves_nothing_behind(tmp_path):
+    workdir = tmp_path / "runs" / "cde" / "fusion"
+    with pytest.raises(UserError, match="not prepared"), lock(workdir):
+        assert workdir.is_dir()
+        raise UserError("not prepared")
+    assert listed(tmp_path) == []
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "lock").write_text("precious")
+    with pytest.raises(UserError, match="holds other files"), lock(tmp_path / "mine"):
+        take(tmp_path / "mine")
+    assert listed(tmp_path / "mine") == ["lock"]
+    assert (tmp_path / "mine" / "lock").read_text() == "precious"
+    (tmp_path / "empty").mkdir()
+    with lock(tmp_path / "empty" / "new"):
+        pass
+    assert listed(tmp_path / "empty") == []
+
+
+def test_a_lock_that_goes_as_it_is_opened_is_taken_anew(tmp_path, monkeypatch):
+    """Between opening and locking, the last run ends and removes the file."""
+    flock = fcntl.flock
+    opened = []
+
+    def remove_and_lock(file, operation):
+        opened.append(file)
+        if len(opened) == 1:
+            (tmp_path / "atnet_jax.lock").unlink()
+        flock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", remove_and_lock)
+    with lock(tmp_path):
+        assert len(opened) == 2
+        with pytest.raises(UserError, match="in use"), lock(tmp_path):
+            pytest.fail("two runs in one workdir")
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOTSUP])
+def test_where_there_are_no_locks_a_run_goes_on_and_says_so(tmp_path, monkeypatch, capsys, code):
+    def fail(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", fail)
+    with lock(tmp_path):
+        pass
+    told = capsys.readouterr().err
+    assert told.count("has no locks") == 1
+    assert listed(tmp_path) == []
+
+
+def test_a_workdir_that_cannot_be_is_refused(tmp_path):
+    (tmp_path / "file").write_text("precious")
+    for workdir in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(UserError, match="cannot be used"), lock(workdir):
+            pytest.fail("locked")
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+def test_a_kill_as_the_workdir_is_claimed_leaves_it_free(tmp_path):
+    (tmp_path / ".config.json.0123456789abcdef.tmp").write_text("{")
+    with lock(tmp_path):
+        take(tmp_path)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / ".config.json").write_text("precious")
+    with pytest.raises(UserError, match="holds other files"):
+        take(tmp_path / "other")
+
+
+@pytest.mark.parametrize("content", [b"", b'{"config": {"model": "stst', b"\xff\xfe", b"[]", b"{}"])
+def test_a_damaged_record_is_refused(tmp_path, content):
+    take(tmp_path)
+    (tmp_path / "config.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"config\.json is damaged.*Choose an empty --workdir"):
+        take(tmp_path)
+    assert (tmp_path / "config.json").read_bytes() == content

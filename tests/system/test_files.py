@@ -1,0 +1,46 @@
+import os
+
+import pytest
+
+from atnet_jax.system.files import write_json_atomically, write_text_atomically
+
+
+def test_text_is_written_byte_for_byte(tmp_path):
+    path = tmp_path / "a.txt"
+    write_text_atomically(path, "é\r\nb\n")
+    assert path.read_bytes() == "é\r\nb\n".encode()
+    write_text_atomically(path, "second")
+    assert path.read_text() == "second"
+    assert [file.name for file in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "a.json"
+    write_text_atomically(path, "old")
+
+    def fail(*_):
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        with pytest.raises(OSError, match="no space left"):
+            write_text_atomically(path, "new")
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json_atomically(path, {"loss": float("nan")})
+    with pytest.raises(UnicodeEncodeError):
+        write_text_atomically(path, "\udcff")
+    assert path.read_text() == "old"
+    assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_the_file_gets_the_usual_permissions(tmp_path):
+    plain = tmp_path / "plain"
+    plain.write_text("")
+    write_text_atomically(tmp_path / "ours", "")
+    assert (tmp_path / "ours").stat().st_mode == plain.stat().st_mode
+
+
+def test_json_has_sorted_keys(tmp_path):
+    write_json_atomically(tmp_path / "a.json", {"b": 1, "a": ["é"]})
+    expected = '{\n  "a": [\n    "é"\n  ],\n  "b": 1\n}\n'
+    assert (tmp_path / "a.json").read_text(encoding="utf-8") == expected

@@ -1,0 +1,199 @@
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from atnet_jax.data.composite import load_composite
+from atnet_jax.data.folds import make_folds
+from atnet_jax.errors import UserError
+from atnet_jax.evaluation import predictions
+from atnet_jax.experiments import run as experiment
+from atnet_jax.training import trained
+from tests.tiny_runs import prepare_data, settings
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory) -> Path:
+    return prepare_data(tmp_path_factory.mktemp("flow_maps"))
+
+
+@pytest.fixture(scope="module")
+def run(data_dir, tmp_path_factory) -> Path:
+    workdir = tmp_path_factory.mktemp("runs") / "cde"
+    experiment.train_and_evaluate(settings(data_dir), workdir)
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def final(data_dir, tmp_path_factory) -> Path:
+    workdir = tmp_path_factory.mktemp("runs") / "final"
+    assert experiment.train_and_evaluate(settings(data_dir, protocol="final"), workdir) is None
+    return workdir
+
+
+@pytest.fixture
+def copy(run, tmp_path) -> Path:
+    return Path(shutil.copytree(run, tmp_path / "copy"))
+
+
+def test_scores_are_those_of_the_run(run, data_dir):
+    networks = trained.load(run)
+    config = networks.config
+    composite = load_composite(data_dir, config.datasets, config.flow, networks.inputs)
+    rows = predictions.read(run / "predictions.csv")
+    folds = make_folds("cde", composite)
+    assert networks.names == tuple(f"fold {fold.number} ({fold.name})" for fold in folds)
+    for fold in folds:
+        tested = {name: array[fold.test] for name, array in composite.inputs.items()}
+        scores = networks.scores(tested)[fold.number]
+        told = [row.scores for row in rows if row.fold == fold.number]
+        np.testing.assert_allclose(scores, told, atol=1e-6)
+    first, second = networks.scores(composite.inputs)[:2]
+    assert np.abs(first - second).max() > 1e-3
+
+
+def test_settings_are_those_of_the_run(run, data_dir):
+    config = trained.load(run).config
+    assert config == settings(data_dir)
+    assert isinstance(config.datasets, tuple)
+
+
+def test_final_trains_on_everybody_and_scores_nobody(final, data_dir, capsys):
+    assert sorted(path.name for path in final.iterdir()) == [
+        "checkpoints", "config.json", "curves.json", "tensorboard",
+    ]  # fmt: skip
+    record = json.loads((final / "config.json").read_text())
+    assert record["folds"] == {"all": [[0, "all subjects"]], "run": [0]}
+    networks = trained.load(final)
+    assert networks.names == ("all subjects",)
+    # Started again it is through, and says what it is for rather than a figure.
+    experiment.train_and_evaluate(settings(data_dir, protocol="final"), final)
+    said = capsys.readouterr().out
+    assert "no accuracy" in said
+    assert f"--checkpoint={final}" in said
+
+
+def test_final_differs_from_every_fold(run, final, data_dir):
+    composite = load_composite(
+        data_dir, settings(data_dir).datasets, "spatiotemporal", ("flow_map",)
+    )
+    whole = trained.load(final).scores(composite.inputs)[0]
+    for scores in trained.load(run).scores(composite.inputs):
+        assert np.abs(whole - scores).max() > 1e-4
+
+
+def test_final_of_an_svm_and_with_nested_subjects_is_refused(data_dir, tmp_path):
+    from atnet_jax.config import default_config
+
+    config = default_config("hoof_n4_tim10")
+    config.protocol = "final"
+    with pytest.raises(UserError, match="for networks"):
+        experiment.train_and_evaluate(config, tmp_path / "svm")
+    nested = settings(data_dir, protocol="final", selection="nested")
+    with pytest.raises(UserError, match="holds none back"):
+        experiment.train_and_evaluate(nested, tmp_path / "nested")
+
+
+def test_digest_tells_networks_apart(run, final):
+    networks = trained.load(run)
+    assert networks.digest == trained.load(run).digest
+    assert networks.digest != trained.load(final).digest
+    fewer = dataclasses.replace(
+        networks, names=networks.names[:1], variables=networks.variables[:1]
+    )
+    assert fewer.digest != networks.digest
+
+
+def test_several_seeds_are_one_ensemble(run, copy, tmp_path):
+    both = tmp_path / "both"
+    both.mkdir()
+    for seed in (0, 1):
+        folder = Path(shutil.copytree(run, both / f"seed_{seed}"))
+        record = json.loads((folder / "config.json").read_text())
+        record["config"]["seeds"] = [seed]
+        (folder / "config.json").write_text(json.dumps(record))
+    names = trained.load(both).names
+    assert len(names) == 2 * len(trained.load(run).names)
+    assert names[0].startswith("seed 0, fold 0") and names[-1].startswith("seed 1, fold 5")
+
+
+def test_notes_of_a_control_and_of_chosen_epochs(copy):
+    record = json.loads((copy / "config.json").read_text())
+    record["config"] |= {"shuffle_labels": True, "selection": "nested"}
+    (copy / "config.json").write_text(json.dumps(record))
+    control, chosen = trained.load(copy).notes
+    assert "permuted labels" in control
+    assert "last one" in chosen
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda run: shutil.rmtree(run), "no such folder"),
+        (lambda run: (run / "config.json").unlink(), "holds no run"),
+        (lambda run: (run / "config.json").write_text("{"), "cannot be read as the record"),
+        (lambda run: (run / "config.json").write_text("[1]"), "cannot be read as the record"),
+        (lambda run: shutil.rmtree(run / "checkpoints"), "joined runs have none"),
+        (lambda run: shutil.rmtree(run / "checkpoints" / "fold_002"), r"fold 2 \(.*0 of 6 epochs"),
+    ],
+)
+def test_what_is_no_finished_run(copy, spoil, message):
+    spoil(copy)
+    with pytest.raises(UserError, match=message):
+        trained.load(copy)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "message"),
+    [
+        ("model", "lbp_top", "an SVM that keeps no trained network"),
+        ("model", "lenet", "No model is called"),
+        ("directions", "circular", "another version"),
+        ("num_epochs", 60, "start its command again"),
+    ],
+)
+def test_other_settings(copy, setting, value, message):
+    record = json.loads((copy / "config.json").read_text())
+    record["config"][setting] = value
+    (copy / "config.json").write_text(json.dumps(record))
+    with pytest.raises(UserError, match=message):
+        trained.load(copy)
+
+
+def test_a_damaged_checkpoint_is_told_and_left_as_it_is(copy):
+    path = next((copy / "checkpoints" / "fold_001").glob("*/tree.npz"))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"Fold 1: the checkpoint .* is damaged"):
+        trained.load(copy)
+    assert path.exists()
+
+
+def test_face_detector_of_the_training_data(copy):
+    assert trained.load(copy).face == "mtcnn"
+    record = json.loads((copy / "config.json").read_text())
+    record["preparation"] = {"casme2": {"face": "none"}, "samm": {"face": "mtcnn"}}
+    (copy / "config.json").write_text(json.dumps(record))
+    assert trained.load(copy).face == ""
+
+
+def test_a_run_need_not_keep_its_networks(run, data_dir, tmp_path, capsys):
+    """Its results are the same, it is found finished, and what it lacks is said."""
+    workdir = tmp_path / "run"
+    config = settings(data_dir, keep_networks=False)
+    experiment.train_and_evaluate(config, workdir)
+    kept = sum(path.stat().st_size for path in run.glob("checkpoints/**/*") if path.is_file())
+    left = sum(path.stat().st_size for path in workdir.glob("checkpoints/**/*") if path.is_file())
+    assert left < kept / 5
+    (workdir / "predictions.csv").unlink()
+    capsys.readouterr()
+    experiment.train_and_evaluate(config, workdir)
+    assert "loss" not in capsys.readouterr().err, "it was trained again"
+    for name in ("predictions.csv", "metrics.json"):
+        assert (workdir / name).read_bytes() == (run / name).read_bytes()
+    with pytest.raises(UserError, match="keep_networks=False, which keeps no trained network"):
+        trained.load(workdir)

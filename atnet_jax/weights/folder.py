@@ -12,7 +12,7 @@ import secrets
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -21,7 +21,6 @@ from flax import traverse_util
 
 from atnet_jax.errors import UserError
 from atnet_jax.system import files
-from atnet_jax.training.engine import TrainState
 
 _ABOUT = "about.json"
 _ARRAYS = "arrays"
@@ -128,7 +127,20 @@ def _files_digest(directory: Path) -> str:
     return checksum.hexdigest()
 
 
-def overlay(state: TrainState, weights: Weights) -> tuple[TrainState, list[str]]:
+class State(Protocol):
+    """What weights can be laid over: parameters and statistics, and whatever else there is."""
+
+    params: Any
+    batch_stats: Any
+
+    def replace(self, **updates: Any) -> Any:
+        """A copy with some fields replaced."""
+
+
+StateT = TypeVar("StateT", bound=State)
+
+
+def overlay(state: StateT, weights: Weights) -> tuple[StateT, list[str]]:
     """Lays weights over the parameters and statistics of every fold.
 
     The rest of training's state stays as it is.

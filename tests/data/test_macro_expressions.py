@@ -125,7 +125,7 @@ def test_the_digest_tells_data_apart(tmp_path):
 
 
 def test_what_is_not_prepared_is_named_with_the_command(data_dir):
-    command = "atnet_jax.prepare --dataset=oulu_casia --manual_dir=FOLDER_OF_YOUR_COPY --data_dir="
+    command = "atnet prepare --dataset=oulu_casia --manual_dir=FOLDER_OF_YOUR_COPY --data_dir="
     with pytest.raises(UserError, match=command):
         load_macro_pictures(data_dir, ("ck_plus", "oulu_casia"))
 

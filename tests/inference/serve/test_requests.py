@@ -107,7 +107,7 @@ def test_an_error_of_the_server_itself(server, monkeypatch, capfd):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("atnet_jax.serve.form.options", full)
+        patch.setattr("atnet_jax.inference.serve.form.options", full)
         response = server.predict()
     assert response.status == 500
     assert response.json["error"].startswith("Internal error.")
@@ -295,7 +295,7 @@ def test_a_file_of_another_name(server):
 
 
 def test_too_many_files(server, monkeypatch):
-    monkeypatch.setattr("atnet_jax.serve.upload._MOST_FILES", 3)
+    monkeypatch.setattr("atnet_jax.inference.serve.upload._MOST_FILES", 3)
     files = [(f"{i}.png", b"1") for i in range(4)]
     assert server.predict(*files[:3]).status == 200
     assert server.predict(*files).status == 413
@@ -424,7 +424,7 @@ def test_too_much_is_refused_while_it_arrives(server):
 
 
 def test_an_upload_that_stops(server, monkeypatch):
-    monkeypatch.setattr("atnet_jax.serve.upload._SILENCE", 0.2)
+    monkeypatch.setattr("atnet_jax.inference.serve.upload._SILENCE", 0.2)
     body, headers = multipart([("clip.avi", b"x" * 1000)])
     with server.connect() as connection:
         lines = ["POST /predict?format=json HTTP/1.1", "Host: localhost", "Content-Length: 9999"]

@@ -28,7 +28,7 @@ from benchmarks.moving_clips import (
 )
 from benchmarks.tiny_motion import Truth, scores
 
-REPOSITORY = Path(__file__).parent.parent
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")

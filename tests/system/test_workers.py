@@ -45,7 +45,8 @@ def test_workers_have_one_thread_for_opencv():
 
 def test_workers_leave_the_accelerator_and_the_other_cpus_alone(monkeypatch):
     monkeypatch.setenv("JAX_PLATFORMS", "no such accelerator")
-    item = "__import__('jax').devices()[0].platform, __import__('atnet_jax.system.cpus').system.cpus.count()"
+    cpus = "__import__('atnet_jax.system.cpus').system.cpus.count()"
+    item = f"__import__('jax').devices()[0].platform, {cpus}"
     assert list(map_in_order(eval, [item] * 2, 2)) == [("cpu", 1)] * 2
 
 

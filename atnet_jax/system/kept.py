@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from flax import serialization
-
 from atnet_jax.system.files import write_bytes_atomically
 
 Record = dict[str, Any]
@@ -55,6 +53,8 @@ class KeptRecords:
             DamagedError: The file is cut short or was changed.
             OSError: It cannot be read.
         """
+        from flax import serialization  # It brings JAX, which worker processes need not load.
+
         data = (self.folder / name).read_bytes()
         digest, body = data[:_DIGEST], memoryview(data)[_DIGEST:]
         if hashlib.sha256(body).digest() != digest:
@@ -67,6 +67,8 @@ class KeptRecords:
         Raises:
             OSError: The folder cannot be written to.
         """
+        from flax import serialization
+
         self.folder.mkdir(exist_ok=True)
         body = serialization.msgpack_serialize(dict(records))
         write_bytes_atomically(self.folder / name, hashlib.sha256(body).digest() + body)

@@ -264,7 +264,7 @@ def test_tensorflow_is_not_imported(tree, tmp_path):
     trees = {"smic": str(tree), "image_folder": str(write_pictures(tmp_path / "pictures", 2))}
     script = (
         "import sys\n"
-        "from atnet_jax.prepare import prepare\n"
+        "from data_builders.prepare import prepare\n"
         f"for dataset, tree in {trees}.items():\n"
         f"    path = prepare(dataset, tree, {str(tmp_path)!r}, face='none', num_workers=1)\n"
         "    import tensorflow_datasets as tfds\n"
@@ -476,7 +476,7 @@ def test_remains_beside_published_data_are_removed(tree, tmp_path):
 def test_worker_processes_import_neither_jax_nor_tfds():
     """Every process would take seconds for it; unpickling a clip's job imports these."""
     script = (
-        "import sys, atnet_jax.prepare, data_builders.pictures, data_builders.records\n"
+        "import sys, data_builders.prepare, data_builders.pictures, data_builders.records\n"
         "print(sorted({'jax', 'tensorflow_datasets'} & set(sys.modules)))\n"
     )
     run = subprocess.run(

@@ -17,7 +17,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 HOLDER = """
 import sys, time
 from pathlib import Path
-from atnet_jax.workdir import lock
+from atnet_jax.experiments.workdir import lock
 with lock(Path(sys.argv[1])):
     print("in", flush=True)
     time.sleep(60)

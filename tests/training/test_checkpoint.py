@@ -430,7 +430,7 @@ def test_processes_save_their_own_folds_without_waiting_for_each_other(tmp_path)
             number, port, folder = int(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
             jax.distributed.initialize(f"localhost:{port}", num_processes=2, process_id=number)
             assert jax.process_count() == 2 and jax.process_index() == number
-            from atnet_jax.checkpoint import FoldCheckpoints
+            from atnet_jax.training.checkpoint import FoldCheckpoints
             from tests.training.test_checkpoint import assert_same, make_tree
 
             checkpoints = FoldCheckpoints(folder / "checkpoints")

@@ -33,7 +33,7 @@ SETTINGS = (
 KILLED_BETWEEN_SAVES = """
 import os, runpy, signal, sys
 sys.path.insert(0, os.getcwd())
-from atnet_jax.checkpoint import FoldCheckpoints
+from atnet_jax.training.checkpoint import FoldCheckpoints
 save = FoldCheckpoints.save
 def save_or_die(self, fold, epochs_done, tree):
     if (fold, epochs_done) == (1, 3):

@@ -136,7 +136,7 @@ import sys
 sys.path.insert(0, {str(REPOSITORY)!r})
 import jax, numpy as np
 from tests.training.test_engine import begin, batch, leaves, own_batches
-from atnet_jax.train import make_trainer
+from atnet_jax.training.engine import make_trainer
 maps = np.random.default_rng(0).normal(size=(12, 28, 28, 3)).astype(np.float32)
 for shared in (False, True):
     config = own_batches()

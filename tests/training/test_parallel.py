@@ -202,7 +202,7 @@ def test_freed_memory_is_kept():
     """A large array is not mapped anew each time: without it, some 25,000 pages each."""
     code = """
 import resource
-from atnet_jax.device_memory import keep_freed_memory
+from atnet_jax.system.memory import keep_freed_memory
 keep_freed_memory()
 import jax, jax.numpy as jnp
 fn = jax.jit(jnp.sin)

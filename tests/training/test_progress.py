@@ -151,7 +151,7 @@ def test_a_full_disk_is_said_once_and_stops_nothing(tmp_path):
         import resource
         from pathlib import Path
         resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
-        from atnet_jax.watch import UnitEpoch, Watch
+        from atnet_jax.training.progress import UnitEpoch, Watch
         with Watch("cde ststnet", 3000, {{(0, 0): 0}}, {{0: Path({str(tmp_path)!r})}}) as seen:
             for epoch in range(1, 3001):
                 seen.epoch([UnitEpoch(0, 0, "a/b", epoch, 1.0, 0.5, 0.01, 2, 32)])

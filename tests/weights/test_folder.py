@@ -91,7 +91,7 @@ def test_arrays_of_another_machine_are_loaded_as_host_arrays(tmp_path):
 import jax, numpy as np
 from pathlib import Path
 from jax.sharding import NamedSharding, PartitionSpec
-from atnet_jax import weights
+from atnet_jax.weights import folder as weights
 mesh = jax.make_mesh((2,), ("x",))
 array = jax.device_put(np.arange(8.0, dtype=np.float32), NamedSharding(mesh, PartitionSpec("x")))
 assert len(array.devices()) == 2

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from atnet_jax.evaluation import metrics, statistics
+from atnet_jax.evaluation import inflation, metrics, statistics
 from atnet_jax.evaluation.predictions import Prediction
 from atnet_jax.evaluation.report import load_run, table_markdown
 from atnet_jax.evaluation.report.blocks import Chart, Code, Grid, Part, Table, Text, Tiles
@@ -276,7 +276,7 @@ def test_inflation_is_shown_as_what_it_is(contents):
     said = contents(("fusion", {"epochs": 6}), ("hoof_n4_tim10", {}))
     table = said.tables[INFLATED]
     assert list(table.columns[2:5]) == ["result", "(a) NOT a result", "(b) NOT a result"]
-    figures = statistics.inflated_figures(said.runs[0].predictions, said.runs[0].epoch_scores)
+    figures = inflation.inflated_figures(said.runs[0].predictions, said.runs[0].epoch_scores)
     kinds = (figures.honest, figures.picked_once, figures.picked_by_fold)
     assert said.lines(INFLATED)[2] == ["ATNet fusion", "SAMM"] + [
         f"{kind['samm'][metric]:.3f}" for metric in ("uf1", "uar") for kind in kinds

@@ -9,7 +9,7 @@ import pytest
 
 from atnet_jax import models
 from atnet_jax.errors import UserError
-from atnet_jax.evaluation import report, statistics
+from atnet_jax.evaluation import inflation, report, statistics
 from atnet_jax.evaluation.predictions import Prediction
 from atnet_jax.evaluation.report import leaderboard, page, standings
 from atnet_jax.evaluation.report.blocks import Chart, Part, Table, Text
@@ -165,7 +165,7 @@ def test_inflated_figures_are_those_of_the_best_epoch_of_each_fold(board):
     found = []
     for seed in (0, 1):
         run = report.load_run(folder / f"seed_{seed}")
-        figures = statistics.inflated_figures(run.predictions, run.epoch_scores)
+        figures = inflation.inflated_figures(run.predictions, run.epoch_scores)
         found.append(figures.picked_by_fold["full"])
     uf1, uar = (np.mean([scores[name] for scores in found]) for name in ("uf1", "uar"))
     assert [cell.line for cell in said.column("NOT a result")] == [f"{uf1:.3f} {uar:.3f}", DASH]

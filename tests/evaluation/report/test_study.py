@@ -5,6 +5,7 @@ import pytest
 
 from atnet_jax.errors import UserError
 from atnet_jax.evaluation import statistics
+from atnet_jax.evaluation.inflation import inflated_figures
 from atnet_jax.evaluation.report import load_run
 from atnet_jax.evaluation.report.study import compare_all, groups_of, inflation, sort_into_methods
 from atnet_jax.published import TABLE_METHODS
@@ -168,7 +169,7 @@ def test_inflation_is_the_mean_over_seeds(runs):
     both = [runs(seed=seed, epochs=5) for seed in (0, 1)]
     (method,) = sort_into_methods(both)
     found = inflation(method, ["full", "samm"])
-    singles = [statistics.inflated_figures(run.predictions, run.epoch_scores) for run in both]
+    singles = [inflated_figures(run.predictions, run.epoch_scores) for run in both]
     for kind in ("honest", "picked_once", "picked_by_fold"):
         uf1, uar = getattr(found["samm"], kind)
         expected = [getattr(single, kind)["samm"] for single in singles]

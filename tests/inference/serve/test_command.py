@@ -153,7 +153,7 @@ import sys
 sys.modules[{name!r}] = None
 sys.argv = ["serve", "--checkpoint=run"]
 from absl import app
-from atnet_jax.serve import __main__ as command
+from atnet_jax.commands import serve as command
 command._define_flags()
 app.run(command.main)
 """

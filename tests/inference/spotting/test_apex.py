@@ -149,5 +149,5 @@ def test_local_maxima_take_a_plateau_once():
 
 
 def test_spotting_needs_no_jax():
-    program = "import sys, atnet_jax.spotting; sys.exit('jax' in sys.modules)"
+    program = "import sys, atnet_jax.inference.spotting; sys.exit('jax' in sys.modules)"
     assert run([sys.executable, "-c", program], check=False).returncode == 0

@@ -12,9 +12,10 @@ import tensorflow_datasets as tfds
 from tqdm import tqdm
 
 import atnet_jax
+from atnet_jax.data.record import Record
 from atnet_jax.errors import UserError
 from atnet_jax.preprocessing.face import Box, read_boxes
-from atnet_jax.system.kept import KeptRecords, Record
+from atnet_jax.system.kept import KeptRecords
 from atnet_jax.system.stopwatch import Stopwatch
 from atnet_jax.system.workers import map_in_order, number_of_processes
 from data_builders.jobs import ADM, CUTTING, ENCODING, FLOW, Job, cut_clip, describe_clip, name_of

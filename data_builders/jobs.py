@@ -11,14 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import cv2
-import numpy as np
-from jaxtyping import UInt8
-
 import atnet_jax
+from atnet_jax.data.record import Record
 from atnet_jax.preprocessing.annotation import VideoFrames
-from atnet_jax.preprocessing.face import SIZE, Box
-from atnet_jax.system.kept import Record
+from atnet_jax.preprocessing.face import Box
 from atnet_jax.system.stopwatch import Stopwatch
 from data_builders.source import Entry, ErrorList
 
@@ -121,25 +117,6 @@ def _attempt(job: Job, work: Callable[[ErrorList], Result]) -> tuple[Result | No
         f"{where}: {message}" if key in message else f"{where}: {key}: {message}"
         for message in errors.messages
     ]
-
-
-def encode_png(image: UInt8[np.ndarray, "224 224"]) -> bytes:
-    """The image as PNG; TFDS takes encoded bytes and does not look at their shape."""
-    if image.shape != (SIZE, SIZE) or image.dtype != np.uint8:
-        raise ValueError(f"expected uint8 {(SIZE, SIZE)}, found {image.dtype} {image.shape}")
-    return cv2.imencode(".png", image)[1].tobytes()
-
-
-def encode_colour(pictures: UInt8[np.ndarray, "height 224 3"]) -> bytes:
-    """RGB pictures, one below the other, as PNG."""
-    return cv2.imencode(".png", cv2.cvtColor(pictures, cv2.COLOR_RGB2BGR))[1].tobytes()
-
-
-def encode_frames(frames: UInt8[np.ndarray, "frame 224 224"]) -> bytes:
-    """The frames as one PNG, one below the other; see `encode_png`."""
-    if frames.ndim != 3 or frames.shape[1:] != (SIZE, SIZE) or frames.dtype != np.uint8:
-        raise ValueError(f"expected uint8 (n, {SIZE}, {SIZE}), found {frames.dtype} {frames.shape}")
-    return cv2.imencode(".png", frames.reshape(-1, SIZE))[1].tobytes()
 
 
 def name_of(job: Job, version: str) -> str:

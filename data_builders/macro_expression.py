@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
+from atnet_jax.data.record import FACE
 from atnet_jax.errors import UserError
 from atnet_jax.names import CLASSES
 from atnet_jax.preprocessing.annotation import Clip
-from atnet_jax.preprocessing.face import SIZE, Box
+from atnet_jax.preprocessing.face import Box
 from data_builders import source
 from data_builders.builder import ExpressionBuilder
 from data_builders.pictures import PicturesJob, picture_files
@@ -31,9 +32,7 @@ def record_features() -> tfds.features.FeaturesDict:
     """
     return tfds.features.FeaturesDict(
         {
-            "image": tfds.features.Image(
-                shape=(SIZE, SIZE, 1), dtype=np.uint8, encoding_format="png"
-            ),
+            "image": FACE.feature(),
             "dataset": tfds.features.Text(),
             "subject": tfds.features.Text(),
             "clip": tfds.features.Text(),

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
 
-from atnet_jax.data.record import record_features
+from atnet_jax.data import record
 from atnet_jax.preprocessing import optical_flow
 from atnet_jax.preprocessing.face import Box
 from atnet_jax.preprocessing.motion import Motion, all_motions
@@ -31,20 +31,16 @@ class MicroExpressionBuilder(ExpressionBuilder, skip_registration=True):
     The configuration, `config`, names a `Variant`.
     """
 
-    VERSION = tfds.core.Version("1.2.0")
-    RELEASE_NOTES: ClassVar = {
-        "1.0.0": "First version.",
-        "1.1.0": "Frames around the apex.",
-        "1.2.0": "Flow from onset to apex at full size, onset and apex in colour, landmarks.",
-    }
+    VERSION = tfds.core.Version(max(record.RELEASE_NOTES))
+    RELEASE_NOTES = record.RELEASE_NOTES
     BUILDER_CONFIGS: ClassVar = [
         Variant(name=motion.name, description=f"Prepared with {motion.flags}.", motion=motion)
         for motion in all_motions()
     ]
 
     def features(self) -> tfds.features.FeaturesDict:
-        """See `record_features`."""
-        return record_features()
+        """See `record.features`."""
+        return record.features()
 
     def make_job(self, entry: Entry, box: Box | None) -> ClipJob:
         """See the base class."""

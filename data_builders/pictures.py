@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
+from atnet_jax.data.record import FACE, Record
 from atnet_jax.errors import UserError
 from atnet_jax.preprocessing.annotation import Clip
 from atnet_jax.preprocessing.face import FaceNotFoundError, crop_face, find_face
 from atnet_jax.preprocessing.frames import read_image
-from atnet_jax.system.kept import Record
 from atnet_jax.system.stopwatch import Stopwatch
-from data_builders.jobs import ENCODING, Job, encode_png
+from data_builders.jobs import ENCODING, Job
 from data_builders.source import ErrorList
 
 
@@ -51,7 +51,7 @@ class PicturesJob(Job):
                     )
                 image = crop_face(picture, box)
                 with watch.stage(ENCODING):
-                    encoded = encode_png(image)
+                    encoded = FACE.encode(image)
                 record = {
                     "image": encoded,
                     "dataset": clip.dataset,

@@ -1,90 +1,302 @@
-"""A clip's record: its features, and how they are read."""
+"""The record of a clip: what it holds, how it is written and how it is read.
 
+A new input is an entry of `INPUTS`, and a field of that name of `PreparedClip`. What is written,
+what is read, what the doctor checks and the shapes that networks are built for follow from it.
+"""
+
+import abc
+import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import cv2
 import numpy as np
-import tensorflow_datasets as tfds
 
 from atnet_jax.errors import UserError
 from atnet_jax.names import CLASSES, MACRO_EXPRESSIONS
+from atnet_jax.preprocessing.adm import BLOCKS
+from atnet_jax.preprocessing.annotation import Clip
 from atnet_jax.preprocessing.crops import COLOUR_APEX, COLOUR_ONSET
 from atnet_jax.preprocessing.face import SIZE
+from atnet_jax.preprocessing.flow_map import MAP_SIZE
 from atnet_jax.preprocessing.motion import motion_named
-from atnet_jax.preprocessing.prepared_clip import PreparedClip
-from atnet_jax.preprocessing.window import HALF_WINDOW
+from atnet_jax.preprocessing.prepared_clip import STANDARD_LANDMARKS, PreparedClip
+from atnet_jax.preprocessing.window import FLOWS, HALF_WINDOW
+
+# TFDS takes long to import, and worker processes, which import this module, do without it.
 
 Key = tuple[str, str, str]
 """Data set, subject, clip."""
 
+Record = dict[str, Any]
+"""A record as TFDS takes and gives it, with pictures encoded."""
 
-INPUTS = ("apex", "adm", "flow_map", "flow", "frames", "colour", "landmarks")
-"""What a method can read of a clip; see `PreparedClip`. Every clip has landmarks, found or not."""
+RELEASE_NOTES = {
+    "1.0.0": "First version.",
+    "1.1.0": "Frames around the apex.",
+    "1.2.0": "Flow from onset to apex at full size, onset and apex in colour, landmarks.",
+}
+"""The versions of the record; the last one is written."""
 
 
-def read_records(builder: Any, inputs: Sequence[str]) -> Iterator[tuple[Key, dict[str, Any]]]:
-    """The records of a prepared data set, one after the other; pictures not asked for stay encoded.
+@dataclass(frozen=True, eq=False)
+class Input(abc.ABC):
+    """One input of a clip.
+
+    Attributes:
+        title: What messages call it.
+        shape: Of its array in `PreparedClip`; None where clips differ.
+        since: The version of the record that it came with.
+        required: Whether a method that reads it cannot use a clip without it.
+        absent: What a record holds where it is absent, beside has_… = False; by default zeros.
+    """
+
+    title: str
+    shape: tuple[int | None, ...]
+    since: str = "1.0.0"
+    required: bool = True
+    absent: np.ndarray | None = None
+
+    dtype: ClassVar[type[np.generic]]
+
+    @abc.abstractmethod
+    def feature(self) -> Any:
+        """The TFDS feature."""
+
+    @abc.abstractmethod
+    def decode(self, stored: Any) -> np.ndarray:
+        """The array of what a record holds.
+
+        Raises:
+            ValueError: The record is damaged; the message is for the user.
+        """
+
+    def encode(self, array: np.ndarray | None) -> Any:
+        """What a record holds of an array; None: it is absent.
+
+        Raises:
+            ValueError: The array has another shape or type.
+        """
+        if array is None:
+            array = self.absent
+        if array is None:
+            array = np.zeros([side or 1 for side in self.shape], self.dtype)
+        if array.dtype != self.dtype or not self._fits(array.shape):
+            raise ValueError(
+                f"the {self.title}: expected {np.dtype(self.dtype)} {self.shape}, found"
+                f" {array.dtype} {array.shape}"
+            )
+        return array
+
+    def _fits(self, shape: tuple[int, ...]) -> bool:
+        return len(shape) == len(self.shape) and all(
+            expected in (None, side) for expected, side in zip(self.shape, shape, strict=True)
+        )
+
+    def _misshapen(self, shape: tuple[int, ...]) -> ValueError:
+        return ValueError(f"the shape of the {self.title} is {shape}")
+
+
+@dataclass(frozen=True, eq=False)
+class Numbers(Input):
+    """An array of floating point numbers.
+
+    Attributes:
+        packed: Whether records hold it compressed.
+    """
+
+    packed: bool = False
+
+    dtype = np.float32
+
+    def feature(self) -> Any:
+        """See the base class."""
+        import tensorflow_datasets as tfds
+
+        encoding = tfds.features.Encoding.ZLIB if self.packed else tfds.features.Encoding.NONE
+        return tfds.features.Tensor(shape=self.shape, dtype=self.dtype, encoding=encoding)
+
+    def decode(self, stored: np.ndarray) -> np.ndarray:
+        """See the base class."""
+        if not self._fits(stored.shape):
+            raise self._misshapen(stored.shape)
+        return stored
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures(Input):
+    """Grey or RGB pictures, which records hold one below the other in one PNG."""
+
+    dtype = np.uint8
+
+    @property
+    def _sheet(self) -> tuple[int | None, int | None, int]:
+        """Rows, columns and channels of the PNG."""
+        channels = 3 if self.shape[-1] == 3 else 1
+        *count, height, width = self.shape[:-1] if channels == 3 else self.shape
+        sides = [side for side in (*count, height) if side is not None]
+        return None if None in count else math.prod(sides), width, channels
+
+    def feature(self) -> Any:
+        """See the base class."""
+        import tensorflow_datasets as tfds
+
+        return tfds.features.Image(shape=self._sheet, dtype=self.dtype, encoding_format="png")
+
+    def encode(self, array: np.ndarray | None) -> bytes:
+        """See the base class."""
+        _, columns, channels = self._sheet
+        picture = super().encode(array).reshape(-1, columns, channels)
+        if channels == 3:
+            picture = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+        return cv2.imencode(".png", picture)[1].tobytes()
+
+    def decode(self, stored: bytes) -> np.ndarray:
+        """See the base class."""
+        data = np.frombuffer(stored, np.uint8)
+        picture = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
+        if picture is None:
+            raise ValueError(f"the {self.title} cannot be decoded")
+        rows, columns, channels = self._sheet
+        found = np.atleast_3d(picture).shape
+        if found[1:] != (columns, channels) or (rows or found[0] // SIZE * SIZE) != found[0]:
+            raise self._misshapen(picture.shape)
+        if channels == 3:
+            picture = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+        return picture.reshape([side or -1 for side in self.shape])
+
+
+FACE = Pictures("face", (SIZE, SIZE))
+"""One grey face crop."""
+
+# `PreparedClip` tells what each is. The order is that of the features in a record.
+INPUTS: dict[str, Input] = {
+    "apex": Pictures("apex picture", (SIZE, SIZE)),
+    "adm": Numbers("ADM", (FLOWS, 2 * BLOCKS * BLOCKS)),
+    "flow_map": Numbers("flow map", (MAP_SIZE, MAP_SIZE, 3)),
+    "frames": Pictures("frames", (None, SIZE, SIZE), since="1.1.0"),
+    "flow": Numbers("flow", (SIZE, SIZE, 2), since="1.2.0", packed=True),
+    "colour": Pictures(
+        "pictures in colour", (COLOUR_ONSET + COLOUR_APEX, SIZE, SIZE, 3), since="1.2.0"
+    ),
+    "landmarks": Numbers(
+        "landmarks", (5, 2), since="1.2.0", required=False, absent=STANDARD_LANDMARKS
+    ),
+}
+"""What a method can read of a clip, by name."""
+
+
+def features() -> Any:
+    """The TFDS features of a clip's record.
+
+    * The inputs, and for each a has_… that tells whether it is there.
+    * dataset, subject, clip: names, together the key.
+    * emotion: as the annotation spells it; label: the class made of it.
+    * onset, apex_frame, offset: frame numbers of the annotation, -1 where unknown.
+    * frame_rate: frames per second, 0 where unknown.
+    * crop_box: x0, y0, x1, y1 of the face in pixels of the frame, all 0 where unknown.
+    """
+    import tensorflow_datasets as tfds
+
+    return tfds.features.FeaturesDict(
+        {
+            **{name: each.feature() for name, each in INPUTS.items()},
+            **{f"has_{name}": tfds.features.Scalar(np.bool_) for name in INPUTS},
+            "dataset": tfds.features.Text(),
+            "subject": tfds.features.Text(),
+            "clip": tfds.features.Text(),
+            "emotion": tfds.features.Text(),
+            "label": tfds.features.ClassLabel(names=CLASSES),
+            "onset": tfds.features.Scalar(np.int32),
+            "apex_frame": tfds.features.Scalar(np.int32),
+            "offset": tfds.features.Scalar(np.int32),
+            "frame_rate": tfds.features.Scalar(np.float32),
+            "crop_box": tfds.features.Tensor(shape=(4,), dtype=np.float32),
+        }
+    )
+
+
+def to_record(clip: Clip, seen: PreparedClip) -> Record:
+    """The record of a clip.
 
     Args:
-      builder: as `prepared` gives it.
-      inputs: the features wanted.
+        clip: Its annotation.
+        seen: Its inputs; those that are None are absent.
+    """
+    return {
+        **encode(seen, INPUTS),
+        "dataset": clip.dataset,
+        "subject": clip.subject,
+        "clip": clip.clip,
+        "emotion": clip.emotion,
+        "label": clip.label,
+        "onset": clip.onset,
+        "apex_frame": clip.apex,
+        "offset": clip.offset,
+        "frame_rate": clip.frame_rate,
+        "crop_box": np.asarray(seen.crop_box, np.float32),
+    }
 
-    Yields:
-      (data set, subject, clip) and the record.
+
+def encode(seen: PreparedClip, names: Iterable[str]) -> Record:
+    """What a record holds of these inputs, and whether they are there."""
+    arrays = {name: getattr(seen, name) for name in names}
+    return {
+        **{name: INPUTS[name].encode(array) for name, array in arrays.items()},
+        **{f"has_{name}": array is not None for name, array in arrays.items()},
+    }
+
+
+def from_record(record: Mapping[str, Any], names: Collection[str]) -> PreparedClip:
+    """The clip of a record.
+
+    Args:
+        record: As `read_records` gives it.
+        names: The inputs wanted, some of `INPUTS`. With the flow map comes the flow that a map of
+            another size is made of.
 
     Raises:
-      UserError: a clip lacks a feature.
+        UserError: The record is damaged.
     """
-    skipped = {
-        name: tfds.decode.SkipDecoding()
-        for name, feature in builder.info.features.items()
-        if isinstance(feature, tfds.features.Image) and name not in inputs
-    }
-    for record in builder.as_data_source("train", decoders=skipped):
-        key = (text(record["dataset"]), text(record["subject"]), text(record["clip"]))
-        for feature in inputs:
-            if feature != "landmarks" and not record.get(f"has_{feature}"):
-                raise UserError(
-                    f"{'/'.join(key)} in the data set {builder.info.name} has no {feature}, which"
-                    f" this model reads. Add it to the manifest and prepare it again."
-                )
-        yield key, record
-
-
-def prepared_clip(key: Key, record: Mapping[str, Any], inputs: Sequence[str]) -> PreparedClip:
-    """A record as a method reads it, without what it does not read.
-
-    Args:
-      key: data set, subject, clip.
-      record: as `read_records` gives it for the same inputs.
-      inputs: some of `INPUTS`.
-    """
-    found: dict[str, Any] = {
-        name: record[name] for name in ("adm", "flow_map", "flow") if name in inputs
-    }
-    if "flow_map" in inputs and record.get("has_flow"):
-        found["flow"] = record["flow"]
-    if "apex" in inputs:
-        found["apex"] = record["apex"][..., 0]
-    if "frames" in inputs:
-        found["frames"] = record["frames"].reshape(-1, SIZE, SIZE)
+    key = "/".join(key_of(record))
+    wanted = {*names, "flow"} if "flow_map" in names else {*names}
+    there = [name for name in INPUTS if name in wanted and record.get(f"has_{name}")]
+    try:
+        found: dict[str, Any] = {name: INPUTS[name].decode(record[name]) for name in there}
+    except ValueError as error:
+        raise UserError(
+            f"{key}: {error}; its record is damaged. Delete the prepared data set and prepare it"
+            " again."
+        ) from error
+    if "frames" in found:
         found["apex_index"] = min(int(record["apex_frame"] - record["onset"]), HALF_WINDOW)
-    if "colour" in inputs:
-        colour = record["colour"].reshape(-1, SIZE, SIZE, 3)
-        found["colour_onset"], found["colour_apex"] = colour[:COLOUR_ONSET], colour[COLOUR_ONSET:]
-    if record.get("has_landmarks"):
-        found |= {"landmarks": record["landmarks"], "landmarks_found": True}
-    return PreparedClip(key="/".join(key), frame_rate=float(record["frame_rate"]), **found)
+    x0, y0, x1, y1 = record["crop_box"].tolist()
+    return PreparedClip(
+        key, frame_rate=float(record["frame_rate"]), crop_box=(x0, y0, x1, y1), **found
+    )
+
+
+def key_of(record: Mapping[str, Any]) -> Key:
+    """The names of a record's clip."""
+    return text(record["dataset"]), text(record["subject"]), text(record["clip"])
+
+
+def text(value: bytes | str) -> str:
+    """A record's text, which TFDS gives as bytes."""
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def prepared(data_dir: str | os.PathLike[str], name: str, flow: str) -> Any:
     """The TFDS builder of a prepared data set; see `load_composite` for the arguments.
 
     Raises:
-      UserError: it is not prepared or is none of clips, or there is no such flow.
+        UserError: It is not prepared or is none of clips, or there is no such flow.
     """
+    import tensorflow_datasets as tfds
+
     motion = motion_named(flow)
     if name in MACRO_EXPRESSIONS:
         raise UserError(
@@ -105,72 +317,38 @@ def prepared(data_dir: str | os.PathLike[str], name: str, flow: str) -> Any:
     return tfds.builder_from_directory(versions[-1].parent)
 
 
-def text(value: bytes | str) -> str:
-    """A record's text, which TFDS gives as bytes."""
-    return value.decode() if isinstance(value, bytes) else value
+def open_records(builder: Any) -> Sequence[Record]:
+    """The records of a prepared data set by number, pictures encoded.
 
-
-def record_features() -> tfds.features.FeaturesDict:
-    """The record of one clip.
-
-    * apex: the face at the apex frame, grey levels 0–255.
-    * adm: average direction (radians) and magnitude (pixels) of 64 flows in 64 blocks each.
-    * flow_map: flow from onset to apex: horizontal, vertical, optical strain.
-    * frames: the face in the frames around the apex (at most 32 on each side, within onset…offset),
-      one below the other, for the features that are computed from a clip.
-    * flow: the flow from onset to apex at the size of the crop: u, v in pixels.
-    * colour: RGB of the face at the onset and the frame after it, and from two frames before the
-      apex to two after it (within onset…offset), one below the other.
-    * landmarks: x and y of both eyes, the nose and both corners of the mouth at the apex, in pixels
-      of the crop; a standard face's where has_landmarks is false.
-    * has_apex, has_adm, has_flow_map, has_frames, has_flow, has_colour: whether the input is
-      there; it is all zero where it is not.
-    * dataset, subject, clip: names, together the key.
-    * emotion: as the annotation spells it; label: the class made of it.
-    * onset, apex_frame, offset: frame numbers of the annotation, -1 where unknown.
-    * frame_rate: frames per second, 0 where unknown.
-    * crop_box: x0, y0, x1, y1 of the face in pixels of the frame, all 0 where unknown.
+    Args:
+        builder: As `prepared` gives it.
     """
-    return tfds.features.FeaturesDict(
-        {
-            "apex": tfds.features.Image(
-                shape=(*APEX_SHAPE, 1), dtype=np.uint8, encoding_format="png"
-            ),
-            "adm": tfds.features.Tensor(shape=ADM_SHAPE, dtype=np.float32),
-            "flow_map": tfds.features.Tensor(shape=FLOW_MAP_SHAPE, dtype=np.float32),
-            "frames": tfds.features.Image(
-                shape=(None, APEX_SHAPE[1], 1), dtype=np.uint8, encoding_format="png"
-            ),
-            "flow": tfds.features.Tensor(
-                shape=FLOW_SHAPE, dtype=np.float32, encoding=tfds.features.Encoding.ZLIB
-            ),
-            "colour": tfds.features.Image(
-                shape=COLOUR_SHAPE, dtype=np.uint8, encoding_format="png"
-            ),
-            "landmarks": tfds.features.Tensor(shape=(5, 2), dtype=np.float32),
-            "has_apex": tfds.features.Scalar(np.bool_),
-            "has_adm": tfds.features.Scalar(np.bool_),
-            "has_flow_map": tfds.features.Scalar(np.bool_),
-            "has_frames": tfds.features.Scalar(np.bool_),
-            "has_flow": tfds.features.Scalar(np.bool_),
-            "has_colour": tfds.features.Scalar(np.bool_),
-            "has_landmarks": tfds.features.Scalar(np.bool_),
-            "dataset": tfds.features.Text(),
-            "subject": tfds.features.Text(),
-            "clip": tfds.features.Text(),
-            "emotion": tfds.features.Text(),
-            "label": tfds.features.ClassLabel(names=CLASSES),
-            "onset": tfds.features.Scalar(np.int32),
-            "apex_frame": tfds.features.Scalar(np.int32),
-            "offset": tfds.features.Scalar(np.int32),
-            "frame_rate": tfds.features.Scalar(np.float32),
-            "crop_box": tfds.features.Tensor(shape=(4,), dtype=np.float32),
-        }
-    )
+    import tensorflow_datasets as tfds
+
+    encoded = {
+        name: tfds.decode.SkipDecoding()
+        for name, feature in builder.info.features.items()
+        if isinstance(feature, tfds.features.Image)
+    }
+    return builder.as_data_source("train", decoders=encoded)
 
 
-APEX_SHAPE = (SIZE, SIZE)
-ADM_SHAPE = (64, 128)
-FLOW_MAP_SHAPE = (28, 28, 3)
-FLOW_SHAPE = (SIZE, SIZE, 2)
-COLOUR_SHAPE = ((COLOUR_ONSET + COLOUR_APEX) * SIZE, SIZE, 3)
+def read_records(builder: Any, names: Sequence[str]) -> Iterator[tuple[Key, Record]]:
+    """The records of a prepared data set, one after the other.
+
+    Args:
+        builder: As `prepared` gives it.
+        names: The inputs wanted.
+
+    Raises:
+        UserError: A clip lacks an input.
+    """
+    for record in open_records(builder):
+        key = key_of(record)
+        for name in names:
+            if INPUTS[name].required and not record.get(f"has_{name}"):
+                raise UserError(
+                    f"{'/'.join(key)} in the data set {builder.info.name} has no {name}, which"
+                    f" this model reads. Add it to the manifest and prepare it again."
+                )
+        yield key, record

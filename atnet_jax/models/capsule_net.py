@@ -242,7 +242,6 @@ class Model(nn.Module):
         self, clip: PreparedClip, flow: FlowMethod, image_size: int
     ) -> dict[str, np.ndarray]:
         """The apex frame and two on each side, a little larger than the picture cut out of them."""
-        assert clip.colour_apex is not None
         height, width = canvas(image_size)
         smaller = width < clip.colour_apex.shape[2]
         how = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR

@@ -219,8 +219,7 @@ class Model(nn.Module):
         Channels are strain, v, u: the order in which the authors' code reads their pictures.
         """
         grey_map = np.rint(255 * scale_to_unit_range(clip.flow_map_at(SIZE))).astype(np.uint8)
-        landmarks = clip.landmarks if clip.landmarks_found else None
-        return {"regions": tile_regions(grey_map[..., ::-1], region_centres(landmarks))}
+        return {"regions": tile_regions(grey_map[..., ::-1], region_centres(clip.landmarks))}
 
     @nn.compact
     def __call__(

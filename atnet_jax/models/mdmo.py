@@ -15,9 +15,9 @@ from sklearn.svm import SVC
 
 from atnet_jax.features.mdmo import mdmo
 from atnet_jax.preprocessing.optical_flow import FlowMethod
-from atnet_jax.preprocessing.prepared_clip import PreparedClip
+from atnet_jax.preprocessing.prepared_clip import STANDARD_LANDMARKS, PreparedClip
 
-INPUTS = ("frames",)
+INPUTS = ("frames", "landmarks")
 TITLE = "MDMO"
 PAPER_ROW = None
 DEVIATIONS = (
@@ -47,7 +47,8 @@ class Features:
         frames = clip.frames if len(clip.frames) > 1 else clip.frames.repeat(2, axis=0)
         smoothed = flow.smooth(frames)
         first = np.broadcast_to(smoothed[:1], smoothed[1:].shape)
-        return mdmo(flow.solve(first, smoothed[1:]), clip.landmarks, self.weight)
+        landmarks = STANDARD_LANDMARKS if clip.landmarks is None else clip.landmarks
+        return mdmo(flow.solve(first, smoothed[1:]), landmarks, self.weight)
 
     def machine(self) -> SVC:
         """Radial; not standardised, as b weights magnitudes against directions."""

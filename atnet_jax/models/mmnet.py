@@ -209,7 +209,6 @@ class Model(nn.Module):
         "reach" is how many frames lie within the shares that they are drawn from: after the onset,
         before and after the apex; at most the one frame that is kept.
         """
-        assert clip.colour_onset is not None and clip.colour_apex is not None
         assert clip.frames is not None
 
         def resized(pictures: np.ndarray) -> np.ndarray:

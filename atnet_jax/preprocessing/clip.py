@@ -1,17 +1,19 @@
 """The whole line for one clip: frames → crops → flow → ADM and flow map."""
 
+import dataclasses
+
 import numpy as np
 from jaxtyping import Float32
 
 from atnet_jax.preprocessing.adm import adm_matrix
 from atnet_jax.preprocessing.alternation import alternating_part
 from atnet_jax.preprocessing.annotation import Clip
-from atnet_jax.preprocessing.crops import COLOUR_ONSET, Crops, cut
+from atnet_jax.preprocessing.crops import Crops, cut
 from atnet_jax.preprocessing.face import Box
 from atnet_jax.preprocessing.flow_map import flow_map
 from atnet_jax.preprocessing.head_motion import rigid_part
 from atnet_jax.preprocessing.optical_flow import FlowMethod, flow_method
-from atnet_jax.preprocessing.prepared_clip import STANDARD_LANDMARKS, PreparedClip
+from atnet_jax.preprocessing.prepared_clip import PreparedClip
 from atnet_jax.preprocessing.window import flow_pairs
 
 
@@ -37,6 +39,7 @@ def describe(
             flows.
         remove_head_motion: Take the shift, rotation and scaling of the whole face out of each flow.
     """
+    seen = pictures(crops, key=key, frame_rate=frame_rate)
     pairs = flow_pairs(crops.onset, crops.apex, crops.offset)
     window = crops.window
     frames = flow.smooth(crops.frames, crops.numbers, [*window, crops.onset])
@@ -51,19 +54,23 @@ def describe(
     if remove_head_motion:
         flows = np.stack([each - rigid_part(each) for each in flows])
     rows = {row: flows[index] for index, (row, _, _) in enumerate(pairs)}
-    colour = crops.colour
-    return PreparedClip(
-        key=key,
-        apex=crops.at([crops.apex])[0],
+    return dataclasses.replace(
+        seen,
         adm=adm_matrix(rows, circular=circular),
         flow_map=flow_map(flows[-1]),
         flow=flows[-1],
-        frames=crops.at(window),
-        apex_index=window.index(crops.apex),
-        colour_onset=None if colour is None else colour[:COLOUR_ONSET],
-        colour_apex=None if colour is None else colour[COLOUR_ONSET:],
-        landmarks=STANDARD_LANDMARKS if crops.landmarks is None else crops.landmarks,
-        landmarks_found=crops.landmarks is not None,
+    )
+
+
+def pictures(crops: Crops, *, key: str = "", frame_rate: float = 0.0) -> PreparedClip:
+    """What methods read of a clip but for its motion; see `describe`."""
+    return PreparedClip(
+        key=key,
+        apex=crops.at([crops.apex])[0],
+        frames=crops.at(crops.window),
+        apex_index=crops.window.index(crops.apex),
+        colour=crops.colour,
+        landmarks=crops.landmarks,
         frame_rate=frame_rate,
         crop_box=crops.crop_box,
     )

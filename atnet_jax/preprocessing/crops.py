@@ -1,6 +1,6 @@
 """The first part of the line for one clip: frames → face → crops; imports nothing slow."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,32 +80,98 @@ def cut(clip: Clip, *, face: str, box: Box | None, reach: int = 0) -> Crops:
             f"{clip.key}: apex and onset are both frame {clip.apex}, so there is no motion between "
             "them; correct the annotation or leave the clip out"
         )
-    numbers = frames_needed(clip.onset, clip.apex, clip.offset, reach)
-    frames = read_frames(clip, numbers)
-    wanted = colour_numbers(clip.onset, clip.apex, clip.offset)
-    colour = read_frames(clip, wanted, colour=True)
-
+    frames = read_frames(clip, frames_needed(clip.onset, clip.apex, clip.offset, reach))
     try:
-        if box is None:
-            crop_box, points = locate_face(frames[clip.apex], face)
-        else:
-            crop_box, points = box, None
-        crops = [crop_face(frames[number], crop_box) for number in numbers]
-        colour_crops = {number: crop_face(frame, crop_box) for number, frame in colour.items()}
+        crop_box, points = (box, None) if box is not None else locate_face(frames[clip.apex], face)
     except FaceNotFoundError as error:
         raise FaceNotFoundError(f"{clip.key}, apex frame {clip.apex}: {error}") from None
     except UserError as error:
         raise UserError(f"{clip.key}: {error}") from None
-    return Crops(
-        clip.onset,
-        clip.apex,
-        clip.offset,
-        tuple(numbers),
-        np.stack(crops),
-        crop_box,
-        np.stack([colour_crops[number] for number in wanted]),
-        landmarks(crops[numbers.index(clip.apex)], crop_box, points),
-    )
+
+    def read(numbers: Sequence[int], colour: bool) -> Iterable[tuple[int, np.ndarray]]:
+        return (read_frames(clip, numbers, colour=True) if colour else frames).items()
+
+    excerpt = Excerpt(clip.onset, clip.apex, clip.offset, crop_box, points)
+    return cut_all([excerpt], read, reach, where=clip.key)[0]
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """What to cut out of footage: an expression, and the face in it.
+
+    Attributes:
+        onset: Number of its first frame.
+        apex: Number of its apex frame.
+        offset: Number of its last frame.
+        box: Of the face in all of its frames, in pixels of the frame.
+        landmarks: Of the face in the apex frame, in pixels of the frame, if the detector told them.
+    """
+
+    onset: int
+    apex: int
+    offset: int
+    box: Box
+    landmarks: Landmarks | None
+
+
+def cut_all(
+    excerpts: Sequence[Excerpt],
+    read: Callable[[Sequence[int], bool], Iterable[tuple[int, np.ndarray]]],
+    reach: int,
+    *,
+    where: str,
+    inputs: Collection[str] = ("colour", "landmarks"),
+) -> list[Crops]:
+    """Cut excerpts out of footage, which is read once, or twice where colour is wanted.
+
+    Only crops are held, never all frames.
+
+    Args:
+        excerpts: What to cut out.
+        read: Gives the frames of these numbers (ascending, without repetition), each with its
+            number: grey, or RGB if its second argument says so. It raises if one is missing.
+        reach: How many neighbours of a frame have a part in its flow (`FlowMethod.reach`).
+        where: The footage, for messages.
+        inputs: Colour and landmarks are cut out where they are among these.
+
+    Raises:
+        UserError: A box misses the frame; or as `read` does.
+    """
+
+    def crop(needed: list[list[int]], colour: bool) -> list[np.ndarray]:
+        crops: list[dict[int, np.ndarray]] = [{} for _ in excerpts]
+        for number, frame in read(sorted(set().union(*needed)), colour):
+            for excerpt, numbers, found in zip(excerpts, needed, crops, strict=True):
+                if number in numbers:
+                    try:
+                        found[number] = crop_face(frame, excerpt.box)
+                    except UserError as error:
+                        raise UserError(f"{where}: {error}") from None
+        return [
+            np.stack([found[number] for number in numbers])
+            for numbers, found in zip(needed, crops, strict=True)
+        ]
+
+    spans = [(each.onset, each.apex, each.offset) for each in excerpts]
+    needed = [frames_needed(*span, reach) for span in spans]
+    grey, colour = crop(needed, False), [None] * len(spans)
+    if "colour" in inputs:
+        colour = crop([colour_numbers(*span) for span in spans], True)
+    return [
+        Crops(
+            *span,
+            tuple(numbers),
+            frames,
+            each.box,
+            rgb,
+            landmarks(frames[numbers.index(each.apex)], each.box, each.landmarks)
+            if "landmarks" in inputs
+            else None,
+        )
+        for each, span, numbers, frames, rgb in zip(
+            excerpts, spans, needed, grey, colour, strict=True
+        )
+    ]
 
 
 def landmarks(

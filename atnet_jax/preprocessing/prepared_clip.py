@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from atnet_jax.preprocessing.crops import COLOUR_ONSET
 from atnet_jax.preprocessing.face import Box
 from atnet_jax.preprocessing.flow_map import MAP_SIZE, flow_channels, flow_map
 
@@ -26,13 +27,9 @@ class PreparedClip:
         frames: The frames around the apex: of the window's 65, those that lie within onset…offset,
             in order; grey.
         apex_index: Where the apex is among them.
-        colour_onset: RGB of the onset and the frame after it.
-        colour_apex: RGB of the apex and the two frames on each side; where the clip ends before,
-            its last frame again.
+        colour: RGB of `colour_onset` and `colour_apex`.
         landmarks: x and y in pixels of the crop: left eye, right eye, nose, left and right corner
-            of the mouth; left and right are the picture's.
-        landmarks_found: Whether they were found in the apex frame; if not, a standard face's stand
-            in.
+            of the mouth; left and right are the picture's. None if not found in the apex frame.
         frame_rate: Frames per second, 0 where unknown.
         crop_box: The crop: x0, y0, x1, y1 in pixels of the raw frame.
     """
@@ -44,14 +41,22 @@ class PreparedClip:
     flow: Float32[np.ndarray, "224 224 2"] | None = None
     frames: UInt8[np.ndarray, "frame 224 224"] | None = None
     apex_index: int = 0
-    colour_onset: UInt8[np.ndarray, "2 224 224 3"] | None = None
-    colour_apex: UInt8[np.ndarray, "5 224 224 3"] | None = None
-    landmarks: Float32[np.ndarray, "5 2"] = dataclasses.field(
-        default_factory=lambda: STANDARD_LANDMARKS.copy()
-    )
-    landmarks_found: bool = False
+    colour: UInt8[np.ndarray, "7 224 224 3"] | None = None
+    landmarks: Float32[np.ndarray, "5 2"] | None = None
     frame_rate: float = 0.0
     crop_box: Box = (0.0, 0.0, 0.0, 0.0)
+
+    @property
+    def colour_onset(self) -> UInt8[np.ndarray, "2 224 224 3"]:
+        """RGB of the onset and the frame after it."""
+        assert self.colour is not None, "the method does not name colour among its inputs"
+        return self.colour[:COLOUR_ONSET]
+
+    @property
+    def colour_apex(self) -> UInt8[np.ndarray, "5 224 224 3"]:
+        """RGB of the apex and the two frames on each side; where the clip ends, its last again."""
+        assert self.colour is not None, "the method does not name colour among its inputs"
+        return self.colour[COLOUR_ONSET:]
 
     def flow_map_at(self, size: int) -> Float32[np.ndarray, "{size} {size} 3"]:
         """The flow map at another size than 28×28.
@@ -73,5 +78,5 @@ class PreparedClip:
         return cv2.resize(self.flow_map, (size, size), interpolation=cv2.INTER_LINEAR)
 
 
-# Of MTCNN's crop: mean points of a frontal face.
+# Of MTCNN's crop: mean points of a frontal face. They stand in where none were found.
 STANDARD_LANDMARKS = np.array([[78, 88], [146, 88], [112, 130], [84, 166], [140, 166]], np.float32)

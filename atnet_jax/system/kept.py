@@ -9,8 +9,6 @@ from typing import Any, cast
 
 from atnet_jax.system.files import write_bytes_atomically
 
-Record = dict[str, Any]
-
 _DIGEST = hashlib.sha256().digest_size
 
 
@@ -46,7 +44,7 @@ class KeptRecords:
                 path.unlink()
         return found
 
-    def read(self, name: str) -> list[tuple[str, Record]]:
+    def read(self, name: str) -> list[tuple[str, dict[str, Any]]]:
         """The records of a clip, each with its key.
 
         Raises:
@@ -61,7 +59,7 @@ class KeptRecords:
             raise DamagedError(f"{self.folder / name}: damaged")
         return list(cast(dict, serialization.msgpack_restore(bytes(body))).items())
 
-    def write(self, name: str, records: Sequence[tuple[str, Record]]) -> None:
+    def write(self, name: str, records: Sequence[tuple[str, dict[str, Any]]]) -> None:
         """Keeps the records of a clip.
 
         Raises:

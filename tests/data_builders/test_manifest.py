@@ -138,8 +138,8 @@ def test_frames_video_and_given_inputs(trees, tmp_path, read_records):
     for what in ("flow", "colour"):
         assert [bool(record[f"has_{what}"]) for record in records] == [True, True, False, True]
     np.testing.assert_array_equal(records[0]["flow"], expected.flow)
-    colour = np.concatenate([expected.colour_onset, expected.colour_apex])
-    np.testing.assert_array_equal(records[0]["colour"].reshape(7, 224, 224, 3), colour)
+    colour = records[0]["colour"].reshape(7, 224, 224, 3)
+    np.testing.assert_array_equal(colour, expected.colour)
     np.testing.assert_array_equal(records[3]["adm"], adm.astype(np.float32))
     np.testing.assert_array_equal(records[3]["flow_map"], expected.flow_map)
 

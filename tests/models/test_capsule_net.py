@@ -228,7 +228,8 @@ def test_augmentation_follows_its_key():
 def test_prepared_are_the_five_frames(size):
     rows, columns = np.mgrid[:224, :224]
     planes = [np.stack([rows / 2 + 20 * n, 255 - columns / 2, 0 * rows + n], -1) for n in range(5)]
-    clip = PreparedClip("made/up/clip", colour_apex=np.array(planes).astype(np.uint8))
+    of_onset = [planes[0] * 0] * 2
+    clip = PreparedClip("made/up/clip", colour=np.array(of_onset + planes).astype(np.uint8))
     prepared = Model().prepare(clip, flow_method("dis"), size)["faces"]
     assert prepared.dtype == np.uint8
     height, width = canvas(size)

@@ -167,7 +167,7 @@ def prepared(clip: PreparedClip) -> np.ndarray:
 
 @pytest.mark.parametrize("found", [True, False])
 def test_reads_strain_v_u_over_the_grey_levels(found):
-    clip = clip_of(landmarks=LANDMARKS, landmarks_found=found)
+    clip = clip_of(landmarks=LANDMARKS if found else None)
     levels = 255 * unit_range(clip.flow_map[None].astype(np.float64))[0]
     picture = np.stack([levels[..., 2], levels[..., 1], levels[..., 0]], -1)
     points = LANDMARKS / 8 if found else reference.FALLBACK

@@ -159,19 +159,18 @@ def test_paths_are_dropped_for_whole_clips(network):
 def test_prepared_are_onset_apex_and_their_reach(before, after, reach):
     clip = PreparedClip(
         "made/up/clip",
-        colour_onset=pictures(1, 2, 224, 224, 3),
-        colour_apex=pictures(2, 5, 224, 224, 3),
+        colour=pictures(1, 7, 224, 224, 3),
         frames=np.zeros((before + after + 1, 224, 224), np.uint8),
         apex_index=before,
     )
     whole = Model().prepare(clip, flow_method("dis"), 224)
-    assert np.array_equal(whole["onset"], clip.colour_onset)
-    assert np.array_equal(whole["apex"], clip.colour_apex[1:4])
+    assert np.array_equal(whole["onset"], clip.colour[:2])
+    assert np.array_equal(whole["apex"], clip.colour[3:6])
     assert tuple(whole["reach"]) == reach
     small = Model().prepare(clip, flow_method("dis"), 56)
     assert {name: array.shape for name, array in small.items()} == Model().input_shapes(56)
     assert {str(array.dtype) for array in small.values()} == {"uint8", "float32"}
-    areas = clip.colour_apex[1:4].reshape(3, 56, 4, 56, 4, 3).mean(axis=(2, 4))
+    areas = clip.colour[3:6].reshape(3, 56, 4, 56, 4, 3).mean(axis=(2, 4))
     np.testing.assert_allclose(small["apex"], areas, atol=0.51)
 
 

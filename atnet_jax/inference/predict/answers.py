@@ -18,10 +18,10 @@ from atnet_jax.inference.predict import caveats
 from atnet_jax.inference.predict.caveats import Caveat
 from atnet_jax.inference.predict.footage import Footage, open_footage
 from atnet_jax.inference.predict.intervals import Course, Interval, find, given
-from atnet_jax.inference.predict.scan import crop, no_face, scan
+from atnet_jax.inference.predict.scan import no_face, scan
 from atnet_jax.names import CLASSES
 from atnet_jax.preprocessing.clip import describe
-from atnet_jax.preprocessing.crops import Crops, colour_numbers, frames_needed, landmarks
+from atnet_jax.preprocessing.crops import Crops, Excerpt, cut_all
 from atnet_jax.preprocessing.face import DETECTORS, Box, Face, find_faces
 from atnet_jax.preprocessing.motion import motion_named
 from atnet_jax.preprocessing.optical_flow import FlowMethod, flow_method
@@ -335,17 +335,13 @@ def _faces(
         return {interval: (box, []) for interval in intervals}
     by_apex = {interval.apex: interval for interval in intervals}
     found = {}
-    unread = set(by_apex)
     with stages.stage(FACE):
         for frame in footage.frames(by_apex.keys()):
-            unread.discard(frame.number)
             if detector == "none":
                 height, width = frame.image.shape
                 found[by_apex[frame.number]] = (0.0, 0.0, float(width), float(height)), []
             elif faces := find_faces(frame.image):
                 found[by_apex[frame.number]] = faces[0].box, faces
-    if unread:
-        raise UserError(f"{footage.path}: the video ends before the apex, frame {min(unread)}")
     return found
 
 
@@ -353,52 +349,19 @@ def _cut(
     footage: Footage,
     faces: Mapping[Interval, tuple[Box, list[Face]]],
     reach: int,
-    reads: Sequence[str],
+    inputs: Sequence[str],
 ) -> dict[Interval, Crops]:
-    """The crops of all intervals, the clip read once; see `crops.cut`.
+    """The crops of all intervals, as far as `inputs` need them."""
+    excerpts = [
+        Excerpt(each.onset, each.apex, each.offset, box, found[0].landmarks if found else None)
+        for each, (box, found) in faces.items()
+    ]
 
-    Colour, for which it is read once more, and landmarks are there where they are among `reads`.
-    """
-    boxes = {interval: box for interval, (box, _) in faces.items()}
-    needed = {
-        interval: frames_needed(interval.onset, interval.apex, interval.offset, reach)
-        for interval in boxes
-    }
-    wanted = {interval: set(numbers) for interval, numbers in needed.items()}
-    pieces: dict[Interval, dict[int, np.ndarray]] = {interval: {} for interval in boxes}
-    for frame in footage.frames(set().union(*wanted.values())):
-        for interval, box in boxes.items():
-            if frame.number in wanted[interval]:
-                pieces[interval][frame.number] = crop(footage, frame, box)
-    cut = {}
-    for interval, numbers in needed.items():
-        missing = [number for number in numbers if number not in pieces[interval]]
-        if missing:
-            raise UserError(
-                f"{footage.path}: the video ends before frame {missing[0]}, but the offset is"
-                f" {interval.offset}"
-            )
-        apex, (box, found) = pieces[interval][interval.apex], faces[interval]
-        points = found[0].landmarks if found else None
-        cut[interval] = Crops(
-            interval.onset,
-            interval.apex,
-            interval.offset,
-            tuple(numbers),
-            np.stack([pieces[interval][number] for number in numbers]),
-            box,
-            _colour(footage, interval, box) if "colour" in reads else None,
-            landmarks(apex, box, points) if "landmarks" in reads else None,
-        )
-    return cut
+    def read(numbers: Sequence[int], colour: bool) -> Iterator[tuple[int, np.ndarray]]:
+        return ((each.number, each.image) for each in footage.frames(numbers, colour))
 
-
-def _colour(footage: Footage, interval: Interval, box: Box) -> UInt8[np.ndarray, "7 224 224 3"]:
-    numbers = colour_numbers(interval.onset, interval.apex, interval.offset)
-    found = {
-        frame.number: crop(footage, frame, box) for frame in footage.frames(set(numbers), True)
-    }
-    return np.stack([found[number] for number in numbers])
+    crops = cut_all(excerpts, read, reach, where=str(footage.path), inputs=inputs)
+    return dict(zip(faces, crops, strict=True))
 
 
 def _express(

@@ -57,14 +57,14 @@ class Footage:
     ) -> Iterator[Frame]:
         """The frames in order, or those wanted; a video is decoded from its start.
 
-        A video that ends early ends this.
-
         Raises:
-            UserError: A picture cannot be read, or frames differ in size.
+            UserError: A picture cannot be read, frames differ in size, or a video ends before a
+                frame that is wanted. If all are, the end of the video ends this.
         """
         chosen = set(self.numbers if wanted is None else wanted)
         if not chosen:
             return
+        left = set(wanted or ())
         size = None
         source = (
             self._decode(chosen, colour)
@@ -79,7 +79,13 @@ class Footage:
                     f"{self.path}: frame {frame.number} is {width}x{height} pixels, earlier ones"
                     f" are {size[1]}x{size[0]}; all must be of one size"
                 )
+            left.discard(frame.number)
             yield frame
+        if left:
+            raise UserError(
+                f"{self.path}: the video ends before frame {min(left)}; give an onset, apex and"
+                " offset within it"
+            )
 
     def _read(
         self, files: Mapping[int, Path], chosen: Collection[int], colour: bool

@@ -60,7 +60,10 @@ def scan(footage: Footage, box: Box | None, detector: str, progress: Callable[[i
     crops, seconds = [], []
     numbers = []
     for frame in _chain(first, frames):
-        crops.append(crop(footage, frame, box))
+        try:
+            crops.append(crop_face(frame.image, box))
+        except UserError as error:
+            raise UserError(f"{footage.path}: {error}") from None
         seconds.append(frame.seconds)
         numbers.append(frame.number)
         if len(crops) % 100 == 0:
@@ -80,18 +83,6 @@ def scan(footage: Footage, box: Box | None, detector: str, progress: Callable[[i
     stacked = np.stack(crops)
     found += caveats.of_timing(seconds) + caveats.of_crops(stacked)
     return Scan(range(numbers[0], numbers[-1] + 1), stacked, face, found)
-
-
-def crop(footage: Footage, frame: Frame, box: Box) -> UInt8[np.ndarray, "224 224 *channel"]:
-    """The face in a frame of a clip.
-
-    Raises:
-        UserError: The box lies outside the frame.
-    """
-    try:
-        return crop_face(frame.image, box)
-    except UserError as error:
-        raise UserError(f"{footage.path}: {error}") from None
 
 
 def no_face(footage: Footage, where: str) -> UserError:

@@ -31,7 +31,7 @@ class MicroExpressionBuilder(ExpressionBuilder, skip_registration=True):
     The configuration, `config`, names a `Variant`.
     """
 
-    VERSION = tfds.core.Version(max(record.RELEASE_NOTES))
+    VERSION = tfds.core.Version(record.VERSION)
     RELEASE_NOTES = record.RELEASE_NOTES
     BUILDER_CONFIGS: ClassVar = [
         Variant(name=motion.name, description=f"Prepared with {motion.flags}.", motion=motion)

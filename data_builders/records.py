@@ -81,7 +81,7 @@ class ClipJob(Job):
         return given
 
 
-def read_array(path: Path, shape: tuple[int | None, ...]) -> Float32[np.ndarray, "..."]:
+def read_array(path: Path, shape: tuple[int, ...]) -> Float32[np.ndarray, "..."]:
     """A .npy file of finite numbers.
 
     Raises:

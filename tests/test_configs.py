@@ -12,8 +12,7 @@ from ml_collections import config_flags
 
 from atnet_jax import models
 from atnet_jax.data.composite import load_composite, resize
-from atnet_jax.data.inputs import load_inputs
-from atnet_jax.data.record import prepared, prepared_clip, read_records
+from atnet_jax.data.record import from_record, prepared, read_records
 from atnet_jax.errors import UserError
 from atnet_jax.evaluation import predictions
 from atnet_jax.experiments import run as experiment
@@ -21,6 +20,7 @@ from atnet_jax.experiments import suite
 from atnet_jax.preprocessing.magnification import magnify
 from atnet_jax.preprocessing.optical_flow import flow_method
 from atnet_jax.published import TABLE_II
+from atnet_jax.training.method_inputs import load_inputs
 from data_builders.prepare import prepare
 from data_builders.synthetic import generate
 
@@ -127,7 +127,7 @@ def test_motion_is_magnified_before_any_method(data_dir, tmp_path):
     found, usual = load_inputs(config), load_inputs(plain)
     keys = list(zip(found.dataset, found.subject, found.clip, strict=True))
     for key, record in read_records(prepared(data_dir, "smic", config.flow), ("frames",)):
-        clip = prepared_clip(key, record, ("frames",))
+        clip = from_record(record, ("frames",))
         larger = np.clip(magnify(clip.frames, clip.frame_rate, 8.0), 0, 255)[clip.apex_index]
         expected = resize(np.rint(larger).astype(np.uint8), 56)
         np.testing.assert_array_equal(found.inputs["apex"][keys.index(key)], expected)
@@ -161,7 +161,7 @@ def test_features_belong_to_their_clips(data_dir):
     reads = ("frames", "apex")
     records = dict(read_records(prepared(data_dir, "samm", "spatiotemporal"), reads))
     key = ("samm", composite.subject[8], composite.clip[8])
-    clip = prepared_clip(key, records[key], reads)
+    clip = from_record(records[key], reads)
     np.testing.assert_array_equal(clip.frames[clip.apex_index], clip.apex)
     method = models.build("lbp_top", config.options.to_dict())
     expected = method(clip, flow_method("spatiotemporal"))

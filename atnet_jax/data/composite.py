@@ -10,9 +10,11 @@ import cv2
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from atnet_jax.data.record import Key, prepared, read_records
+from atnet_jax.data.record import INPUTS, Key, from_record, prepared, read_records
 from atnet_jax.errors import UserError
 from atnet_jax.names import RESERVED_NAMES
+from atnet_jax.preprocessing.face import SIZE
+from atnet_jax.preprocessing.prepared_clip import PreparedClip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,8 +22,7 @@ class Composite:
     """Clips of one or several databases, sorted by (dataset, subject, clip).
 
     Attributes:
-      inputs: what the method reads, each `[clip, ...]`: "apex" uint8 `[clip, size, size, 1]`,
-        "adm" float32 `[clip, 64, 128]`, "flow_map" float32 `[clip, 28, 28, 3]`.
+      inputs: what the method reads, by name, each `[clip, ...]`.
       labels: 0 negative, 1 positive, 2 surprise.
       dataset: name of each clip's database.
       subject: each clip's subject, unique within its database.
@@ -68,8 +69,8 @@ def load_composite(
       data_dir: where `atnet prepare` put them.
       datasets: their names, such as ("casme2", "samm", "smic").
       flow: the optical flow they were prepared with, and what follows its name.
-      inputs: the features to read: "apex", "adm", "flow_map".
-      image_size: height and width that apex frames are reduced to, in pixels.
+      inputs: the names of those to read.
+      image_size: see `as_prepared`.
 
     Raises:
       UserError: a data set is not prepared, lacks a feature, or repeats a clip of another; or
@@ -96,10 +97,8 @@ def load_composite(
                 raise UserError(
                     f"{'/'.join(key)} is in {name} and in another of {', '.join(datasets)}."
                 )
-            features = {feature: record[feature] for feature in inputs}
-            if "apex" in features:
-                features["apex"] = resize(features["apex"], image_size)
-            rows[key] = int(record["label"]), features
+            found = as_prepared(from_record(record, inputs), inputs, image_size)
+            rows[key] = int(record["label"]), found
 
     keys = sorted(rows)
     return Composite(
@@ -111,6 +110,27 @@ def load_composite(
         excluded=excluded,
         preparation=preparation,
     )
+
+
+def as_prepared(clip: PreparedClip, names: Sequence[str], size: int) -> dict[str, np.ndarray]:
+    """Inputs of a clip as they were prepared, but for the size of a single face.
+
+    Args:
+      clip: with these inputs.
+      names: some of `INPUTS`.
+      size: height and width in pixels that a single face, the apex frame, is reduced to.
+    """
+    found = {name: getattr(clip, name) for name in names}
+    return {name: resize(array, size) if _is_face(name) else array for name, array in found.items()}
+
+
+def shapes_as_prepared(names: Sequence[str], size: int) -> dict[str, tuple[int, ...]]:
+    """The shapes of what `as_prepared` gives; -1 where clips differ."""
+    return {name: (size, size, 1) if _is_face(name) else INPUTS[name].shape for name in names}
+
+
+def _is_face(name: str) -> bool:
+    return INPUTS[name].shape == (SIZE, SIZE)
 
 
 def resize(image: np.ndarray, size: int) -> UInt8[np.ndarray, "{size} {size} 1"]:

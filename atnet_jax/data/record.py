@@ -39,7 +39,10 @@ RELEASE_NOTES = {
     "1.1.0": "Frames around the apex.",
     "1.2.0": "Flow from onset to apex at full size, onset and apex in colour, landmarks.",
 }
-"""The versions of the record; the last one is written."""
+"""By version of the record."""
+
+FIRST_VERSION, *_, VERSION = RELEASE_NOTES
+"""The oldest version that is read, and the one that is written."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,15 +51,15 @@ class Input(abc.ABC):
 
     Attributes:
         title: What messages call it.
-        shape: Of its array in `PreparedClip`; None where clips differ.
+        shape: Of its array in `PreparedClip`; -1 where clips differ.
         since: The version of the record that it came with.
         required: Whether a method that reads it cannot use a clip without it.
         absent: What a record holds where it is absent, beside has_… = False; by default zeros.
     """
 
     title: str
-    shape: tuple[int | None, ...]
-    since: str = "1.0.0"
+    shape: tuple[int, ...]
+    since: str = FIRST_VERSION
     required: bool = True
     absent: np.ndarray | None = None
 
@@ -83,7 +86,7 @@ class Input(abc.ABC):
         if array is None:
             array = self.absent
         if array is None:
-            array = np.zeros([side or 1 for side in self.shape], self.dtype)
+            array = np.zeros([abs(side) for side in self.shape], self.dtype)
         if array.dtype != self.dtype or not self._fits(array.shape):
             raise ValueError(
                 f"the {self.title}: expected {np.dtype(self.dtype)} {self.shape}, found"
@@ -93,7 +96,7 @@ class Input(abc.ABC):
 
     def _fits(self, shape: tuple[int, ...]) -> bool:
         return len(shape) == len(self.shape) and all(
-            expected in (None, side) for expected, side in zip(self.shape, shape, strict=True)
+            expected in (-1, side) for expected, side in zip(self.shape, shape, strict=True)
         )
 
     def _misshapen(self, shape: tuple[int, ...]) -> ValueError:
@@ -133,18 +136,19 @@ class Pictures(Input):
     dtype = np.uint8
 
     @property
-    def _sheet(self) -> tuple[int | None, int | None, int]:
-        """Rows, columns and channels of the PNG."""
+    def _sheet(self) -> tuple[int, int, int]:
+        """Rows, columns and channels of the PNG; -1 rows where clips differ."""
         channels = 3 if self.shape[-1] == 3 else 1
         *count, height, width = self.shape[:-1] if channels == 3 else self.shape
-        sides = [side for side in (*count, height) if side is not None]
-        return None if None in count else math.prod(sides), width, channels
+        return -1 if -1 in count else math.prod((*count, height)), width, channels
 
     def feature(self) -> Any:
         """See the base class."""
         import tensorflow_datasets as tfds
 
-        return tfds.features.Image(shape=self._sheet, dtype=self.dtype, encoding_format="png")
+        rows, columns, channels = self._sheet
+        shape = (None if rows == -1 else rows, columns, channels)
+        return tfds.features.Image(shape=shape, dtype=self.dtype, encoding_format="png")
 
     def encode(self, array: np.ndarray | None) -> bytes:
         """See the base class."""
@@ -162,11 +166,12 @@ class Pictures(Input):
             raise ValueError(f"the {self.title} cannot be decoded")
         rows, columns, channels = self._sheet
         found = np.atleast_3d(picture).shape
-        if found[1:] != (columns, channels) or (rows or found[0] // SIZE * SIZE) != found[0]:
+        whole = found[0] % SIZE == 0 if rows == -1 else found[0] == rows
+        if not whole or found[1:] != (columns, channels):
             raise self._misshapen(picture.shape)
         if channels == 3:
             picture = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
-        return picture.reshape([side or -1 for side in self.shape])
+        return picture.reshape(self.shape)
 
 
 FACE = Pictures("face", (SIZE, SIZE))
@@ -177,7 +182,7 @@ INPUTS: dict[str, Input] = {
     "apex": Pictures("apex picture", (SIZE, SIZE)),
     "adm": Numbers("ADM", (FLOWS, 2 * BLOCKS * BLOCKS)),
     "flow_map": Numbers("flow map", (MAP_SIZE, MAP_SIZE, 3)),
-    "frames": Pictures("frames", (None, SIZE, SIZE), since="1.1.0"),
+    "frames": Pictures("frames", (-1, SIZE, SIZE), since="1.1.0"),
     "flow": Numbers("flow", (SIZE, SIZE, 2), since="1.2.0", packed=True),
     "colour": Pictures(
         "pictures in colour", (COLOUR_ONSET + COLOUR_APEX, SIZE, SIZE, 3), since="1.2.0"

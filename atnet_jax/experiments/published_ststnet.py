@@ -21,10 +21,10 @@ from jaxtyping import Float32
 from atnet_jax import models
 from atnet_jax.config import Config
 from atnet_jax.data.folds import Fold, make_folds
-from atnet_jax.data.inputs import load_inputs
 from atnet_jax.errors import UserError
 from atnet_jax.experiments.results import fold_rows, write_results
 from atnet_jax.experiments.workdir import claim, lock
+from atnet_jax.training.method_inputs import load_inputs
 from atnet_jax.training.trained import Trained
 
 _SUFFIXES = (".pth", ".safetensors")

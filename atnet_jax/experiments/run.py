@@ -16,7 +16,6 @@ from atnet_jax import models
 from atnet_jax.config import Config, default_config
 from atnet_jax.data.composite import Composite
 from atnet_jax.data.folds import Fold, Unit, make_folds, select_folds
-from atnet_jax.data.inputs import load_inputs
 from atnet_jax.errors import UserError
 from atnet_jax.evaluation import report
 from atnet_jax.evaluation.inflation import EpochScores
@@ -28,6 +27,7 @@ from atnet_jax.training import processes
 from atnet_jax.training.batches import BatchPlan
 from atnet_jax.training.engine import make_trainer
 from atnet_jax.training.loop import FoldResult, scored_epochs, train_units
+from atnet_jax.training.method_inputs import load_inputs
 from atnet_jax.weights import folder as weights
 
 SELECTIONS = ("last", "nested")

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from atnet_jax import models
 from atnet_jax.config import Config, default_config
+from atnet_jax.data.composite import shapes_as_prepared
 from atnet_jax.errors import UserError
 from atnet_jax.training.checkpoint import FoldCheckpoints
 from atnet_jax.training.engine import PRECISIONS, apply_network, compiler_options, make_trainer
@@ -86,15 +87,13 @@ class Trained:
 def input_shapes(config: Config) -> dict[str, tuple[int, ...]]:
     """The shape of each input of one clip that `config.model`, a network, reads.
 
-    "apex" is the grey face crop, 0 to 255, "adm" and "flow_map" are as
-    `PreparedClip` has them; other networks say themselves what they read.
+    Of a network that does not say so itself, they are those of `as_prepared`.
     """
     size = config.image_size
     network = models.build(config.model, config.options.to_dict())
     if hasattr(network, "input_shapes"):
         return network.input_shapes(size)
-    shapes = {"apex": (size, size, 1), "adm": (64, 128), "flow_map": (28, 28, 3)}
-    return {name: shapes[name] for name in models.load(config.model).INPUTS}
+    return shapes_as_prepared(models.load(config.model).INPUTS, size)
 
 
 def logits(

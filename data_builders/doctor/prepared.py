@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow_datasets as tfds
 from tqdm import tqdm
 
-from atnet_jax.data.record import prepared, record_features, text
+from atnet_jax.data.record import FIRST_VERSION, INPUTS, features, key_of, open_records, prepared
 from atnet_jax.errors import UserError
 from atnet_jax.names import MICRO_EXPRESSIONS
 from atnet_jax.published import DATABASES
@@ -21,10 +20,14 @@ from data_builders.doctor.records import Examined, Unread, examine
 # width to the side, or 1.4 times as wide.
 _LEAST_OVERLAP = 0.5
 
+_KEY = ("dataset", "subject", "clip")
+
 # Data of older versions have none.
 _OPTIONAL = {
-    *("frames", "flow", "colour", "landmarks"),
-    *("has_frames", "has_flow", "has_colour", "has_landmarks"),
+    feature
+    for name, each in INPUTS.items()
+    if each.since != FIRST_VERSION
+    for feature in (name, f"has_{name}")
 }
 
 
@@ -106,8 +109,7 @@ class _Records(Sequence[Any]):
             raise IndexError(index)
         try:
             record = self._source[index]
-            names = {name: text(record[name]) for name in ("dataset", "subject", "clip")}
-            return {**record, **names}
+            return {**record, **dict(zip(_KEY, key_of(record), strict=True))}
         except Exception as error:  # array_record and TFDS: errors of all kinds.
             return Unread(f"record {index} of {len(self)}: {_tell(error)}")
 
@@ -116,18 +118,12 @@ def _examine_all(
     builder: Any, name: str, num_workers: int | None, checkup: Checkup
 ) -> Iterator[Examined]:
     """What the records that can be read tell."""
-    lacking = set(record_features()) - set(builder.info.features or ()) - _OPTIONAL
+    lacking = set(features()) - set(builder.info.features or ()) - _OPTIONAL
     if lacking:
         checkup.add("unreadable", name, f"its records have no {', '.join(sorted(lacking))}")
         return
-    # Not decoded by TFDS, so that a damaged picture leaves the rest of its record readable.
-    decoders: Any = {
-        feature: tfds.decode.SkipDecoding()
-        for feature, kind in builder.info.features.items()
-        if isinstance(kind, tfds.features.Image)
-    }
     try:
-        source = _Records(builder.as_data_source("train", decoders=decoders))
+        source = _Records(open_records(builder))
         count = len(source)
     except Exception as error:
         checkup.add("unreadable", name, f"the records cannot be read: {_tell(error)}")

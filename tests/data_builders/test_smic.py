@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from atnet_jax.data.record import INPUTS, prepared_clip
+from atnet_jax.data import record as clip_record
+from atnet_jax.data.record import INPUTS, from_record, prepared
 from atnet_jax.errors import UserError
 from atnet_jax.preprocessing.annotation import Clip
 from atnet_jax.preprocessing.clip import extract
@@ -48,8 +49,10 @@ def test_records_of_both_paddings(cropped, trees, tmp_path, read_records):
     np.testing.assert_array_equal(records[0]["adm"], expected.adm)
     np.testing.assert_array_equal(records[0]["flow_map"], expected.flow_map)
     np.testing.assert_array_equal(records[0]["flow"], expected.flow)
-    seen = prepared_clip(("smic", "s01", "s01_ne_01"), records[0], INPUTS)
-    for name in (field.name for field in dataclasses.fields(seen) if field.name != "crop_box"):
+    builder = prepared(tmp_path / "data", "smic", "spatiotemporal")
+    (_, record), *_ = clip_record.read_records(builder, ["colour"])
+    seen = from_record(record, INPUTS)
+    for name in (field.name for field in dataclasses.fields(seen)):
         np.testing.assert_array_equal(getattr(seen, name), getattr(expected, name), name)
 
 

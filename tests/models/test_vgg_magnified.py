@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from atnet_jax.config import default_config
-from atnet_jax.data.inputs import inputs_of_clip
 from atnet_jax.errors import UserError
 from atnet_jax.models.vgg_magnified import Model
 from atnet_jax.preprocessing.magnification import magnify
 from atnet_jax.preprocessing.optical_flow import flow_method
 from atnet_jax.preprocessing.prepared_clip import PreparedClip
+from atnet_jax.training.method_inputs import inputs_of_clip
 from tests.models.against_reference import (
     KEYS,
     apply,

@@ -91,7 +91,8 @@ def _meaning(name: str, trained: Trained, motion: Motion) -> dict[str, str]:
         model = trained.config.model
         return {
             "unit": "as computed",
-            "how": f"atnet_jax.inputs.inputs_of_clip, by `prepare` of atnet_jax/models/{model}.py.",
+            "how": "atnet_jax.training.method_inputs.inputs_of_clip, by `prepare` of"
+            f" atnet_jax/models/{model}.py.",
         }
     if name == "apex":
         how = (

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from atnet_jax.data.inputs import inputs_of_clip, reads
 from atnet_jax.errors import UserError
 from atnet_jax.inference import spotting
 from atnet_jax.inference.explain import METHODS, Explanation, explain
@@ -27,6 +26,7 @@ from atnet_jax.preprocessing.motion import motion_named
 from atnet_jax.preprocessing.optical_flow import FlowMethod, flow_method
 from atnet_jax.preprocessing.prepared_clip import PreparedClip
 from atnet_jax.system.stopwatch import Stopwatch
+from atnet_jax.training.method_inputs import inputs_of_clip, reads
 from atnet_jax.training.trained import Trained
 
 NOT_FOR = (

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from atnet_jax.data.record import COLOUR_SHAPE, record_features
+from atnet_jax.data import record as clip_record
 from atnet_jax.errors import UserError
 from atnet_jax.names import CLASSES
 from atnet_jax.published import COMPOSITE, DATABASES, ClipCounts
@@ -323,7 +323,7 @@ def record(clip="EP02_01f", *, subject="sub01", seed=0, **changes):
         "flow_map": rng.normal(size=(28, 28, 3)).astype(np.float32),
         "frames": png(np.vstack(window)),
         "flow": rng.normal(size=(224, 224, 2)).astype(np.float32),
-        "colour": png(np.dstack([texture(seed, COLOUR_SHAPE[1::-1])] * 3)),
+        "colour": png(np.dstack([texture(seed, (224, 7 * 224))] * 3)),
         "landmarks": np.full((5, 2), 112, np.float32),
         "dataset": "casme2",
         "subject": subject,
@@ -401,12 +401,12 @@ def test_a_record_of_given_inputs_without_numbers_or_frames():
         ({"flow": np.full((224, 224, 2), np.inf, np.float32)}, ("not_finite", "flow")),
         ({"colour": b""}, ("unreadable", "the pictures in colour cannot be decoded")),
         ({"colour": png(texture(0, (224, 224)))},
-         ("unreadable", "the pictures in colour have the shape (224, 224)")),
+         ("unreadable", "the shape of the pictures in colour is (224, 224)")),
         ({"apex": b"no picture"}, ("unreadable", "the apex picture cannot be decoded")),
         ({"apex": b""}, ("unreadable", "the apex picture cannot be decoded")),
         (
             {"apex": png(np.ones((9, 9), np.uint8))},
-            ("unreadable", "the apex picture has the shape (9, 9)"),
+            ("unreadable", "the shape of the apex picture is (9, 9)"),
         ),
         ({"frames": b"x"}, ("unreadable", "the frames cannot be decoded")),
         ({"adm": np.zeros((64, 128), np.float32)}, ("zero_flow", "ADM")),
@@ -421,7 +421,7 @@ def test_a_record_of_given_inputs_without_numbers_or_frames():
             {"adm": adm_with([28, 38, 43, 60], 0.1)},
             ("outside_rows", "rows 28, 38, 43, … (4 in all) are filled, none of 29…37"),
         ),
-        ({"adm": np.ones((64, 9), np.float32)}, ("unreadable", "the ADM has the shape (64, 9)")),
+        ({"adm": np.ones((64, 9), np.float32)}, ("unreadable", "the shape of the ADM is (64, 9)")),
         ({"frames": window_with(repeat_frame)}, ("same_frames", "122→123")),
         ({"frames": window_with(shift_frame)}, ("jump", "122→123 by (+12, +0) pixels")),
     ],
@@ -455,7 +455,7 @@ def test_frames_tell_of_alternation_where_there_is_no_adm():
 
 def write_set(data_dir, name, records, *, without=(), **features):
     """A prepared set as TFDS writes it, with other features where some are named."""
-    features = {**record_features(), **features}
+    features = {**clip_record.features(), **features}
     features = {name: feature for name, feature in features.items() if name not in without}
 
     class Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):

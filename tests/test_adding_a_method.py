@@ -14,6 +14,7 @@ from atnet_jax.data import inputs
 from atnet_jax.errors import UserError
 from atnet_jax.evaluation import predictions
 from atnet_jax.experiments import run as experiment
+from atnet_jax.training.method_inputs import load_inputs
 from tests import tiny_runs
 
 GUIDE = Path(__file__).resolve().parents[1] / "docs" / "adding_a_method.md"
@@ -97,26 +98,26 @@ class Features:
 def test_what_is_computed_is_kept_until_something_changes(add_method, data_dir, monkeypatch):
     add_method("counting", COUNTING)
     config = settings("counting", data_dir)
-    first = inputs.load_inputs(config)
-    maps = inputs.load_inputs(settings("ststnet", data_dir)).inputs["flow_map"]
+    first = load_inputs(config)
+    maps = load_inputs(settings("ststnet", data_dir)).inputs["flow_map"]
     np.testing.assert_allclose(first.inputs["features"], maps.mean((2, 3)), rtol=1e-5)
     compute, computed = inputs._compute_all, []
 
-    def watched(config, *args):
-        computed.append(config.options.power)
-        return compute(config, *args)
+    def watched(reading, *args):
+        computed.append(reading.origin["options"]["power"])
+        return compute(reading, *args)
 
     monkeypatch.setattr(inputs, "_compute_all", watched)
-    again = inputs.load_inputs(config)
+    again = load_inputs(config)
     assert again.digest() == first.digest() and computed == []
     config.options.power = 2
-    squared = inputs.load_inputs(config).inputs["features"]
+    squared = load_inputs(config).inputs["features"]
     np.testing.assert_allclose(squared, first.inputs["features"] ** 2, rtol=1e-5)
     assert computed == [2]
     # The method's code is another.
     path = Path(models.load("counting").__file__)
     path.write_text(COUNTING.replace(".mean((1, 2))", ".max((1, 2))"))
-    inputs.load_inputs(config)
+    load_inputs(config)
     assert computed == [2, 2]
 
 
@@ -144,11 +145,11 @@ def test_a_run_that_was_ended_goes_on_with_its_finished_clips(
     add_method, data_dir, tmp_path, monkeypatch
 ):
     add_method("counting", COUNTING)
-    whole = inputs.load_inputs(settings("counting", data_dir))
+    whole = load_inputs(settings("counting", data_dir))
     config = settings("counting", fresh(data_dir, tmp_path))
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         before = watch(patch, stop_at=11)
-        inputs.load_inputs(config)
+        load_inputs(config)
     (folder,) = (tmp_path / "data" / "features").iterdir()
     assert folder.suffix == ".partial"
     # It may also have been ended while it wrote all of them.
@@ -157,14 +158,14 @@ def test_a_run_that_was_ended_goes_on_with_its_finished_clips(
     damaged, *_ = sorted((folder / "clips").iterdir())
     damaged.write_bytes(damaged.read_bytes()[:-1])
     after = watch(monkeypatch)
-    assert inputs.load_inputs(config).digest() == whole.digest()
+    assert load_inputs(config).digest() == whole.digest()
     assert len(before[:-1]) == 10 and len(after) == 36 - 9
     assert len({*before[:-1], *after}) == 36
     (folder,) = (tmp_path / "data" / "features").iterdir()
     assert [path.name for path in folder.iterdir()] == ["features.npy"]
     (folder / "features.npy").write_bytes(b"half")
     with pytest.raises(UserError, match=f"{folder}: damaged .* Delete that folder"):
-        inputs.load_inputs(config)
+        load_inputs(config)
 
 
 def test_of_several_runs_at_a_time_one_computes(add_method, data_dir, tmp_path, monkeypatch):
@@ -172,7 +173,7 @@ def test_of_several_runs_at_a_time_one_computes(add_method, data_dir, tmp_path, 
     config = settings("counting", fresh(data_dir, tmp_path))
     keys = watch(monkeypatch)
     with ThreadPoolExecutor(3) as pool:
-        found = list(pool.map(lambda _: inputs.load_inputs(config).digest(), range(3)))
+        found = list(pool.map(lambda _: load_inputs(config).digest(), range(3)))
     assert len(set(found)) == 1
     assert len(keys) == len(set(keys)) == 36
     assert len([*(tmp_path / "data" / "features").iterdir()]) == 1
@@ -183,7 +184,7 @@ def test_what_is_computed_cannot_be_kept(add_method, data_dir, tmp_path):
     config = settings("counting", fresh(data_dir, tmp_path))
     (tmp_path / "data" / "features").write_text("")
     with pytest.raises(UserError, match="what counting reads of each clip cannot be kept"):
-        inputs.load_inputs(config)
+        load_inputs(config)
 
 
 def test_a_method_has_its_own_machine(add_method, data_dir, tmp_path, monkeypatch):
@@ -207,14 +208,14 @@ def test_clips_that_a_method_cannot_use_are_all_named(add_method, data_dir):
     config = settings("counting", data_dir)
     config.options.power = 3
     with pytest.raises(UserError, match="counting: 36 clips cannot be used") as caught:
-        inputs.load_inputs(config)
+        load_inputs(config)
     assert "- casme2/s1/c0: power is over 2" in str(caught.value)
 
 
 def test_an_input_that_was_not_prepared_is_refused(add_method, data_dir):
     add_method("counting", COUNTING.replace('("flow_map",)', '("colour",)'))
     with pytest.raises(UserError, match="casme2/s1/c0 in the data set manifest has no colour"):
-        inputs.load_inputs(settings("counting", data_dir))
+        load_inputs(settings("counting", data_dir))
 
 
 OWN_RULES = """
@@ -249,7 +250,7 @@ def test_a_network_may_augment_and_judge_by_its_own_rules(
     add_method("own_rules", OWN_RULES)
     config = settings("own_rules", data_dir, num_epochs=1, steps_per_epoch=1, folds="0")
     config.augment.probability = probability
-    composite = inputs.load_inputs(config)
+    composite = load_inputs(config)
     from atnet_jax.training.batches import Batches
     from atnet_jax.training.engine import make_trainer
 

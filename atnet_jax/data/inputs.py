@@ -17,12 +17,12 @@ from tqdm import tqdm
 from atnet_jax.data.composite import Composite, load_composite
 from atnet_jax.data.record import Key, from_record, prepared, read_records
 from atnet_jax.errors import UserError
-from atnet_jax.preprocessing.motion import motion_named
-from atnet_jax.preprocessing.optical_flow import FlowMethod, flow_method
 from atnet_jax.preprocessing.prepared_clip import PreparedClip
 from atnet_jax.system.kept import KeptRecords
 from atnet_jax.system.locks import NO_LOCKS
 from atnet_jax.system.workers import map_in_order
+
+Compute = Callable[[PreparedClip], dict[str, np.ndarray]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Reading:
     method: str
     names: Sequence[str]
     image_size: int
-    compute: Callable[[PreparedClip, FlowMethod], dict[str, np.ndarray]] | None
+    compute: Compute | None
     origin: Mapping[str, Any]
 
 
@@ -69,11 +69,10 @@ def load_inputs(
         return load_composite(data_dir, datasets, flow, reading.names, reading.image_size)
     composite = load_composite(data_dir, datasets, flow, ())
     builders = [prepared(data_dir, name, flow) for name in datasets]
-    digest = _digest(reading, flow, composite, builders)
-    folder = Path(data_dir) / "features" / digest
+    folder = Path(data_dir) / "features" / _digest(reading, composite, builders)
     if not folder.is_dir():
         try:
-            _keep(folder, reading, flow, composite, builders)
+            _keep(folder, reading, composite, builders)
         except OSError as error:
             raise UserError(
                 f"{folder.parent}: what {reading.method} reads of each clip cannot be kept"
@@ -90,8 +89,7 @@ def load_inputs(
 class _Job:
     """One clip's work."""
 
-    compute: Callable[[PreparedClip, FlowMethod], dict[str, np.ndarray]]
-    flow: str
+    compute: Compute
     key: Key
     clip: PreparedClip
 
@@ -101,7 +99,6 @@ class _Jobs(Collection[_Job]):
     """The work of these clips, which are read as they are asked for."""
 
     reading: Reading
-    flow: str
     builders: Sequence[Any]
     keys: Collection[Key]
 
@@ -117,27 +114,24 @@ class _Jobs(Collection[_Job]):
         for builder in self.builders:
             for key, record in read_records(builder, names):
                 if key in self.keys:
-                    yield _Job(compute, self.flow, key, from_record(record, names))
+                    yield _Job(compute, key, from_record(record, names))
 
 
 def _compute(job: _Job) -> tuple[Key, dict[str, np.ndarray] | str]:
     try:
-        return job.key, job.compute(job.clip, flow_method(motion_named(job.flow).flow))
+        return job.key, job.compute(job.clip)
     except UserError as error:
         return job.key, str(error)
 
 
-def _keep(
-    folder: Path, reading: Reading, flow: str, composite: Composite, builders: Sequence[Any]
-) -> None:
+def _keep(folder: Path, reading: Reading, composite: Composite, builders: Sequence[Any]) -> None:
     """Computes the inputs of all clips and writes one file each, all or none."""
     partial = folder.with_name(f"{folder.name}.partial")
     partial.mkdir(parents=True, exist_ok=True)
     with (partial / "lock").open("w") as lock:
         _await_turn(lock, reading.method)
         if not folder.is_dir():
-            kept = KeptRecords(partial / "clips")
-            inputs = _compute_all(reading, flow, composite, builders, kept)
+            inputs = _compute_all(reading, composite, builders, KeptRecords(partial / "clips"))
             written = partial / "inputs"
             if written.is_dir():
                 shutil.rmtree(written)
@@ -163,18 +157,14 @@ def _await_turn(lock: TextIO, model: str) -> None:
 
 
 def _compute_all(
-    reading: Reading,
-    flow: str,
-    composite: Composite,
-    builders: Sequence[Any],
-    kept: KeptRecords,
+    reading: Reading, composite: Composite, builders: Sequence[Any], kept: KeptRecords
 ) -> dict[str, np.ndarray]:
     """What is computed of every clip, `[clip, ...]` in the order of the composite."""
     keys = list(zip(composite.dataset, composite.subject, composite.clip, strict=True))
     names = {key: hashlib.sha256(json.dumps(key).encode()).hexdigest() for key in keys}
     found = kept.find(names.values())
     computed = {key: kept.read(names[key])[0][1] for key in keys if names[key] in found}
-    jobs = _Jobs(reading, flow, builders, [key for key in keys if key not in computed])
+    jobs = _Jobs(reading, builders, [key for key in keys if key not in computed])
     errors = []
     results = map_in_order(_compute, jobs)
     for key, result in tqdm(results, reading.method, len(keys), unit="clip", initial=len(computed)):
@@ -189,11 +179,10 @@ def _compute_all(
     return {name: np.stack([computed[key][name] for key in keys]) for name in computed[keys[0]]}
 
 
-def _digest(reading: Reading, flow: str, composite: Composite, builders: Sequence[Any]) -> str:
+def _digest(reading: Reading, composite: Composite, builders: Sequence[Any]) -> str:
     """Of all that the inputs follow from."""
     origin = {
         **reading.origin,
-        "flow": flow,
         "clips": composite.digest(),
         "prepared": [builder.info.metadata["options"] for builder in builders],
     }

@@ -39,7 +39,6 @@ def describe(
             flows.
         remove_head_motion: Take the shift, rotation and scaling of the whole face out of each flow.
     """
-    seen = pictures(crops, key=key, frame_rate=frame_rate)
     pairs = flow_pairs(crops.onset, crops.apex, crops.offset)
     window = crops.window
     frames = flow.smooth(crops.frames, crops.numbers, [*window, crops.onset])
@@ -55,7 +54,7 @@ def describe(
         flows = np.stack([each - rigid_part(each) for each in flows])
     rows = {row: flows[index] for index, (row, _, _) in enumerate(pairs)}
     return dataclasses.replace(
-        seen,
+        pictures(crops, key=key, frame_rate=frame_rate),
         adm=adm_matrix(rows, circular=circular),
         flow_map=flow_map(flows[-1]),
         flow=flows[-1],

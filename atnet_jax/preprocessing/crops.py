@@ -157,21 +157,15 @@ def cut_all(
     grey, colour = crop(needed, False), [None] * len(spans)
     if "colour" in inputs:
         colour = crop([colour_numbers(*span) for span in spans], True)
-    return [
-        Crops(
-            *span,
-            tuple(numbers),
-            frames,
-            each.box,
-            rgb,
-            landmarks(frames[numbers.index(each.apex)], each.box, each.landmarks)
-            if "landmarks" in inputs
-            else None,
-        )
-        for each, span, numbers, frames, rgb in zip(
-            excerpts, spans, needed, grey, colour, strict=True
-        )
-    ]
+    cut = []
+    for each, numbers, frames, rgb in zip(excerpts, needed, grey, colour, strict=True):
+        points = None
+        if "landmarks" in inputs:
+            apex = frames[numbers.index(each.apex)]
+            points = landmarks(apex, each.box, each.landmarks)
+        span = each.onset, each.apex, each.offset
+        cut.append(Crops(*span, tuple(numbers), frames, each.box, rgb, points))
+    return cut
 
 
 def landmarks(

@@ -113,9 +113,8 @@ def locate_face(
         FaceNotFoundError: MTCNN finds none.
         UserError: The detector is unknown.
     """
-    height, width = image.shape
     if detector == "none":
-        return (0.0, 0.0, float(width), float(height)), None
+        return whole_frame(image), None
     if detector != "mtcnn":
         raise UserError(f"unknown face detector {detector!r}; choose one of {', '.join(DETECTORS)}")
     faces = find_faces(image)
@@ -125,6 +124,12 @@ def locate_face(
             "the face option 'none' if the frames are cropped to the face already"
         )
     return faces[0].box, faces[0].landmarks
+
+
+def whole_frame(image: UInt8[np.ndarray, "height width"]) -> Box:
+    """The box of a frame that is cropped to the face already."""
+    height, width = image.shape
+    return 0.0, 0.0, float(width), float(height)
 
 
 def find_faces(image: UInt8[np.ndarray, "height width"]) -> list[Face]:

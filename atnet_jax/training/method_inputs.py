@@ -14,7 +14,8 @@ from atnet_jax.data import inputs
 from atnet_jax.data.composite import Composite, as_prepared
 from atnet_jax.errors import UserError
 from atnet_jax.preprocessing.magnification import magnified
-from atnet_jax.preprocessing.optical_flow import FlowMethod
+from atnet_jax.preprocessing.motion import motion_named
+from atnet_jax.preprocessing.optical_flow import FlowMethod, flow_method
 from atnet_jax.preprocessing.prepared_clip import PreparedClip
 
 # Folders of this package with code that inputs are computed by, beside the method's own file.
@@ -58,13 +59,14 @@ def load_inputs(config: Config) -> Composite:
         image_size=config.image_size,
         compute=None
         if is_network and not prepares and not config.magnification
-        else functools.partial(inputs_of_clip, config),
+        else functools.partial(_compute, config),
         origin={
             "code": _code(config.model),
             "model": config.model,
             "options": config.options.to_dict(),
             "magnification": config.magnification,
             "image_size": config.image_size if is_network else None,
+            "flow": config.flow,
         },
     )
     return inputs.load_inputs(config.data_dir, config.datasets, config.flow, reading)
@@ -97,6 +99,10 @@ def inputs_of_clip(config: Config, clip: PreparedClip, flow: FlowMethod) -> dict
     if shapes != expected:
         raise ValueError(f"{config.model} prepares {shapes}, but says {expected}")
     return found
+
+
+def _compute(config: Config, clip: PreparedClip) -> dict[str, np.ndarray]:
+    return inputs_of_clip(config, clip, flow_method(motion_named(config.flow).flow))
 
 
 def _method(config: Config) -> Any:

@@ -21,7 +21,7 @@ from atnet_jax.inference.predict.scan import no_face, scan
 from atnet_jax.names import CLASSES
 from atnet_jax.preprocessing.clip import describe
 from atnet_jax.preprocessing.crops import Crops, Excerpt, cut_all
-from atnet_jax.preprocessing.face import DETECTORS, Box, Face, find_faces
+from atnet_jax.preprocessing.face import DETECTORS, Box, Face, find_faces, whole_frame
 from atnet_jax.preprocessing.motion import motion_named
 from atnet_jax.preprocessing.optical_flow import FlowMethod, flow_method
 from atnet_jax.preprocessing.prepared_clip import PreparedClip
@@ -338,8 +338,7 @@ def _faces(
     with stages.stage(FACE):
         for frame in footage.frames(by_apex.keys()):
             if detector == "none":
-                height, width = frame.image.shape
-                found[by_apex[frame.number]] = (0.0, 0.0, float(width), float(height)), []
+                found[by_apex[frame.number]] = whole_frame(frame.image), []
             elif faces := find_faces(frame.image):
                 found[by_apex[frame.number]] = faces[0].box, faces
     return found

@@ -10,7 +10,7 @@ from atnet_jax.errors import UserError
 from atnet_jax.inference.predict import caveats
 from atnet_jax.inference.predict.caveats import Caveat
 from atnet_jax.inference.predict.footage import MOST_FRAMES, Footage, Frame
-from atnet_jax.preprocessing.face import Box, Face, crop_face, find_faces
+from atnet_jax.preprocessing.face import Box, Face, crop_face, find_faces, whole_frame
 
 # A face is looked for in so many frames, from the first on and evenly over the clip's beginning.
 _TRIES = 10
@@ -50,8 +50,7 @@ def scan(footage: Footage, box: Box | None, detector: str, progress: Callable[[i
     face = None
     if box is None and detector == "none":
         first = [_first(footage, frames)]
-        height, width = first[0].image.shape
-        box = 0.0, 0.0, float(width), float(height)
+        box = whole_frame(first[0].image)
     elif box is None:
         face = _find(frames, first, len(footage.numbers))
         if face is None:

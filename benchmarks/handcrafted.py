@@ -5,7 +5,7 @@
 Every row of the table is measured in the same run, on random clips of 224×224 pixels, by several
 processes at once (`--processes`, 2), each of which runs NumPy and OpenCV on one thread:
 
-- ours: `atnet_jax.features` as it is used;
+- ours: `atnet_jax.models` as they are used;
 - scikit-image: `local_binary_pattern` on each slice of the three planes, codes counted. It has no
   HOOF;
 - plain loop: the definition, voxel by voxel in Python. It is timed on a corner of a clip and scaled
@@ -33,9 +33,9 @@ import numpy as np
 from absl import app, flags
 from skimage.feature import local_binary_pattern
 
-from atnet_jax.features.hoof import hoof
-from atnet_jax.features.lbp_top import lbp_top, uniform_bins
-from atnet_jax.features.tim import interpolate
+from atnet_jax.models.handcrafted.tim import interpolate
+from atnet_jax.models.hoof import hoof
+from atnet_jax.models.lbp_top import lbp_top, uniform_bins
 from atnet_jax.preprocessing.optical_flow import DEFAULT, flow_method
 
 _JSON = flags.DEFINE_string("json", None, "Also write the figures to this file.")

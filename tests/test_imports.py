@@ -15,7 +15,7 @@ LINE = (
     ("system",),
     ("preprocessing",),
     ("data",),
-    ("models", "features"),
+    ("models",),
     ("config",),
     ("evaluation",),
     ("weights",),

@@ -21,7 +21,7 @@ from atnet_jax.evaluation import report
 from atnet_jax.evaluation.inflation import EpochScores
 from atnet_jax.experiments.results import fold_rows, is_finished, write_results
 from atnet_jax.experiments.workdir import claim, lock
-from atnet_jax.features import svm
+from atnet_jax.models.handcrafted import svm
 from atnet_jax.system import files
 from atnet_jax.training import processes
 from atnet_jax.training.batches import BatchPlan

@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Float32
 from sklearn.svm import SVC
 
-from atnet_jax.features.bi_woof import bi_woof
+from atnet_jax.errors import UserError
+from atnet_jax.preprocessing.flow_map import optical_strain
 from atnet_jax.preprocessing.optical_flow import FlowMethod
 from atnet_jax.preprocessing.prepared_clip import PreparedClip
 from atnet_jax.published import Published
@@ -57,3 +58,69 @@ class Features:
     def machine(self) -> SVC:
         """Linear; the features are of length 1 and are not standardised."""
         return SVC(C=10_000.0, kernel="linear", decision_function_shape="ovo")
+
+
+def bi_woof(
+    flow: Float32[np.ndarray, "height width 2"], blocks: int = 5, bins: int = 8
+) -> Float32[np.ndarray, " feature"]:
+    """Histograms of the flow's directions, weighted by magnitude within and by strain between.
+
+    After Liong, See, Wong and Phan (Signal Processing: Image Communication 2018) and their released
+    code: in each block a histogram of the direction atan2(v, u), to which every pixel gives its
+    magnitude, is divided by its sum and multiplied by the block's sum of optical strain. The whole
+    is then scaled to the length 1. A block without motion has no direction; its histogram is zero.
+
+    Args:
+        flow: From onset to apex: u to the right and v downwards, in pixels.
+        blocks: Number of blocks along each side of the picture; see `overlapping_slices`.
+        bins: Number of equal bins of the circle. The first begins at -180°, to the left, and they
+            go round clockwise as seen in the image: by way of up, right and down. 180° is -180°.
+
+    Returns:
+        `bins` values for each block, row by row; without any motion all zero.
+
+    Raises:
+        UserError: There are not so many pixels, or a setting is under 1.
+    """
+    if bins < 1:
+        raise UserError(f"Bi-WOOF needs one bin or more, not {bins}")
+    u, v = flow[..., 0].astype(np.float64), flow[..., 1].astype(np.float64)
+    # In float64 the axes and diagonals are exactly on the edges of their bins.
+    direction = np.floor((np.arctan2(v, u) + np.pi) / (2 * np.pi / bins)).astype(np.intp) % bins
+    magnitude = np.hypot(u, v)
+    strain = optical_strain(flow)
+    features = []
+    for rows in overlapping_slices(flow.shape[0], blocks):
+        for columns in overlapping_slices(flow.shape[1], blocks):
+            block = rows, columns
+            histogram = np.bincount(
+                direction[block].ravel(), weights=magnitude[block].ravel(), minlength=bins
+            )
+            total = histogram.sum()
+            weight = strain[block].sum(dtype=np.float64) / total if total else 0.0
+            features.append(histogram * weight)
+    whole = np.concatenate(features)
+    norm = np.linalg.norm(whole)
+    return (whole / norm if norm else whole).astype(np.float32)
+
+
+def overlapping_slices(size: int, count: int) -> list[slice]:
+    """The blocks of the released code along one axis.
+
+    Each but the first begins a pixel earlier and each but the last ends a pixel later than its
+    share ⌊size / count⌋ would, so neighbours have two pixels in common; the last goes to the end.
+
+    Args:
+        size: Number of rows or columns.
+        count: Number of blocks.
+
+    Raises:
+        UserError: `count` is not in 1…`size`.
+    """
+    if not 1 <= count <= size:
+        raise UserError(f"{size} pixels cannot be cut into {count} blocks; choose 1 to {size}")
+    share = size // count
+    return [
+        slice(max(k * share - 1, 0), size if k == count - 1 else (k + 1) * share + 1)
+        for k in range(count)
+    ]

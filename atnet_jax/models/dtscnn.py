@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from atnet_jax.features.tim import interpolate
+from atnet_jax.models.handcrafted.tim import interpolate
 from atnet_jax.models.layers.convolution import Conv
 from atnet_jax.models.layers.pooling import largest, max_pool
 from atnet_jax.names import CLASSES

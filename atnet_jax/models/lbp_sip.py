@@ -8,12 +8,13 @@ had, not the whole text.
 import dataclasses
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Shaped
 from sklearn.pipeline import Pipeline
 
-from atnet_jax.features.lbp_sip import lbp_sip
-from atnet_jax.features.linear_svm import linear_machine
-from atnet_jax.features.tim import interpolate
+from atnet_jax.errors import UserError
+from atnet_jax.models.handcrafted.blocks import even_slices
+from atnet_jax.models.handcrafted.svm import linear_machine
+from atnet_jax.models.handcrafted.tim import interpolate
 from atnet_jax.preprocessing.optical_flow import FlowMethod
 from atnet_jax.preprocessing.prepared_clip import PreparedClip
 
@@ -58,3 +59,125 @@ class Features:
 
     def machine(self) -> Pipeline:
         return linear_machine()
+
+
+# Right, up, left, down, as (rows, columns): the bits of the code in space, lowest first.
+_IN_SPACE = ((0, 1), (-1, 0), (0, -1), (1, 0))
+# Earlier, later: the bits of the code in time.
+_IN_TIME = (-1, 1)
+# 2⁴ codes in space and 2² in time.
+BINS = 2 ** len(_IN_SPACE) + 2 ** len(_IN_TIME)
+
+# Along one axis of Burt and Adelson's pyramid.
+_BINOMIAL = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
+
+
+def lbp_sip(
+    frames: Shaped[np.ndarray, "frame height width"],
+    blocks: int = 5,
+    levels: int = 3,
+    radius: int = 1,
+    time_radius: int = 1,
+) -> Float32[np.ndarray, " feature"]:
+    """Histograms of local binary patterns with six intersection points.
+
+    After Wang, See, Phan and Oh (ACCV 2014): the planes XY, XT and YT through a voxel intersect in
+    three lines, which hold six neighbours of it: right, up, left and down at `radius`, and the same
+    pixel `time_radius` frames before and after. A neighbour that is at least as bright as the voxel
+    sets its bit. The four in space make a code of 16, the two in time one of 4: 20 bins, where
+    LBP-TOP with four points has 48. Only voxels whose six neighbours lie inside the clip have
+    codes; nothing is wrapped around or made up.
+
+    The codes are counted in each block of the picture, over all frames. All this is done on each
+    level of a Gaussian pyramid of the frames, each half as large as the one before.
+
+    Args:
+        frames: The clip, of any integer or floating type.
+        blocks: Number of blocks along each side of the picture.
+        levels: Number of levels of the pyramid; the first is the picture itself.
+        radius: Distance of the neighbours in space, in pixels of the level.
+        time_radius: Distance of the neighbours in time, in frames.
+
+    Returns:
+        20 values for each level and block, row by row: the shares of the codes in space, which sum
+        to 1, and those in time, likewise.
+
+    Raises:
+        UserError: The clip is too small, or a setting is under 1.
+    """
+    if min(levels, radius, time_radius) < 1:
+        raise UserError(
+            "LBP-SIP needs levels and radii of 1 or more, found"
+            f" {levels} levels and the radii {radius} and {time_radius}"
+        )
+    needed = 2 * radius + blocks
+    smallest = -(-min(frames.shape[1:]) // 2 ** (levels - 1))
+    if len(frames) < 2 * time_radius + 1 or smallest < needed:
+        raise UserError(
+            f"LBP-SIP with radii {radius} and {time_radius}, {blocks}x{blocks} blocks and {levels}"
+            f" levels needs {2 * time_radius + 1} frames or more and on the last level"
+            f" {needed}x{needed} pixels, found {len(frames)} frames of {frames.shape[1]}x"
+            f"{frames.shape[2]}; choose fewer levels or blocks, smaller radii or a longer clip"
+        )
+    level = frames.astype(np.float32)
+    rows = []
+    for _ in range(levels):
+        rows.append(_block_histograms(*_codes(level, radius, time_radius), blocks))
+        level = halved(level)
+    return np.concatenate(rows)
+
+
+def halved(
+    frames: Float32[np.ndarray, "frame height width"],
+) -> Float32[np.ndarray, "frame half_height half_width"]:
+    """Each frame smoothed by a binomial of 5 pixels and reduced to every second row and column.
+
+    Beyond its border a frame is mirrored. All pixels are computed by the same operations in the
+    same order, so what is flat stays exactly flat, which the patterns' >= relies on.
+
+    Args:
+        frames: Pictures of 3×3 pixels or more.
+    """
+    padded = np.pad(frames, ((0, 0), (2, 2), (2, 2)), "reflect")
+    height, width = frames.shape[1:]
+    tall = sum(np.float32(w) * padded[:, k : k + height : 2] for k, w in enumerate(_BINOMIAL))
+    assert isinstance(tall, np.ndarray)
+    half = sum(np.float32(w) * tall[:, :, k : k + width : 2] for k, w in enumerate(_BINOMIAL))
+    assert isinstance(half, np.ndarray)
+    return half
+
+
+def _codes(
+    frames: Float32[np.ndarray, "frame height width"], radius: int, time_radius: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Codes in space and in time of all voxels whose neighbours are inside the clip."""
+    length, height, width = frames.shape
+    r, t = radius, time_radius
+    rows, columns, times = slice(r, height - r), slice(r, width - r), slice(t, length - t)
+    centre = frames[times, rows, columns]
+    space = np.zeros(centre.shape, np.uint8)
+    for bit, (down, right) in enumerate(_IN_SPACE):
+        moved = frames[times, _moved(rows, down * r), _moved(columns, right * r)]
+        space |= (moved >= centre).view(np.uint8) << np.uint8(bit)
+    time = np.zeros(centre.shape, np.uint8)
+    for bit, later in enumerate(_IN_TIME):
+        moved = frames[_moved(times, later * t), rows, columns]
+        time |= (moved >= centre).view(np.uint8) << np.uint8(bit)
+    return space, time
+
+
+def _moved(place: slice, by: int) -> slice:
+    return slice(place.start + by, place.stop + by)
+
+
+def _block_histograms(
+    space: np.ndarray, time: np.ndarray, blocks: int
+) -> Float32[np.ndarray, " feature"]:
+    height, width = space.shape[1:]
+    parts = []
+    for rows in even_slices(height, blocks):
+        for columns in even_slices(width, blocks):
+            for codes, bins in ((space, 2 ** len(_IN_SPACE)), (time, 2 ** len(_IN_TIME))):
+                counts = np.bincount(codes[:, rows, columns].ravel(), minlength=bins)
+                parts.append(counts / counts.sum())
+    return np.concatenate(parts).astype(np.float32)

@@ -6,12 +6,13 @@ frames (section IV-A).
 """
 
 import dataclasses
+import math
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Int, Shaped, UInt8
 
-from atnet_jax.features.lbp_top import lbp_top
-from atnet_jax.features.tim import interpolate
+from atnet_jax.errors import UserError
+from atnet_jax.models.handcrafted.tim import interpolate
 from atnet_jax.preprocessing.optical_flow import FlowMethod
 from atnet_jax.preprocessing.prepared_clip import PreparedClip
 
@@ -48,3 +49,147 @@ class Features:
         assert clip.frames is not None
         frames = interpolate(clip.frames, self.length, self.interpolation)
         return lbp_top(frames, self.radii, self.points)
+
+
+PLANES = ("XY", "XT", "YT")
+POINTS = (4, 8)
+BINS = 59
+
+Offset = tuple[float, float, float]
+"""From a voxel to a point of its neighbourhood: frames, rows, columns."""
+
+
+def lbp_top(
+    frames: Shaped[np.ndarray, "frame height width"],
+    radii: tuple[int, int, int] = (3, 3, 3),
+    points: int = 8,
+) -> Float32[np.ndarray, "177"]:
+    """Histograms of the local binary patterns on the planes XY, XT and YT.
+
+    After Zhao and Pietikäinen (PAMI 2007), with the paper's setting {R_XY, R_XT, R_YT, P}
+    (section IV-A): on each plane P points are spread evenly on a circle around a voxel (see
+    `neighbourhood`); those between voxels are interpolated bilinearly. Bit p of the voxel's code is
+    1 where point p is at least as bright as the voxel, so a flat place has the code with all bits
+    set. Codes are counted over the whole face by `uniform_bins`. Only voxels whose neighbourhoods
+    on all three planes lie inside the clip count: with radii of 3 the border of 3 pixels, and the
+    first and last 3 frames, are left out.
+
+    Args:
+        frames: The clip, of any integer or floating type.
+        radii: Radius of the circle on XY, XT and YT, in pixels and frames.
+        points: Number of points on a circle, 4 or 8.
+
+    Returns:
+        The histograms of XY, XT and YT, 59 values each, each summing to 1.
+
+    Raises:
+        UserError: The clip is too small for the radii, a radius is under 1, or the number of points
+            is neither 4 nor 8.
+    """
+    if points not in POINTS:
+        raise UserError(f"LBP-TOP has 4 or 8 points on a circle, not {points}")
+    if min(radii) < 1:
+        raise UserError(f"the radii of LBP-TOP must be 1 or more, found {radii}")
+    xy, xt, yt = radii
+    margins = max(xt, yt), max(xy, yt), max(xy, xt)  # frames, rows, columns
+    needed = tuple(2 * margin + 1 for margin in margins)
+    if any(size < least for size, least in zip(frames.shape, needed, strict=True)):
+        raise UserError(
+            f"LBP-TOP with radii {radii} needs at least {needed[0]} frames of"
+            f" {needed[1]}x{needed[2]} pixels, found {frames.shape[0]} of"
+            f" {frames.shape[1]}x{frames.shape[2]}; interpolate to more frames or choose smaller"
+            " radii"
+        )
+    volume = frames.astype(np.float32, copy=False)
+    neighbourhoods = [
+        neighbourhood(plane, radius, points) for plane, radius in zip(PLANES, radii, strict=True)
+    ]
+    codes = np.zeros((len(PLANES), 256), np.int64)
+    # Frame by frame, as the intermediate pictures of one frame stay in the processor's cache.
+    for frame in range(margins[0], len(volume) - margins[0]):
+        for count, offsets in zip(codes, neighbourhoods, strict=True):
+            pattern = _codes(volume, frame, margins[1:], offsets)
+            count += np.bincount(pattern.ravel(), minlength=256)
+    bins = uniform_bins()
+    histograms = [np.bincount(bins, weights=count, minlength=BINS) for count in codes]
+    return np.concatenate([count / count.sum() for count in histograms]).astype(np.float32)
+
+
+def neighbourhood(plane: str, radius: int, points: int) -> list[Offset]:
+    """Where the points of a circle lie, in the order of their bits.
+
+    On XY the first point is to the right, the next ones go round by way of up; on XT from right by
+    way of later; on YT from later by way of up. This is the order of Zhao and Pietikäinen's own
+    code.
+
+    Args:
+        plane: One of `PLANES`.
+        radius: Radius of the circle in pixels and frames.
+        points: Number of points.
+    """
+    offsets: list[Offset] = []
+    for point in range(points):
+        angle = 2 * math.pi * point / points
+        # Rounded, as cos(π/2) is not quite 0 in floating point.
+        cosine, sine = (round(radius * f(angle), 9) for f in (math.cos, math.sin))
+        offsets.append(
+            {
+                "XY": (0.0, -sine, cosine),
+                "XT": (sine, 0.0, cosine),
+                "YT": (cosine, -sine, 0.0),
+            }[plane]
+        )
+    return offsets
+
+
+def uniform_bins() -> Int[np.ndarray, "256"]:
+    """The bin of each code: 0…57 for the uniform patterns in ascending order, 58 for all else.
+
+    A pattern of 8 bits is uniform if, read in a circle, they change at most twice. Codes of 4 bits
+    are looked up in the same table, so with four points a plane uses 12 of the 59 bins, as in the
+    paper's features: of 0…15 all but 5, 9, 10, 11 and 13 are uniform as numbers of 8 bits (read as
+    circles of 4 bits it would be all but 5 and 10, and 15 bins). So with four points it matters
+    with which one the circle begins.
+    """
+    codes = np.arange(256)
+    changes = np.bitwise_count(codes ^ (codes >> 1 | (codes & 1) << 7))
+    uniform = changes <= 2
+    return np.where(uniform, np.cumsum(uniform) - 1, BINS - 1)
+
+
+def _codes(
+    volume: Float32[np.ndarray, "frame height width"],
+    frame: int,
+    margins: tuple[int, int],
+    offsets: list[Offset],
+) -> UInt8[np.ndarray, "row column"]:
+    """The codes of all voxels of a frame that are at least the margins away from its border."""
+    height, width = volume.shape[1:]
+    inside = (frame, margins[0], margins[1]), (frame + 1, height - margins[0], width - margins[1])
+    centre = _shifted(volume, inside, (0.0, 0.0, 0.0))
+    codes = np.zeros(centre.shape, np.uint8)
+    for bit, offset in enumerate(offsets):
+        codes |= (_shifted(volume, inside, offset) >= centre).view(np.uint8) << np.uint8(bit)
+    return codes[0]
+
+
+def _shifted(
+    volume: np.ndarray, inside: tuple[tuple[int, ...], tuple[int, ...]], offset: tuple[float, ...]
+) -> np.ndarray:
+    """The volume from `inside[0]` to `inside[1]`, both moved; between voxels interpolated."""
+    for axis, distance in enumerate(offset):
+        whole = distance // 1
+        if whole != distance:
+            before, after = (
+                _shifted(volume, inside, (*offset[:axis], to, *offset[axis + 1 :]))
+                for to in (whole, whole + 1)
+            )
+            # In this form points of one brightness interpolate to exactly that brightness.
+            between = after - before
+            between *= np.float32(distance - whole)
+            between += before
+            return between
+    start, stop = inside
+    return volume[
+        tuple(slice(a + int(o), b + int(o)) for a, b, o in zip(start, stop, offset, strict=True))
+    ]

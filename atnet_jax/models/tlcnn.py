@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from atnet_jax.features.tim import interpolate
+from atnet_jax.models.handcrafted.tim import interpolate
 from atnet_jax.models.layers.head import Classifier
 from atnet_jax.models.layers.lstm import LSTM
 from atnet_jax.models.layers.resnet10 import ResNet10

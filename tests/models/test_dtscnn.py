@@ -3,8 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from atnet_jax.features.tim import interpolate
 from atnet_jax.models.dtscnn import Convolution3D, Model
+from atnet_jax.models.handcrafted.tim import interpolate
 from atnet_jax.preprocessing.optical_flow import FlowMethod, flow_method
 from atnet_jax.preprocessing.prepared_clip import PreparedClip
 from tests.models.against_reference import (

@@ -108,7 +108,7 @@ def inside(quad: list[Point], point: Point) -> bool:
 
 
 def mdmo(flows, face: list[Point], landmarks: list[Point], weight: float) -> list[float]:
-    """As `atnet_jax.features.mdmo.mdmo`; `flows` is `[frame, height, width, 2]`."""
+    """As `atnet_jax.models.mdmo.mdmo`; `flows` is `[frame, height, width, 2]`."""
     height, width = flows.shape[1:3]
     standard = [mean(face[36:42]), mean(face[42:48]), face[30], face[48], face[54]]
     to_picture = affine(standard, landmarks)

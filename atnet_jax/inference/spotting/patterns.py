@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from atnet_jax.features.lbp_top import BINS, neighbourhood, uniform_bins
 from atnet_jax.inference.spotting.regions import BLOCK, BLOCKS, in_picture
+from atnet_jax.models.lbp_top import BINS, neighbourhood, uniform_bins
 from atnet_jax.preprocessing.face import SIZE, Landmarks
 
 RADIUS = 3

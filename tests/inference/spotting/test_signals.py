@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
-from atnet_jax.features.lbp_top import lbp_top, uniform_bins
 from atnet_jax.inference.spotting import STANDARD_LANDMARKS
 from atnet_jax.inference.spotting.motion import face_motion, head_motion
 from atnet_jax.inference.spotting.patterns import codes, histograms
 from atnet_jax.inference.spotting.regions import BLOCKS, CELLS, EXPRESSIVE, in_picture
 from atnet_jax.inference.spotting.signals import chi_squared, uncorrelated
+from atnet_jax.models.lbp_top import lbp_top, uniform_bins
 from atnet_jax.preprocessing.face import Landmarks
 from tests.inference.spotting.made_videos import film, pulse
 

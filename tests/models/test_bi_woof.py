@@ -5,8 +5,8 @@ import pytest
 
 from atnet_jax import published
 from atnet_jax.errors import UserError
-from atnet_jax.features.bi_woof import bi_woof, overlapping_slices
 from atnet_jax.models import bi_woof as method
+from atnet_jax.models.bi_woof import bi_woof, overlapping_slices
 from atnet_jax.preprocessing.optical_flow import flow_method
 from atnet_jax.preprocessing.prepared_clip import PreparedClip
 

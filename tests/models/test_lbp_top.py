@@ -5,7 +5,7 @@ import pytest
 from skimage.feature import local_binary_pattern
 
 from atnet_jax.errors import UserError
-from atnet_jax.features.lbp_top import lbp_top, uniform_bins
+from atnet_jax.models.lbp_top import lbp_top, uniform_bins
 
 
 def slow_lbp_top(frames: np.ndarray, radii: tuple[int, int, int], points: int) -> np.ndarray:

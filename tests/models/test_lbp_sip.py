@@ -3,9 +3,8 @@ import numpy as np
 import pytest
 
 from atnet_jax.errors import UserError
-from atnet_jax.features.blocks import even_slices
-from atnet_jax.features.lbp_sip import BINS, halved, lbp_sip
-from atnet_jax.models.lbp_sip import Features
+from atnet_jax.models.handcrafted.blocks import even_slices
+from atnet_jax.models.lbp_sip import BINS, Features, halved, lbp_sip
 from atnet_jax.preprocessing.optical_flow import flow_method
 from atnet_jax.preprocessing.prepared_clip import PreparedClip
 

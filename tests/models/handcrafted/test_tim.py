@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from atnet_jax.errors import UserError
-from atnet_jax.features.tim import interpolate
+from atnet_jax.models.handcrafted.tim import interpolate
 
 
 @pytest.fixture

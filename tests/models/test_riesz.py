@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from atnet_jax.errors import UserError
-from atnet_jax.features.riesz import monogenic, monogenic_histograms
-from atnet_jax.models.riesz import Features
+from atnet_jax.models.riesz import Features, monogenic, monogenic_histograms
 from atnet_jax.preprocessing.optical_flow import flow_method
 from atnet_jax.preprocessing.prepared_clip import PreparedClip
 

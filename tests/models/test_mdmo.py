@@ -1,16 +1,16 @@
 import numpy as np
 import pytest
 
-from atnet_jax.features.mdmo import (
+from atnet_jax.models.mdmo import (
     HEAD_POINTS,
     STANDARD_FACE,
+    Features,
     _pixels,
     aligned,
     mdmo,
     region_corners,
     standard_to_picture,
 )
-from atnet_jax.models.mdmo import Features
 from atnet_jax.preprocessing.optical_flow import FlowMethod, flow_method
 from atnet_jax.preprocessing.prepared_clip import STANDARD_LANDMARKS, PreparedClip
 from tests.reference import mdmo as reference

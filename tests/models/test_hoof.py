@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from atnet_jax.errors import UserError
-from atnet_jax.features.hoof import hoof
+from atnet_jax.models.hoof import hoof
 
 
 def slow_hoof(flow: np.ndarray, bins: int) -> list[float]:

@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 
 from atnet_jax.errors import UserError
-from atnet_jax.features.fdm import facial_dynamics_map, mode, principal_vector
-from atnet_jax.models.fdm import Features
+from atnet_jax.models.fdm import Features, facial_dynamics_map, mode, principal_vector
 from atnet_jax.preprocessing.optical_flow import flow_method
 from atnet_jax.preprocessing.prepared_clip import PreparedClip
 

@@ -136,13 +136,12 @@ def default_config(model: str) -> Config:
     # are: a large network (HTNet: 1.7 GB with its optimiser) need not fill the disk 68 times.
     config.keep_networks = True
 
-    presets = models.presets()
-    if model in presets:
-        config.model, chosen = presets[model]
-    else:
-        chosen = {}
+    chosen = {}
+    if model not in models.names():
+        config.model, chosen = models.presets().get(model, (model, {}))
     if config.model in models.names():
-        config.options.update({**models.options(config.model), **chosen})
-        config.update(models.recipe(config.model))
+        method = models.find(config.model)
+        config.options.update({**method.options, **chosen})
+        config.update(method.recipe)
     config.lock()
     return config

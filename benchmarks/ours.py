@@ -91,7 +91,7 @@ def check(folder: Path) -> dict[str, Any]:
     are not the initial ones, as zero biases and unit scales would hide mistakes.
     """
     config, composite, _ = task.load(folder)
-    model: nn.Module = models.build(config.model, config.options.to_dict())
+    model = models.find(config.model).build_network(config.options.to_dict()).for_training()
     clips = slice(min(_CHECKED_CLIPS, len(composite.labels)))
     inputs = {name: jnp.float32(array[clips]) for name, array in composite.inputs.items()}
     labels = composite.labels[clips]
@@ -103,7 +103,7 @@ def check(folder: Path) -> dict[str, Any]:
 
     def loss_fn(params: Any, rest: Mapping[str, Any]) -> tuple[jax.Array, jax.Array]:
         # STSTNet's dropout is a function, the other methods' is a module.
-        undropped = mock.patch.object(ststnet, "_drop_half", lambda _, x: x)
+        undropped = mock.patch.object(ststnet, "drop_half", lambda _, x: x)
         with nn.intercept_methods(no_dropout), undropped:
             logits, _ = model.apply(
                 {"params": params, **rest},

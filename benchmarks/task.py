@@ -48,7 +48,7 @@ def random_composite(model: str, clips: int, image_size: int) -> Composite:
         "flow_map": lambda: rng.standard_normal((clips, 28, 28, 3), np.float32),
     }
     return Composite(
-        inputs={name: make[name]() for name in models.load(model).INPUTS},
+        inputs={name: make[name]() for name in models.find(model).inputs},
         labels=rng.choice(len(CLASSES), clips, p=np.array(CLASS_COUNTS) / CLIPS).astype(np.int32),
         dataset=[subjects[k][0] for k in owner],
         subject=[f"s{subjects[k][1]:02}" for k in owner],

@@ -163,7 +163,7 @@ def test_features_belong_to_their_clips(data_dir):
     key = ("samm", composite.subject[8], composite.clip[8])
     clip = from_record(records[key], reads)
     np.testing.assert_array_equal(clip.frames[clip.apex_index], clip.apex)
-    method = models.build("lbp_top", config.options.to_dict())
+    method = models.find("lbp_top").build_features(config.options.to_dict())
     expected = method(clip, flow_method("spatiotemporal"))
     np.testing.assert_allclose(composite.inputs["features"][8], expected)
 
@@ -208,7 +208,7 @@ def test_a_table_hands_its_settings_to_every_method():
     assert starts == {"fusion", "spatial", "micro_attention"}
     assert settings["temporal"].num_epochs == 3
     assert settings["fusion"].learning_rate == 0.01
-    rows = [models.paper_row(s.model, s.options.to_dict()) for s in settings.values()]
+    rows = [models.find(s.model).paper_row_of(s.options.to_dict()) for s in settings.values()]
     assert rows == list(TABLE_II)
 
 

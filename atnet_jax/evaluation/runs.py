@@ -138,13 +138,14 @@ def load_run(workdir: Path) -> Run:
         if protocol not in TABLES:
             raise ValueError(f"the report is of cde and hde; this is a run of {protocol!r}")
         options = _options(config)
+        method = models.find(model) if model in models.names() else None
         size = _typed(record, "size", dict, {})
         common: dict[str, Any] = {
             "protocol": protocol,
             "model": model,
             "config": config,
-            "title": models.title(model, options) if model in models.names() else model,
-            "paper_row": models.paper_row(model, options) if model in models.names() else None,
+            "title": model if method is None else method.title_of(options),
+            "paper_row": None if method is None else method.paper_row_of(options),
             "size": {name: _is(count, int, f"size {name!r}") for name, count in size.items()},
             "notes": [_is(note, str, "a note") for note in _typed(record, "notes", list, [])],
             "exclusions": None if excluded is None else [_exclusion(row) for row in excluded],

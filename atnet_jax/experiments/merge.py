@@ -122,7 +122,7 @@ def _read(folder: Path) -> _Part:
             f"{path} does not say which folds the protocol has and which of them the run is of"
             f" ({error!r}). Give runs of cde or hde that this version made."
         ) from error
-    network = models.is_network(model)
+    network = models.find(model).kind == "network"
     network_files = ("curves.json", "epoch_scores.npz") if network else ()
     for name in ("predictions.csv", "metrics.json", *network_files):
         if not (folder / name).is_file():

@@ -122,7 +122,7 @@ class _Kept:
 
 
 def _check(config: Config) -> None:
-    inputs = models.load(config.model).INPUTS
+    inputs = models.find(config.model).inputs
     if inputs != ("apex",):
         raise UserError(
             f"Pre-training is on single pictures, but {config.model} reads {', '.join(inputs)}."

@@ -70,7 +70,7 @@ def import_torch(config: Config, folder: Path, workdir: Path) -> Path:
     chosen, unused = match_files(folder, folds)
     trained = Trained(
         config=config,
-        network=models.build(config.model, config.options.to_dict()),
+        network=models.find(config.model).build_network(config.options.to_dict()),
         names=tuple(f"fold {fold.number} ({fold.name})" for fold in folds),
         variables=tuple(to_variables(read_state(path), path) for path in chosen),
     )

@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -99,7 +98,7 @@ def run_seeds(config: Config, folders: Mapping[int, Path]) -> None:
     Raises:
       UserError: see `train_and_evaluate`.
     """
-    run = _run_network if models.is_network(config.model) else _run_svm
+    run = _run_network if _is_network(config) else _run_svm
     if config.protocol == "final" and run is _run_svm:
         raise UserError(
             f"{config.model} keeps nothing that could be applied to other clips: the protocol"
@@ -169,7 +168,7 @@ def _run_svm(config: Config, folders: Mapping[int, Path]) -> tuple[list[_Study],
         if config[name] != wanted:
             raise UserError(f"config.{name} is {config[name]!r}, but {config.model} is no network.")
     composite = load_inputs(config)
-    unfitted = getattr(models.build(config.model, config.options.to_dict()), "machine", svm.machine)
+    machine = models.find(config.model).build_features(config.options.to_dict()).machine
     studies = _studies(config, composite, folders)
     _claim(config, folders, studies, _notes(config, studies[0]), None)
     features = composite.inputs["features"]
@@ -178,7 +177,7 @@ def _run_svm(config: Config, folders: Mapping[int, Path]) -> tuple[list[_Study],
     units = [unit for study in unfinished for unit in study.units]
     for unit in tqdm(units, f"{config.protocol} {config.model}", unit=" folds"):
         train, test = unit.fold.train, unit.fold.test
-        scores = svm.fit_predict(features[train], unit.labels[train], features[test], unfitted())
+        scores = svm.fit_predict(features[train], unit.labels[train], features[test], machine())
         none = np.zeros(0, np.float32)
         results[unit.key] = FoldResult(scores, 0, none, none, none, scores[None])
     return unfinished, results
@@ -245,12 +244,15 @@ def _claim(
 
 def _size(config: Config, composite: Composite) -> dict[str, int]:
     """How large the method is: the parameters of its network, or the length of its features."""
-    if not models.is_network(config.model):
+    if not _is_network(config):
         return {"features": composite.inputs["features"].shape[1]}
-    trainer = make_trainer(config, composite.inputs)
-    one_each = np.zeros(trainer.mesh.size, np.int32)
-    params = jax.eval_shape(trainer.init, one_each, one_each).params
-    return {"parameters": sum(math.prod(leaf.shape[1:]) for leaf in jax.tree.leaves(params))}
+    size = models.find(config.model).size(config.options.to_dict(), config.image_size)
+    assert size is not None, "a network's parameters are known"
+    return {"parameters": size}
+
+
+def _is_network(config: Config) -> bool:
+    return models.find(config.model).kind == "network"
 
 
 def _unfinished(
@@ -260,7 +262,7 @@ def _unfinished(
     # Several processes must agree, and need not see the same files.
     if jax.process_count() > 1:
         return list(studies)
-    network = models.is_network(config.model)
+    network = _is_network(config)
     return [study for study in studies if not is_finished(folders[study.seed], network)]
 
 
@@ -277,7 +279,7 @@ def _write_results(
         )
     ]
     curves = epoch_scores = None
-    if models.is_network(config.model):
+    if _is_network(config):
         curves = {fold.number: _curve(fold, results[fold.number]) for fold in folds}
         epoch_scores = EpochScores(
             np.array(scored_epochs(config), np.int32),
@@ -317,9 +319,8 @@ def _notes(config: Config, study: _Study) -> list[str]:
     if config.folds:
         folds = len(study.protocol_units)
         notes.append(f"Only folds {config.folds} of the {folds} were run.")
-    reads = models.load(config.model).INPUTS
-    pictures = {"apex", "colour", "frames"}.intersection(reads)
-    if config.image_size != 224 and pictures and models.is_network(config.model):
+    pictures = {"apex", "colour", "frames"}.intersection(models.find(config.model).inputs)
+    if config.image_size != 224 and pictures and _is_network(config):
         notes.append(f"Pictures were reduced to {config.image_size}×{config.image_size} pixels.")
     if config.magnification:
         notes.append(
@@ -332,7 +333,7 @@ def _notes(config: Config, study: _Study) -> list[str]:
             f" ({config.validation_share:.0%} of each database's)."
         )
     default = default_config(config.model)
-    if models.is_network(config.model):
+    if _is_network(config):
         published = {name: default[name] for name in _RECIPE} | default.options.to_dict()
         used = {name: config[name] for name in _RECIPE} | config.options.to_dict()
         changed = [

@@ -138,13 +138,14 @@ def method_config(config: Config, protocol: str, method: str) -> Config:
     settings = default_config(method)
     settings.protocol = protocol
     settings.update({field: config[field] for field in _SHARED})
-    network = models.is_network(settings.model)
+    found = models.find(settings.model)
+    network = found.kind == "network"
     settings.seeds = tuple(config.seeds) if network else tuple(config.seeds)[:1]
     for field in _OF_NETWORKS:
         if config[field] is None or not network:
             continue
         # Pre-trained weights are those of the apex frame's stream.
-        if field == "init_from" and "apex" not in models.load(settings.model).INPUTS:
+        if field == "init_from" and "apex" not in found.inputs:
             continue
         settings[field] = config[field]
     if settings.steps_per_epoch:

@@ -1,7 +1,6 @@
 """Bi-WOOF and an SVM: bi-weighted oriented optical flow from onset to apex. 200 features.
 
-Liong, See, Wong, Phan: Less Is More: Micro-expression Recognition from Video Using Apex Frame,
-Signal Processing: Image Communication 62, 2018; blocks, bins and weights as in its released code.
+Blocks, bins and weights as in its released code.
 """
 
 import dataclasses
@@ -11,6 +10,7 @@ from jaxtyping import Float32
 from sklearn.svm import SVC
 
 from atnet_jax.errors import UserError
+from atnet_jax.models.handcrafted.features import BaseFeatures
 from atnet_jax.preprocessing.flow_map import optical_strain
 from atnet_jax.preprocessing.optical_flow import FlowMethod
 from atnet_jax.preprocessing.prepared_clip import PreparedClip
@@ -18,7 +18,10 @@ from atnet_jax.published import Published
 
 INPUTS = ("flow",)
 TITLE = "Bi-WOOF"
-PAPER_ROW = None
+SOURCE = (
+    "Liong, See, Wong, Phan: Less Is More: Micro-expression Recognition from Video Using Apex"
+    " Frame, Signal Processing: Image Communication 62, 2018"
+)
 PUBLISHED = Published(
     cde={
         "full": (0.630, 0.623),
@@ -39,7 +42,7 @@ DEVIATIONS = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Features:
+class Features(BaseFeatures):
     """Flow from onset to apex → `bins` features for each block.
 
     Attributes:
@@ -54,6 +57,9 @@ class Features:
         del flow  # Reads the flow that was prepared.
         assert clip.flow is not None, "named in INPUTS"
         return bi_woof(clip.flow, self.blocks, self.bins)
+
+    def size(self) -> int:
+        return self.blocks**2 * self.bins
 
     def machine(self) -> SVC:
         """Linear; the features are of length 1 and are not standardised."""

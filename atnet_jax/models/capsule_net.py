@@ -1,10 +1,9 @@
 """CapsuleNet: capsules on the apex frame's colours. 13,842,496 parameters.
 
-Van Quang, Chun, Tokuyama: CapsuleNet for Micro-Expression Recognition, FG 2019; layers, loss and
-training as in the authors' published program.
+Layers, loss and training as in the authors' published program.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import cv2
 import flax.linen as nn
@@ -15,6 +14,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from atnet_jax.errors import UserError
 from atnet_jax.models.layers.convolution import Conv
+from atnet_jax.models.layers.network import BaseNetwork
 from atnet_jax.models.layers.pytorch import BatchNorm, bias_init, kernel_init
 from atnet_jax.models.layers.resampling import mirror_some, turn_and_cut
 from atnet_jax.names import CLASSES
@@ -24,6 +24,7 @@ from atnet_jax.published import Published
 
 INPUTS = ("colour",)
 TITLE = "CapsuleNet"
+SOURCE = "Van Quang, Chun, Tokuyama: CapsuleNet for Micro-Expression Recognition, FG 2019"
 RECIPE = {
     "batch_size": 32,
     "num_epochs": 30,
@@ -195,7 +196,7 @@ def turn_hue(
     return high[..., None] - span[..., None] * jnp.stack(below, axis=-1)
 
 
-class Model(nn.Module):
+class Model(BaseNetwork):
     """Apex frame in colour → lengths of the three classes' capsules, `[batch, 3]`, in 0…1.
 
     It reads "faces" `[batch, 5, 234, 240, 3]`, RGB 0…255, the apex frame the third of them, or what
@@ -249,7 +250,9 @@ class Model(nn.Module):
         return {"faces": np.stack(faces)}
 
     @nn.nowrap
-    def augment(self, key: PRNGKeyArray, inputs: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+    def augment(
+        self, key: PRNGKeyArray, inputs: Mapping[str, jax.Array], change_apex: Callable
+    ) -> dict[str, jax.Array]:
         """One of the five frames, turned, mirrored, its colours changed, cut out at random."""
         frame_key, angle_key, mirror_key, jitter_key, cut_key = jax.random.split(key, 5)
         faces = inputs["faces"]

@@ -1,9 +1,7 @@
 """DTSCNN: two streams over the flow of the clip at two speeds. 85,923 parameters.
 
-Peng, Wang, Chen, Liu, Fu: Dual Temporal Scale Convolutional Neural Network for Micro-Expression
-Recognition, Frontiers in Psychology 2017. Of it are followed: the two independent shallow streams
-over 64 and 128 steps of optical flow, four layers of 3-D convolution and pooling each, and one
-linear classifier on both streams' features.
+Followed are the two independent shallow streams over 64 and 128 steps of optical flow, four layers
+of 3-D convolution and pooling each, and one linear classifier on both streams' features.
 """
 
 from collections.abc import Mapping
@@ -16,6 +14,7 @@ from jaxtyping import Array, Float
 
 from atnet_jax.models.handcrafted.tim import interpolate
 from atnet_jax.models.layers.convolution import Conv
+from atnet_jax.models.layers.network import BaseNetwork
 from atnet_jax.models.layers.pooling import largest, max_pool
 from atnet_jax.names import CLASSES
 from atnet_jax.preprocessing.optical_flow import FlowMethod
@@ -23,6 +22,10 @@ from atnet_jax.preprocessing.prepared_clip import PreparedClip
 
 INPUTS = ("frames",)
 TITLE = "DTSCNN"
+SOURCE = (
+    "Peng, Wang, Chen, Liu, Fu: Dual Temporal Scale Convolutional Neural Network for"
+    " Micro-Expression Recognition, Frontiers in Psychology 2017"
+)
 RECIPE = {
     "batch_size": 16,
     "optimizer": "adam",
@@ -88,7 +91,7 @@ class Stream(nn.Module):
         return x.astype(jnp.float32).reshape(len(x), -1)
 
 
-class Model(nn.Module):
+class Model(BaseNetwork):
     """Flow of the clip in 64 and in 128 steps → logits `[batch, 3]`.
 
     It reads "flow_64" and "flow_128", `[batch, step, 28, 28, 2]`.

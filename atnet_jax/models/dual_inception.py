@@ -1,6 +1,5 @@
 """Dual-Inception: two Inception modules for each component of the flow. 6,449,963 parameters.
 
-Zhou, Mao, Xue: Dual-Inception Network for Cross-Database Micro-Expression Recognition, FG 2019.
 Layers and training as in the authors' Keras code, which reads each component of the flow as a
 picture of three channels: a grey one has the same in each.
 """
@@ -13,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from atnet_jax.models.layers.convolution import Conv
+from atnet_jax.models.layers.network import BaseNetwork
 from atnet_jax.models.layers.pooling import max_pool
 from atnet_jax.names import CLASSES
 from atnet_jax.preprocessing.flow_range import scale_to_unit_range
@@ -20,6 +20,10 @@ from atnet_jax.published import Published
 
 INPUTS = ("flow_map",)
 TITLE = "Dual-Inception"
+SOURCE = (
+    "Zhou, Mao, Xue: Dual-Inception Network for Cross-Database Micro-Expression Recognition, FG"
+    " 2019"
+)
 RECIPE = {
     "batch_size": 3,
     "num_epochs": 40,
@@ -100,7 +104,7 @@ class Stream(nn.Module):
         return x.reshape(x.shape[0], -1)
 
 
-class Model(nn.Module):
+class Model(BaseNetwork):
     """Flow map `[batch, 28, 28, 3]` → logits `[batch, 3]`; strain, its last channel, is not read.
 
     Each component is scaled to 0…1 clip by clip, and is the same in the three channels of its

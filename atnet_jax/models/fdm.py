@@ -1,8 +1,7 @@
 """FDM and an SVM: the facial dynamics map of flows between neighbouring frames. 512 features.
 
-Xu, Zhang, Wang: Microexpression Identification and Categorization Using a Facial Dynamics Map, IEEE
-Transactions on Affective Computing 8(2), 2017. Its abstract was to be had, not the whole text: the
-steps are its own, how each is done is reconstructed.
+Only the publication's abstract was available: the steps are its own, how each is done is
+reconstructed.
 """
 
 import dataclasses
@@ -13,13 +12,17 @@ from sklearn.pipeline import Pipeline
 
 from atnet_jax.errors import UserError
 from atnet_jax.models.handcrafted.blocks import even_slices
+from atnet_jax.models.handcrafted.features import BaseFeatures
 from atnet_jax.models.handcrafted.svm import linear_machine
 from atnet_jax.preprocessing.optical_flow import FlowMethod
 from atnet_jax.preprocessing.prepared_clip import PreparedClip
 
 INPUTS = ("frames",)
 TITLE = "FDM"
-PAPER_ROW = None
+SOURCE = (
+    "Xu, Zhang, Wang: Microexpression Identification and Categorization Using a Facial Dynamics"
+    " Map, IEEE Transactions on Affective Computing 8(2), 2017"
+)
 DEVIATIONS = (
     "The granularity is not known; the clip is cut into 8×8 cuboids in space and 4 in time.",
     "How the principal direction is iterated is not known; here the vectors within 45° of the mean"
@@ -33,7 +36,7 @@ DEVIATIONS = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Features:
+class Features(BaseFeatures):
     """Frames around the apex → two features for each cuboid.
 
     Attributes:
@@ -51,6 +54,9 @@ class Features:
         # A single frame does not move.
         frames = clip.frames if len(clip.frames) > 1 else clip.frames.repeat(2, axis=0)
         return facial_dynamics_map(flow.flows(frames), self.blocks, self.parts, self.angle)
+
+    def size(self) -> int:
+        return 2 * self.blocks**2 * self.parts
 
     def machine(self) -> Pipeline:
         return linear_machine()

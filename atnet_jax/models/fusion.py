@@ -9,27 +9,31 @@ import jax.numpy as jnp
 from atnet_jax.errors import UserError
 from atnet_jax.models.layers.head import Classifier, l2_normalise
 from atnet_jax.models.layers.lstm import TemporalStream
+from atnet_jax.models.layers.network import BaseNetwork
 from atnet_jax.models.layers.resnet10 import ResNet10
 
 INPUTS = ("apex", "adm")
 PAPER_ROW = "ATNet fusion"
+SOURCE = (
+    "Peng, Wang, Bi, Shi, Zhou, Chen: A Novel Apex-Time Network for Cross-Dataset"
+    " Micro-Expression Recognition, ACII 2019"
+)
 DEVIATIONS = (
     "Starts from random weights, not from ImageNet and macro-expressions, unless config.init_from"
     " names weights.",
 )
 
-
 FUSIONS = ("feature", "score")
 
 
-class Model(nn.Module):
+class Model(BaseNetwork):
     """Apex frame and ADM features → logits `[batch, 3]` (paper, figure 1).
 
     Attributes:
       fusion: "feature" classifies both streams' features together; "score" averages the class
         probabilities of one classifier a stream (and has no dropout, as single streams have none).
       joint: whether both streams learn from the loss of the fused output. If not, each learns from
-        that of a classifier of its own, and the fused output passes no gradient back to them.
+        that of a classifier of its own, and in training the fused output passes no gradient back.
       time_pooling: see `TemporalStream`.
       mask_time: see `TemporalStream`.
     """
@@ -61,11 +65,12 @@ class Model(nn.Module):
             if self.joint:
                 return mean
             self.sow("auxiliary", "own_logits", logits)
-            return jax.lax.stop_gradient(mean)
+            return jax.lax.stop_gradient(mean) if train else mean
 
         if not self.joint:
             self.sow("auxiliary", "own_logits", own_logits())
-            spatial, temporal = jax.lax.stop_gradient((spatial, temporal))
+            if train:
+                spatial, temporal = jax.lax.stop_gradient((spatial, temporal))
         fused = jnp.concatenate([spatial, temporal], axis=-1)
         fused = nn.Dropout(0.5, deterministic=not train)(fused)
         return Classifier(name="classifier")(fused)

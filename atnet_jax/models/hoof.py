@@ -1,8 +1,7 @@
 """HOOF and an SVM: histograms of oriented optical flow. The paper's second baseline.
 
-Chaudhry, Ravichandran, Hager, Vidal: Histograms of Oriented Optical Flow and Binet-Cauchy Kernels
-on Nonlinear Dynamical Systems for the Recognition of Human Actions, CVPR 2009. The paper has 4 and
-8 bins; its released features are those of 9 flows ("TIM 10": 10 frames) and of 64 ("TIM 64": 65).
+The paper has 4 and 8 bins; its released features are those of 9 flows ("TIM 10": 10 frames) and of
+64 ("TIM 64": 65).
 """
 
 import dataclasses
@@ -12,12 +11,17 @@ import numpy as np
 from jaxtyping import Float32
 
 from atnet_jax.errors import UserError
+from atnet_jax.models.handcrafted.features import BaseFeatures
 from atnet_jax.models.handcrafted.tim import interpolate
 from atnet_jax.preprocessing.optical_flow import FlowMethod
 from atnet_jax.preprocessing.prepared_clip import PreparedClip
 
 INPUTS = ("frames",)
 TITLE = "HOOF"
+SOURCE = (
+    "Chaudhry, Ravichandran, Hager, Vidal: Histograms of Oriented Optical Flow and Binet-Cauchy"
+    " Kernels on Nonlinear Dynamical Systems for the Recognition of Human Actions, CVPR 2009"
+)
 PRESETS = {
     f"hoof_n{bins}_tim{tim}": ({"bins": bins, "length": length}, f"HOOF N={bins} TIM {tim}")
     for tim, length in ((10, 10), (64, 65))
@@ -26,7 +30,7 @@ PRESETS = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Features:
+class Features(BaseFeatures):
     """Frames around the apex → `bins` features for each of the flows between adjacent frames.
 
     Attributes:
@@ -44,6 +48,9 @@ class Features:
         frames = interpolate(flow.smooth(clip.frames), self.length, self.interpolation)
         frames = frames.astype(np.float32)
         return hoof(flow.solve(frames[:-1], frames[1:]), self.bins).ravel()
+
+    def size(self) -> int:
+        return self.bins * (self.length - 1)
 
 
 def hoof(flows: Iterable[np.ndarray], bins: int) -> Float32[np.ndarray, "flow {bins}"]:

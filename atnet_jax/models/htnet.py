@@ -1,8 +1,7 @@
 """HTNet: transformers on four regions of the flow map, in three levels. 139,582,982 parameters.
 
-Wang, Zhang, Luo, Sankaranarayana: HTNet for micro-expression recognition, Neurocomputing 2024,
-arXiv 2307.14637. Input, layers and training as in the authors' code. In its blocks, attention is
-computed in windows of 1×1 positions, in which each position can only attend to itself.
+Input, layers and training as in the authors' code. In its blocks, attention is computed in windows
+of 1×1 positions, in which each position can only attend to itself.
 """
 
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, Int, UInt8
 
 from atnet_jax.models.layers.convolution import Conv
+from atnet_jax.models.layers.network import BaseNetwork
 from atnet_jax.models.layers.pooling import max_pool
 from atnet_jax.models.layers.pytorch import bias_init, kernel_init
 from atnet_jax.names import CLASSES
@@ -23,6 +23,10 @@ from atnet_jax.published import Published
 
 INPUTS = ("flow_map", "landmarks")
 TITLE = "HTNet"
+SOURCE = (
+    "Wang, Zhang, Luo, Sankaranarayana: HTNet for micro-expression recognition, Neurocomputing"
+    " 2024, arXiv 2307.14637"
+)
 RECIPE = {
     "batch_size": 256,
     "num_epochs": 800,
@@ -202,7 +206,7 @@ class Hierarchy(nn.Module):
         return _norm("norm")(x).mean(axis=(1, 2))
 
 
-class Model(nn.Module):
+class Model(BaseNetwork):
     """Regions of the flow map `[batch, 28, 28, 3]`, 0…255 → logits `[batch, 3]`."""
 
     @nn.nowrap

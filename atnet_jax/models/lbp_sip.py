@@ -1,8 +1,6 @@
 """LBP-SIP and an SVM: local binary patterns with six intersection points. 1,500 features.
 
-Wang, See, Phan, Oh: LBP with Six Intersection Points: Reducing Redundant Information in LBP-TOP for
-Micro-expression Recognition, ACCV 2014. Its abstract and descriptions of it by others were to be
-had, not the whole text.
+Only the publication's abstract and descriptions of it by others were available.
 """
 
 import dataclasses
@@ -13,6 +11,7 @@ from sklearn.pipeline import Pipeline
 
 from atnet_jax.errors import UserError
 from atnet_jax.models.handcrafted.blocks import even_slices
+from atnet_jax.models.handcrafted.features import BaseFeatures
 from atnet_jax.models.handcrafted.svm import linear_machine
 from atnet_jax.models.handcrafted.tim import interpolate
 from atnet_jax.preprocessing.optical_flow import FlowMethod
@@ -20,7 +19,10 @@ from atnet_jax.preprocessing.prepared_clip import PreparedClip
 
 INPUTS = ("frames",)
 TITLE = "LBP-SIP"
-PAPER_ROW = None
+SOURCE = (
+    "Wang, See, Phan, Oh: LBP with Six Intersection Points: Reducing Redundant Information in"
+    " LBP-TOP for Micro-expression Recognition, ACCV 2014"
+)
 DEVIATIONS = (
     "Every clip is interpolated to 10 frames (TIM) and the radii are 1 pixel and 1 frame; the"
     " publication's are not known.",
@@ -32,7 +34,7 @@ DEVIATIONS = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Features:
+class Features(BaseFeatures):
     """Frames around the apex → 20 features for each block and level.
 
     Attributes:
@@ -56,6 +58,9 @@ class Features:
         assert clip.frames is not None, "named in INPUTS"
         frames = interpolate(clip.frames, self.length, self.interpolation)
         return lbp_sip(frames, self.blocks, self.levels, self.radius, self.time_radius)
+
+    def size(self) -> int:
+        return BINS * self.levels * self.blocks**2
 
     def machine(self) -> Pipeline:
         return linear_machine()

@@ -1,8 +1,6 @@
 """LBP-TOP and an SVM: local binary patterns on three orthogonal planes. The paper's first baseline.
 
-Zhao, Pietikäinen: Dynamic Texture Recognition Using Local Binary Patterns with an Application to
-Facial Expressions, PAMI 2007. The paper's settings are {R_XY, R_XT, R_YT, P} on clips of 10 and 64
-frames (section IV-A).
+The paper's settings are {R_XY, R_XT, R_YT, P} on clips of 10 and 64 frames (section IV-A).
 """
 
 import dataclasses
@@ -12,12 +10,17 @@ import numpy as np
 from jaxtyping import Float32, Int, Shaped, UInt8
 
 from atnet_jax.errors import UserError
+from atnet_jax.models.handcrafted.features import BaseFeatures
 from atnet_jax.models.handcrafted.tim import interpolate
 from atnet_jax.preprocessing.optical_flow import FlowMethod
 from atnet_jax.preprocessing.prepared_clip import PreparedClip
 
 INPUTS = ("frames",)
 TITLE = "LBP-TOP"
+SOURCE = (
+    "Zhao, Pietikäinen: Dynamic Texture Recognition Using Local Binary Patterns with an"
+    " Application to Facial Expressions, PAMI 2007"
+)
 PRESETS = {
     f"lbp_top_p{points}_tim{length}": (
         {"points": points, "length": length},
@@ -29,7 +32,7 @@ PRESETS = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Features:
+class Features(BaseFeatures):
     """Frames around the apex → 177 features.
 
     Attributes:
@@ -49,6 +52,9 @@ class Features:
         assert clip.frames is not None
         frames = interpolate(clip.frames, self.length, self.interpolation)
         return lbp_top(frames, self.radii, self.points)
+
+    def size(self) -> int:
+        return BINS * len(PLANES)
 
 
 PLANES = ("XY", "XT", "YT")

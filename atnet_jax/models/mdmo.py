@@ -1,10 +1,9 @@
 """MDMO and an SVM: main directional mean optical flow of 36 regions of the face. 72 features.
 
-Liu, Zhang, Yan, Wang, Zhao, Fu: A Main Directional Mean Optical Flow Feature for Spontaneous
-Micro-expression Recognition, IEEE Transactions on Affective Computing 7(4), 2016. Its abstract was
-to be had, not the whole text. Regions and averages follow a public re-implementation, without two
-slips of it: there the directions about -45° count as those about 0°, and frames are weighted by the
-sum of their angles. The alignment follows published MATLAB code of it.
+Only the publication's abstract was available. Regions and averages follow a public
+re-implementation, without two slips of it: there the directions about -45° count as those about 0°,
+and frames are weighted by the sum of their angles. The alignment follows published MATLAB code of
+it.
 """
 
 import dataclasses
@@ -14,12 +13,17 @@ import numpy as np
 from jaxtyping import Float, Float32, Float64, Int
 from sklearn.svm import SVC
 
+from atnet_jax.models.handcrafted.features import BaseFeatures
 from atnet_jax.preprocessing.optical_flow import FlowMethod
 from atnet_jax.preprocessing.prepared_clip import STANDARD_LANDMARKS, PreparedClip
 
 INPUTS = ("frames", "landmarks")
 TITLE = "MDMO"
-PAPER_ROW = None
+SOURCE = (
+    "Liu, Zhang, Yan, Wang, Zhao, Fu: A Main Directional Mean Optical Flow Feature for"
+    " Spontaneous Micro-expression Recognition, IEEE Transactions on Affective Computing 7(4),"
+    " 2016"
+)
 DEVIATIONS = (
     "The regions hang on 68 landmarks; those of a standard face, brought onto the five that were"
     " found by an affine map, stand in.",
@@ -32,7 +36,7 @@ DEVIATIONS = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Features:
+class Features(BaseFeatures):
     """Frames around the apex → magnitude and direction of each of 36 regions.
 
     Attributes:
@@ -49,6 +53,9 @@ class Features:
         first = np.broadcast_to(smoothed[:1], smoothed[1:].shape)
         landmarks = STANDARD_LANDMARKS if clip.landmarks is None else clip.landmarks
         return mdmo(flow.solve(first, smoothed[1:]), landmarks, self.weight)
+
+    def size(self) -> int:
+        return 2 * REGIONS
 
     def machine(self) -> SVC:
         """Radial; not standardised, as b weights magnitudes against directions."""

@@ -1,8 +1,8 @@
 """Micro-Attention: ResNet-10 with an attention mask in each block. 5,943,813 parameters.
 
-Wang, Peng, Bi, Chen: Micro-Attention for Micro-Expression recognition, arXiv 1811.02360; the layers
-are those of the network definition that ATNet's authors compared with. Its features go to the
-classifier as they are: L2 normalisation is part of ATNet's fusion (section III-B), not of this.
+The layers are those of the network definition that ATNet's authors compared with. Its features go
+to the classifier as they are: L2 normalisation is part of ATNet's fusion (section III-B), not of
+this.
 """
 
 from collections.abc import Mapping
@@ -11,17 +11,19 @@ import flax.linen as nn
 import jax
 
 from atnet_jax.models.layers.head import Classifier
+from atnet_jax.models.layers.network import BaseNetwork
 from atnet_jax.models.layers.resnet10 import ResNet10
 
 INPUTS = ("apex",)
 PAPER_ROW = "Micro-Attention"
+SOURCE = "Wang, Peng, Bi, Chen: Micro-Attention for Micro-Expression recognition, arXiv 1811.02360"
 DEVIATIONS = (
     "Starts from random weights, not from ImageNet and macro-expressions, unless config.init_from"
     " names weights.",
 )
 
 
-class Model(nn.Module):
+class Model(BaseNetwork):
     """Apex frame → logits `[batch, 3]`."""
 
     @nn.compact

@@ -1,10 +1,9 @@
 """MMNet: attention passed on along the motion, and a map of positions. 9,241,719 parameters.
 
-Li, Sui, Zhu, Zhao: MMNet: Muscle Motion-Guided Network for Micro-Expression Recognition, IJCAI
-2022; layers and training as in the authors' published program, less its layers that nothing uses.
+Layers and training as in the authors' published program, less its layers that nothing uses.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import cv2
 import flax.linen as nn
@@ -14,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from atnet_jax.models.layers.convolution import Conv
+from atnet_jax.models.layers.network import BaseNetwork
 from atnet_jax.models.layers.pooling import largest, max_pool
 from atnet_jax.models.layers.pytorch import BatchNorm, bias_init, kernel_init
 from atnet_jax.models.layers.resampling import mirror_some, turn_and_cut
@@ -23,6 +23,10 @@ from atnet_jax.preprocessing.prepared_clip import PreparedClip
 
 INPUTS = ("colour", "frames")
 TITLE = "MMNet"
+SOURCE = (
+    "Li, Sui, Zhu, Zhao: MMNet: Muscle Motion-Guided Network for Micro-Expression Recognition,"
+    " IJCAI 2022"
+)
 RECIPE = {
     "batch_size": 24,
     "num_epochs": 99,
@@ -155,7 +159,7 @@ class Positions(nn.Module):
         return nn.LayerNorm(epsilon=1e-6, name="norm")(x).reshape(*shape, self.size)
 
 
-class Model(nn.Module):
+class Model(BaseNetwork):
     """Onset and apex in colour → logits `[batch, 3]`.
 
     It reads "onset" `[batch, 2, size, size, 3]` and "apex" `[batch, 3, size, size, 3]`, RGB 0…255,
@@ -225,7 +229,9 @@ class Model(nn.Module):
         }
 
     @nn.nowrap
-    def augment(self, key: PRNGKeyArray, inputs: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+    def augment(
+        self, key: PRNGKeyArray, inputs: Mapping[str, jax.Array], change_apex: Callable
+    ) -> dict[str, jax.Array]:
         """Draws an onset and an apex; mirrors, turns and shifts both alike.
 
         What comes in from outside is of the mean colour, in which there is no motion.

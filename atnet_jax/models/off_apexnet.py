@@ -1,6 +1,5 @@
 """OFF-ApexNet: one shallow CNN for each component of the onset→apex flow. 2,664,475 parameters.
 
-Liong, Gan, Yau, Huang, Tan: OFF-ApexNet on Micro-expression Recognition System, arXiv 1805.08699.
 The authors published no code; layers and training are those of the port that the authors of
 Off-TANet (PRICAI 2021) compare with, whose convolutions have no activation.
 """
@@ -13,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from atnet_jax.models.layers.convolution import Conv
+from atnet_jax.models.layers.network import BaseNetwork
 from atnet_jax.models.layers.pooling import max_pool
 from atnet_jax.models.layers.pytorch import bias_init, kernel_init
 from atnet_jax.names import CLASSES
@@ -21,6 +21,10 @@ from atnet_jax.published import Published
 
 INPUTS = ("flow_map",)
 TITLE = "OFF-ApexNet"
+SOURCE = (
+    "Liong, Gan, Yau, Huang, Tan: OFF-ApexNet on Micro-expression Recognition System, arXiv"
+    " 1805.08699"
+)
 RECIPE = {
     "batch_size": 64,
     "num_epochs": 3000,
@@ -73,7 +77,7 @@ class Stream(nn.Module):
         return x.reshape(x.shape[0], -1)
 
 
-class Model(nn.Module):
+class Model(BaseNetwork):
     """Flow map `[batch, 28, 28, 3]` → logits `[batch, 3]`; strain, its last channel, is not read.
 
     Each component is scaled to 0…1 clip by clip.

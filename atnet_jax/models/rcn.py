@@ -1,10 +1,8 @@
 """RCN: recurrent convolution, with attention to what classes look at. 55,747 parameters.
 
-Xia, Peng, Khor, Feng, Zhao: Revealing the Invisible with Model and Data Shrinking for
-Composite-Database Micro-Expression Recognition, IEEE Transactions on Image Processing 2020, arXiv
-2006.09674. Layers and training as in the authors' code, with its defaults: 64 channels, pooled to
-7×7. Of its variants, these are the one with the attention unit (RCN-A), which is what the plain
-name means, and the one with three streams of different reach and no attention (RCN-W).
+Layers and training as in the authors' code, with its defaults: 64 channels, pooled to 7×7. Of its
+variants, these are the one with the attention unit (RCN-A), which is what the plain name means, and
+the one with three streams of different reach and no attention (RCN-W).
 """
 
 from collections.abc import Mapping
@@ -17,6 +15,7 @@ from jaxtyping import Array, Float, Float32
 
 from atnet_jax.errors import UserError
 from atnet_jax.models.layers.convolution import Conv
+from atnet_jax.models.layers.network import BaseNetwork
 from atnet_jax.models.layers.pooling import max_pool
 from atnet_jax.models.layers.pytorch import BatchNorm, bias_init
 from atnet_jax.names import CLASSES
@@ -27,6 +26,11 @@ from atnet_jax.published import Published
 
 INPUTS = ("flow_map",)
 TITLE = "RCN"
+SOURCE = (
+    "Xia, Peng, Khor, Feng, Zhao: Revealing the Invisible with Model and Data Shrinking for"
+    " Composite-Database Micro-Expression Recognition, IEEE Transactions on Image Processing 2020,"
+    " arXiv 2006.09674"
+)
 RECIPE = {
     "batch_size": 64,
     "num_epochs": 100,
@@ -184,7 +188,7 @@ def _conv(
     )
 
 
-class Model(nn.Module):
+class Model(BaseNetwork):
     """Flow picture `[batch, 60, 60, 3]`, values in 0…1 → logits `[batch, 3]`.
 
     Attributes:

@@ -1,9 +1,8 @@
 """Monogenic Riesz wavelets and an SVM: magnitude, phase and orientation. 5,400 features.
 
-Oh, Le Ngo, See, Liong, Phan, Ling: Monogenic Riesz Wavelet Representation for Micro-expression
-Recognition, DSP 2015. Its abstract was to be had, not the whole text: the wavelet, the histograms
-and their cuboids are chosen here. Of its two ways to combine the features this is the second:
-concatenation and a linear SVM.
+Only the publication's abstract was available: the wavelet, the histograms and their cuboids are
+chosen here. Of its two ways to combine the features this is the second: concatenation and a linear
+SVM.
 """
 
 import dataclasses
@@ -15,6 +14,7 @@ from sklearn.pipeline import Pipeline
 
 from atnet_jax.errors import UserError
 from atnet_jax.models.handcrafted.blocks import even_slices
+from atnet_jax.models.handcrafted.features import BaseFeatures
 from atnet_jax.models.handcrafted.svm import linear_machine
 from atnet_jax.models.handcrafted.tim import interpolate
 from atnet_jax.preprocessing.optical_flow import FlowMethod
@@ -22,7 +22,10 @@ from atnet_jax.preprocessing.prepared_clip import PreparedClip
 
 INPUTS = ("frames",)
 TITLE = "Riesz wavelets"
-PAPER_ROW = None
+SOURCE = (
+    "Oh, Le Ngo, See, Liong, Phan, Ling: Monogenic Riesz Wavelet Representation for"
+    " Micro-expression Recognition, DSP 2015"
+)
 DEVIATIONS = (
     "The wavelet and the number of scales are not known; Simoncelli's isotropic wavelet at 3 scales"
     " stands in.",
@@ -35,7 +38,7 @@ DEVIATIONS = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Features:
+class Features(BaseFeatures):
     """Frames around the apex → 24 features for each scale and cuboid.
 
     Attributes:
@@ -57,6 +60,9 @@ class Features:
         assert clip.frames is not None, "named in INPUTS"
         frames = interpolate(clip.frames, self.length, self.interpolation)
         return monogenic_histograms(frames, self.scales, self.blocks, self.parts)
+
+    def size(self) -> int:
+        return 3 * BINS * self.scales * self.parts * self.blocks**2
 
     def machine(self) -> Pipeline:
         return linear_machine()

@@ -6,17 +6,22 @@ import flax.linen as nn
 import jax
 
 from atnet_jax.models.layers.head import Classifier, l2_normalise
+from atnet_jax.models.layers.network import BaseNetwork
 from atnet_jax.models.layers.resnet10 import ResNet10
 
 INPUTS = ("apex",)
 PAPER_ROW = "ATNet spatial"
+SOURCE = (
+    "Peng, Wang, Bi, Shi, Zhou, Chen: A Novel Apex-Time Network for Cross-Dataset"
+    " Micro-Expression Recognition, ACII 2019"
+)
 DEVIATIONS = (
     "Starts from random weights, not from ImageNet and macro-expressions, unless config.init_from"
     " names weights.",
 )
 
 
-class Model(nn.Module):
+class Model(BaseNetwork):
     """Apex frame → logits `[batch, 3]`."""
 
     @nn.compact

@@ -1,8 +1,7 @@
 """SSSNet: a shallow CNN on the onset→apex flow map at 64×64. 1,349,251 parameters.
 
-Varanka, Peng, Zhao: Micro-expression recognition with noisy labels, Electronic Imaging 2021; layers
-and training are those of the benchmark of Varanka, Li, Peng and Zhao (Data Leakage and Evaluation
-Issues in Micro-Expression Analysis), written in PyTorch.
+Layers and training are those of the benchmark of Varanka, Li, Peng and Zhao (Data Leakage and
+Evaluation Issues in Micro-Expression Analysis), written in PyTorch.
 """
 
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ import jax
 import numpy as np
 
 from atnet_jax.models.layers.convolution import Conv
+from atnet_jax.models.layers.network import BaseNetwork
 from atnet_jax.models.layers.pooling import max_pool
 from atnet_jax.models.layers.pytorch import BatchNorm, bias_init, kernel_init
 from atnet_jax.names import CLASSES
@@ -20,6 +20,9 @@ from atnet_jax.preprocessing.prepared_clip import PreparedClip
 
 INPUTS = ("flow_map",)
 TITLE = "SSSNet"
+SOURCE = (
+    "Varanka, Peng, Zhao: Micro-expression recognition with noisy labels, Electronic Imaging 2021"
+)
 RECIPE = {
     "batch_size": 32,
     "num_epochs": 200,
@@ -42,7 +45,7 @@ DEVIATIONS = (
 SIZE = 64
 
 
-class Model(nn.Module):
+class Model(BaseNetwork):
     """Flow map `[batch, 64, 64, 3]` → logits `[batch, 3]`; u, v and strain as they are."""
 
     @nn.nowrap

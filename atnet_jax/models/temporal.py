@@ -7,12 +7,17 @@ import jax
 
 from atnet_jax.models.layers.head import Classifier, l2_normalise
 from atnet_jax.models.layers.lstm import TemporalStream
+from atnet_jax.models.layers.network import BaseNetwork
 
 INPUTS = ("adm",)
 PAPER_ROW = "ATNet temporal"
+SOURCE = (
+    "Peng, Wang, Bi, Shi, Zhou, Chen: A Novel Apex-Time Network for Cross-Dataset"
+    " Micro-Expression Recognition, ACII 2019"
+)
 
 
-class Model(nn.Module):
+class Model(BaseNetwork):
     """ADM features → logits `[batch, 3]`.
 
     Attributes:

@@ -1,10 +1,8 @@
 """TLCNN: a CNN on each of 32 frames, then an LSTM. 6,998,533 parameters.
 
-Wang, Li, Liu, Yan, Ou, Huang, Xu, Fu: Micro-expression recognition with small sample size by
-transferring long-term convolutional neural network, Neurocomputing 2018. Of it are followed: the
-clip interpolated to 32 frames, one CNN for all frames, the LSTM on what it gives, and the transfer
-of the CNN from pictures of expressions, which here is `config.init_from` with weights of
-`configs/pretrain.py`.
+Followed are the clip interpolated to 32 frames, one CNN for all frames, the LSTM on what it gives,
+and the transfer of the CNN from pictures of expressions, which here is `config.init_from` with
+weights of `configs/pretrain.py`.
 """
 
 from collections.abc import Mapping
@@ -18,13 +16,17 @@ import numpy as np
 from atnet_jax.models.handcrafted.tim import interpolate
 from atnet_jax.models.layers.head import Classifier
 from atnet_jax.models.layers.lstm import LSTM
+from atnet_jax.models.layers.network import BaseNetwork
 from atnet_jax.models.layers.resnet10 import ResNet10
 from atnet_jax.preprocessing.optical_flow import FlowMethod
 from atnet_jax.preprocessing.prepared_clip import PreparedClip
 
 INPUTS = ("frames",)
 TITLE = "TLCNN"
-RECIPE = {}
+SOURCE = (
+    "Wang, Li, Liu, Yan, Ou, Huang, Xu, Fu: Micro-expression recognition with small sample size"
+    " by transferring long-term convolutional neural network, Neurocomputing 2018"
+)
 DEVIATIONS = (
     "The layers are not known; the published CNN has about 80 million weights. ATNet's ResNet-10 at"
     " a quarter of the picture's size (56×56) and one LSTM of 512 stand in.",
@@ -39,7 +41,7 @@ LENGTH = 32
 _SMALLEST = 28
 
 
-class Model(nn.Module):
+class Model(BaseNetwork):
     """Grey frames, "sequence" `[batch, 32, size, size]`, 0…255 → logits `[batch, 3]`."""
 
     @nn.compact

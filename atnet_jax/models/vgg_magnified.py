@@ -1,11 +1,10 @@
 """VGG-16 on the apex frame, its motion magnified: as Li et al. 2018. 134,272,835 parameters.
 
-Li, Huang, Zhao: Can Micro-Expression be Recognized Based on Single Apex Frame?, ICIP 2018. The
-network is VGG-16 (Simonyan, Zisserman: Very Deep Convolutional Networks for Large-Scale Image
-Recognition, ICLR 2015), whose layers are those of VGG-Face, which that publication fine-tunes.
+The network is VGG-16 (Simonyan, Zisserman: Very Deep Convolutional Networks for Large-Scale Image
+Recognition, ICLR 2015), whose layers are those of VGG-Face, which the publication fine-tunes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import cv2
 import flax.linen as nn
@@ -16,6 +15,7 @@ from jaxtyping import PRNGKeyArray
 
 from atnet_jax.errors import UserError
 from atnet_jax.models.layers.convolution import Conv
+from atnet_jax.models.layers.network import BaseNetwork
 from atnet_jax.models.layers.pooling import max_pool
 from atnet_jax.names import CLASSES
 from atnet_jax.preprocessing.optical_flow import FlowMethod
@@ -23,6 +23,9 @@ from atnet_jax.preprocessing.prepared_clip import PreparedClip
 
 INPUTS = ("frames",)
 TITLE = "VGG-16, magnified apex"
+SOURCE = (
+    "Li, Huang, Zhao: Can Micro-Expression be Recognized Based on Single Apex Frame?, ICIP 2018"
+)
 RECIPE = {
     "batch_size": 32,
     "optimizer": "sgd",
@@ -49,7 +52,7 @@ _SMALLEST = 2 ** len(_BLOCKS)
 _NEIGHBOURS = 2
 
 
-class Model(nn.Module):
+class Model(BaseNetwork):
     """Apex frame → logits `[batch, 3]`.
 
     It reads "faces" `[batch, 5, size, size]`, grey 0…255, the apex frame the third of them, or
@@ -99,7 +102,9 @@ class Model(nn.Module):
         return {"faces": np.stack(pictures)}
 
     @nn.nowrap
-    def augment(self, key: PRNGKeyArray, inputs: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+    def augment(
+        self, key: PRNGKeyArray, inputs: Mapping[str, jax.Array], change_apex: Callable
+    ) -> dict[str, jax.Array]:
         """One of the five frames: they are five times as many samples."""
         faces = inputs["faces"]
         batch, frames = faces.shape[:2]

@@ -11,7 +11,6 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -22,6 +21,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from atnet_jax import models
 from atnet_jax.config import Config
 from atnet_jax.errors import UserError
+from atnet_jax.models import Network
 from atnet_jax.training import augment
 from atnet_jax.training.batches import Batches
 from atnet_jax.training.optimizer import leaf_name, make_optimizer
@@ -118,7 +118,7 @@ def over_units(
 
 
 def apply_network(
-    network: nn.Module,
+    network: Network,
     precision: str,
     params: Any,
     batch_stats: Any,
@@ -128,7 +128,7 @@ def apply_network(
     """Applies a network to a batch, its products in the precision that JAX is set to.
 
     Args:
-      network: the method's module.
+      network: the method's.
       precision: that of the configuration.
       params: the network's.
       batch_stats: likewise.
@@ -155,9 +155,8 @@ def make_trainer(
     Raises:
       UserError: an option is not one of those there are.
     """
-    model: Any = models.build(config.model, config.options.to_dict())
+    network = models.find(config.model).build_network(config.options.to_dict()).for_training()
     augmentation = augment.Augmentation(**config.augment)
-    loss_of_clips = getattr(model, "loss", optax.softmax_cross_entropy_with_integer_labels)
     if augmentation.shift_kind not in augment.SHIFT_KINDS:
         raise UserError(
             f"augment.shift_kind is one of {augment.SHIFT_KINDS}, not {augmentation.shift_kind!r}."
@@ -171,7 +170,7 @@ def make_trainer(
     def init_unit(seed: jax.Array, fold: jax.Array) -> TrainState:
         params_key, key = jax.random.split(jax.random.fold_in(jax.random.key(seed), fold))
         example = {name: jnp.zeros((2, *array.shape[1:])) for name, array in inputs.items()}
-        variables = model.init({"params": params_key, "dropout": key}, example, train=True)
+        variables = network.init({"params": params_key, "dropout": key}, example, train=True)
         params = variables["params"]
         return TrainState(
             step=jnp.zeros((), jnp.int32),
@@ -181,7 +180,10 @@ def make_trainer(
             key=jax.random.key_data(key),
         )
 
-    apply = functools.partial(apply_network, model, config.precision)
+    def change_apex(key: jax.Array, frames: jax.Array) -> jax.Array:
+        return augment.augment(key, frames, augmentation)
+
+    apply = functools.partial(apply_network, network, config.precision)
 
     def step_unit(
         state: TrainState,
@@ -194,15 +196,12 @@ def make_trainer(
         augment_key, dropout_key = jax.random.split(key)
         batch = {name: array.astype(jnp.float32) for name, array in batch.items()}
         if augmentation.probability > 0:
-            if hasattr(model, "augment"):
-                batch = model.augment(augment_key, batch)
-            elif "apex" in batch:
-                batch["apex"] = augment.augment(augment_key, batch["apex"], augmentation)
+            batch = network.augment(augment_key, batch, change_apex)
         weight = jnp.ones(labels.shape) if weights is None else weights
         count = weight.sum()
 
         def mean_loss(logits: jax.Array) -> jax.Array:
-            return (loss_of_clips(logits, labels) * weight).sum() / jnp.maximum(count, 1)
+            return (network.loss(logits, labels) * weight).sum() / jnp.maximum(count, 1)
 
         def loss_fn(params: Any) -> tuple[jax.Array, tuple[jax.Array, jax.Array, Any]]:
             logits, updated = apply(

@@ -3,7 +3,6 @@
 import functools
 import hashlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -11,7 +10,7 @@ import atnet_jax
 from atnet_jax import models
 from atnet_jax.config import Config
 from atnet_jax.data import inputs
-from atnet_jax.data.composite import Composite, as_prepared
+from atnet_jax.data.composite import Composite
 from atnet_jax.errors import UserError
 from atnet_jax.preprocessing.magnification import magnified
 from atnet_jax.preprocessing.motion import motion_named
@@ -19,7 +18,7 @@ from atnet_jax.preprocessing.optical_flow import FlowMethod, flow_method
 from atnet_jax.preprocessing.prepared_clip import PreparedClip
 
 # Folders of this package with code that inputs are computed by, beside the method's own file.
-_CODE = ("features", "preprocessing")
+_CODE = ("models/handcrafted", "preprocessing")
 
 
 def reads(config: Config) -> tuple[str, ...]:
@@ -30,7 +29,7 @@ def reads(config: Config) -> tuple[str, ...]:
     Raises:
       UserError: there is no such method, or nothing that it reads can be magnified.
     """
-    names = models.load(config.model).INPUTS
+    names = models.find(config.model).inputs
     if not config.magnification:
         return names
     if config.magnification < 0 or not {"apex", "frames"}.intersection(names):
@@ -45,27 +44,26 @@ def reads(config: Config) -> tuple[str, ...]:
 def load_inputs(config: Config) -> Composite:
     """The composite with the inputs of the method of `config`.
 
-    A network without `prepare` reads what was prepared, unless motion is magnified. Of features for
-    an SVM it is one input, "features" `[clip, feature]`.
+    A method that computes nothing reads what was prepared, unless motion is magnified. Of features
+    for an SVM it is one input, "features" `[clip, feature]`.
 
     Raises:
       UserError: see `reads` and `atnet_jax.data.inputs.load_inputs`.
     """
-    is_network = models.is_network(config.model)
-    prepares = hasattr(_method(config), "prepare")
+    method = models.find(config.model)
     reading = inputs.Reading(
         method=config.model,
         names=reads(config),
         image_size=config.image_size,
-        compute=None
-        if is_network and not prepares and not config.magnification
-        else functools.partial(_compute, config),
+        compute=functools.partial(_compute, config)
+        if method.computes or config.magnification
+        else None,
         origin={
-            "code": _code(config.model),
+            "code": _code(method.file),
             "model": config.model,
             "options": config.options.to_dict(),
             "magnification": config.magnification,
-            "image_size": config.image_size if is_network else None,
+            "image_size": config.image_size if method.kind == "network" else None,
             "flow": config.flow,
         },
     )
@@ -83,21 +81,18 @@ def inputs_of_clip(config: Config, clip: PreparedClip, flow: FlowMethod) -> dict
     Raises:
       UserError: the method cannot use the clip; the message names it.
     """
-    method = _method(config)
+    method, options = models.find(config.model), config.options.to_dict()
     try:
         if config.magnification:
             clip = magnified(clip, config.magnification)
-        if not models.is_network(config.model):
-            return {"features": method(clip, flow)}
-        if not hasattr(method, "prepare"):
-            return as_prepared(clip, models.load(config.model).INPUTS, config.image_size)
-        found = method.prepare(clip, flow, config.image_size)
+        found = method.build(options).prepare(clip, flow, config.image_size)
     except UserError as error:
         raise UserError(f"{clip.key}: {error}") from None
-    shapes = {name: array.shape for name, array in found.items()}
-    expected = method.input_shapes(config.image_size)
-    if shapes != expected:
-        raise ValueError(f"{config.model} prepares {shapes}, but says {expected}")
+    if method.kind == "network" and method.computes:
+        shapes = {name: array.shape for name, array in found.items()}
+        expected = method.build_network(options).input_shapes(config.image_size)
+        if shapes != expected:
+            raise ValueError(f"{config.model} prepares {shapes}, but says {expected}")
     return found
 
 
@@ -105,15 +100,11 @@ def _compute(config: Config, clip: PreparedClip) -> dict[str, np.ndarray]:
     return inputs_of_clip(config, clip, flow_method(motion_named(config.flow).flow))
 
 
-def _method(config: Config) -> Any:
-    return models.build(config.model, config.options.to_dict())
-
-
-def _code(model: str) -> str:
+def _code(method: Path) -> str:
     """A digest of the code that a method's inputs are computed by: it changes as one writes it."""
     package = Path(atnet_jax.__file__).parent
     files = [path for folder in _CODE for path in sorted((package / folder).rglob("*.py"))]
     digest = hashlib.sha256(atnet_jax.__version__.encode())
-    for path in (Path(str(models.load(model).__file__)), *files):
+    for path in (method, *files):
         digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,8 +16,8 @@ from tqdm import tqdm
 
 from atnet_jax import models
 from atnet_jax.config import Config, default_config
-from atnet_jax.data.composite import shapes_as_prepared
 from atnet_jax.errors import UserError
+from atnet_jax.models import Network
 from atnet_jax.training.checkpoint import FoldCheckpoints
 from atnet_jax.training.engine import PRECISIONS, apply_network, compiler_options, make_trainer
 
@@ -32,7 +31,7 @@ class Trained:
 
     Attributes:
       config: the settings they were trained with.
-      network: the Flax module of all of them.
+      network: of all of them.
       names: of each, such as "fold 3 (casme2/sub04)" or "all subjects".
       variables: of each, {"params": …, "batch_stats": …} as host arrays.
       face: the face detector that the training data were cropped with, "" if several were used or
@@ -41,7 +40,7 @@ class Trained:
     """
 
     config: Config
-    network: nn.Module
+    network: Network
     names: tuple[str, ...]
     variables: tuple[Mapping[str, Any], ...]
     face: str = ""
@@ -85,15 +84,12 @@ class Trained:
 
 
 def input_shapes(config: Config) -> dict[str, tuple[int, ...]]:
-    """The shape of each input of one clip that `config.model`, a network, reads.
+    """The shape of each input of one clip that `config.model`, a network, reads."""
+    return _network(config).input_shapes(config.image_size)
 
-    Of a network that does not say so itself, they are those of `as_prepared`.
-    """
-    size = config.image_size
-    network = models.build(config.model, config.options.to_dict())
-    if hasattr(network, "input_shapes"):
-        return network.input_shapes(size)
-    return shapes_as_prepared(models.load(config.model).INPUTS, size)
+
+def _network(config: Config) -> Network:
+    return models.find(config.model).build_network(config.options.to_dict())
 
 
 def logits(
@@ -164,7 +160,7 @@ def _load_run(folder: Path, several_seeds: bool) -> Trained:
             f"{folder} is a run with config.keep_networks=False, which keeps no trained network;"
             " give a run that does, such as configs/final.py."
         )
-    if model in models.names() and not models.is_network(model):
+    if model in models.names() and models.find(model).kind != "network":
         raise UserError(
             f"{folder} is a run of {model}, features and an SVM that keeps no trained network; give"
             " a run of a network, such as configs/final.py."
@@ -197,7 +193,7 @@ def _load_run(folder: Path, several_seeds: bool) -> Trained:
             names.append(f"seed {config.seeds[0]}, {whose}" if several_seeds else whose)
     return Trained(
         config=config,
-        network=models.build(config.model, config.options.to_dict()),
+        network=_network(config),
         names=tuple(names),
         variables=tuple(variables),
         face=_face(record),

@@ -17,7 +17,6 @@ from atnet_jax.weights.caffe_grey import InputLayers, to_one_channel
 # The networks with a spatial stream, whose layers the release and the ImageNet network name alike.
 MODELS = ("fusion", "spatial", "micro_attention")
 
-_INPUTS = {"apex": (224, 224, 1), "adm": (64, 128)}
 # What a Caffe layer holds, in Caffe's order, by our names.
 _BLOBS = (
     ("mean_sum", "variance_sum", "weight_sum"),  # BatchNorm
@@ -72,10 +71,10 @@ class Mapped:
 
 def network_layers(model: str) -> dict[str, list[Target]]:
     """Caffe's name of each layer of a network → where its blobs go, in Caffe's order."""
-    module = models.load(model)
-    inputs = {name: jnp.zeros((2, *_INPUTS[name])) for name in module.INPUTS}
+    network = models.find(model).build_network()
+    inputs = {name: jnp.zeros((2, *shape)) for name, shape in network.input_shapes(224).items()}
     keys = {"params": jax.random.key(0), "dropout": jax.random.key(0)}
-    variables = jax.eval_shape(lambda: module.Model().init(keys, inputs, train=True))
+    variables = jax.eval_shape(lambda: network.init(keys, inputs, train=True))
     arrays: dict[str, dict[str, Target]] = {}
     for collection in ("params", "batch_stats"):
         leaves: dict[Any, Any] = traverse_util.flatten_dict(variables[collection])

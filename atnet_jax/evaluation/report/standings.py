@@ -178,7 +178,7 @@ def _standing(name: str, method: Method) -> Standing:
 
 def _published(run: Run) -> Published:
     """Of its own publication, or else of the paper's tables; a control has no such figure."""
-    own = models.published(run.model) if run.model in models.names() else None
+    own = models.find(run.model).published if run.model in models.names() else None
     if run.is_control:
         return Published({}, "")
     if own is not None and run.protocol == "cde":
@@ -194,7 +194,7 @@ def _differences(runs: Iterable[Run]) -> list[str]:
     """What the method says of itself, and what its runs say of themselves."""
     runs = list(runs)
     model = runs[0].model
-    own = models.deviations(model) if model in models.names() else ()
+    own = models.find(model).deviations if model in models.names() else ()
     return list(dict.fromkeys([*own, *(note for run in runs for note in run.notes)]))
 
 
@@ -211,8 +211,9 @@ def _seconds(runs: Iterable[Run]) -> float | None:
 def _title(name: str) -> str:
     """What tables call the method or preset of a folder."""
     if name in models.names():
-        return models.title(name)
+        return models.find(name).title_of()
     if name in models.presets():
-        method, chosen = models.presets()[name]
-        return models.title(method, {**models.options(method), **chosen})
+        model, chosen = models.presets()[name]
+        method = models.find(model)
+        return method.title_of({**method.options, **chosen})
     return name

@@ -18,8 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, Float64
 
-from atnet_jax.inference.explain import ststnet
 from atnet_jax.inference.explain.network import Blueprint, Variables, compiled, logits, margin
+from atnet_jax.preprocessing.flow_range import scale_to_unit_range
 
 TOLERANCE = 1e-4
 """Of the completeness error, as a share of the sum of all absolute attributions."""
@@ -181,7 +181,19 @@ def _look_at_flow_map(
     shares: Float[Array, " place"],
 ) -> tuple[Float[Array, "28 28 3"], Float[Array, " place"]]:
     def score(points: jax.Array) -> jax.Array:
-        return margin(ststnet.logits(variables, points), class_index)
+        seen = blueprint.network.apply(variables, points, train=False, method="of_grey")
+        return margin(seen, class_index)
 
     flow_map = jnp.asarray(flow_map, jnp.float32)
-    return _slopes(score, *ststnet.grey_levels(flow_map), places, shares)
+    return _slopes(score, *grey_levels(flow_map), places, shares)
+
+
+def grey_levels(
+    flow_map: Float[Array, "batch 28 28 3"],
+) -> tuple[Float[Array, "batch 28 28 3"], Float[Array, "batch 28 28 3"]]:
+    """The grey levels of no motion, by the stretching of these maps, and those of the maps."""
+    grey = 255 * scale_to_unit_range(flow_map)
+    low, high = (find(flow_map, axis=(1, 2), keepdims=True) for find in (jnp.min, jnp.max))
+    still = -low * (255 / jnp.where(high > low, high - low, 1))
+    # A flat channel is 0 whatever its value.
+    return jnp.broadcast_to(jnp.where(high > low, still, 0), grey.shape), grey

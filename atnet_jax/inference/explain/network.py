@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from atnet_jax.models import Network
 from atnet_jax.names import CLASSES
 from atnet_jax.training.engine import PRECISIONS, apply_network, compiler_options
 from atnet_jax.training.trained import Trained
@@ -22,7 +23,7 @@ Variables = Mapping[str, Any]
 class Blueprint(NamedTuple):
     """What is compiled once for all networks of one kind."""
 
-    network: nn.Module
+    network: Network
     precision: str
 
 
@@ -39,15 +40,8 @@ class Observed(NamedTuple):
 
 
 def blueprint(trained: Trained) -> Blueprint:
-    """The kind of the trained networks.
-
-    Where the fused output passes no gradient back to the streams (`joint=False`), which concerns
-    training alone, a twin takes the network's place that does.
-    """
-    network = trained.network
-    if hasattr(network, "joint"):
-        network = network.clone(joint=True)
-    return Blueprint(network, trained.config.precision)
+    """The kind of the trained networks."""
+    return Blueprint(trained.network, trained.config.precision)
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:

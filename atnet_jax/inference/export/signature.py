@@ -7,6 +7,7 @@ import jax
 import jax.export
 
 import atnet_jax
+from atnet_jax import models
 from atnet_jax.inference.export.program import DTYPES, named_arrays
 from atnet_jax.names import CLASSES
 from atnet_jax.preprocessing.motion import Motion, motion_named
@@ -87,8 +88,8 @@ def describe(trained: Trained, program: jax.export.Exported) -> dict[str, Any]:
 def _meaning(name: str, trained: Trained, motion: Motion) -> dict[str, str]:
     """An input's unit, and how it is computed."""
     size = trained.config.image_size
-    if hasattr(trained.network, "prepare"):
-        model = trained.config.model
+    model = trained.config.model
+    if models.find(model).computes:
         return {
             "unit": "as computed",
             "how": "atnet_jax.training.method_inputs.inputs_of_clip, by `prepare` of"

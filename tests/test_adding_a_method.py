@@ -4,7 +4,6 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 
@@ -62,14 +61,10 @@ def test_the_example_of_the_guide_is_a_method(add_method, data_dir, tmp_path):
     report = experiment.train_and_evaluate(config, tmp_path / "run")
     assert "My method" in report.read_text()
     assert len(predictions.read(tmp_path / "run" / "predictions.csv")) == 6
-    told = re.search(r"([0-9,]+) parameters", models.load("my_method").__doc__)[1]
-    network = models.build("my_method", config.options.to_dict())
-    variables = jax.eval_shape(
-        lambda x: network.init(jax.random.key(0), x, train=False),
-        {"flow_map": jax.ShapeDtypeStruct((1, 56, 56, 3), "float32")},
-    )
-    count = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
-    assert count == int(told.replace(",", ""))
+    told = re.search(r"([0-9,]+) parameters", example())[1]
+    method = models.find("my_method")
+    assert method.size() == int(told.replace(",", ""))
+    assert method.source == "Doe, Roe: My Method, FG 2030"
 
 
 COUNTING = """
@@ -77,12 +72,13 @@ import dataclasses
 import numpy as np
 from sklearn.svm import SVC
 from atnet_jax.errors import UserError
+from atnet_jax.models.handcrafted.features import BaseFeatures
 
 INPUTS = ("flow_map",)
 TITLE = "Counting"
 
 @dataclasses.dataclass(frozen=True)
-class Features:
+class Features(BaseFeatures):
     power: int = 1
 
     def __call__(self, clip, flow):
@@ -115,7 +111,7 @@ def test_what_is_computed_is_kept_until_something_changes(add_method, data_dir, 
     np.testing.assert_allclose(squared, first.inputs["features"] ** 2, rtol=1e-5)
     assert computed == [2]
     # The method's code is another.
-    path = Path(models.load("counting").__file__)
+    path = models.find("counting").file
     path.write_text(COUNTING.replace(".mean((1, 2))", ".max((1, 2))"))
     load_inputs(config)
     assert computed == [2, 2]
@@ -221,12 +217,13 @@ def test_an_input_that_was_not_prepared_is_refused(add_method, data_dir):
 OWN_RULES = """
 import flax.linen as nn
 import jax.numpy as jnp
+from atnet_jax.models.layers.network import BaseNetwork
 
 INPUTS = ("flow_map",)
 
-class Model(nn.Module):
+class Model(BaseNetwork):
     @nn.nowrap
-    def augment(self, key, inputs):
+    def augment(self, key, inputs, change_apex):
         return {"flow_map": jnp.full_like(inputs["flow_map"], 7.0)}
 
     @nn.nowrap

@@ -12,7 +12,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from atnet_jax.errors import UserError
 from atnet_jax.published import Published
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from atnet_jax.preprocessing.prepared_clip import PreparedClip
 
 
+@runtime_checkable
 class Network(Protocol):
     """A network, a pure function of its variables; its `__call__` gives logits `[batch, 3]`.
 
@@ -77,6 +78,7 @@ class Network(Protocol):
         ...
 
 
+@runtime_checkable
 class Features(Protocol):
     """Hand-crafted features, and the SVM that classifies them."""
 

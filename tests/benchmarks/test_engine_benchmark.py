@@ -47,7 +47,7 @@ def test_operations_by_hand():
 )
 def test_operations_as_jax_counts_them(model, inputs, size):
     clips = 4
-    network = models.build(model, models.options(model))
+    network = models.find(model).build_network()
     batch = {name: jnp.zeros((clips, *shape)) for name, shape in inputs.items()}
     keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
     variables = dict(jax.eval_shape(lambda: network.init(keys, batch, train=True)))

@@ -121,7 +121,7 @@ def written(monkeypatch):
         calls.append((settings.protocol, settings.model, tuple(folders)))
         if settings.model == "temporal" and settings.image_size == 224:
             raise RuntimeError("a mistake")
-        preset = models.preset_of(settings.model, settings.options.to_dict())
+        preset = models.find(settings.model).preset_of(settings.options.to_dict())
         for seed, folder in folders.items():
             if not folder.exists():
                 write_run(folder, preset or settings.model, seed=seed, protocol=settings.protocol)

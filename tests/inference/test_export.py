@@ -37,7 +37,7 @@ def _blank(model: str, image_size: int = 32, **options: Any) -> Trained:
     config = default_config(model)
     config.image_size = image_size
     config.options.update(options)
-    network = models.build(config.model, config.options.to_dict())
+    network = models.find(config.model).build_network(config.options.to_dict())
     inputs = {name: jnp.zeros((2, *shape)) for name, shape in input_shapes(config).items()}
     variables = jax.eval_shape(lambda: network.init(jax.random.key(0), inputs, train=False))
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), variables)

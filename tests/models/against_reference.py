@@ -148,6 +148,11 @@ def layer_shapes(network: nn.Module, inputs: Any) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
+def unused(key: jax.Array, pictures: jax.Array) -> jax.Array:
+    """The augmentation of apex frames, for networks that have their own."""
+    raise AssertionError
+
+
 def flow_maps(size: int = 28) -> jax.Array:
     """One for each of `LABELS`, in pixels: coarse patterns of different extents."""
     rng = np.random.default_rng(0)

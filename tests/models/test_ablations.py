@@ -12,6 +12,7 @@ import pytest
 from atnet_jax import models
 from atnet_jax.config import default_config
 from atnet_jax.errors import UserError
+from atnet_jax.models import fusion, spatial, temporal
 from atnet_jax.models.layers.lstm import LSTM, TemporalStream
 from atnet_jax.training.batches import Batches
 from atnet_jax.training.engine import make_trainer
@@ -65,11 +66,11 @@ class OneLayer(nn.Module):
 @pytest.fixture
 def params(monkeypatch):
     """Of every part that a fusion can have: streams and the three classifiers."""
-    for method in ("fusion", "spatial", "temporal"):
+    for method in (fusion, spatial, temporal):
         for stream in ("ResNet10", "TemporalStream"):
-            monkeypatch.setattr(models.load(method), stream, OneLayer, raising=False)
+            monkeypatch.setattr(method, stream, OneLayer, raising=False)
     inputs, keys = clips(), {"params": jax.random.key(0), "dropout": jax.random.key(1)}
-    parts = models.load("fusion").Model(joint=False).init(keys, inputs, train=True)
+    parts = fusion.Model(joint=False).init(keys, inputs, train=True)
     return {"params": parts["params"]}
 
 
@@ -78,7 +79,8 @@ def gradient(name: str, params, parts: dict[str, str], **options):
 
     `parts` says which of `params` play which part in the model called `name`.
     """
-    model = models.load(name).Model(**options)
+    method = models.find(name)
+    model = method.build_network({**method.options, **options})
 
     def loss(own):
         logits, updated = model.apply(
@@ -103,9 +105,9 @@ def assert_close(got, expected):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6), got, expected)
 
 
-@pytest.mark.parametrize("fusion", ["feature", "score"])
-def test_separate_streams_learn_as_they_would_alone(fusion, params):
-    separate = fusion_gradient(params, joint=False, fusion=fusion)
+@pytest.mark.parametrize("kind", ["feature", "score"])
+def test_separate_streams_learn_as_they_would_alone(kind, params):
+    separate = fusion_gradient(params, joint=False, fusion=kind)
     for stream in ("spatial", "temporal"):
         parts = {stream: stream, "classifier": f"classifier_{stream}"}
         alone = gradient(stream, params, parts)
@@ -125,7 +127,7 @@ def test_separate_streams_leave_the_classifier_of_both_as_it_is(params):
 @pytest.mark.parametrize("joint", [True, False])
 def test_scores_are_the_mean_of_both_streams_probabilities(joint, params):
     inputs = clips()
-    model = models.load("fusion").Model(fusion="score", joint=joint)
+    model = fusion.Model(fusion="score", joint=joint)
     scores = jax.nn.softmax(model.apply(params, inputs, train=False))
     alone = []
     for stream in ("spatial", "temporal"):
@@ -133,7 +135,9 @@ def test_scores_are_the_mean_of_both_streams_probabilities(joint, params):
             stream: params["params"][stream],
             "classifier": params["params"][f"classifier_{stream}"],
         }
-        alone.append(models.load(stream).Model().apply({"params": own}, inputs, train=False))
+        alone.append(
+            models.find(stream).build_network().apply({"params": own}, inputs, train=False)
+        )
     expected = (jax.nn.softmax(alone[0]) + jax.nn.softmax(alone[1])) / 2
     np.testing.assert_allclose(scores, expected, rtol=1e-4)
 

@@ -16,6 +16,7 @@ from tests.models.against_reference import (
     layer_shapes,
     random_variables,
     training_gradient,
+    unused,
 )
 from tests.reference import mmnet as reference
 
@@ -184,7 +185,7 @@ def test_augmentation_draws_within_reach_and_moves_both_alike(monkeypatch):
 
     @jax.jit
     def augmented(inputs):
-        return Model().augment(jax.random.key(0), inputs), tuple(turned)
+        return Model().augment(jax.random.key(0), inputs, unused), tuple(turned)
 
     monkeypatch.setattr(mmnet, "turn_and_cut", note)
     side, clips = 56, 240
@@ -229,7 +230,7 @@ def test_what_comes_in_from_outside_has_no_motion():
         "apex": jnp.full((30, 3, 56, 56, 3), 255.0),
         "reach": jnp.ones((30, 3)),
     }
-    out = jax.jit(Model().augment)(jax.random.key(0), inputs)
+    out = jax.jit(Model().augment, static_argnums=2)(jax.random.key(0), inputs, unused)
     onset, apex = np.asarray(out["onset"]), np.asarray(out["apex"])
     outside = (onset > 0).any(axis=-1)
     assert 0.001 < outside.mean() < 0.1

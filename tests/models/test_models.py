@@ -1,5 +1,6 @@
-import functools
 import re
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -10,10 +11,11 @@ from atnet_jax import models
 from atnet_jax.config import default_config
 from atnet_jax.data.record import INPUTS
 from atnet_jax.errors import UserError
+from atnet_jax.preprocessing.optical_flow import flow_method
+from atnet_jax.preprocessing.prepared_clip import PreparedClip
 from atnet_jax.training.trained import input_shapes
-from tests.reference.plain_layers import unit_range
 
-NETWORKS = [name for name in models.names() if models.is_network(name)]
+NETWORKS = [name for name in models.names() if models.find(name).kind == "network"]
 
 
 def example(name: str, batch: int = 2) -> dict[str, jax.Array]:
@@ -27,32 +29,48 @@ def test_unknown_model_lists_the_known():
         UserError,
         match=r"resnet'.*fusion, .*hoof, .*lbp_top, .*ststnet, temporal, .*hoof_n4_tim10",
     ):
-        models.load("resnet")
+        models.find("resnet")
 
 
 def test_options_of_another_method_are_refused():
     with pytest.raises(UserError, match=r"'spatial' has the options \(none\), not joint.*cde.py:s"):
-        models.build("spatial", {"joint": True})
-
-
-def shapes_of(name: str):
-    """Those of the logits and the parameters; nothing is computed."""
-    config = default_config(name)
-    model = models.build(config.model, config.options.to_dict())
-    keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
-    inputs = {k: jax.ShapeDtypeStruct((2, *s), "float32") for k, s in input_shapes(config).items()}
-    return jax.eval_shape(lambda x: model.init_with_output(keys, x, train=True), inputs)
+        models.find("spatial").build({"joint": True})
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_network_has_the_parameters_that_its_file_tells(name):
-    """The first number of parameters in the module's docstring is that of its defaults."""
-    told = re.search(r"([0-9][0-9,]*) parameters", models.load(name).__doc__)
-    out, variables = shapes_of(name)
+    """The first number of parameters in the file's docstring is that of its defaults."""
+    method = models.find(name)
+    told = re.search(r"([0-9][0-9,]*) parameters", method.file.read_text())
+    assert method.size() == int(told[1].replace(",", ""))
+    keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
+    network, inputs = method.build_network(), example(name)
+    out, _ = jax.eval_shape(lambda x: network.init_with_output(keys, x, train=True), inputs)
     assert out.shape == (2, 3)
-    assert sum(p.size for p in jax.tree.leaves(variables["params"])) == int(
-        told[1].replace(",", "")
+
+
+@pytest.mark.parametrize("name", set(models.names()) - set(NETWORKS))
+def test_a_clip_has_as_many_features_as_a_method_says(name):
+    rng = np.random.default_rng(0)
+    clip = PreparedClip(
+        "made/up/clip",
+        frames=rng.integers(0, 256, (11, 224, 224)).astype(np.uint8),
+        flow=rng.normal(size=(224, 224, 2)).astype(np.float32),
     )
+    method = models.find(name)
+    presets = [{**method.options, **chosen} for chosen, _ in method.presets.values()]
+    for options in presets or [method.options]:
+        found = method.build(options).prepare(clip, flow_method("dis_ultrafast"), 224)
+        assert {key: array.shape for key, array in found.items()} == {
+            "features": (method.size(options),)
+        }
+
+
+def test_a_network_is_no_features():
+    with pytest.raises(UserError, match="hoof is features and an SVM; a network is needed"):
+        models.find("hoof").build_network()
+    with pytest.raises(UserError, match="spatial is a network; features and an SVM are needed"):
+        models.find("spatial").build_features()
 
 
 @pytest.mark.parametrize(
@@ -73,26 +91,36 @@ def test_a_network_has_the_parameters_that_its_file_tells(name):
     ],
 )
 def test_parameter_counts_are_those_of_the_publications(name, count):
-    _, variables = shapes_of(name)
-    assert sum(p.size for p in jax.tree.leaves(variables["params"])) == count
+    config = default_config(name)
+    assert models.find(config.model).size(config.options.to_dict()) == count
 
 
 @pytest.mark.parametrize("name", [*models.names(), *models.presets()])
 def test_what_a_method_says_of_itself(name):
     config = default_config(name)
-    module = models.load(config.model)
-    assert module.INPUTS and set(module.INPUTS) <= set(INPUTS)
-    assert module.__doc__ and models.title(config.model, config.options.to_dict())
-    assert all(text.endswith(".") for text in models.deviations(config.model))
-    published = models.published(config.model)
-    if published is not None:
-        assert set(published.cde) <= {"full", "casme2", "samm", "smic"}
-        assert all(0 < figure < 1 for pair in published.cde.values() for figure in pair)
+    method = models.find(config.model)
+    assert method.inputs and set(method.inputs) <= set(INPUTS)
+    assert method.title_of(config.options.to_dict())
+    assert re.search(r"^[A-Z].+: .+ (19|20)\d\d|arXiv", method.source)
+    assert all(text.endswith(".") for text in method.deviations)
+    if method.published is not None:
+        assert set(method.published.cde) <= {"full", "casme2", "samm", "smic"}
+        assert all(0 < figure < 1 for pair in method.published.cde.values() for figure in pair)
+
+
+def test_names_cost_no_import():
+    """`atnet train --help` and the list of names must answer at once."""
+    code = "import sys; from atnet_jax import models; models.names(); print(sorted(sys.modules))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"'jax'", "'flax'", "'sklearn'", "'numpy'"} & set(run.stdout.split(", "))
 
 
 @pytest.mark.parametrize("name", ["temporal", "ststnet"])
-def test_padding_of_a_batch_does_not_count(name):
-    model = models.load(name).Model()
+@pytest.mark.parametrize("trained", [False, True])
+def test_padding_of_a_batch_does_not_count(name, trained):
+    model = models.find(name).build_network()
+    if trained:
+        model = model.for_training()
     inputs = example(name, batch=5)
     padded = {k: jnp.concatenate([v, 100 * v[:3]]) for k, v in inputs.items()}
     keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
@@ -110,7 +138,7 @@ def test_padding_of_a_batch_does_not_count(name):
 
 
 def test_streams_of_the_fusion_weigh_alike():
-    model = models.load("fusion").Model()
+    model = models.find("fusion").build_network()
     inputs = example("fusion")
     keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
     variables = model.init(keys, inputs, train=True)
@@ -123,130 +151,8 @@ def test_streams_of_the_fusion_weigh_alike():
 
 
 def test_clip_without_flow_gives_finite_gradients():
-    model = models.load("temporal").Model()
+    model = models.find("temporal").build_network()
     inputs = {"adm": jnp.zeros((2, 64, 128))}
     variables = model.init(jax.random.key(0), inputs, train=True)
     gradient = jax.grad(lambda v: model.apply(v, inputs, train=True)[:, 0].sum())(variables)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
-
-
-def test_ststnet_is_the_three_streams_of_its_paper():
-    """Against the layers written out one stream at a time, with XLA's own convolutions."""
-    model = models.load("ststnet").Model()
-    inputs = example("ststnet", batch=4)
-    keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
-    variables = model.init(keys, inputs, train=True)
-    p = variables["params"]
-    x = 255 * unit_range(np.asarray(inputs["flow_map"]))
-    streams = []
-    for filters in (slice(0, 3), slice(3, 8), slice(8, 16)):
-        kernel = p["streams"]["kernel"][:, filters].reshape(3, 3, 3, -1)
-        y = jax.lax.conv_general_dilated(
-            x, kernel, (1, 1), ((2, 2), (2, 2)), dimension_numbers=("NHWC", "HWIO", "NHWC")
-        )
-        y = jnp.maximum(y + p["streams"]["bias"][filters], 0) / np.sqrt(1 + 1e-5)
-        y = jax.lax.reduce_window(
-            y, -jnp.inf, jax.lax.max, (1, 3, 3, 1), (1, 3, 3, 1), ((0, 0), (1, 1), (1, 1), (0, 0))
-        )
-        assert y.shape[1:3] == (10, 10)
-        streams.append(y.reshape(4, 5, 2, 5, 2, -1).mean((2, 4)))
-    flat = jnp.concatenate(streams, axis=-1).reshape(4, 400)
-    expected = flat @ p["classifier"]["kernel"] + p["classifier"]["bias"]
-    out = model.apply(variables, inputs, train=False)
-    np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-4)
-
-
-def test_ststnet_sees_only_the_relative_flow():
-    model = models.load("ststnet").Model()
-    levels = np.random.default_rng(0).integers(0, 256, (2, 28, 28, 3)).astype(np.float32)
-    levels[:, 0, 0], levels[:, 0, 1] = 0, 255
-    variables = model.init(jax.random.key(0), {"flow_map": jnp.asarray(levels)}, train=False)
-    as_published, in_pixels = (
-        model.apply(variables, {"flow_map": jnp.asarray(maps)}, train=False)
-        for maps in (levels, levels * 0.01 - 1.3)
-    )
-    np.testing.assert_allclose(in_pixels, as_published, rtol=1e-3, atol=1e-3)
-
-
-@pytest.mark.parametrize("weight", [None, jnp.array([1.0, 1, 1, 0])])
-def test_ststnet_pools_first_and_normalises_the_same(weight):
-    """Against convolution, normalisation, then pooling; with negative scales among the channels."""
-    import flax.linen as nn
-
-    from atnet_jax.models.ststnet import NormalisedMaxima
-
-    rng = np.random.default_rng(0)
-    x = jnp.asarray(rng.normal(size=(4, 28, 28, 3)), jnp.float32)
-    kernel = jnp.asarray(rng.normal(size=(5, 28)), jnp.float32)
-    params = {
-        "scale": jnp.asarray([1.0, -0.5, 2.0, -1.0, 0.3]),
-        "bias": jnp.asarray(rng.normal(size=5), jnp.float32),
-    }
-    target = jnp.asarray(rng.normal(size=(4, 10, 10, 5)), jnp.float32)
-    if weight is not None:
-        target *= weight[:, None, None, None]
-    layer, plain = NormalisedMaxima(), nn.BatchNorm(use_running_average=False, momentum=0.9)
-    stats = layer.init(jax.random.key(0), x, kernel, True)["batch_stats"]
-
-    def ours(params, kernel):
-        variables = {"params": params, "batch_stats": stats}
-        out, updated = layer.apply(variables, x, kernel, True, weight, mutable=["batch_stats"])
-        return (out.reshape(5, 4, 10, 10).transpose(1, 2, 3, 0) * target).sum(), updated
-
-    def reference(params, kernel):
-        mask = None if weight is None else weight[:, None, None, None] > 0
-        variables = {"params": params, "batch_stats": stats}
-        y = jax.lax.conv_general_dilated(
-            x, kernel[:, :27].reshape(5, 3, 3, 3), (1, 1), ((2, 2), (2, 2)),
-            dimension_numbers=("NHWC", "OHWI", "NHWC"),
-        )  # fmt: skip
-        y = nn.relu(y + kernel[:, 27])
-        y, updated = plain.apply(variables, y, mask=mask, mutable=["batch_stats"])
-        return (nn.max_pool(y, (3, 3), (3, 3), [(1, 1), (1, 1)]) * target).sum(), updated
-
-    got = jax.value_and_grad(ours, argnums=(0, 1), has_aux=True)(params, kernel)
-    expected = jax.value_and_grad(reference, argnums=(0, 1), has_aux=True)(params, kernel)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3), got, expected)
-
-
-@pytest.mark.parametrize("weight", [None, jnp.array([1.0, 0, 1, 1, 1])])
-def test_ststnet_looks_at_clips_in_chunks_to_the_same_result(weight, monkeypatch):
-    """The last chunk is ragged: two, two, and one clip."""
-    from atnet_jax.models import ststnet
-
-    rng = np.random.default_rng(0)
-    x = jnp.asarray(rng.normal(size=(5, 28, 28, 3)), jnp.float32)
-    kernel = jnp.asarray(rng.normal(size=(4, 28)), jnp.float32)
-    target = jnp.asarray(rng.normal(size=(4, 5, 100)), jnp.float32)
-    layer = ststnet.NormalisedMaxima()
-    variables = {
-        "params": {"scale": jnp.ones(4), "bias": jnp.zeros(4)},
-        "batch_stats": {"mean": jnp.zeros(4), "var": jnp.ones(4)},
-    }
-
-    def result():
-        @functools.partial(jax.value_and_grad, has_aux=True)
-        def loss(kernel):
-            out, updated = layer.apply(variables, x, kernel, True, weight, mutable=["batch_stats"])
-            return (out * target).sum(), (out, updated)
-
-        return jax.jit(loss)(kernel)
-
-    whole = result()
-    monkeypatch.setattr(ststnet, "_CHUNK", 2)
-    chunks = result()
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), chunks, whole)
-
-
-def test_ststnet_drops_half_and_doubles_the_rest():
-    from atnet_jax.models.ststnet import _drop_half
-
-    x = jnp.arange(1.0, 16 * 3 * 100 + 1).reshape(16, 3, 100)
-    kept = np.asarray(_drop_half(jax.random.key(0), x) / x)
-    assert set(np.unique(kept)) == {0, 2}
-    assert abs(kept.mean() - 1) < 0.05
-    # No pattern along any axis: neighbours are kept independently.
-    for axis in range(3):
-        together = kept * np.roll(kept, 1, axis)
-        assert abs(together.mean() - 1) < 0.08
-    assert not np.array_equal(kept, np.asarray(_drop_half(jax.random.key(1), x) / x))

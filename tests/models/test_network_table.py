@@ -35,9 +35,9 @@ def shape(cell: str) -> tuple[int, ...]:
 
 def flax_layers(name: str) -> tuple[dict[str, tuple[int, ...]], dict[str, int]]:
     """Output shape and parameters of every module that has a name."""
-    model = models.load(name).Model()
+    model = models.find(name).build_network()
     keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
-    inputs = {key: jnp.zeros((1, *SHAPES[key])) for key in models.load(name).INPUTS}
+    inputs = {key: jnp.zeros((1, *SHAPES[key])) for key in models.find(name).inputs}
     _, state = jax.eval_shape(
         lambda: model.init_with_output(keys, inputs, train=False, capture_intermediates=True)
     )

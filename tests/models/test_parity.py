@@ -121,7 +121,7 @@ def our_inputs(model: str, inputs: Mapping[str, np.ndarray]) -> dict[str, jax.Ar
     layout = {"apex": (0, 2, 3, 1), "adm": (0, 1, 2)}
     return {
         name: jnp.asarray(inputs[name].transpose(layout[name]), jnp.float32)
-        for name in models.load(model).INPUTS
+        for name in models.find(model).inputs
     }
 
 
@@ -145,7 +145,7 @@ def reference_tops(net: caffe.Net) -> dict[str, Any]:
 @functools.cache
 def dropout_values(model: str, clips: int) -> Callable[[jax.Array], jax.Array]:
     """A compiled function: a dropout key → what our network multiplies its features by."""
-    network = models.load(model).Model()
+    network = models.find(model).build_network()
     inputs = our_inputs(model, some_inputs(clips, 16, 16, rows=8))
 
     def on_ones(next_fun: Any, args: Any, kwargs: Any, context: Any) -> Any:
@@ -181,7 +181,7 @@ def check_outputs(model: str, clips: int, height: int, width: int) -> None:
     """Every layer's output in test mode, by the running statistics."""
     net, inputs = filled(model), some_inputs(clips, height, width)
     net.forward(inputs)
-    network = models.load(model).Model()
+    network = models.find(model).build_network()
 
     @jax.jit
     def apply(variables: Any, inputs: Any) -> Any:
@@ -277,7 +277,7 @@ def test_outputs_in_test_mode(model):
 
 @pytest.mark.parametrize("model", networks.MODELS)
 def test_outputs_statistics_and_gradients_in_training(model):
-    network = models.load(model).Model()
+    network = models.find(model).build_network()
     labels = np.arange(CLIPS) % CLASSES
     key = jax.random.key(5)
 

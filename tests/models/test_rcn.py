@@ -186,7 +186,7 @@ def test_reads_a_published_map_of_28_pixels():
 def test_names():
     assert Model().variant == "a"
     assert PRESETS == {"rcn_a": ({"variant": "a"}, None), "rcn_w": ({"variant": "w"}, None)}
-    assert models.build("rcn", {"variant": "w"}) == Model("w")
+    assert models.find("rcn").build({"variant": "w"}) == Model("w")
 
 
 def test_unknown_variant_names_the_known():

@@ -18,6 +18,7 @@ from tests.models.against_reference import (
     layer_shapes,
     random_variables,
     training_gradient,
+    unused,
 )
 from tests.reference import vgg_magnified as reference
 
@@ -123,7 +124,7 @@ def test_its_motion_is_magnified_unless_told_otherwise():
 
 def test_augmentation_draws_all_five_alike():
     magnified = jnp.arange(5.0)[None, :, None, None] + jnp.zeros((1000, 1, 2, 3))
-    out = np.asarray(Model().augment(jax.random.key(0), {"faces": magnified})["face"])
+    out = np.asarray(Model().augment(jax.random.key(0), {"faces": magnified}, unused)["face"])
     assert out.shape == (1000, 2, 3)
     assert (out == out[:, :1, :1]).all()
     shares = np.bincount(out[:, 0, 0].astype(int)) / 1000

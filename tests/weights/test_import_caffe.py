@@ -58,7 +58,7 @@ def imported(tmp_path, blobs, model: str, **style):
 
 @functools.cache
 def network(model: str):
-    module = models.load(model).Model()
+    module = models.find(model).build_network()
     return jax.jit(lambda variables, inputs: module.apply(variables, inputs, train=False))
 
 

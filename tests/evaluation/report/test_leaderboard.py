@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from atnet_jax import models
 from atnet_jax.errors import UserError
 from atnet_jax.evaluation import inflation, report, statistics
 from atnet_jax.evaluation.predictions import Prediction
 from atnet_jax.evaluation.report import leaderboard, page, standings
 from atnet_jax.evaluation.report.blocks import Chart, Part, Table, Text
+from atnet_jax.models import ststnet, temporal
 from atnet_jax.published import TABLE_II, TABLE_III, Published
 from tests.evaluation.report.page_reader import check
 from tests.evaluation.report.workdirs import (
@@ -133,7 +133,7 @@ def test_hde_is_sorted_by_all_clips_and_has_intervals(board):
 
 def test_published_figures_are_the_methods_own_or_the_papers(board, monkeypatch):
     own = Published({"full": (0.7353, 0.7186), "samm": (0.6588, 0.6415)}, "A note.")
-    monkeypatch.setattr(models.load("ststnet"), "PUBLISHED", own, raising=False)
+    monkeypatch.setattr(ststnet, "PUBLISHED", own)
     board("ststnet", right=0.9)
     board("temporal", right=0.5, seeds=(0,))
     board("ststnet", protocol="hde")
@@ -192,8 +192,8 @@ def test_sizes_are_parameters_or_features(board):
 
 
 def test_what_differs_from_the_published_training_is_said(board, monkeypatch):
-    monkeypatch.setattr(models.load("temporal"), "DEVIATIONS", ("A guess.",), raising=False)
-    monkeypatch.setattr(models.load("ststnet"), "DEVIATIONS", (), raising=False)
+    monkeypatch.setattr(temporal, "DEVIATIONS", ("A guess.",), raising=False)
+    monkeypatch.setattr(ststnet, "DEVIATIONS", ())
     changed = "Not the published training: num_epochs 3 (published: 800)."
     board("ststnet", right=0.9)
     board("temporal", right=0.5, seeds=(0, 1), notes=[changed])

@@ -13,7 +13,7 @@ def trained_of(model: str, variables, size: int = 32, **options) -> Trained:
     config = default_config(model)
     config.image_size = size
     config.options.update(options)
-    network = models.build(model, config.options.to_dict())
+    network = models.find(model).build_network(config.options.to_dict())
     names = tuple(f"fold {number}" for number in range(len(variables)))
     return Trained(config, network, names, tuple(variables))
 

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from atnet_jax.inference.explain import explain, integrated_gradients, network, ststnet
+from atnet_jax.inference.explain import explain, integrated_gradients, network
 from atnet_jax.training import trained as trained_networks
 from tests.inference.explain.planted import clip_adm, random_inputs, random_variables, trained_of
 
@@ -154,14 +154,16 @@ def shallow():
     return trained, random_inputs(trained)
 
 
-def test_differentiable_ststnet_is_the_network(shallow):
+def of_grey(trained, grey):
+    return trained.network.apply(trained.variables[0], grey, False, method="of_grey")
+
+
+def test_a_map_s_grey_levels_are_what_the_network_makes_of_it(shallow):
     trained, inputs = shallow
     variables = trained.variables[0]
-    _, grey = ststnet.grey_levels(jnp.asarray(inputs["flow_map"]))
+    _, grey = integrated_gradients.grey_levels(jnp.asarray(inputs["flow_map"]))
     network_logits = jax.jit(lambda inputs: trained_networks.logits(trained, variables, inputs))
-    np.testing.assert_allclose(
-        ststnet.logits(variables, grey), network_logits(inputs), rtol=1e-4, atol=1e-5
-    )
+    np.testing.assert_allclose(of_grey(trained, grey), network_logits(inputs), rtol=1e-4, atol=1e-5)
 
 
 def test_attributions_of_the_flow_map_are_complete(shallow):
@@ -169,8 +171,8 @@ def test_attributions_of_the_flow_map_are_complete(shallow):
     found = explain(trained, inputs, 2)
     assert found.flow_map.shape == (28, 28)
     assert found.completeness_error <= integrated_gradients.TOLERANCE
-    still, grey = ststnet.grey_levels(jnp.asarray(inputs["flow_map"]))
-    logits = ststnet.logits(trained.variables[0], jnp.concatenate([still, grey]))
+    still, grey = integrated_gradients.grey_levels(jnp.asarray(inputs["flow_map"]))
+    logits = of_grey(trained, jnp.concatenate([still, grey]))
     low, high = network.margin(logits, 2)
     assert found.flow_map.sum() == pytest.approx(float(high - low), rel=1e-2)
     assert found.adm is found.grad_cam is found.shares is None
@@ -180,11 +182,11 @@ def test_baseline_of_the_flow_map_is_no_motion(shallow):
     """Its grey level is what the network makes of a pixel that does not move."""
     flow_map = shallow[1]["flow_map"].copy()
     flow_map[0, 3, 4] = 0
-    still, grey = ststnet.grey_levels(jnp.asarray(flow_map))
+    still, grey = integrated_gradients.grey_levels(jnp.asarray(flow_map))
     np.testing.assert_allclose(still[0, 0, 0], grey[0, 3, 4], rtol=1e-5)
     # A map without any motion is the baseline itself.
-    np.testing.assert_array_equal(*ststnet.grey_levels(jnp.zeros((1, 28, 28, 3))))
-    np.testing.assert_array_equal(*ststnet.grey_levels(jnp.full((1, 28, 28, 3), 2.0)))
+    np.testing.assert_array_equal(*integrated_gradients.grey_levels(jnp.zeros((1, 28, 28, 3))))
+    np.testing.assert_array_equal(*integrated_gradients.grey_levels(jnp.full((1, 28, 28, 3), 2.0)))
 
 
 def test_a_map_of_twice_the_motion_is_explained_alike(shallow):

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import cv2
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -81,7 +80,7 @@ def untrained(model: str, networks: int, **changes) -> Trained:
     config = default_config(model)
     config.flow = "farneback"
     config.update(changes)
-    network: nn.Module = models.build(model, config.options.to_dict())
+    network = models.find(model).build_network(config.options.to_dict())
     shapes = input_shapes(config)
     example = {name: jnp.zeros((1, *shape)) for name, shape in shapes.items()}
     variables = []

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from atnet_jax.errors import UserError
+from atnet_jax.models.layers.colour import jitter
 from atnet_jax.models.layers.convolution import Conv
 from atnet_jax.models.layers.network import BaseNetwork
 from atnet_jax.models.layers.pytorch import BatchNorm, bias_init, kernel_init
@@ -143,59 +144,6 @@ class ClassCapsules(nn.Module):
         return route(votes.astype(jnp.float32), self.routings)
 
 
-def jitter(
-    key: PRNGKeyArray, faces: Float[Array, "batch height width 3"]
-) -> Float[Array, "batch height width 3"]:
-    """Changes each picture's brightness, contrast, saturation and hue by up to a fifth.
-
-    Args:
-      key: of the draw.
-      faces: RGB, 0…255.
-    """
-    draws = jax.random.uniform(key, (4, len(faces), 1, 1, 1), minval=-_JITTER, maxval=_JITTER)
-    brightness, contrast, saturation, hue = draws
-    faces = _clip(faces * (1 + brightness))
-    mean = grey(faces).mean(axis=(1, 2, 3), keepdims=True)
-    faces = _clip(mean + (1 + contrast) * (faces - mean))
-    faces = _clip(grey(faces) + (1 + saturation) * (faces - grey(faces)))
-    return turn_hue(faces, hue[..., 0])
-
-
-def _clip(faces: jax.Array) -> jax.Array:
-    return jnp.clip(faces, 0, 255)
-
-
-def grey(faces: Float[Array, "*places 3"]) -> Float[Array, "*places 1"]:
-    """Luma of RGB (ITU-R BT.601)."""
-    weights = jnp.array([0.299, 0.587, 0.114])
-    return (faces * weights).sum(axis=-1, keepdims=True)
-
-
-def turn_hue(
-    faces: Float[Array, "batch height width 3"], turn: Float[Array, "batch 1 1"]
-) -> Float[Array, "batch height width 3"]:
-    """Turns the hue of each pixel on the colour circle; HSV's value and saturation stay.
-
-    Args:
-      faces: RGB.
-      turn: in turns of the circle.
-    """
-    red, green, blue = jnp.moveaxis(faces, -1, 0)
-    high, low = faces.max(axis=-1), faces.min(axis=-1)
-    span = high - low
-    divisor = jnp.where(span > 0, span, 1)
-    # In sixths of the circle, from red.
-    hue = jnp.where(
-        high == red,
-        (green - blue) / divisor,
-        jnp.where(high == green, 2 + (blue - red) / divisor, 4 + (red - green) / divisor),
-    )
-    hue += 6 * turn
-    distances = [(hue + start) % 6 for start in (5, 3, 1)]
-    below = [jnp.clip(jnp.minimum(place, 4 - place), 0, 1) for place in distances]
-    return high[..., None] - span[..., None] * jnp.stack(below, axis=-1)
-
-
 class Model(BaseNetwork):
     """Apex frame in colour → lengths of the three classes' capsules, `[batch, 3]`, in 0…1.
 
@@ -263,7 +211,7 @@ class Model(BaseNetwork):
         degrees = jax.random.uniform(angle_key, (batch,), minval=-_ROTATION, maxval=_ROTATION)
         corner = jnp.zeros((batch, 2), jnp.int32)
         face = turn_and_cut(face, degrees, corner, (full[0], full[1]), jnp.zeros(3))
-        face = jitter(jitter_key, mirror_some(face, mirror_key))
+        face = jitter(jitter_key, mirror_some(face, mirror_key), _JITTER)
         size = cut_size(full[0])
         room = jnp.array([full[0] - size + 1, full[1] - size + 1])
         corner = jax.random.randint(cut_key, (batch, 2), 0, room)

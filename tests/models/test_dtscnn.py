@@ -1,4 +1,3 @@
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -7,50 +6,6 @@ from atnet_jax.models.dtscnn import Convolution3D, Model
 from atnet_jax.models.handcrafted.tim import interpolate
 from atnet_jax.preprocessing.optical_flow import FlowMethod, flow_method
 from atnet_jax.preprocessing.prepared_clip import PreparedClip
-from tests.models.against_reference import (
-    KEYS,
-    apply,
-    dropouts,
-    in_float64,
-    layer_shapes,
-    random_variables,
-    training_gradient,
-)
-from tests.reference import dtscnn as reference
-
-
-@pytest.fixture(scope="module")
-def network():
-    rng = np.random.default_rng(0)
-    shapes = Model().input_shapes(224)
-    inputs = {
-        name: jnp.asarray(rng.normal(size=(4, *shape)), jnp.float32)
-        for name, shape in shapes.items()
-    }
-    return random_variables(Model(), inputs, False), inputs
-
-
-def test_forward_pass(network):
-    variables, inputs = network
-    inputs = {name: array[:2] for name, array in inputs.items()}
-    out, _ = apply(Model(), variables, inputs, False)
-    wanted = in_float64([variables["params"], inputs["flow_64"], inputs["flow_128"]])
-    expected = reference.logits(*wanted)
-    np.testing.assert_allclose(out, expected, rtol=1e-3, atol=1e-3)
-    assert np.ptp(expected, axis=0).max() > 0.1
-
-
-def test_nothing_is_random_in_training(network):
-    variables, inputs = network
-    assert set(variables) == {"params"}
-    assert not dropouts(Model(), variables, inputs)
-
-
-def test_gradient_reaches_every_parameter(network):
-    variables, inputs = network
-    gradient = training_gradient(Model(), variables, inputs)
-    for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
-        assert np.isfinite(leaf).all() and np.abs(leaf).max() > 0, path
 
 
 def test_convolution_sees_the_step_before_and_the_step_after():
@@ -63,26 +18,6 @@ def test_convolution_sees_the_step_before_and_the_step_after():
     assert seen == {(t, r, c) for t in (2, 3, 4) for r in (1, 2, 3) for c in (1, 2, 3)}
     # At the step before, what comes after it counts: the kernel's last channels.
     assert np.array_equal(out[2, 1:4, 1:4], kernel[::-1, ::-1, 2, 0])
-
-
-def test_layers():
-    shapes = layer_shapes(
-        Model(), {name: jnp.zeros((1, *s)) for name, s in Model().input_shapes(224).items()}
-    )
-    for steps in (64, 128):
-        stream = f"stream_{steps}"
-        assert shapes[f"{stream}/conv1"] == (steps, 28, 28, 16)
-        assert shapes[f"{stream}/conv2"] == (steps // 4, 14, 14, 32)
-        assert shapes[stream] == (steps // 16 * 7 * 7 * 32,)
-    assert shapes["classifier"] == (3,)
-
-
-def test_parameters(network):
-    variables, _ = network
-    assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == 85_923
-    assert variables["params"]["classifier"]["kernel"].shape == (18816, 3)
-    fresh = jax.eval_shape(lambda: Model().init(KEYS, network[1], train=True))
-    assert set(fresh["params"]) == {"stream_64", "stream_128", "classifier"}
 
 
 def clip_of(frames: np.ndarray) -> PreparedClip:

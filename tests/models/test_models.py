@@ -88,6 +88,9 @@ def test_a_network_is_no_features():
         ("capsule_net", 13_842_496),
         ("htnet", 139_582_982),
         ("mmnet", 9_241_719),
+        ("sssnet", 1_349_251),
+        # VGG-16 for three classes rather than 1,000.
+        ("vgg_magnified", 138_357_544 - 4097 * 1000 + 4097 * 3),
     ],
 )
 def test_parameter_counts_are_those_of_the_publications(name, count):
@@ -124,8 +127,9 @@ def test_padding_of_a_batch_does_not_count(name, trained):
     inputs = example(name, batch=5)
     padded = {k: jnp.concatenate([v, 100 * v[:3]]) for k, v in inputs.items()}
     keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
-    variables = model.init(keys, inputs, train=True)
+    variables = jax.jit(lambda: model.init(keys, inputs, train=True))()
 
+    @jax.jit
     def statistics(inputs, weight):
         _, updated = model.apply(
             variables, inputs, train=True, weight=weight, rngs=keys, mutable=["batch_stats"]
@@ -141,10 +145,9 @@ def test_streams_of_the_fusion_weigh_alike():
     model = models.find("fusion").build_network()
     inputs = example("fusion")
     keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
-    variables = model.init(keys, inputs, train=True)
-    _, state = model.apply(
-        variables, inputs, train=False, capture_intermediates=True, mutable=["intermediates"]
-    )
+    _, state = jax.jit(
+        lambda inputs: model.init_with_output(keys, inputs, train=False, capture_intermediates=True)
+    )(inputs)
     fused = state["intermediates"]["Dropout_0"]["__call__"][0]
     np.testing.assert_allclose(jnp.linalg.norm(fused[:, :512], axis=1), 1, rtol=1e-4)
     np.testing.assert_allclose(jnp.linalg.norm(fused[:, 512:], axis=1), 1, rtol=1e-4)

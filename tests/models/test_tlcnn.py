@@ -9,85 +9,11 @@ from atnet_jax.preprocessing.optical_flow import flow_method
 from atnet_jax.preprocessing.prepared_clip import PreparedClip
 from tests.models.against_reference import (
     KEYS,
-    apply,
-    dropouts,
-    in_float64,
-    layer_shapes,
-    training_gradient,
 )
-from tests.reference import tlcnn as reference
-
-
-@pytest.fixture(scope="module")
-def network():
-    """Variables of a trained network's size, and five frames of four clips."""
-    rng = np.random.default_rng(0)
-    sequence = rng.integers(0, 256, (4, 5, 28, 28)).astype(np.float32)
-    inputs = {"sequence": jnp.asarray(sequence)}
-    shapes = jax.eval_shape(lambda: Model().init(KEYS, inputs, train=False))
-
-    def draw(path, leaf):
-        name = path[-1].key
-        level, spread = (128, 50) if path[-2].key == "data_bn" else (0, 1)
-        if name == "scale":
-            values = rng.uniform(0.7, 1.3, leaf.shape)
-        elif name == "weight_sum":
-            values = np.array(40.0)
-        elif name == "mean_sum":
-            values = 40 * (level + spread * rng.normal(0, 0.3, leaf.shape))
-        elif name == "variance_sum":
-            values = 40 * spread**2 * rng.uniform(1, 4, leaf.shape)
-        elif name == "kernel":
-            values = rng.normal(0, np.sqrt(2 * leaf.shape[-1] / leaf.size), leaf.shape)
-        else:
-            values = rng.normal(0, 0.1, leaf.shape)
-        return jnp.asarray(values, jnp.float32)
-
-    kept = {name: shapes[name] for name in ("params", "batch_stats")}
-    return jax.tree_util.tree_map_with_path(draw, kept), inputs
-
-
-@pytest.mark.parametrize("train", [False, True])
-def test_forward_pass_without_padding(network, train):
-    variables, inputs = network
-    # In training the last clip only pads, with all of its frames.
-    weight = jnp.array([1.0, 1, 1, 0]) if train else None
-    clips = 3 if train else 4
-    out, updated = apply(Model(), variables, inputs, train, weight)
-    wanted = in_float64(variables)
-    sequence = np.asarray(inputs["sequence"][:clips], np.float64)
-    expected = reference.logits(wanted["params"], wanted["batch_stats"], sequence, train)
-    np.testing.assert_allclose(out[:clips], expected, rtol=2e-3, atol=2e-3)
-    assert np.ptp(expected, axis=0).max() > 0.01
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3),
-        updated,
-        wanted["batch_stats"],
-    )
-
-
-def test_gradient_reaches_every_parameter(network):
-    variables, inputs = network
-    gradient = training_gradient(Model(), variables, inputs)
-    for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
-        assert np.isfinite(leaf).all() and np.abs(leaf).max() > 0, path
-
-
-def test_nothing_is_random_in_training(network):
-    assert not dropouts(Model(), *network)
 
 
 def full_size():
     return {name: jnp.zeros((1, *shape)) for name, shape in Model().input_shapes(224).items()}
-
-
-def test_layers():
-    shapes = layer_shapes(Model(), full_size())
-    # Of the frames, which are the batch.
-    assert shapes["spatial/conv1"] == (28, 28, 64)
-    assert shapes["spatial"] == (512,)
-    assert shapes["lstm"] == (32, 512)
-    assert shapes["classifier"] == (3,)
 
 
 def test_parameters_of_the_trunk_are_those_of_pretraining():

@@ -11,71 +11,8 @@ from atnet_jax.preprocessing.optical_flow import flow_method
 from atnet_jax.preprocessing.prepared_clip import PreparedClip
 from atnet_jax.training.method_inputs import inputs_of_clip
 from tests.models.against_reference import (
-    KEYS,
-    apply,
-    dropouts,
-    in_float64,
-    layer_shapes,
-    random_variables,
-    training_gradient,
     unused,
 )
-from tests.reference import vgg_magnified as reference
-
-SIZE = 32  # The smallest: the linear layers are nearly all there is.
-
-
-@pytest.fixture(scope="module")
-def network():
-    magnified = np.random.default_rng(0).integers(0, 256, (4, 5, SIZE, SIZE))
-    inputs = {"faces": jnp.asarray(magnified, jnp.float32)}
-    return random_variables(Model(), inputs, False), inputs
-
-
-@pytest.mark.parametrize("train", [False, True])
-def test_forward_pass(network, train):
-    variables, inputs = network
-    apex = inputs["faces"][:2, 2]
-    # In training, what augmentation gives.
-    seen = {"face": apex} if train else {"faces": inputs["faces"][:2]}
-    out, _ = apply(Model(), variables, seen, train)
-    params = in_float64(variables["params"])
-    expected = reference.logits(params, np.asarray(apex, np.float64))
-    np.testing.assert_allclose(out, expected, rtol=1e-3, atol=1e-3)
-    assert np.ptp(expected, axis=0).max() > 0.1
-
-
-def test_gradient_reaches_every_parameter(network):
-    variables, inputs = network
-    gradient = training_gradient(Model(), variables, {"face": inputs["faces"][:, 2]})
-    for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
-        assert np.isfinite(leaf).all() and np.abs(leaf).max() > 0, path
-
-
-def test_linear_layers_drop_half(network):
-    assert dropouts(Model(), *network) == [(0.5, (4096,))] * 2
-
-
-def test_layers_are_those_of_vgg16():
-    shapes = layer_shapes(Model(), {"faces": jnp.zeros((1, 5, 224, 224))})
-    sides = {1: 224, 2: 112, 3: 56, 4: 28, 5: 14}
-    channels = {1: 64, 2: 128, 3: 256, 4: 512, 5: 512}
-    convolutions = {name: shape for name, shape in shapes.items() if name.startswith("conv")}
-    assert len(convolutions) == 13
-    for name, shape in convolutions.items():
-        block = int(name[4])
-        assert shape == (sides[block], sides[block], channels[block])
-    assert shapes["fc6"] == shapes["fc7"] == (4096,)
-    assert shapes["classifier"] == (3,)
-
-
-def test_parameters():
-    inputs = {"face": jnp.zeros((1, 224, 224))}
-    params = jax.eval_shape(lambda: Model().init(KEYS, inputs, train=False))["params"]
-    # VGG-16 with 1,000 classes has 138,357,544.
-    count = sum(leaf.size for leaf in jax.tree.leaves(params))
-    assert count == 138_357_544 - 4097 * 1000 + 4097 * 3 == 134_272_835
-    assert params["fc6"]["kernel"].shape == (7 * 7 * 512, 4096)
 
 
 def test_sizes():

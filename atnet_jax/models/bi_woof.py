@@ -46,8 +46,8 @@ class Features(BaseFeatures):
     """Flow from onset to apex → `bins` features for each block.
 
     Attributes:
-      blocks: along each side of the picture.
-      bins: of direction, over the whole circle.
+        blocks: Along each side of the picture.
+        bins: Of direction, over the whole circle.
     """
 
     blocks: int = 5

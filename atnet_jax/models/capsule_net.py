@@ -94,8 +94,8 @@ def route(
     sum passes a gradient on, and only to the votes.
 
     Args:
-      votes: what each capsule says of each class.
-      routings: how many sums are made.
+        votes: What each capsule says of each class.
+        routings: How many sums are made.
     """
     given = jax.lax.stop_gradient(votes)
     agreement = jnp.zeros(votes.shape[:3])
@@ -151,7 +151,7 @@ class Model(BaseNetwork):
     `augment` makes of it. Its capsules' number follows the picture's size: 1,152 at 224×224.
 
     Attributes:
-      routings: see `route`.
+        routings: See `route`.
     """
 
     routings: int = 3

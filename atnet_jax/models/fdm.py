@@ -40,9 +40,9 @@ class Features(BaseFeatures):
     """Frames around the apex → two features for each cuboid.
 
     Attributes:
-      blocks: cuboids along each side of the picture.
-      parts: cuboids in time.
-      angle: what a vector's direction may differ from the principal one, in degrees.
+        blocks: Cuboids along each side of the picture.
+        parts: Cuboids in time.
+        angle: What a vector's direction may differ from the principal one, in degrees.
     """
 
     blocks: int = 8

@@ -30,12 +30,14 @@ class Model(BaseNetwork):
     """Apex frame and ADM features → logits `[batch, 3]` (paper, figure 1).
 
     Attributes:
-      fusion: "feature" classifies both streams' features together; "score" averages the class
-        probabilities of one classifier a stream (and has no dropout, as single streams have none).
-      joint: whether both streams learn from the loss of the fused output. If not, each learns from
-        that of a classifier of its own, and in training the fused output passes no gradient back.
-      time_pooling: see `TemporalStream`.
-      mask_time: see `TemporalStream`.
+        fusion: "feature" classifies both streams' features together; "score" averages the class
+            probabilities of one classifier a stream (and has no dropout, as single streams have
+            none).
+        joint: Whether both streams learn from the loss of the fused output. If not, each learns
+            from that of a classifier of its own, and in training the fused output passes no
+            gradient back.
+        time_pooling: See `TemporalStream`.
+        mask_time: See `TemporalStream`.
     """
 
     fusion: str = "feature"

@@ -34,9 +34,9 @@ class Features(BaseFeatures):
     """Frames around the apex → `bins` features for each of the flows between adjacent frames.
 
     Attributes:
-      bins: of direction, over the whole circle.
-      length: frames that every clip is interpolated to; the flows are one fewer.
-      interpolation: "tim" or "linear".
+        bins: Of direction, over the whole circle.
+        length: Frames that every clip is interpolated to; the flows are one fewer.
+        interpolation: "tim" or "linear".
     """
 
     bins: int = 4

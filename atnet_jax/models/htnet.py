@@ -80,11 +80,11 @@ def region_centres(
     """Centres of the regions in pixels of 28×28: eyes, corners of the mouth; each left, then right.
 
     Args:
-      landmarks: x, y in pixels of the 224×224 crop: eyes, nose, corners of the mouth; None: not
-        known.
+        landmarks: x, y in pixels of the 224×224 crop: eyes, nose, corners of the mouth; None: not
+            known.
 
     Returns:
-      x and y, in whole pixels, such that a region lies within the map.
+        x and y, in whole pixels, such that a region lies within the map.
     """
     points = FALLBACK if landmarks is None else landmarks * (SIZE / 224)
     return points[[0, 1, 3, 4]].clip(CROP // 2, SIZE - CROP // 2).astype(int)
@@ -182,9 +182,9 @@ class Hierarchy(nn.Module):
     heads of the one before.
 
     Attributes:
-      width: channels of the first level.
-      heads: of its attention.
-      blocks: of each level.
+        width: Channels of the first level.
+        heads: Of its attention.
+        blocks: Of each level.
     """
 
     width: int

@@ -38,12 +38,12 @@ class Features(BaseFeatures):
     """Frames around the apex → 20 features for each block and level.
 
     Attributes:
-      blocks: along each side of the picture.
-      levels: of the Gaussian pyramid.
-      radius: of the neighbours in space, in pixels of the level.
-      time_radius: of the neighbours in time, in frames.
-      length: frames that every clip is interpolated to.
-      interpolation: "tim" or "linear".
+        blocks: Along each side of the picture.
+        levels: Of the Gaussian pyramid.
+        radius: Of the neighbours in space, in pixels of the level.
+        time_radius: Of the neighbours in time, in frames.
+        length: Frames that every clip is interpolated to.
+        interpolation: "tim" or "linear".
     """
 
     blocks: int = 5

@@ -36,10 +36,10 @@ class Features(BaseFeatures):
     """Frames around the apex → 177 features.
 
     Attributes:
-      radii: on the planes XY, XT and YT, in pixels and frames.
-      points: on each circle, 4 or 8.
-      length: frames that every clip is interpolated to.
-      interpolation: "tim" or "linear".
+        radii: On the planes XY, XT and YT, in pixels and frames.
+        points: On each circle, 4 or 8.
+        length: Frames that every clip is interpolated to.
+        interpolation: "tim" or "linear".
     """
 
     radii: tuple[int, int, int] = (3, 3, 3)

@@ -40,7 +40,7 @@ class Features(BaseFeatures):
     """Frames around the apex → magnitude and direction of each of 36 regions.
 
     Attributes:
-      weight: b, of the magnitudes; directions have 1 - b.
+        weight: B, of the magnitudes; directions have 1 - b.
     """
 
     weight: float = 0.8

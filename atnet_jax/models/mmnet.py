@@ -66,8 +66,8 @@ class AttentionBlock(nn.Module):
     """Continuous attention: a residual block, and a map of where its output counts.
 
     Attributes:
-      features: output channels.
-      stride: of the first convolution.
+        features: Output channels.
+        stride: Of the first convolution.
     """
 
     features: int
@@ -106,7 +106,7 @@ class TransformerBlock(nn.Module):
     """Self-attention of four heads and two linear layers, each normalised before and added.
 
     Attributes:
-      dropped: share of clips for which, in training, what would be added is left out.
+        dropped: Share of clips for which, in training, what would be added is left out.
     """
 
     dropped: float

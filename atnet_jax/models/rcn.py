@@ -192,8 +192,9 @@ class Model(BaseNetwork):
     """Flow picture `[batch, 60, 60, 3]`, values in 0…1 → logits `[batch, 3]`.
 
     Attributes:
-      variant: "a": convolution, recurrent convolution, and the attention of the classes to the
-        first one's output; "w": the three streams and recurrent convolution (52,675 parameters).
+        variant: "a": convolution, recurrent convolution, and the attention of the classes to the
+            first one's output; "w": the three streams and recurrent convolution (52,675
+            parameters).
     """
 
     variant: str = "a"

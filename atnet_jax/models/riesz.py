@@ -42,11 +42,11 @@ class Features(BaseFeatures):
     """Frames around the apex → 24 features for each scale and cuboid.
 
     Attributes:
-      scales: waves of about 4, 8, 16… pixels.
-      blocks: cuboids along each side of the picture.
-      parts: cuboids in time.
-      length: frames that every clip is interpolated to.
-      interpolation: "tim" or "linear".
+        scales: Waves of about 4, 8, 16… pixels.
+        blocks: Cuboids along each side of the picture.
+        parts: Cuboids in time.
+        length: Frames that every clip is interpolated to.
+        interpolation: "tim" or "linear".
     """
 
     scales: int = 3

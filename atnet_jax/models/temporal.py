@@ -21,8 +21,8 @@ class Model(BaseNetwork):
     """ADM features → logits `[batch, 3]`.
 
     Attributes:
-      time_pooling: see `TemporalStream`.
-      mask_time: see `TemporalStream`.
+        time_pooling: See `TemporalStream`.
+        mask_time: See `TemporalStream`.
     """
 
     time_pooling: str = "mean"

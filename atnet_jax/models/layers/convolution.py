@@ -19,14 +19,14 @@ class Conv(nn.Module):
     Computes in the kernel's precision, and gives its result in it.
 
     Attributes:
-      features: output channels.
-      size: kernel height and width.
-      stride: in both directions.
-      padding: zeros on every side.
-      use_bias: whether a bias is added.
-      dilation: distance between the values that the kernel sees.
-      kernel_init: of the kernel, `[size, size, in, out]`.
-      bias_init: of the bias.
+        features: Output channels.
+        size: Kernel height and width.
+        stride: In both directions.
+        padding: Zeros on every side.
+        use_bias: Whether a bias is added.
+        dilation: Distance between the values that the kernel sees.
+        kernel_init: Of the kernel, `[size, size, in, out]`.
+        bias_init: Of the bias.
     """
 
     features: int

@@ -107,9 +107,9 @@ class TemporalStream(nn.Module):
     """ADM features `[batch, 64, 128]` → `[batch, 512]`: the second LSTM's outputs, pooled in time.
 
     Attributes:
-      time_pooling: "mean" of the outputs of all steps, or the "last" step's.
-      mask_time: whether rows outside onset…offset, which are zero, are left out of the pooling; in
-        the authors' release they count. The LSTMs run over all rows either way.
+        time_pooling: "mean" of the outputs of all steps, or the "last" step's.
+        mask_time: Whether rows outside onset…offset, which are zero, are left out of the pooling;
+            in the authors' release they count. The LSTMs run over all rows either way.
     """
 
     time_pooling: str = "mean"

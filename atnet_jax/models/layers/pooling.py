@@ -94,10 +94,10 @@ def max_pool(
     is equal, and lose it.
 
     Args:
-      x: the pictures.
-      size: height and width of the windows, in pixels.
-      stride: from one to the next.
-      padding: on every side.
+        x: The pictures.
+        size: Height and width of the windows, in pixels.
+        stride: From one to the next.
+        padding: On every side.
     """
     around = ((0, 0), (padding, padding), (padding, padding), (0, 0))
     x = jnp.pad(x, around, constant_values=-jnp.inf)

@@ -19,7 +19,7 @@ def bias_init(fan_in: int) -> nn.initializers.Initializer:
     """The default of their biases: uniform in ±1/√fan-in.
 
     Args:
-      fan_in: values that one output is the sum of.
+        fan_in: Values that one output is the sum of.
     """
 
     def init(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:

@@ -15,11 +15,11 @@ def turn_and_cut(
     """Turns each picture about its centre, then cuts a window out of it; the nearest pixel's value.
 
     Args:
-      pictures: the pictures.
-      degrees: angles, clockwise.
-      corner: row and column of each window's first pixel; a window may reach outside.
-      size: height and width of the windows.
-      fill: the colour of what lies outside the picture, before or after it is turned.
+        pictures: The pictures.
+        degrees: Angles, clockwise.
+        corner: Row and column of each window's first pixel; a window may reach outside.
+        size: Height and width of the windows.
+        fill: The colour of what lies outside the picture, before or after it is turned.
     """
     _, height, width, _ = pictures.shape
 

@@ -38,9 +38,9 @@ class ResNet10(nn.Module):
     map, is sown into the collection "maps", for those who ask for it.
 
     Attributes:
-      attention: multiplies each block's sum by 1 + `AttentionMask` of its shortcut, its activated
-        first convolution and its second one (Micro-Attention); the last block's after the last
-        normalisation.
+        attention: Multiplies each block's sum by 1 + `AttentionMask` of its shortcut, its activated
+            first convolution and its second one (Micro-Attention); the last block's after the last
+            normalisation.
     """
 
     attention: bool = False

@@ -64,6 +64,6 @@ def prepare(workdir: str) -> tuple[dict[str, Any], Answer]:
         "networks": f"{numbered(len(networks.names), 'trained network')} of the method"
         f" {networks.config.model}, from the run {Path(workdir).name}.",
         "notes": list(networks.notes),
-        "style": page.ANSWER_STYLE,
+        "style": page.STYLE,
     }
     return about, answer

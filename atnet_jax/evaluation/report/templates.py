@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import markupsafe
 
 from atnet_jax.evaluation.report.blocks import fit
 
@@ -23,11 +22,10 @@ def load(folder: Path = _HERE) -> jinja2.Environment:
         finalize=_fit,
         trim_blocks=True,
         lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
 
 
 def _fit(value: Any) -> Any:
-    """A text without what cannot stand in a file; what is marked up already has been here."""
-    return (
-        fit(value) if isinstance(value, str) and not isinstance(value, markupsafe.Markup) else value
-    )
+    """A plain text without what cannot stand in a file; what is marked up was one before."""
+    return fit(value) if type(value) is str else value

@@ -1,9 +1,10 @@
 import re
 
+import jinja2
 import pytest
 
 from atnet_jax.evaluation.predictions import Prediction
-from atnet_jax.evaluation.report import load_run, page
+from atnet_jax.evaluation.report import load_run, page, templates
 from atnet_jax.evaluation.report.blocks import Cell, Document, Row, Section, Table
 from atnet_jax.evaluation.report.contents import document
 from tests.evaluation.report.page_reader import Page, check
@@ -73,6 +74,13 @@ def test_control_signs_and_lone_surrogates_cannot_break_the_page(tmp_path):
     assert text.encode()
     assert text.count("a\ufffdb") == len(names)
     assert not re.search("[\x00\x1b\u202e]", text)
+
+
+def test_templates_escape_and_know_no_misspelt_names():
+    found = templates.load().from_string("{{ name }}|{{ name | join(', ') }}")
+    assert found.render(name="<&\x1b") == "&lt;&amp;\ufffd|&lt;, &amp;, \ufffd"
+    with pytest.raises(jinja2.UndefinedError, match="'name' is undefined"):
+        found.render(nome="x")
 
 
 def test_pages_of_one_and_of_many_runs_are_for_all_readers(tmp_path):

@@ -68,7 +68,7 @@ def test_the_forms_of_an_answer_do_not_tell_where_the_upload_lay(asked):
     assert told["frames"] == 40
     page = answer(path, {}, "page", lambda stage: None)
     body = answer(path, {}, "body", lambda stage: None)
-    assert page.startswith("<!doctype html>")
+    assert page.startswith("<!DOCTYPE html>")
     assert body in page
     assert "The face is &lt;dark&gt;." in body
     assert "/tmp" not in page

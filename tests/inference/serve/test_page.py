@@ -80,9 +80,18 @@ def test_page_for_others():
     assert "unencrypted" in elements.text
 
 
-def test_error_page():
-    elements = check(page.error_page("no face <here>"))
-    assert "no face <here>" in elements.text
+@pytest.mark.parametrize(
+    "name", ["<script>alert(1)</script>", '"><img src=x>', "'&amp;", "</p><b>"]
+)
+def test_names_are_shown_not_obeyed(name):
+    def pages(name):
+        about = {"networks": f"From the run {name}.", "notes": [name], "style": ""}
+        return page.index(about, 1000, 1.0, local=True), page.error_page(f"no face in {name}")
+
+    for source, harmless in zip(pages(name), pages("harmless"), strict=True):
+        elements, expected = check(source), check(harmless)
+        assert elements.all == expected.all
+        assert elements.text == expected.text.replace("harmless", name)
 
 
 def test_style(server):

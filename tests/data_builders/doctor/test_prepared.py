@@ -1,0 +1,119 @@
+"""What is found in a prepared set."""
+
+import json
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from atnet_jax.published import DATABASES
+from data_builders.doctor import report
+from data_builders.doctor.composite import judge
+from data_builders.doctor.diagnose import diagnose
+from data_builders.doctor.prepared import check_prepared
+from data_builders.prepare import prepare
+from tests.data_builders.doctor.conftest import (
+    TREES,
+    alternating_adm,
+    found,
+    record,
+    texts,
+    write_set,
+)
+
+
+def test_a_sick_prepared_set(tmp_path):
+    far = np.array([200, 20, 300, 120], np.float32)
+    records = [
+        record("a", seed=1),
+        record("b", seed=2, label=7),
+        record("c", seed=3, apex=b"no picture"),
+        record("d", seed=4, crop_box=far),
+        record("a", seed=5),  # The key of the first.
+        record("e", seed=2),  # The content of the second.
+        record("f", seed=6, subject="sub02", crop_box=far),  # Alone, so nothing to compare with.
+        record("g", seed=7, adm=alternating_adm()),
+    ]
+    write_set(tmp_path, "casme2", records, label=tfds.features.Scalar(np.int64))
+    checkup = check_prepared(tmp_path, "casme2", "farneback", num_workers=1)
+    assert found(checkup) == {
+        ("duplicate_key", "casme2/sub01/a"),
+        ("label", "casme2/sub01/b"),
+        ("unreadable", "casme2/sub01/c"),
+        ("crop_box", "casme2/sub01/d"),
+        ("same_clips", "casme2/sub01/e"),
+        ("alternating", "casme2/sub01/g"),
+    }
+    assert texts(checkup, "crop_box") == [
+        "box 200, 20, 300, 120; the subject's usual one is 10, 20, 110, 120"
+    ]
+    assert texts(checkup, "same_clips") == ["the same content as casme2/sub01/b"]
+    assert len(checkup.clips) == 7
+    assert checkup.notes == ["casme2: a note"]
+    assert checkup.left_out == [("casme2", "s/c", "no apex is annotated")]
+    # d, f and g are only to be looked at.
+    assert judge(checkup, None)["casme2"].usable == 3
+
+
+def test_records_without_a_feature(tmp_path):
+    write_set(tmp_path, "samm", [record()], without=("adm", "has_adm"))
+    checkup = check_prepared(tmp_path, "samm", "farneback", num_workers=1)
+    assert found(checkup) == {("unreadable", "samm")}
+    assert texts(checkup, "unreadable") == ["its records have no adm, has_adm"]
+    assert not judge(checkup, None)["samm"].can
+
+
+def test_a_damaged_set_is_a_finding(tmp_path):
+    folder = write_set(tmp_path, "casme2", [record("a"), record("b", seed=1)])
+    (data,) = folder.glob("*.array_record*")
+    whole = data.read_bytes()
+    data.write_bytes(whole[: len(whole) // 2])
+    checkup = check_prepared(tmp_path, "casme2", "farneback", num_workers=1)
+    assert {kind for kind, _ in found(checkup)} == {"unreadable"}
+    assert not judge(checkup, None)["casme2"].can
+    data.write_bytes(whole)
+    assert found(check_prepared(tmp_path, "casme2", "farneback", num_workers=1)) == set()
+    (folder / "dataset_info.json").write_text("{")
+    checkup = check_prepared(tmp_path, "casme2", "farneback", num_workers=1)
+    assert found(checkup) == {("unreadable", "casme2")}
+    assert texts(checkup, "unreadable")[0].startswith("the set cannot be opened: ")
+
+
+def test_prepared_data_from_beginning_to_end(tmp_path, capsys):
+    """What prepare makes of a healthy copy is healthy."""
+    prepare("smic", TREES.smic(tmp_path / "raw"), tmp_path / "data", face="none", num_workers=1)
+    capsys.readouterr()
+    assert not diagnose(data_dir=tmp_path / "data", out=tmp_path / "out", num_workers=1)
+    printed = capsys.readouterr().out
+    written = json.loads((tmp_path / "out/doctor.json").read_text())
+    assert {(row["kind"], row["clip"]) for row in written["findings"]} == {
+        *(("counts", name) for name in DATABASES),
+        *(("not_prepared", name) for name in ("casme2", "samm")),
+    }
+    assert printed.splitlines()[-4:] == [
+        "CASME II: 0 of 145 clips: cannot: 145 clips short (negative 0 of 88, positive 0 of 32, "
+        "surprise 0 of 25); 0 of 24 subjects; 1 error of the database",
+        "SAMM: 0 of 133 clips: cannot: 133 clips short (negative 0 of 92, positive 0 of 26, "
+        "surprise 0 of 15); 0 of 28 subjects; 1 error of the database",
+        "SMIC: 3 of 164 clips: cannot: 161 clips short (negative 1 of 70, positive 1 of 51, "
+        "surprise 1 of 43); 2 of 16 subjects",
+        "The paper's 442: cannot: 3 of 442 clips; see CASME II, SAMM, SMIC",
+    ]
+    assert "atnet prepare --dataset=casme2 --flow=spatiotemporal" in printed.replace("\n    ", " ")
+    only = check_prepared(tmp_path / "data", "smic", "spatiotemporal", num_workers=1)
+    assert only.databases == ("smic",)
+    assert found(only) == set()
+    with (tmp_path / "out/digests.csv").open() as file:
+        assert len(file.readlines()) == 4
+    # Circular means lie elsewhere.
+    circular = check_prepared(tmp_path / "data", "smic", "spatiotemporal_circular", num_workers=1)
+    assert found(circular) == {("not_prepared", "smic")}
+
+
+def test_a_manifest_stands_in_for_a_database(tmp_path):
+    write_set(tmp_path, "manifest", [record("a"), record("x", seed=1, dataset="mine")])
+    checkup = check_prepared(tmp_path, None, "farneback", num_workers=1)
+    assert found(checkup) == {("not_prepared", "samm"), ("not_prepared", "smic")}
+    text = report.to_text(checkup, judge(checkup, None))
+    assert "mine, no part of the paper's composite: 1 clips of 1 subjects" in text
+    alone = check_prepared(tmp_path, "manifest", "farneback", num_workers=1)
+    assert alone.databases == ("casme2",)

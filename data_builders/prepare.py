@@ -7,14 +7,13 @@ name. The sets of macro-expressions become records with one picture each, for pr
 `<data_dir>/<dataset>/1.0.0`.
 """
 
-import fcntl
 import importlib
 import importlib.util
 import io
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from atnet_jax.preprocessing.motion import OPTIONS, Motion
 from atnet_jax.preprocessing.optical_flow import DEFAULT as DEFAULT_FLOW
 from atnet_jax.preprocessing.optical_flow import METHODS
 from atnet_jax.published import COMPOSITE, DATABASES
+from atnet_jax.system import locks
 
 
 def prepare(
@@ -106,7 +106,7 @@ def prepare(
     import tensorflow_datasets as tfds
 
     module = importlib.import_module(f"data_builders.{dataset}.{dataset}_dataset_builder")
-    with _lock(parent):
+    with locks.hold(parent, ".lock", "--data_dir"):
         builder = module.Builder(
             data_dir=str(data_dir),
             config=config,
@@ -234,19 +234,3 @@ def _check_options(path: Path, found: Mapping[str, Any], wanted: Mapping[str, An
             f"{path} holds data prepared in another way: {'; '.join(different)}. "
             f"Choose another --data_dir, or delete that folder"
         )
-
-
-@contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """Keeps a second process from preparing the same data; a killed process's lock is released."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / ".lock").open("w")
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written to ({error})") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"{folder}: another process is preparing these data now") from None
-        yield

@@ -1,15 +1,13 @@
 """What a method reads of the composite: as it was prepared, or computed from that once and kept."""
 
 import dataclasses
-import fcntl
 import hashlib
 import json
 import os
 import shutil
-import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -19,7 +17,7 @@ from atnet_jax.data.record import Key, from_record, prepared, read_records
 from atnet_jax.errors import UserError
 from atnet_jax.preprocessing.prepared_clip import PreparedClip
 from atnet_jax.system.kept import KeptRecords
-from atnet_jax.system.locks import NO_LOCKS
+from atnet_jax.system.locks import take_turn
 from atnet_jax.system.workers import map_in_order
 
 Compute = Callable[[PreparedClip], dict[str, np.ndarray]]
@@ -127,10 +125,10 @@ def _compute(job: _Job) -> tuple[Key, dict[str, np.ndarray] | str]:
 def _keep(folder: Path, reading: Reading, composite: Composite, builders: Sequence[Any]) -> None:
     """Computes the inputs of all clips and writes one file each, all or none."""
     partial = folder.with_name(f"{folder.name}.partial")
-    partial.mkdir(parents=True, exist_ok=True)
-    with (partial / "lock").open("w") as lock:
-        _await_turn(lock, reading.method)
+    folder.parent.mkdir(exist_ok=True)
+    with take_turn(folder.with_name(f"{folder.name}.lock"), f"what {reading.method} reads"):
         if not folder.is_dir():
+            partial.mkdir(exist_ok=True)
             inputs = _compute_all(reading, composite, builders, KeptRecords(partial / "clips"))
             written = partial / "inputs"
             if written.is_dir():
@@ -142,18 +140,6 @@ def _keep(folder: Path, reading: Reading, composite: Composite, builders: Sequen
                     os.fsync(file.fileno())
             os.rename(written, folder)
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def _await_turn(lock: TextIO, model: str) -> None:
-    """Waits while another process holds the lock; it ends with the process, however that ends."""
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        print(f"{model}: another process computes what it reads; waiting for it", file=sys.stderr)
-        fcntl.flock(lock, fcntl.LOCK_EX)
-    except OSError as error:
-        if error.errno not in NO_LOCKS:
-            raise
 
 
 def _compute_all(

@@ -5,11 +5,9 @@ import json
 import os
 import platform
 import shlex
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,8 +17,7 @@ import jax
 import atnet_jax
 from atnet_jax.config import OPERATIONAL_FIELDS, Config
 from atnet_jax.errors import UserError
-from atnet_jax.system import files
-from atnet_jax.system.locks import locked
+from atnet_jax.system import files, locks
 from atnet_jax.training import processes
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -31,9 +28,8 @@ _LOCK = "atnet_jax.lock"
 def lock(workdir: Path) -> Iterator[None]:
     """Keeps every other run out of a workdir while this one is in it.
 
-    The lock is the operating system's, on a file that tells whose it is: it ends with the process,
-    however that ends. A workdir in which nothing else comes to be is not left behind. Of several
-    processes of one run, the first holds it for all.
+    A workdir in which nothing else comes to be is not left behind. Of several processes of one run,
+    the first holds the lock for all.
 
     Raises:
       UserError: another run is in the workdir, or nothing can be written there.
@@ -42,26 +38,10 @@ def lock(workdir: Path) -> Iterator[None]:
         yield
         return
     missing = [folder for folder in (workdir, *workdir.parents) if not folder.exists()]
-    path = workdir / _LOCK
     try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        file = locked(path)
-    except OSError as error:
-        raise UserError(
-            f"{workdir} cannot be used ({error.strerror}). Choose another --workdir."
-        ) from error
-    try:
-        with contextlib.suppress(OSError):  # The lock holds without these words.
-            file.truncate(0)
-            file.write(
-                f"process {os.getpid()} on host {socket.gethostname()} since"
-                f" {datetime.now():%Y-%m-%d %H:%M} ({_command()})"
-            )
-            file.flush()
-        yield
+        with locks.hold(workdir, _LOCK, "--workdir"):
+            yield
     finally:
-        path.unlink(missing_ok=True)
-        file.close()
         with contextlib.suppress(OSError):  # They are not empty: there is a run.
             for folder in missing:
                 folder.rmdir()

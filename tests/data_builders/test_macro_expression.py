@@ -47,7 +47,7 @@ def published(folder: Path) -> list[str]:
     return sorted(
         path.name
         for path in folder.rglob("*")
-        if path.name not in (".lock", "partial") and path.parent.name != "partial"
+        if path.name != "partial" and path.parent.name != "partial"
     )
 
 

@@ -1,12 +1,13 @@
 """Private folders for what is uploaded, which do not outlive the request."""
 
 import contextlib
-import fcntl
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+import filelock
 
 _NAME = "atnet_jax_serve-"
 
@@ -43,7 +44,7 @@ def _new_locked(parent: Path) -> tuple[Path, int]:
     while True:
         folder = Path(tempfile.mkdtemp(prefix=f"{_NAME}{os.getpid()}-", dir=parent))
         lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        filelock.lock_descriptor(lock)
         # Another server that starts now may have taken it for a leftover before it was locked.
         if folder.exists():
             return folder, lock
@@ -56,8 +57,8 @@ def _remove_leftovers(parent: Path) -> None:
         with contextlib.suppress(OSError):
             lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
-                if os.fstat(lock).st_uid == os.getuid():
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                ours = os.fstat(lock).st_uid == os.getuid()
+                if ours and filelock.lock_descriptor(lock, blocking=False):
                     shutil.rmtree(folder)
             finally:
                 os.close(lock)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import tensorflow_datasets as tfds
 
-from atnet_jax.data import record
+from atnet_jax.data import record as clip_record
 from data_builders.doctor.findings import CheckedClip
 from tests.data_builders.conftest import Trees
 

@@ -70,7 +70,7 @@ def take_turn(path: Path, work: str) -> Iterator[None]:
             stack.enter_context(_locked(path, _PATIENCE))
         except filelock.Timeout:
             print(f"{work}: in use by {_holder(path)}; waiting for it", file=sys.stderr)
-            stack.enter_context(_locked(path, -1))
+            stack.enter_context(_locked(path, -1.0))
         yield
 
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import tensorflow_datasets as tfds
 
 from atnet_jax.data import record
-from atnet_jax.preprocessing import optical_flow
+from atnet_jax.names import DEFAULT_FLOW
 from atnet_jax.preprocessing.face import Box
 from atnet_jax.preprocessing.motion import Motion, all_motions
 from data_builders.builder import ExpressionBuilder
@@ -22,7 +22,7 @@ class Variant(tfds.core.BuilderConfig):
         motion: The way.
     """
 
-    motion: Motion = dataclasses.field(default_factory=lambda: Motion(optical_flow.DEFAULT))
+    motion: Motion = dataclasses.field(default_factory=lambda: Motion(DEFAULT_FLOW))
 
 
 class MicroExpressionBuilder(ExpressionBuilder, skip_registration=True):

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from atnet_jax.errors import UserError
-from atnet_jax.preprocessing.optical_flow import DEFAULT
+from atnet_jax.names import DEFAULT_FLOW
 from atnet_jax.published import DATABASES
 from atnet_jax.system.files import write_json_atomically, write_text_atomically
 from data_builders.doctor import composite, digests, report
@@ -20,7 +20,7 @@ def diagnose(
     manual_dir: Path | None = None,
     dataset: str | None = None,
     face: str = "mtcnn",
-    flow: str = DEFAULT,
+    flow: str = DEFAULT_FLOW,
     composite_list: Path | None = None,
     compare: Path | None = None,
     out: Path | None = None,

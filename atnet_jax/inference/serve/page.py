@@ -8,7 +8,7 @@ from atnet_jax.evaluation.report.blocks import fit
 from atnet_jax.evaluation.report.style import STYLE
 from atnet_jax.inference.serve.form import FRAMES
 from atnet_jax.inference.serve.upload import PICTURES, VIDEOS
-from atnet_jax.preprocessing.face import DETECTORS
+from atnet_jax.names import DETECTORS
 
 _HERE = Path(__file__).parent
 

@@ -39,3 +39,6 @@ SPOTTERS = ("flow", "lbp")
 
 CAFFE_MODELS = ("fusion", "spatial", "micro_attention")
 """Networks whose layers a .caffemodel can fill: those with a spatial stream."""
+
+SYNTHETIC = tuple(name for name in DATASETS if name not in ("manifest", "image_folder"))
+"""Databases that can be rendered."""

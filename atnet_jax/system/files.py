@@ -9,6 +9,18 @@ from typing import Any
 
 import numpy as np
 
+from atnet_jax.errors import UserError
+
+
+def refuse_existing(out: Path) -> None:
+    """Checks that `out` can be a new file or folder; an empty folder counts as new.
+
+    Raises:
+        UserError: there is something of that name.
+    """
+    if os.path.lexists(out) and not (out.is_dir() and not any(out.iterdir())):
+        raise UserError(f"{out} exists and is not an empty folder. Choose another --out.")
+
 
 def write_text_atomically(path: Path, text: str) -> None:
     """Write `text` as UTF-8, byte for byte; see `write_bytes_atomically`.
@@ -34,6 +46,9 @@ def write_bytes_atomically(path: Path, data: bytes | memoryview) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        error.filename = str(path)  # A full disk is reported without a name.
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

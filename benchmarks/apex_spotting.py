@@ -2,7 +2,7 @@
 
     python -m benchmarks.apex_spotting --seed=202 --table=spotting.md --json=spotting.json
 
-Everything is synthetic (`atnet_jax.synthetic`): painted faces whose true onset, apex and offset are
+Everything is synthetic (`atnet synthetic`): painted faces whose true onset, apex and offset are
 known, filmed as the databases are, with sensor noise, a drifting head, blinks and, in SMIC's
 layout, even and odd frames that lie apart. Each video is cropped to the face that MTCNN finds in
 its first frame, and the spotting uses MTCNN's landmarks.

@@ -20,6 +20,13 @@ from atnet_jax.errors import UserError
 if TYPE_CHECKING:
     from atnet_jax.config import Config
 
+_EXPECTED = {
+    int: "a whole number",
+    float: "a number",
+    bool: "True or False",
+    tuple: "a tuple, such as \"('a', 'b')\" or \"(0, 1)\"",
+}
+
 
 def add_arguments(parser: Parser) -> None:
     """Defines the options."""
@@ -112,24 +119,27 @@ def load_config(text: str, settings: Sequence[str] = ()) -> "Config":
     if not isinstance(config, ConfigDict):
         raise UserError(f"get_config() of {file} returns no ConfigDict, such as default_config's.")
 
-    known = [name for name, _ in _fields(config)]
+    known = _kinds(config)
     for setting in settings:
         name = setting.partition("=")[0].removeprefix("--config.").removeprefix("--noconfig.")
         if setting.startswith("--") and name not in known:
             raise UserError(
-                f"There is no setting config.{name}.{nearest(name, known)}"
+                f"There is no setting config.{name}.{nearest(name, list(known))}"
                 " `atnet train --help` lists the settings."
             )
     values = flags.FlagValues()
     try:
         config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=[*settings])
         rest = values(["atnet train", *settings])[1:]
+    except flags.IllegalFlagValueError as error:
+        name = str(error).removeprefix("flag --config.").partition("=")[0]
+        given = [setting for setting in settings if name in setting.partition("=")[0]][-1]
+        expected = _EXPECTED.get(known[name], "one of the settings in it")
+        raise UserError(f"{given}: expected {expected}.") from error
     except flags.Error as error:
-        raise UserError(str(error)) from error
+        raise UserError(f"{error}.") from error
     if rest:
-        raise UserError(
-            f"Unexpected argument {rest[0]!r}. Pass settings as --config.NAME=VALUE."
-        )
+        raise UserError(f"Unexpected argument {rest[0]!r}. Pass settings as --config.NAME=VALUE.")
     return config
 
 
@@ -151,19 +161,19 @@ def _find(name: str) -> Path:
     file = Path(name).expanduser()
     if not file.is_file():
         raise UserError(
-            f"There is no configuration {name!r}, and no file of this name.{nearest(name, _names())}"
-            f" The names are: {', '.join(_names())}."
+            f"There is no configuration {name!r}.{nearest(name, _names())} Give the path of a file,"
+            f" or one of {', '.join(_names())}."
         )
     return file
 
 
-def _fields(config: "Config", prefix: str = "") -> list[tuple[str, object]]:
-    """The settings, as dotted names, and their values."""
-    found = []
-    for name, value in config.items():
-        found.append((f"{prefix}{name}", value))
-        if hasattr(value, "items"):
-            found += _fields(value, f"{prefix}{name}.")
+def _kinds(config: "Config", prefix: str = "") -> dict[str, type]:
+    """The settings, as dotted names, and the types of their values."""
+    found = {}
+    for name in config:
+        found[f"{prefix}{name}"] = config.get_type(name)
+        if hasattr(config[name], "items"):
+            found |= _kinds(config[name], f"{prefix}{name}.")
     return found
 
 

@@ -55,7 +55,7 @@ def lock(workdir: Path) -> Iterator[None]:
             file.truncate(0)
             file.write(
                 f"process {os.getpid()} on host {socket.gethostname()} since"
-                f" {datetime.now():%Y-%m-%d %H:%M} ({_command()})"
+                f" {datetime.now():%Y-%m-%d %H:%M} ({shlex.join(sys.argv)})"
             )
             file.flush()
         yield
@@ -129,15 +129,11 @@ def claim(
             },
             "git": git_state(),
         },
-        "command": _command(),
+        "command": shlex.join(sys.argv),
         **(about or {}),
     }
     files.write_json_atomically(path, record)
     return record
-
-
-def _command() -> str:
-    return f"python -m atnet_jax.main {shlex.join(sys.argv[1:])}"
 
 
 def _is_foreign(path: Path) -> bool:

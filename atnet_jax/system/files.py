@@ -19,7 +19,7 @@ def refuse_existing(out: Path) -> None:
         UserError: there is something of that name.
     """
     if os.path.lexists(out) and not (out.is_dir() and not any(out.iterdir())):
-        raise UserError(f"{out} exists and is not an empty folder. Choose another --out.")
+        raise UserError(f"{out} exists already. Choose a new --out.")
 
 
 def write_text_atomically(path: Path, text: str) -> None:

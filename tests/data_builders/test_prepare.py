@@ -343,9 +343,7 @@ def test_an_ended_run_publishes_nothing_and_can_be_repeated(
     assert not (parent / version).exists()
     if ending == signal.SIGINT:
         assert run.returncode == 130
-        assert errors == (
-            "interrupted; nothing was published, but the same command goes on from here\n"
-        )
+        assert errors == "Interrupted. Rerun the same command to resume.\n"
         assert not list(parent.glob("incomplete.*"))
     else:
         assert list(parent.glob("incomplete.*"))

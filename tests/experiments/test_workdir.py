@@ -1,6 +1,8 @@
 import errno
 import fcntl
 import os
+import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -40,8 +42,9 @@ def test_a_second_run_is_refused_until_the_first_is_through(tmp_path):
             pytest.raises(
                 UserError,
                 match=rf"{workdir} is in use by process {os.getpid()} on host"
-                rf" {socket.gethostname()} since \d{{4}}-\d\d-\d\d \d\d:\d\d \(python -m atnet_jax"
-                r".*\)\. Wait for it, or stop it, or choose another --workdir\.",
+                rf" {socket.gethostname()} since \d{{4}}-\d\d-\d\d \d\d:\d\d"
+                rf" \({re.escape(shlex.join(sys.argv))}\)\. Wait for it, or stop it, or choose"
+                r" another --workdir\.",
             ),
             lock(workdir),
         ):

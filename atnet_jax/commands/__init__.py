@@ -5,10 +5,10 @@ None for 0. The first line of its docstring is its line in the list of verbs. It
 time in `run`, so that its help appears at once.
 """
 
-import contextlib
 import importlib
 import io
 import os
+import select
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -117,10 +117,12 @@ def _fail(message: str) -> int:
 def _nobody_reads() -> bool:
     """Whether the pipe is broken that the output goes to, as in `atnet … | head`."""
     try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Python would report it once more as it ends.
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return True
-    return False
+        output = sys.stdout.fileno()
+    except OSError:
+        return False
+    poll = select.poll()
+    poll.register(output, 0)
+    if not poll.poll(0):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), output)  # Python flushes it as it ends.
+    return True

@@ -62,7 +62,7 @@ class Parser(argparse.ArgumentParser):
         return super().format_help() + (f"\n{self.settings()}" if self.settings else "")
 
     def _is_setting(self, name: str) -> bool:
-        return self.settings is not None and name.startswith("--config.")
+        return self.settings is not None and name.startswith(("--config.", "--noconfig."))
 
     @property
     def _hint(self) -> str:

@@ -10,7 +10,6 @@ import io
 import os
 import select
 import sys
-from argparse import Namespace
 from collections.abc import Sequence
 from types import ModuleType
 
@@ -65,11 +64,11 @@ def run(arguments: Sequence[str]) -> int:
         return _fail(f"{where}{error.strerror}.")
 
 
-def parse(verb: str, arguments: Sequence[str]) -> tuple[ModuleType, Namespace]:
-    """The file of a verb, and its arguments as it reads them.
+def parser_of(verb: str) -> Parser:
+    """What reads the arguments of a verb.
 
     Raises:
-        UserError: There is no such verb, or the arguments cannot be.
+        UserError: There is no such verb.
     """
     if verb not in VERBS:
         hint = nearest(verb, VERBS)
@@ -77,7 +76,7 @@ def parse(verb: str, arguments: Sequence[str]) -> tuple[ModuleType, Namespace]:
     module = _module(verb)
     parser = Parser(verb, module.__doc__ or "")
     module.add_arguments(parser)
-    return module, parser.read(arguments)
+    return parser
 
 
 def _run(arguments: Sequence[str]) -> int:
@@ -88,9 +87,9 @@ def _run(arguments: Sequence[str]) -> int:
     if verb == "--version":
         print(f"atnet_jax {atnet_jax.__version__}")
         return 0
-    module, given = parse(verb, rest)
+    given = parser_of(verb).read(rest)
     logging.set_verbosity(logging.WARNING)  # Orbax and TFDS report every file that they write.
-    return module.run(given) or 0
+    return _module(verb).run(given) or 0
 
 
 def _overview() -> str:

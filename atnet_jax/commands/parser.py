@@ -35,14 +35,13 @@ class Parser(argparse.ArgumentParser):
         Raises:
             UserError: There is one too many or too few, or one that cannot be.
         """
-        options = [name for name in self._option_string_actions if name.startswith("--")]
         for argument in arguments:
             name = argument.partition("=")[0]
             if argument == "--":
                 break
-            if not name.startswith("--") or name in options or self._is_setting(name):
+            if not name.startswith("--") or name in self.options or self._is_setting(name):
                 continue
-            raise UserError(f"There is no option {name}.{nearest(name, options)} {self._hint}")
+            raise UserError(f"There is no option {name}.{nearest(name, self.options)} {self._hint}")
         given, rest = self.parse_known_intermixed_args(arguments)
         if self.settings:
             given.settings = rest
@@ -60,6 +59,11 @@ class Parser(argparse.ArgumentParser):
     def format_help(self) -> str:
         """The help text, with the settings if the command takes some."""
         return super().format_help() + (f"\n{self.settings()}" if self.settings else "")
+
+    @property
+    def options(self) -> list[str]:
+        """The names of the options."""
+        return [name for name in self._option_string_actions if name.startswith("--")]
 
     def _is_setting(self, name: str) -> bool:
         return self.settings is not None and name.startswith(("--config.", "--noconfig."))

@@ -119,7 +119,7 @@ def load_config(text: str, settings: Sequence[str] = ()) -> "Config":
     if not isinstance(config, ConfigDict):
         raise UserError(f"get_config() of {file} returns no ConfigDict, such as default_config's.")
 
-    known = _kinds(config)
+    known = setting_types(config)
     for setting in settings:
         name = setting.partition("=")[0].removeprefix("--config.").removeprefix("--noconfig.")
         if setting.startswith("--") and name not in known:
@@ -167,13 +167,13 @@ def _find(name: str) -> Path:
     return file
 
 
-def _kinds(config: "Config", prefix: str = "") -> dict[str, type]:
+def setting_types(config: "Config", prefix: str = "") -> dict[str, type]:
     """The settings, as dotted names, and the types of their values."""
     found = {}
     for name in config:
         found[f"{prefix}{name}"] = config.get_type(name)
         if hasattr(config[name], "items"):
-            found |= _kinds(config[name], f"{prefix}{name}.")
+            found |= setting_types(config[name], f"{prefix}{name}.")
     return found
 
 

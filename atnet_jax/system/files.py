@@ -1,5 +1,6 @@
 """Writing files so that a reader never sees half of one."""
 
+import contextlib
 import io
 import json
 import os
@@ -50,7 +51,8 @@ def write_bytes_atomically(path: Path, data: bytes | memoryview) -> None:
         error.filename = str(path)  # A full disk is reported without a name.
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # Such as of a read-only file system, once more.
+            temporary.unlink()
 
 
 def write_json_atomically(path: Path, value: Any) -> None:

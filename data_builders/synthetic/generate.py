@@ -130,6 +130,9 @@ def generate(
         if out.exists():
             out.rmdir()
         partial.rename(out)
+    except OSError as error:
+        error.filename = str(out)  # A full disk is reported without a name.
+        raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return specs

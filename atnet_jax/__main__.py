@@ -1,8 +1,15 @@
-"""`python -m atnet_jax VERB`: runs one of the commands."""
+"""The command `atnet VERB`, which is `python -m atnet_jax VERB` as well."""
 
-import runpy
 import sys
 
+from atnet_jax import commands
+
+
+def main() -> None:
+    """Runs the command line."""
+    sys.argv[0] = "atnet"  # As runs record the command that made them.
+    sys.exit(commands.run(sys.argv[1:]))
+
+
 if __name__ == "__main__":
-    verb = sys.argv.pop(1)
-    runpy.run_module(f"atnet_jax.commands.{verb.replace('-', '_')}", run_name="__main__")
+    main()

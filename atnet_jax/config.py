@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from ml_collections import ConfigDict
 
 from atnet_jax import models
-from atnet_jax.preprocessing import optical_flow
+from atnet_jax.names import DEFAULT_FLOW
 
 # A ConfigDict's fields are typed as a union of all a field may be; the type checker is told Any.
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def default_config(model: str) -> Config:
     config.data_dir = "data"
     # The optical flow that they were prepared with, followed by _circular, _steady and _stabilised
     # where --circular, --cancel_alternation and --remove_head_motion were given.
-    config.flow = optical_flow.DEFAULT
+    config.flow = DEFAULT_FLOW
     # Apex frames are prepared at 224×224, the size of the paper. Smaller (112, 56) is faster.
     config.image_size = 224
     # Magnifies the motion in the grey pictures that a method reads, the apex frame and the frames

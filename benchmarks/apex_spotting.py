@@ -2,7 +2,7 @@
 
     python -m benchmarks.apex_spotting --seed=202 --table=spotting.md --json=spotting.json
 
-Everything is synthetic (`atnet_jax.synthetic`): painted faces whose true onset, apex and offset are
+Everything is synthetic (`atnet synthetic`): painted faces whose true onset, apex and offset are
 known, filmed as the databases are, with sensor noise, a drifting head, blinks and, in SMIC's
 layout, even and odd frames that lie apart. Each video is cropped to the face that MTCNN finds in
 its first frame, and the spotting uses MTCNN's landmarks.
@@ -37,6 +37,7 @@ from absl import app, flags
 
 from atnet_jax.errors import UserError
 from atnet_jax.inference import spotting
+from atnet_jax.names import SPOTTERS
 from atnet_jax.preprocessing.apex import middle_frame
 from atnet_jax.preprocessing.face import Face, Landmarks, crop_face, find_faces
 from data_builders.synthetic.clip_spec import ClipSpec, random_stream
@@ -168,7 +169,7 @@ def _spot_clip(spec: ClipSpec) -> list[dict[str, Any]]:
     truth = spec.apex - spec.onset
     middle = middle_frame(range(len(crops)))
     records = [_apex_record(spec, "middle frame", abs(middle - truth), len(crops))]
-    for method in spotting.METHODS:
+    for method in SPOTTERS:
         start = time.process_time()
         apex = spotting.spot_apex(crops, spec.camera.frame_rate, landmarks, method)
         taken = time.process_time() - start
@@ -194,7 +195,7 @@ def _spot_session(spec: ClipSpec, motion: Session) -> list[dict[str, Any]]:
     crops, landmarks = _crops(scene, spec.frames)
     truth = [(part.spec.onset, part.spec.offset) for part in motion.expressions]
     records = []
-    for method in spotting.METHODS:
+    for method in SPOTTERS:
         start = time.process_time()
         timeline = spotting.spot_intervals(crops, spec.camera.frame_rate, landmarks, method)
         taken = time.process_time() - start

@@ -36,7 +36,8 @@ from skimage.feature import local_binary_pattern
 from atnet_jax.models.handcrafted.tim import interpolate
 from atnet_jax.models.hoof import hoof
 from atnet_jax.models.lbp_top import lbp_top, uniform_bins
-from atnet_jax.preprocessing.optical_flow import DEFAULT, flow_method
+from atnet_jax.names import DEFAULT_FLOW
+from atnet_jax.preprocessing.optical_flow import flow_method
 
 _JSON = flags.DEFINE_string("json", None, "Also write the figures to this file.")
 _PROCESSES = flags.DEFINE_integer("processes", 2, "Processes that work at once.", lower_bound=1)
@@ -98,7 +99,7 @@ def main(_: list[str]) -> None:
             _print(rows[-1])
         for flows in (9, 64):
             rate = _clips_per_second(pool, our_flow, flows, 0)
-            rows.append(Row(f"({flows} {DEFAULT} flows)", rate))
+            rows.append(Row(f"({flows} {DEFAULT_FLOW} flows)", rate))
             _print(rows[-1])
     if _JSON.value:
         report = {
@@ -252,7 +253,7 @@ def our_interpolation(length: int, frames: int) -> Callable[[], object]:
 
 def our_flow(flows: int, _: int) -> Callable[[], object]:
     """Optical flow of adjacent frames."""
-    clip, method = _clip(flows + 1), flow_method(DEFAULT)
+    clip, method = _clip(flows + 1), flow_method(DEFAULT_FLOW)
     return lambda: method.flows(clip)
 
 

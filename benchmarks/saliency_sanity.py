@@ -12,7 +12,7 @@ After Adebayo, Gilmer, Muelly, Goodfellow, Hardt, Kim: Sanity Checks for Salienc
   labels that mean nothing, are compared with the trained network's.
 
 Maps of the ADM and of the flow map are also compared without their signs, which is the harder test,
-and those of the ADM with the true motion, where the data are those that `atnet_jax.synthetic` makes
+and those of the ADM with the true motion, where the data are those that `atnet synthetic` makes
 (`--synthetic=SUBJECTS,CLIPS,SEED`): how often the block of the largest attribution is one of the
 16 of 64 that the expression, without the head, moves most from onset to apex (pointing game; Zhang
 et al., ECCV 2016), which chance makes 0.25.

@@ -42,7 +42,7 @@ from absl import app, flags
 from skimage.registration import optical_flow_tvl1
 
 from atnet_jax.errors import UserError
-from atnet_jax.preprocessing.optical_flow import METHODS
+from atnet_jax.names import FLOWS
 from benchmarks import tiny_motion_pictures
 from benchmarks.clip_flow import FlowOfClip, blocks_of, flow_of_clip
 from benchmarks.moving_clips import (
@@ -69,7 +69,7 @@ AT_ONE_MOTION = (
 )
 ONE_MOTION = 0.03
 
-_METHODS = flags.DEFINE_list("methods", list(METHODS), "Optical flows, as config.flow.")
+_METHODS = flags.DEFINE_list("methods", list(FLOWS), "Optical flows, as config.flow.")
 _MOTIONS = flags.DEFINE_list("motions", list(MOTIONS), "Mean motions, pixels a frame.")
 _DEGRADATIONS = flags.DEFINE_list("degradations", None, "What is done to the clips.")
 _CLIPS = flags.DEFINE_integer("clips", 4, "Clips: faces and pictures in turns.", lower_bound=1)
@@ -96,7 +96,7 @@ def main(argv: Sequence[str]) -> None:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     try:
         if not _METHODS.value:
-            raise UserError("--methods is empty; name one of " + ", ".join(METHODS))
+            raise UserError("--methods is empty; name one of " + ", ".join(FLOWS))
         methods = {name: flow_of_clip(name) for name in _METHODS.value}
         if _SPEED.value:
             report = {"speed": speed(methods, _SECONDS.value)}

@@ -1,7 +1,7 @@
 """Composite database evaluation (Table II): leave one of 68 subjects out, pool, score.
 
-    python -m atnet_jax.main --config=configs/cde.py --workdir=runs/cde
-    python -m atnet_jax.main --config=configs/cde.py:temporal --workdir=runs/cde_temporal
+    atnet train --config=cde --workdir=runs/cde
+    atnet train --config=cde:temporal --workdir=runs/cde_temporal
 
 Published for ATNet (fusion): accuracy .693, UF1 .631, UAR .613; spatial UF1 .494, temporal .581.
 """

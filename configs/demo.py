@@ -2,7 +2,7 @@
 
     make demo
 
-The same clips, network and protocols as configs/cde.py, on fewer clips and with fewer steps. To
+The same clips, network and protocols as --config=cde, on fewer clips and with fewer steps. To
 fit a few minutes on a CPU, apex frames are reduced to 56×56 and the learning rate is larger.
 """
 

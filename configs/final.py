@@ -1,9 +1,9 @@
 """One network of all subjects, for clips of one's own: nobody is left out, so nothing is scored.
 
-    python -m atnet_jax.main --config=configs/final.py --workdir=runs/final
-    atnet predict CLIP --checkpoint=runs/final
+    atnet train --config=final --workdir=runs/final
+    atnet predict runs/final CLIP
 
-The training is that of configs/cde.py, which measures what to expect of it.
+The training is that of --config=cde, which measures what to expect of it.
 """
 
 from atnet_jax.config import Config, default_config

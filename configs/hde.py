@@ -1,7 +1,7 @@
 """Holdout database evaluation (Table III): train on two databases, test on the third.
 
-    python -m atnet_jax.main --config=configs/hde.py --workdir=runs/hde
-    python -m atnet_jax.main --config=configs/hde.py:temporal --workdir=runs/hde_temporal
+    atnet train --config=hde --workdir=runs/hde
+    atnet train --config=hde:temporal --workdir=runs/hde_temporal
 
 Published UF1 for ATNet (fusion): CASME II .523, SAMM .429, SMIC .497; temporal .631, .450, .503.
 """

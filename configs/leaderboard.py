@@ -1,7 +1,7 @@
 r"""The leaderboard: every method under both protocols, with five seeds.
 
-    python -m atnet_jax.main --config=configs/leaderboard.py --workdir=runs/leaderboard
-    python -m atnet_jax.main --config=configs/leaderboard.py --workdir=runs/leaderboard \
+    atnet train --config=leaderboard --workdir=runs/leaderboard
+    atnet train --config=leaderboard --workdir=runs/leaderboard \
         --config.methods=ststnet,temporal --config.protocols=cde --config.seeds="(0,)"
 
 Each run has the folder PROTOCOL/METHOD/seed_N in the workdir, as if it were run alone. Started

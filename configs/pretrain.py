@@ -1,11 +1,11 @@
 r"""Pre-training of the spatial stream on macro-expressions, before micro-expressions.
 
-    python -m atnet_jax.main --config=configs/pretrain.py --workdir=runs/pretrain
-    python -m atnet_jax.main --config=configs/cde.py --config.init_from=runs/pretrain/weights \
+    atnet train --config=pretrain --workdir=runs/pretrain
+    atnet train --config=cde --config.init_from=runs/pretrain/weights \
         --workdir=runs/cde
 
 The paper (section III-B) pre-trains on CK+, Oulu-CASIA, JAFFE and MUG after ImageNet; for the
-latter, give `--config.init_from` the weights that `atnet_jax.import_caffe` wrote. It does not say
+latter, give `--config.init_from` the weights that `atnet import-caffe` wrote. It does not say
 with which schedule: the solver here is that of the later training.
 """
 

@@ -1,8 +1,8 @@
 """The whole of Table III: twelve methods under holdout database evaluation.
 
-    python -m atnet_jax.main --config=configs/table3.py --workdir=runs/table3
+    atnet train --config=table3 --workdir=runs/table3
 
-As configs/table2.py, with one fold a held-out database.
+As --config=table2, with one fold a held-out database.
 """
 
 from atnet_jax.config import Config

@@ -6,9 +6,10 @@ from typing import Any, ClassVar
 import tensorflow_datasets as tfds
 
 from atnet_jax.data import record
-from atnet_jax.preprocessing import optical_flow
+from atnet_jax.names import DEFAULT_FLOW
 from atnet_jax.preprocessing.face import Box
 from atnet_jax.preprocessing.motion import Motion, all_motions
+from atnet_jax.preprocessing.optical_flow import flow_method
 from data_builders.builder import ExpressionBuilder
 from data_builders.records import ClipJob
 from data_builders.source import Entry
@@ -22,7 +23,7 @@ class Variant(tfds.core.BuilderConfig):
         motion: The way.
     """
 
-    motion: Motion = dataclasses.field(default_factory=lambda: Motion(optical_flow.DEFAULT))
+    motion: Motion = dataclasses.field(default_factory=lambda: Motion(DEFAULT_FLOW))
 
 
 class MicroExpressionBuilder(ExpressionBuilder, skip_registration=True):
@@ -45,7 +46,7 @@ class MicroExpressionBuilder(ExpressionBuilder, skip_registration=True):
     def make_job(self, entry: Entry, box: Box | None) -> ClipJob:
         """See the base class."""
         motion = self._motion
-        reach = optical_flow.flow_method(motion.flow).reach
+        reach = flow_method(motion.flow).reach
         return ClipJob(entry, self.face, box, motion.flow, reach, motion.options)
 
     def options(self) -> dict[str, Any]:

@@ -18,11 +18,16 @@ from pathlib import Path
 from typing import Any
 
 from atnet_jax.errors import UserError
-from atnet_jax.names import CLASSES, DATASETS, MACRO_EXPRESSIONS, MICRO_EXPRESSIONS
-from atnet_jax.preprocessing.face import DETECTORS
+from atnet_jax.names import (
+    CLASSES,
+    DATASETS,
+    DEFAULT_FLOW,
+    DETECTORS,
+    FLOWS,
+    MACRO_EXPRESSIONS,
+    MICRO_EXPRESSIONS,
+)
 from atnet_jax.preprocessing.motion import OPTIONS, Motion
-from atnet_jax.preprocessing.optical_flow import DEFAULT as DEFAULT_FLOW
-from atnet_jax.preprocessing.optical_flow import METHODS
 from atnet_jax.published import COMPOSITE, DATABASES
 from atnet_jax.system import locks
 
@@ -78,7 +83,7 @@ def prepare(
     _check_choice("dataset", dataset, DATASETS)
     _check_choice("face", face, DETECTORS)
     if flow is not None:
-        _check_choice("flow", flow, METHODS)
+        _check_choice("flow", flow, FLOWS)
     motion = Motion(flow or DEFAULT_FLOW, circular, cancel_alternation, remove_head_motion)
     chosen = [*(["flow"] if flow else []), *(key for key in OPTIONS if motion.options[key])]
     if dataset in MACRO_EXPRESSIONS and chosen:

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from absl import flags
-from ml_collections import config_flags
 
 from atnet_jax import models
+from atnet_jax.commands.train import load_config
 from atnet_jax.data.composite import load_composite, resize
 from atnet_jax.data.record import from_record, prepared, read_records
 from atnet_jax.errors import UserError
@@ -26,16 +25,6 @@ from data_builders.synthetic import generate
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DATABASES = ("casme2", "samm", "smic")
-
-
-def load(name: str):
-    """The configuration as the command line loads it."""
-    values = flags.FlagValues()
-    config = config_flags.DEFINE_config_file(
-        "config", str(REPOSITORY / "configs" / name), flag_values=values
-    )
-    values(["test"])
-    return config.value
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +54,7 @@ def test_the_composite_is_what_was_rendered(data_dir):
 @pytest.mark.parametrize("model", [*models.names(), "lbp_top_p8_tim64"])
 @pytest.mark.parametrize("name", ["cde", "hde", "demo"])
 def test_every_configuration_loads(name, model):
-    config = load(f"{name}.py:{model}")
+    config = load_config(f"{name}:{model}")
     assert config.protocol == ("hde" if name == "hde" else "cde")
     assert config.model == ("lbp_top" if model.startswith("lbp_top") else model)
 
@@ -84,7 +73,7 @@ def test_every_configuration_loads(name, model):
     ],
 )
 def test_every_method_trains(name, model, data_dir, tmp_path):
-    config = load(f"{name}.py:{model}")
+    config = load_config(f"{name}:{model}")
     config.update(data_dir=str(data_dir), image_size=32, num_epochs=1, folds="0", batch_size=8)
     if config.steps_per_epoch:
         config.steps_per_epoch = 1
@@ -100,7 +89,7 @@ def test_every_method_trains(name, model, data_dir, tmp_path):
     [("lbp_top_p8_tim10", 177, "LBP-TOP {3,3,3,8} TIM 10"), ("hoof_n4_tim10", 36, "HOOF N=4")],
 )
 def test_hand_crafted_features_are_methods_too(model, features, row, data_dir, tmp_path, capsys):
-    config = load(f"hde.py:{model}")
+    config = load_config(f"hde:{model}")
     config.data_dir = str(data_dir)
     experiment.train_and_evaluate(config, tmp_path / "run")
     rows = predictions.read(tmp_path / "run" / "predictions.csv")
@@ -120,7 +109,7 @@ def test_hand_crafted_features_are_methods_too(model, features, row, data_dir, t
 
 
 def test_motion_is_magnified_before_any_method(data_dir, tmp_path):
-    config, plain = load("cde.py:fusion"), load("cde.py:fusion")
+    config, plain = load_config("cde:fusion"), load_config("cde:fusion")
     for each in (config, plain):
         each.update(data_dir=str(data_dir), datasets=("smic",), image_size=56, magnification=0.0)
     config.magnification = 8.0
@@ -147,7 +136,7 @@ def test_motion_is_magnified_before_any_method(data_dir, tmp_path):
     ("model", "times"), [("ststnet", 5.0), ("capsule_net", 5.0), ("spatial", -1.0)]
 )
 def test_what_cannot_be_magnified_is_refused(model, times, data_dir):
-    config = load(f"cde.py:{model}")
+    config = load_config(f"cde:{model}")
     config.update(data_dir=str(data_dir), magnification=times)
     with pytest.raises(UserError, match=rf"config.magnification is {times:g}, .* {model} reads"):
         load_inputs(config)
@@ -155,7 +144,7 @@ def test_what_cannot_be_magnified_is_refused(model, times, data_dir):
 
 def test_features_belong_to_their_clips(data_dir):
     """One clip's features, computed from its own record, are in its row."""
-    config = load("cde.py:lbp_top")
+    config = load_config("cde:lbp_top")
     config.data_dir = str(data_dir)
     composite = load_inputs(config)
     reads = ("frames", "apex")
@@ -170,14 +159,14 @@ def test_features_belong_to_their_clips(data_dir):
 
 def test_what_only_networks_have_is_refused(data_dir, tmp_path):
     for field, value in (("init_from", "weights"), ("selection", "nested")):
-        config = load("cde.py:hoof")
+        config = load_config("cde:hoof")
         config.update({"data_dir": str(data_dir), field: value})
         with pytest.raises(UserError, match=f"{field} is '{value}', but hoof is no network"):
             experiment.train_and_evaluate(config, tmp_path / "run")
 
 
 def test_a_table_runs_what_has_not_been_run(data_dir, tmp_path):
-    config = load("table3.py")
+    config = load_config("table3")
     assert len(config.methods) == 12
     config.update(data_dir=str(data_dir), methods=("lbp_top_p4_tim10", "temporal"), seeds=(0, 1))
     config.update(num_epochs=1, steps_per_epoch=1)
@@ -198,7 +187,7 @@ def test_a_table_runs_what_has_not_been_run(data_dir, tmp_path):
 
 
 def test_a_table_hands_its_settings_to_every_method():
-    config = load("table2.py")
+    config = load_config("table2")
     config.update(image_size=56, num_epochs=3, init_from="weights", folds="0:2", seeds=(4,))
     settings = {name: suite.method_config(config, "cde", name) for name in config.methods}
     assert [s.protocol for s in settings.values()] == ["cde"] * 12
@@ -214,7 +203,7 @@ def test_a_table_hands_its_settings_to_every_method():
 
 def test_a_leaderboard_of_short_epochs_trains_ststnet_too():
     """Batches that all folds share are of epochs that are whole passes over the clips."""
-    config = load("leaderboard.py")
+    config = load_config("leaderboard")
     assert suite.method_config(config, "cde", "ststnet").shared_batches
     config.steps_per_epoch = 1
     assert not suite.method_config(config, "cde", "ststnet").shared_batches
@@ -238,5 +227,5 @@ def test_fusion_at_full_size_from_the_command_line(data_dir, tmp_path):
 
 def test_an_unknown_model_is_refused(tmp_path):
     with pytest.raises(UserError, match="No model is called 'resnet'"):
-        experiment.train_and_evaluate(load("cde.py:resnet"), tmp_path / "run")
+        experiment.train_and_evaluate(load_config("cde:resnet"), tmp_path / "run")
     assert not (tmp_path / "run").exists()

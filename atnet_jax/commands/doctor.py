@@ -1,69 +1,47 @@
-"""Checks a copy of a database: `atnet doctor --manual_dir=… --dataset=casme2`.
+"""Checks a copy of a database, or prepared data, against the paper's composite.
 
-Or prepared data: `atnet doctor --data_dir=…`. The exit status is 0 only if there is
-no error; warnings are told apart from errors.
+Give either --manual_dir and --dataset, for a raw copy, or --data_dir, for prepared data. The exit
+status is 0 only if there is no error; warnings do not count.
 """
 
-import sys
-from pathlib import Path
+from argparse import Namespace
 
-from absl import app, flags, logging
-
-from atnet_jax.errors import UserError
-from atnet_jax.names import MICRO_EXPRESSIONS
-from atnet_jax.preprocessing.face import DETECTORS
-from atnet_jax.preprocessing.optical_flow import DEFAULT
-from data_builders.doctor.diagnose import diagnose
-
-_INTERRUPTED = 130
+from atnet_jax.commands.parser import Parser, path
+from atnet_jax.names import DEFAULT_FLOW, DETECTORS, MICRO_EXPRESSIONS
 
 
-def _define_flags() -> None:
-    flags.DEFINE_string("data_dir", None, "Prepared data.")
-    flags.DEFINE_string("manual_dir", None, "Your copy of a database; --dataset says which.")
-    flags.DEFINE_enum("dataset", None, MICRO_EXPRESSIONS, "Only this database.")
-    flags.DEFINE_enum("face", "mtcnn", DETECTORS, "Of a copy: none prefers its cropped frames.")
-    flags.DEFINE_string("flow", DEFAULT, "Of prepared data: their optical flow, as config.flow.")
-    flags.DEFINE_string(
-        "composite", None, "CSV list: dataset,subject,clip,label[,apex_frame_file]."
+def add_arguments(parser: Parser) -> None:
+    """Defines the options."""
+    add = parser.add_argument
+    add("--data_dir", type=path, metavar="FOLDER", help="Prepared data.")
+    add("--manual_dir", type=path, metavar="FOLDER", help="Your copy of the database --dataset.")
+    add("--dataset", choices=MICRO_EXPRESSIONS, help="Only this database.")
+    add(
+        "--face",
+        default="mtcnn",
+        choices=DETECTORS,
+        help="For a raw copy; none prefers its cropped frames (default: %(default)s).",
     )
-    flags.DEFINE_string("compare", None, "digests.csv of another copy.")
-    flags.DEFINE_string("out", None, "Folder for doctor.json and digests.csv.")
-    flags.DEFINE_integer("num_workers", None, "Number of processes; default: one for each CPU.")
+    add(
+        "--flow",
+        default=DEFAULT_FLOW,
+        metavar="NAME",
+        help="For prepared data: their optical flow, as config.data.flow (default: %(default)s).",
+    )
+    add(
+        "--composite",
+        type=path,
+        metavar="FILE",
+        dest="composite_list",
+        help="CSV list of clips: dataset,subject,clip,label[,apex_frame_file].",
+    )
+    add("--compare", type=path, metavar="FILE", help="digests.csv of another copy.")
+    add("--out", type=path, metavar="FOLDER", help="New folder for doctor.json and digests.csv.")
+    add("--num_workers", type=int, metavar="N", help="Processes (default: one for each CPU).")
 
 
-def main(arguments: list[str]) -> int:
-    """Runs the command line."""
-    if len(arguments) > 1:
-        print(f"unexpected argument {arguments[1]!r}; options start with --", file=sys.stderr)
-        return 1
-    values = flags.FLAGS
-    logging.set_verbosity(logging.WARNING)
+def run(given: Namespace) -> int:
+    """Checks the data; 1 if there is an error in them."""
+    from data_builders.doctor.diagnose import diagnose
 
-    def path(text: str | None) -> Path | None:
-        return None if text is None else Path(text).expanduser()
-
-    try:
-        healthy = diagnose(
-            data_dir=path(values.data_dir),
-            manual_dir=path(values.manual_dir),
-            dataset=values.dataset,
-            face=values.face,
-            flow=values.flow,
-            composite_list=path(values.composite),
-            compare=path(values.compare),
-            out=path(values.out),
-            num_workers=values.num_workers,
-        )
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("interrupted; nothing was written", file=sys.stderr)
-        return _INTERRUPTED
-    return 0 if healthy else 1
-
-
-if __name__ == "__main__":
-    _define_flags()
-    app.run(main)
+    return 0 if diagnose(**vars(given)) else 1

@@ -1,39 +1,25 @@
-"""The verb `import-caffe`."""
+"""Imports weights that Caffe trained.
 
-import sys
-from pathlib import Path
+Reads a binary .caffemodel without Caffe, and writes a folder of weights for
+--config.task.init_from.
+"""
 
-from absl import app, flags, logging
+from argparse import Namespace
 
-from atnet_jax.errors import UserError
-from atnet_jax.weights import caffe_mapping
-from atnet_jax.weights.import_caffe import import_caffe
-
-
-def _define_flags() -> None:
-    flags.DEFINE_string("caffemodel", None, "The binary .caffemodel.", required=True)
-    flags.DEFINE_enum("model", None, caffe_mapping.MODELS, "The network.", required=True)
-    flags.DEFINE_string("out", None, "New folder for the weights.", required=True)
+from atnet_jax.commands.parser import Parser, path
+from atnet_jax.names import CAFFE_MODELS
 
 
-def main(arguments: list[str]) -> int:
-    """Runs the command line."""
-    if len(arguments) > 1:
-        print(f"unexpected argument {arguments[1]!r}; options start with --", file=sys.stderr)
-        return 1
-    values = flags.FLAGS
-    logging.set_verbosity(logging.WARNING)  # Orbax tells a page for every checkpoint.
-    try:
-        report = import_caffe(
-            Path(values.caffemodel).expanduser(), values.model, Path(values.out).expanduser()
-        )
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 1
-    print(report)
-    return 0
+def add_arguments(parser: Parser) -> None:
+    """Defines the options."""
+    add = parser.add_argument
+    add("--caffemodel", required=True, type=path, metavar="FILE", help="The binary .caffemodel.")
+    add("--model", required=True, choices=CAFFE_MODELS, help="The network that takes the weights.")
+    add("--out", required=True, type=path, metavar="FOLDER", help="New folder for the weights.")
 
 
-if __name__ == "__main__":
-    _define_flags()
-    app.run(main)
+def run(given: Namespace) -> None:
+    """Imports the weights."""
+    from atnet_jax.weights.import_caffe import import_caffe
+
+    print(import_caffe(given.caffemodel, given.model, given.out))

@@ -1,27 +1,23 @@
-"""The verb `merge`."""
+"""Joins runs of some folds each into one run of all folds.
 
-import sys
-from pathlib import Path
+For an experiment that several machines share: --config.task.folds=0:17, 17:34 and so on, each with
+a workdir of its own. Runs that overlap, differ or leave a fold out are refused.
+"""
 
-from absl import app, flags
+from argparse import Namespace
 
-from atnet_jax.errors import UserError
-from atnet_jax.experiments.merge import merge
-
-_OUT = flags.DEFINE_string("out", None, "Folder for the joined run; new or empty.", required=True)
+from atnet_jax.commands.parser import Parser, path
 
 
-def main(arguments: list[str]) -> None:
-    """Runs the command line."""
-    if len(arguments) < 2:
-        raise app.UsageError("Which runs? Give their workdirs.")
-    out = Path(_OUT.value).expanduser()
-    try:
-        page = merge([Path(part).expanduser() for part in arguments[1:]], out)
-    except UserError as error:
-        sys.exit(f"Error: {error}")
-    print(f"Report: {page.absolute()}")
+def add_arguments(parser: Parser) -> None:
+    """Defines the options."""
+    add = parser.add_argument
+    add("runs", type=path, nargs="+", metavar="RUN", help="Workdir of a finished run.")
+    add("--out", required=True, type=path, metavar="FOLDER", help="New folder for the joined run.")
 
 
-if __name__ == "__main__":
-    app.run(main)
+def run(given: Namespace) -> None:
+    """Joins the runs."""
+    from atnet_jax.experiments.merge import merge
+
+    print(f"Report: {merge(given.runs, given.out).absolute()}")

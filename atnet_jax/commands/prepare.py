@@ -1,69 +1,50 @@
-"""The verb `prepare`."""
+"""Prepares your copy of a database for training.
 
-import sys
+Reads raw clips or pictures, finds faces, computes motion, and lists every clip that it leaves out
+with the reason. If it is interrupted, the same command resumes with the remaining clips.
+data_builders/DATASET/README.md describes how the copy must be laid out.
+"""
 
-from absl import app, flags, logging
+from argparse import Namespace
 
-from atnet_jax.errors import UserError
-from atnet_jax.names import DATASETS
-from atnet_jax.preprocessing.face import DETECTORS
-from atnet_jax.preprocessing.optical_flow import DEFAULT as DEFAULT_FLOW
-from atnet_jax.preprocessing.optical_flow import METHODS
-from data_builders.prepare import prepare
-
-_INTERRUPTED = 130
+from atnet_jax.commands.parser import Parser, listed
+from atnet_jax.names import DATASETS, DEFAULT_FLOW, DETECTORS, FLOWS
 
 
-def _define_flags() -> None:
-    flags.DEFINE_enum("dataset", None, DATASETS, "The database to prepare.", required=True)
-    flags.DEFINE_string("manual_dir", None, "Your copy of the database.", required=True)
-    flags.DEFINE_string("data_dir", None, "Where the prepared data go.", required=True)
-    flags.DEFINE_enum("face", "mtcnn", DETECTORS, "Face detector; none: frames are cropped.")
-    flags.DEFINE_string("boxes", None, "CSV file of face boxes, which replace the detector's.")
-    flags.DEFINE_enum("flow", None, METHODS, f"Optical flow method; default: {DEFAULT_FLOW}.")
-    flags.DEFINE_bool("circular", False, "Circular instead of arithmetic mean directions.")
-    flags.DEFINE_bool("cancel_alternation", False, "Take odd frames' displacement out (SMIC).")
-    flags.DEFINE_bool("remove_head_motion", False, "Take the motion of the whole face out.")
-    flags.DEFINE_integer("num_workers", None, "Number of processes; default: one for each CPU.")
-    flags.DEFINE_string("beam_runner", None, "Apache Beam runner, for more than one machine.")
-    flags.DEFINE_list("beam_options", [], "Options of the runner: name=value,name=value.")
+def add_arguments(parser: Parser) -> None:
+    """Defines the options."""
+    add = parser.add_argument
+    add("--dataset", required=True, choices=DATASETS, help="The database to prepare.")
+    add("--manual_dir", required=True, metavar="FOLDER", help="Your copy of the database.")
+    add("--data_dir", required=True, metavar="FOLDER", help="Where the prepared data go.")
+    add(
+        "--face",
+        default="mtcnn",
+        choices=DETECTORS,
+        help="Face detector; none: frames are cropped already (default: %(default)s).",
+    )
+    add("--boxes", metavar="FILE", help="CSV file of face boxes, which replace the detector's.")
+    add("--flow", choices=FLOWS, help=f"Optical flow method (default: {DEFAULT_FLOW}).")
+    add("--circular", action="store_true", help="Use circular mean directions in the ADM.")
+    add(
+        "--cancel_alternation",
+        action="store_true",
+        help="Remove the displacement of odd frames against even ones (SMIC).",
+    )
+    add("--remove_head_motion", action="store_true", help="Remove the motion of the whole face.")
+    add("--num_workers", type=int, metavar="N", help="Processes (default: one for each CPU).")
+    add("--beam_runner", metavar="NAME", help="Apache Beam runner, for more than one machine.")
+    add(
+        "--beam_options",
+        type=listed,
+        default=[],
+        metavar="NAME=VALUE,…",
+        help="Options of the runner.",
+    )
 
 
-def main(arguments: list[str]) -> int:
-    """Runs the command line."""
-    if len(arguments) > 1:
-        print(f"unexpected argument {arguments[1]!r}; options start with --", file=sys.stderr)
-        return 1
-    values = flags.FLAGS
-    # TFDS tells at length what it writes where.
-    logging.set_verbosity(logging.WARNING)
-    try:
-        prepare(
-            values.dataset,
-            values.manual_dir,
-            values.data_dir,
-            values.face,
-            values.boxes,
-            values.flow,
-            values.circular,
-            values.cancel_alternation,
-            values.remove_head_motion,
-            values.num_workers,
-            values.beam_runner,
-            values.beam_options,
-        )
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(
-            "interrupted; nothing was published, but the same command goes on from here",
-            file=sys.stderr,
-        )
-        return _INTERRUPTED
-    return 0
+def run(given: Namespace) -> None:
+    """Prepares the database."""
+    from data_builders.prepare import prepare
 
-
-if __name__ == "__main__":
-    _define_flags()
-    app.run(main)
+    prepare(**vars(given))

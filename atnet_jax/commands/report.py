@@ -1,30 +1,27 @@
-"""Writes the report of finished runs: `atnet report WORKDIR… --out report.html`."""
+"""Writes one report of any number of finished runs.
 
-import sys
-from pathlib import Path
+The report is a page with tables, confidence intervals and paired tests between methods. Its tables
+are also written beside it in Markdown and LaTeX.
+"""
 
-from absl import app, flags
+from argparse import Namespace
 
-from atnet_jax.errors import UserError
-from atnet_jax.evaluation import report
-
-_OUT = flags.DEFINE_string(
-    "out", None, "The page; its tables go beside it as .md and .tex.", required=True
-)
-_TITLE = flags.DEFINE_string("title", None, "Heading of the report.")
+from atnet_jax.commands.parser import Parser, path
 
 
-def main(arguments: list[str]) -> None:
-    """Runs the command line."""
-    if len(arguments) < 2:
-        raise app.UsageError("Which runs? Give their workdirs.")
-    out = Path(_OUT.value).expanduser()
-    try:
-        report.write([Path(workdir).expanduser() for workdir in arguments[1:]], out, _TITLE.value)
-    except UserError as error:
-        sys.exit(f"Error: {error}")
-    print(f"Report: {out.absolute()}")
+def add_arguments(parser: Parser) -> None:
+    """Defines the options."""
+    add = parser.add_argument
+    add("runs", type=path, nargs="+", metavar="RUN", help="Workdir of a finished run.")
+    add("--out", required=True, type=path, metavar="FILE.html", help="New file for the page.")
+    add("--title", metavar="TEXT", help="Heading of the report.")
 
 
-if __name__ == "__main__":
-    app.run(main)
+def run(given: Namespace) -> None:
+    """Writes the report."""
+    from atnet_jax.evaluation import report
+    from atnet_jax.system.files import refuse_existing
+
+    refuse_existing(given.out)
+    report.write(given.runs, given.out, given.title)
+    print(f"Report: {given.out.absolute()}")

@@ -1,47 +1,53 @@
-"""The verb `score-ststnet`."""
+"""Scores STSTNet's published PyTorch networks, one per left-out subject.
 
-import sys
-from pathlib import Path
+The results are a run like any other, which `atnet report` compares with yours.
+"""
 
-from absl import app, flags
+from argparse import Namespace
 
-from atnet_jax.config import default_config
-from atnet_jax.errors import UserError
-from atnet_jax.experiments.published_ststnet import import_torch
-from atnet_jax.preprocessing import optical_flow
+from atnet_jax.commands.parser import Parser, listed, path
+from atnet_jax.names import DEFAULT_FLOW
+from atnet_jax.published import DATABASES
 
 
-def _define_flags() -> None:
-    flags.DEFINE_string(
-        "weights", None, "Folder with SUBJECT.pth or SUBJECT.safetensors.", required=True
+def add_arguments(parser: Parser) -> None:
+    """Defines the options."""
+    add = parser.add_argument
+    add(
+        "--weights",
+        required=True,
+        type=path,
+        metavar="FOLDER",
+        help="Folder with SUBJECT.pth or SUBJECT.safetensors.",
     )
-    flags.DEFINE_string("workdir", None, "Folder for the results.", required=True)
-    flags.DEFINE_string("data_dir", "data", "The folder that the data sets were prepared in.")
-    flags.DEFINE_list("datasets", ["casme2", "samm", "smic"], "The prepared data sets.")
-    flags.DEFINE_string("flow", optical_flow.DEFAULT, "The flow they were prepared with.")
+    add("--workdir", required=True, type=path, metavar="FOLDER", help="Folder for the results.")
+    add("--data_dir", default="data", metavar="FOLDER", help="Prepared data (default: data).")
+    add(
+        "--datasets",
+        type=listed,
+        default=list(DATABASES),
+        metavar="NAME,…",
+        help=f"The prepared data sets (default: {','.join(DATABASES)}).",
+    )
+    add(
+        "--flow",
+        default=DEFAULT_FLOW,
+        metavar="NAME",
+        help="The optical flow they were prepared with (default: %(default)s).",
+    )
 
 
-def main(arguments: list[str]) -> None:
-    """Runs the command line."""
-    if len(arguments) > 1:
-        raise app.UsageError(f"What is {arguments[1]!r}? Options start with --.")
-    values = flags.FLAGS
+def run(given: Namespace) -> None:
+    """Scores the networks."""
+    from atnet_jax.config import default_config
+    from atnet_jax.experiments.published_ststnet import import_torch
+
     config = default_config("ststnet")
     config.update(
-        data_dir=values.data_dir,
-        datasets=tuple(values.datasets),
-        flow=values.flow,
-        init_from=values.weights,
+        data_dir=given.data_dir,
+        datasets=tuple(given.datasets),
+        flow=given.flow,
+        init_from=str(given.weights),
     )
-    try:
-        page = import_torch(
-            config, Path(values.weights).expanduser(), Path(values.workdir).expanduser()
-        )
-    except UserError as error:
-        sys.exit(f"Error: {error}")
+    page = import_torch(config, given.weights, given.workdir)
     print(f"\n{(page.parent / 'table.md').read_text()}\nReport: {page.absolute()}")
-
-
-if __name__ == "__main__":
-    _define_flags()
-    app.run(main)

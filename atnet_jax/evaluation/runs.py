@@ -123,7 +123,7 @@ def load_run(workdir: Path) -> Run:
     path = workdir / "config.json"
     if not path.is_file():
         raise UserError(
-            f"{workdir} holds no run: it has no config.json. Give the --workdir of a finished run."
+            f"{workdir} holds no run: it has no config.json. Give the workdir of a finished run."
         )
     record = _read_json(path)
     try:

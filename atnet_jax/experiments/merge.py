@@ -45,8 +45,7 @@ def merge(parts: Sequence[Path], out: Path) -> Path:
         been written then.
     """
     out = out.resolve()
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out} is there and is not empty. Choose another --out.")
+    files.refuse_existing(out)
     together: defaultdict[Path, list[_Part]] = defaultdict(list)
     for part in parts:
         for folder in _run_folders(part):
@@ -106,7 +105,7 @@ def _run_folders(part: Path) -> list[Path]:
     for pattern in ("config.json", "*/config.json", "*/*/config.json"):
         if found := sorted(part.glob(pattern)):
             return [path.parent for path in found]
-    raise UserError(f"{part} holds no run: it has no config.json. Give the --workdir of a run.")
+    raise UserError(f"{part} holds no run: it has no config.json. Give the workdir of a run.")
 
 
 def _read(folder: Path) -> _Part:

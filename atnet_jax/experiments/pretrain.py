@@ -333,7 +333,6 @@ def _summary(config: Config, result: dict[str, Any], path: Path) -> str:
     model = "fusion" if config.model == "spatial" else config.model
     lines.append(f"Weights: {path.absolute()}")
     lines.append(
-        f"Next: python -m atnet_jax.main --config=configs/cde.py:{model}"
-        f" --config.init_from={path} --workdir=runs/cde"
+        f"Next: atnet train --config=cde:{model} --config.init_from={path} --workdir=runs/cde"
     )
     return "\n".join(lines)

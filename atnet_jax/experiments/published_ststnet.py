@@ -5,8 +5,6 @@ which scores the clips of that subject, and what comes out is left in a workdir 
 """
 
 import importlib
-import shlex
-import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -98,7 +96,6 @@ def import_torch(config: Config, folder: Path, workdir: Path) -> Path:
                 },
                 "notes": notes,
                 "size": {"parameters": sum(leaf.size for leaf in parameters)},
-                "command": f"atnet score-ststnet {shlex.join(sys.argv[1:])}",
             },
         )
         scores = trained.scores(composite.inputs)

@@ -296,8 +296,8 @@ def _write_curves(
     files.write_json_atomically(workdir / "curves.json", curves)
     print(
         f"{config.model} is trained on every subject, so nobody is left to test it on, and it has"
-        f" no accuracy. What to expect of it is what configs/cde.py measures.\n"
-        f"Use it: atnet predict CLIP --checkpoint={workdir}"
+        f" no accuracy. What to expect of it is what --config=cde measures.\n"
+        f"Use it: atnet predict {workdir} CLIP"
     )
 
 

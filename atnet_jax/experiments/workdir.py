@@ -109,15 +109,11 @@ def claim(
             },
             "git": git_state(),
         },
-        "command": _command(),
+        "command": shlex.join(sys.argv),
         **(about or {}),
     }
     files.write_json_atomically(path, record)
     return record
-
-
-def _command() -> str:
-    return f"python -m atnet_jax.main {shlex.join(sys.argv[1:])}"
 
 
 def _is_foreign(path: Path) -> bool:

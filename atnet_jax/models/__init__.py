@@ -155,7 +155,7 @@ class Method:
             raise UserError(
                 f"The method {self.name!r} has the options {', '.join(self.options) or '(none)'},"
                 f" not {', '.join(chosen) or '(none)'}. Name the method with the configuration, as"
-                f" in --config=configs/cde.py:{self.name}, not with --config.model."
+                f" in --config=cde:{self.name}, not with --config.model."
             )
         return self.blueprint(**chosen)
 

@@ -12,11 +12,11 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from atnet_jax.errors import UserError
+from atnet_jax.names import DETECTORS
 
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 in pixels of the raw frame; pixel (i, j) covers i…i+1 by j…j+1."""
 
-DETECTORS = ("mtcnn", "none")
 SIZE = 224
 BOX_COLUMNS = ("dataset", "subject", "clip", "x0", "y0", "x1", "y1")
 

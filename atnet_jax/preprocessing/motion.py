@@ -4,7 +4,7 @@ import itertools
 from dataclasses import dataclass
 
 from atnet_jax.errors import UserError
-from atnet_jax.preprocessing.optical_flow import METHODS
+from atnet_jax.names import FLOWS
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def all_motions() -> list[Motion]:
     return [
         Motion(flow, *options)
         for options in itertools.product((False, True), repeat=len(OPTIONS))
-        for flow in METHODS
+        for flow in FLOWS
     ]
 
 
@@ -67,6 +67,6 @@ def motion_named(name: str) -> Motion:
         if motion.name == name:
             return motion
     raise UserError(
-        f"unknown optical flow {name!r}; choose one of {', '.join(METHODS)}, followed by"
+        f"unknown optical flow {name!r}; choose one of {', '.join(FLOWS)}, followed by"
         f" {', '.join(f'_{word}' for word in OPTIONS.values())} for what was prepared so"
     )

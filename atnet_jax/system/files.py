@@ -1,5 +1,6 @@
 """Writing files so that a reader never sees half of one."""
 
+import contextlib
 import io
 import json
 import os
@@ -8,6 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from atnet_jax.errors import UserError
+
+
+def refuse_existing(out: Path) -> None:
+    """Checks that `out` can be a new file or folder; an empty folder counts as new.
+
+    Raises:
+        UserError: there is something of that name.
+    """
+    if os.path.lexists(out) and not (out.is_dir() and not any(out.iterdir())):
+        raise UserError(f"{out} exists already. Choose a new --out.")
 
 
 def write_text_atomically(path: Path, text: str) -> None:
@@ -34,8 +47,12 @@ def write_bytes_atomically(path: Path, data: bytes | memoryview) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        error.filename = str(path)  # A full disk is reported without a name.
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # Such as of a read-only file system, once more.
+            temporary.unlink()
 
 
 def write_json_atomically(path: Path, value: Any) -> None:

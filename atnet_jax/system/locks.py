@@ -97,7 +97,7 @@ def _locked(path: Path, seconds: float) -> Iterator[None]:
         with contextlib.suppress(OSError):  # The lock holds without these words.
             path.write_text(
                 f"process {os.getpid()} on host {socket.gethostname()} since"
-                f" {datetime.now():%Y-%m-%d %H:%M} ({shlex.join(sys.orig_argv)})"
+                f" {datetime.now():%Y-%m-%d %H:%M} ({shlex.join(sys.argv)})"
             )
         yield
     finally:

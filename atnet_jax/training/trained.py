@@ -123,9 +123,7 @@ def load(workdir: Path) -> Trained:
     """
     workdir = workdir.expanduser()
     if not workdir.is_dir():
-        raise UserError(
-            f"{workdir}: no such folder; give the --workdir of a run of atnet_jax.main."
-        )
+        raise UserError(f"{workdir}: no such folder; give the workdir of a run of `atnet train`.")
     folders = [workdir]
     if not (workdir / "config.json").exists():
         folders = sorted(
@@ -134,8 +132,8 @@ def load(workdir: Path) -> Trained:
         )
     if not folders:
         raise UserError(
-            f"{workdir} holds no run, there is no config.json; give the --workdir of a run of"
-            " atnet_jax.main."
+            f"{workdir} holds no run, there is no config.json; give the workdir of a run of"
+            " `atnet train`."
         )
     runs = [_load_run(folder, len(folders) > 1) for folder in folders]
     first = runs[0]
@@ -158,12 +156,12 @@ def _load_run(folder: Path, several_seeds: bool) -> Trained:
     if not settings.get("keep_networks", True):
         raise UserError(
             f"{folder} is a run with config.keep_networks=False, which keeps no trained network;"
-            " give a run that does, such as configs/final.py."
+            " give a run that does, such as --config=final."
         )
     if model in models.names() and models.find(model).kind != "network":
         raise UserError(
             f"{folder} is a run of {model}, features and an SVM that keeps no trained network; give"
-            " a run of a network, such as configs/final.py."
+            " a run of a network, such as --config=final."
         )
     config = _config(path, settings)
     shapes = input_shapes(config)

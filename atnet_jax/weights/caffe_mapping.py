@@ -14,9 +14,6 @@ from atnet_jax.errors import UserError
 from atnet_jax.models.layers.batch_norm import EPSILON
 from atnet_jax.weights.caffe_grey import InputLayers, to_one_channel
 
-# The networks with a spatial stream, whose layers the release and the ImageNet network name alike.
-MODELS = ("fusion", "spatial", "micro_attention")
-
 # What a Caffe layer holds, in Caffe's order, by our names.
 _BLOBS = (
     ("mean_sum", "variance_sum", "weight_sum"),  # BatchNorm
@@ -94,7 +91,7 @@ def network_layers(model: str) -> dict[str, list[Target]]:
 
 
 def map_layers(layers: Mapping[str, Sequence[np.ndarray]], model: str) -> Mapped:
-    """Finds the layers of a .caffemodel in one of our networks (`MODELS`).
+    """Finds the layers of a .caffemodel in one of our networks (`CAFFE_MODELS`).
 
     Input layers for three channels become those for one; see `atnet_jax.caffe_grey`. The blobs of
     batch normalisation are taken as they are, sums and the factor to divide them by; a factor of 0

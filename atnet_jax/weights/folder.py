@@ -51,8 +51,7 @@ def save(directory: Path, weights: Weights) -> None:
     directory = directory.expanduser().resolve()
     temporary = directory.with_name(f".{directory.name}.{secrets.token_hex(8)}.tmp")
     try:
-        if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-            raise UserError(f"{directory} exists already. Choose a new or an empty folder.")
+        files.refuse_existing(directory)
         temporary.mkdir(parents=True)
         with ocp.StandardCheckpointer() as checkpointer:
             checkpointer.save(
@@ -85,7 +84,7 @@ def load(directory: Path) -> Weights:
     if not (directory / _ABOUT).is_file():
         within = directory / "weights"
         hint = f"do you mean {within}?" if (within / _ABOUT).is_file() else (
-            "give one that pre-training or atnet_jax.import_caffe wrote."
+            "give one that pre-training or `atnet import-caffe` wrote."
         )  # fmt: skip
         raise UserError(f"{directory} is no folder of weights, it holds no {_ABOUT}; {hint}")
     try:

@@ -15,7 +15,7 @@ def import_caffe(path: Path, model: str, out: Path) -> str:
 
     Args:
       path: the file.
-      model: the network to read it as, one of `caffe_mapping.MODELS`.
+      model: the network to read it as, one of `names.CAFFE_MODELS`.
       out: a new or empty folder.
 
     Raises:

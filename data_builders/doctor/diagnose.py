@@ -1,13 +1,12 @@
 """One check-up from beginning to end: look, compare, tell, write."""
 
 import hashlib
-import json
 from pathlib import Path
 
 from atnet_jax.errors import UserError
-from atnet_jax.preprocessing.optical_flow import DEFAULT
+from atnet_jax.names import DEFAULT_FLOW
 from atnet_jax.published import DATABASES
-from atnet_jax.system.files import write_json_atomically, write_text_atomically
+from atnet_jax.system.files import refuse_existing, write_json_atomically, write_text_atomically
 from data_builders.doctor import composite, digests, report
 from data_builders.doctor.findings import Checkup
 
@@ -20,7 +19,7 @@ def diagnose(
     manual_dir: Path | None = None,
     dataset: str | None = None,
     face: str = "mtcnn",
-    flow: str = DEFAULT,
+    flow: str = DEFAULT_FLOW,
     composite_list: Path | None = None,
     compare: Path | None = None,
     out: Path | None = None,
@@ -46,8 +45,8 @@ def diagnose(
         Whether there is no error; warnings do not count.
 
     Raises:
-        UserError: An argument or one of the files cannot be used, or `out` holds files that are
-            not the doctor's.
+        UserError: An argument or one of the files cannot be used, or `out` exists
+            already.
     """
     if (data_dir is None) == (manual_dir is None):
         raise UserError("give either --data_dir (prepared data) or --manual_dir (a raw copy)")
@@ -60,7 +59,7 @@ def diagnose(
         raise UserError(f"--manual_dir needs --dataset, one of {', '.join(DATABASES)}")
     # All that can be wrong with the arguments is told before the long work.
     if out is not None:
-        _check_out(out)
+        refuse_existing(out)
     listed = None if composite_list is None else composite.read_list(composite_list)
     other = None if compare is None else digests.read(compare, raw=manual_dir is not None)
 
@@ -95,34 +94,3 @@ def _look(
 
     assert manual_dir is not None and dataset is not None
     return check_raw(manual_dir, dataset, face, num_workers)
-
-
-def _check_out(folder: Path) -> None:
-    """Checks that the two files can be written without losing what another program wrote.
-
-    Raises:
-        UserError: They are there and are not the doctor's own, unchanged output.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder}: not a folder; --out is one")
-    sha256 = None
-    if (folder / REPORT).exists():
-        try:
-            written = json.loads((folder / REPORT).read_text(encoding="utf-8"))
-            if written["written_by"] != report.WRITTEN_BY:
-                raise ValueError
-            sha256 = written["digests_sha256"]
-        except (OSError, ValueError, TypeError, KeyError):
-            raise UserError(
-                f"{folder / REPORT}: not written by the doctor; choose another --out, or move it"
-            ) from None
-    if (folder / DIGESTS).exists():
-        try:
-            found = hashlib.sha256((folder / DIGESTS).read_bytes()).hexdigest()
-        except OSError as error:
-            raise UserError(f"{folder / DIGESTS}: cannot be read ({error.strerror})") from None
-        if found != sha256:
-            raise UserError(
-                f"{folder / DIGESTS}: not what the doctor wrote there with {REPORT} (another "
-                f"copy's digests?); choose another --out, or move it"
-            )

@@ -13,8 +13,8 @@ import numpy as np
 from tqdm import tqdm
 
 from atnet_jax.errors import UserError
+from atnet_jax.names import DEFAULT_FLOW
 from atnet_jax.preprocessing.frames import read_image
-from atnet_jax.preprocessing.optical_flow import DEFAULT as DEFAULT_FLOW
 from atnet_jax.system.workers import map_in_order
 from data_builders import source
 from data_builders.doctor import motion

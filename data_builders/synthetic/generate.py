@@ -14,6 +14,7 @@ import tqdm
 
 from atnet_jax.errors import UserError
 from atnet_jax.system import cpus
+from atnet_jax.system.files import refuse_existing
 from data_builders.synthetic import casme2, ck_plus, jaffe, mug, oulu_casia, samm, smic
 from data_builders.synthetic.clip_spec import ClipSpec
 from data_builders.synthetic.scene import Scene
@@ -41,7 +42,7 @@ ENCODING = {
 SmicLayout = Literal["raw", "cropped"]
 
 README = """\
-Synthetic {kind} made by atnet_jax.synthetic.
+Synthetic {kind} made by `atnet synthetic`.
 No person was filmed: the faces are painted and moved by facial action units.
 The folders have the layouts of {layouts}; they hold nothing of those databases.
 Made with datasets={datasets}, subjects={subjects}, clips={clips}, seed={seed}.
@@ -115,8 +116,7 @@ def generate(
       UserError: `out` is not empty, or a number or name is not possible.
     """
     out = Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out} is not empty; choose another folder or delete it first")
+    refuse_existing(out)
     plan = {name: clip_specs(name, subjects, clips, seed) for name in dict.fromkeys(datasets)}
     specs = [spec for listed in plan.values() for spec in listed]
     # Written beside `out` and moved at the end: a folder of that name is always complete.
@@ -130,6 +130,9 @@ def generate(
         if out.exists():
             out.rmdir()
         partial.rename(out)
+    except OSError as error:
+        error.filename = str(out)  # A full disk is reported without a name.
+        raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return specs

@@ -13,8 +13,8 @@ from absl.testing import flagsaver
 from scipy import ndimage
 
 from atnet_jax.errors import UserError
+from atnet_jax.names import DEFAULT_FLOW
 from atnet_jax.preprocessing.face import crop_face
-from atnet_jax.preprocessing.optical_flow import DEFAULT
 from benchmarks import tiny_motion
 from benchmarks.clip_flow import flow_of_clip
 from benchmarks.moving_clips import (
@@ -215,9 +215,9 @@ def test_the_default_sees_a_face_move_by_three_hundredths_of_a_pixel(face_and_pi
         frames, truth = degradation.apply(clip.frames(), face.name), {"seen": Truth(clip.flows())}
         found = {
             name: scores(flow_of_clip(name)(frames), truth)["seen"]
-            for name in (DEFAULT, "farneback", "horn_schunck")
+            for name in (DEFAULT_FLOW, "farneback", "horn_schunck")
         }
-        best = found.pop(DEFAULT)
+        best = found.pop(DEFAULT_FLOW)
         assert best.magnitude_correlation > least, noise
         assert 1 / bias < best.magnitude_ratio < bias, noise
         for name, adjacent in found.items():

@@ -15,7 +15,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from atnet_jax.errors import UserError
-from atnet_jax.preprocessing.optical_flow import METHODS
+from atnet_jax.names import FLOWS
 from data_builders.prepare import prepare
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -176,7 +176,7 @@ def test_processes_make_no_difference(tmp_path):
             "oulu_casia, jaffe, mug, image_folder",
         ),
         ({"face": "haar"}, "face is 'haar', expected one of mtcnn, none"),
-        ({"flow": "tvl1"}, f"flow is 'tvl1', expected one of {', '.join(METHODS)}"),
+        ({"flow": "tvl1"}, f"flow is 'tvl1', expected one of {', '.join(FLOWS)}"),
         ({"num_workers": 0}, "num_workers is 0, expected at least 1"),
         ({"manual_dir": "nowhere"}, "nowhere: no such folder; --manual_dir is your copy"),
         ({"boxes": "nowhere.csv"}, "nowhere.csv: no such file of face boxes"),
@@ -347,9 +347,7 @@ def test_an_ended_run_publishes_nothing_and_can_be_repeated(
     assert not (parent / version).exists()
     if ending == signal.SIGINT:
         assert run.returncode == 130
-        assert errors == (
-            "interrupted; nothing was published, but the same command goes on from here\n"
-        )
+        assert errors == "Interrupted. Rerun the same command to resume.\n"
         assert not list(parent.glob("incomplete.*"))
     else:
         assert list(parent.glob("incomplete.*"))

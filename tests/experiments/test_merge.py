@@ -319,7 +319,7 @@ def test_an_out_that_is_not_empty_is_refused(parts, tmp_path):
     out.mkdir()
     (out / "thesis.tex").write_text("precious")
     for taken in (out, out / "thesis.tex"):
-        with pytest.raises(UserError, match="is there and is not empty"):
+        with pytest.raises(UserError, match="exists already"):
             merge.merge(list(parts.values()), taken)
     assert [path.name for path in out.iterdir()] == ["thesis.tex"]
 

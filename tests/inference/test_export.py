@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,14 @@ import numpy as np
 import pytest
 
 import atnet_jax.inference.export as exporting
-from atnet_jax import models
+from atnet_jax import commands, models
 from atnet_jax.commands import export as command
 from atnet_jax.config import default_config
 from atnet_jax.errors import UserError
 from atnet_jax.inference.export.program import PLATFORMS, export_program, named_arrays
 from atnet_jax.inference.export.readme import LOADER
 from atnet_jax.inference.export.signature import NOT_FOR, describe
+from atnet_jax.training import trained
 from atnet_jax.training.trained import Trained, input_shapes
 
 _NETWORKS = ("fusion", "micro_attention", "ststnet", "temporal")
@@ -339,12 +341,19 @@ def test_program_that_errs_is_not_written(monkeypatch, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("make", [Path.mkdir, Path.touch, lambda out: out.symlink_to("nowhere")])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda out: (out / "mine").mkdir(parents=True),
+        Path.touch,
+        lambda out: out.symlink_to("nowhere"),
+    ],
+)
 def test_existing_name_is_refused_before_anything_is_read(make, tmp_path):
     out = tmp_path / "out"
     make(out)
-    with pytest.raises(UserError, match=r"out exists already\. Choose .* new folder"):
-        command.run(tmp_path / "no_such_run", out)
+    with pytest.raises(UserError, match=r"out exists already\. Choose a new --out"):
+        command.run(Namespace(run=tmp_path / "no_such_run", out=out))
     with pytest.raises(UserError, match="exists already"):
         exporting.export(_blank("ststnet"), out)
 
@@ -367,12 +376,13 @@ def test_folder_is_whole_or_not_there(monkeypatch, tmp_path):
     assert list((tmp_path / "deep").iterdir()) == []
 
 
-def test_command_exports_a_run_to_the_same_bytes_each_time(folder, monkeypatch, tmp_path):
-    monkeypatch.setattr(command.trained, "load", lambda workdir: _trained("ststnet"))
+def test_command_exports_a_run_to_the_same_bytes_each_time(folder, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(trained, "load", lambda workdir: _trained("ststnet"))
     out = tmp_path / "deep" / "out"
-    report = command.run(tmp_path / "run", out)
+    assert commands.run(["export", str(tmp_path / "run"), f"--out={out}"]) == 0
+    report = capsys.readouterr().out
     assert re.match(r"2 × ststnet, 0\.\d MB\nA note\.\nNot for decisions about people", report)
-    assert report.endswith(f"{out}/README.md")
+    assert report.endswith(f"{out}/README.md\n")
     assert [path.name for path in out.parent.iterdir()] == ["out"]
     for path in folder("ststnet").iterdir():
         assert (out / path.name).read_bytes() == path.read_bytes(), path.name
@@ -382,7 +392,7 @@ def test_run_of_an_svm_is_refused(tmp_path):
     record = {"config": {"model": "lbp_top"}, "folds": {"run": [], "all": []}}
     (tmp_path / "config.json").write_text(json.dumps(record))
     with pytest.raises(UserError, match="an SVM that keeps no trained network"):
-        command.run(tmp_path, tmp_path / "out")
+        command.run(Namespace(run=tmp_path, out=tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
 
@@ -395,10 +405,10 @@ def test_command_line_errors_are_told_without_a_traceback(tmp_path):
             text=True,
         )
 
-    given = (f"--workdir={tmp_path}/nowhere", f"--out={tmp_path}/out")
+    given = (f"{tmp_path}/nowhere", f"--out={tmp_path}/out")
     processes = {
-        "nowhere: no such folder; give the --workdir": start(*given),
-        "Unknown command line flag 'onnx'": start(*given, "--onnx"),
+        "nowhere: no such folder; give the workdir": start(*given),
+        "There is no option --onnx": start(*given, "--onnx"),
     }
     for message, process in processes.items():
         _, said = process.communicate(timeout=120)

@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 
 from atnet_jax.errors import UserError
+from atnet_jax.names import FLOWS
 from atnet_jax.preprocessing import crops as crops_module
 from atnet_jax.preprocessing.annotation import VideoFrames
 from atnet_jax.preprocessing.clip import _signs, extract
 from atnet_jax.preprocessing.face import FaceNotFoundError
 from atnet_jax.preprocessing.flow_map import flow_map
-from atnet_jax.preprocessing.optical_flow import METHODS, flow_method
+from atnet_jax.preprocessing.optical_flow import flow_method
 
 
-@pytest.mark.parametrize("flow", METHODS)
+@pytest.mark.parametrize("flow", FLOWS)
 @pytest.mark.parametrize(
     ("right", "down", "direction"), [(0.25, 0, 0.0), (0, 0.25, np.pi / 2)], ids=["right", "down"]
 )

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
+from atnet_jax.names import FLOWS
 from atnet_jax.preprocessing.flow_map import flow_map, optical_strain
-from atnet_jax.preprocessing.optical_flow import METHODS, flow_method
+from atnet_jax.preprocessing.optical_flow import flow_method
 
 
 def linear_flow(matrix: list[list[float]]) -> np.ndarray:
@@ -42,7 +43,7 @@ def test_area_average_and_order_of_channels():
     assert result[5, 17, 2] == pytest.approx(optical_strain(motion)[cell].mean(), rel=1e-5)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", FLOWS)
 def test_from_onset_to_apex(shifted, name: str):
     """u is first and positive to the right, v second and positive downwards."""
     result = flow_map(flow_method(name).between(shifted(0, 0), shifted(2, -1)))[4:-4, 4:-4]

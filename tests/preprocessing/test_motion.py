@@ -1,15 +1,15 @@
 import pytest
 
 from atnet_jax.errors import UserError
+from atnet_jax.names import FLOWS
 from atnet_jax.preprocessing.motion import Motion, all_motions, motion_named
-from atnet_jax.preprocessing.optical_flow import METHODS
 
 
 def test_every_motion_has_a_name_of_its_own_and_is_found_by_it():
     motions = all_motions()
-    assert len(motions) == 8 * len(METHODS)
+    assert len(motions) == 8 * len(FLOWS)
     assert [motion_named(motion.name) for motion in motions] == motions
-    assert [motion.name for motion in motions[: len(METHODS)]] == list(METHODS)
+    assert [motion.name for motion in motions[: len(FLOWS)]] == list(FLOWS)
 
 
 def test_options_show_in_name_and_command():

@@ -1,8 +1,22 @@
+import errno
 import os
 
 import pytest
 
-from atnet_jax.system.files import write_json_atomically, write_text_atomically
+from atnet_jax.errors import UserError
+from atnet_jax.system.files import refuse_existing, write_json_atomically, write_text_atomically
+
+
+def test_what_exists_is_refused(tmp_path):
+    (tmp_path / "empty").mkdir()
+    refuse_existing(tmp_path / "empty")
+    refuse_existing(tmp_path / "new" / "deep")
+    (tmp_path / "full" / "inner").mkdir(parents=True)
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("nowhere")
+    for name in ("full", "file", "link"):
+        with pytest.raises(UserError, match=rf"{name} exists already\. Choose a new --out"):
+            refuse_existing(tmp_path / name)
 
 
 def test_text_is_written_byte_for_byte(tmp_path):
@@ -19,7 +33,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
     write_text_atomically(path, "old")
 
     def fail(*_):
-        raise OSError("no space left")
+        raise OSError(errno.ENOSPC, "no space left")
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", fail)
@@ -31,6 +45,17 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
         write_text_atomically(path, "\udcff")
     assert path.read_text() == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_an_error_names_the_file(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    for path in (tmp_path / "a.txt", tmp_path / "none" / "a.txt"):
+        with pytest.raises(OSError) as raised:
+            write_text_atomically(path, "new")
+        assert raised.value.filename == str(path)
 
 
 def test_the_file_gets_the_usual_permissions(tmp_path):

@@ -73,7 +73,7 @@ def test_final_trains_on_everybody_and_scores_nobody(final, data_dir, capsys):
     experiment.train_and_evaluate(settings(data_dir, protocol="final"), final)
     said = capsys.readouterr().out
     assert "no accuracy" in said
-    assert f"--checkpoint={final}" in said
+    assert f"atnet predict {final} CLIP" in said
 
 
 def test_final_differs_from_every_fold(run, final, data_dir):

@@ -351,10 +351,12 @@ def test_the_command_line_says_in_one_line_what_is_wrong(tmp_path):
     blobs = {"conv1": [np.ones((32, 1, 7, 7)), np.ones(32)]}
     path.write_bytes(caffemodel(blobs))
     message = refused("--caffemodel", path, "--model=spatial", "--out", out)
-    assert message.startswith(f"{path}: layer 'conv1' has the shape 32×1×7×7 and 32, the network's")
+    assert message.startswith(
+        f"Error: {path}: layer 'conv1' has the shape 32×1×7×7 and 32, the network's"
+    )
     path.write_bytes(path.read_bytes()[:-100])
     message = refused("--caffemodel", path, "--model=spatial", "--out", out)
-    assert message.startswith(f"{path}: cannot be read as a binary .caffemodel")
+    assert message.startswith(f"Error: {path}: cannot be read as a binary .caffemodel")
 
 
 def test_an_output_folder_that_holds_something_stays_as_it_is(tmp_path):

@@ -1,4 +1,4 @@
-"""What runs are read by: `atnet report WORKDIR… --out report.html`.
+"""What runs are read by: `atnet report RUN… --out=report.html`.
 
 A report is one HTML file that needs no network and no script, and beside it the same tables in
 Markdown and LaTeX. It is made from what the workdirs hold and from nothing else. Names come from

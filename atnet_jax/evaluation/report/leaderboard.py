@@ -175,7 +175,7 @@ def _legend(protocol: str, board: Sequence[Standing]) -> list[str]:
         " far the figure might be from this one with other people. ± is the standard deviation over"
         " seeds. Overlaps: the places whose interval of UF1 has a part in common with this one, so"
         " that the order among them may be chance. Paired tests see more than two intervals do:"
-        " give two methods' folders to atnet_jax.report.",
+        " give two methods' folders to `atnet report`.",
         f"Claims are not to be read as ranks. {_NOT}: what choosing every fold's best epoch on its"
         " own test clips would have claimed, UF1 and UAR; published figures often come about that"
         " way."

@@ -30,12 +30,6 @@ _EXAMPLE_CLIPS = 5
 _TOLERANCE = 1e-5
 
 
-def refuse_existing(out: Path) -> None:
-    """Raises a UserError if there is anything of that name."""
-    if os.path.lexists(out):
-        raise UserError(f"{out} exists already. Choose the name of a new folder.")
-
-
 def export(trained: Trained, out: Path) -> dict[str, Any]:
     """Writes the networks to a new folder, which is complete or not there at all.
 
@@ -52,7 +46,7 @@ def export(trained: Trained, out: Path) -> dict[str, Any]:
       UserError: there is something of that name, or it cannot be written.
     """
     out = out.expanduser().absolute()
-    refuse_existing(out)
+    files.refuse_existing(out)
     program = export_program(trained)
     serialised = serialise(program)
     example = _example(trained)

@@ -11,17 +11,16 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from atnet_jax.errors import UserError
-from atnet_jax.inference import spotting
 from atnet_jax.inference.explain import METHODS, Explanation, explain
 from atnet_jax.inference.predict import caveats
 from atnet_jax.inference.predict.caveats import Caveat
 from atnet_jax.inference.predict.footage import Footage, open_footage
 from atnet_jax.inference.predict.intervals import Course, Interval, find, given
 from atnet_jax.inference.predict.scan import no_face, scan
-from atnet_jax.names import CLASSES
+from atnet_jax.names import CLASSES, DETECTORS, SPOTTERS
 from atnet_jax.preprocessing.clip import describe
 from atnet_jax.preprocessing.crops import Crops, Excerpt, cut_all
-from atnet_jax.preprocessing.face import DETECTORS, Box, Face, find_faces, whole_frame
+from atnet_jax.preprocessing.face import Box, Face, find_faces, whole_frame
 from atnet_jax.preprocessing.motion import motion_named
 from atnet_jax.preprocessing.optical_flow import FlowMethod, flow_method
 from atnet_jax.preprocessing.prepared_clip import PreparedClip
@@ -57,7 +56,7 @@ class Options:
         face: "mtcnn", or "none" for frames that are cropped to the face already; "": as the
             networks' training data.
         box: x0, y0, x1, y1 of the face in pixels of the frame, instead of a detector's.
-        spotting: One of `spotting.METHODS`.
+        spotting: One of `SPOTTERS`.
         frame_rate: Frames per second, where the file does not say or is wrong.
         abstain_below: No class is named where the highest score is lower.
         explain: Whether to make maps of what the networks look at.
@@ -68,7 +67,7 @@ class Options:
     offset: int | None = None
     face: str = ""
     box: Box | None = None
-    spotting: str = spotting.DEFAULT
+    spotting: str = SPOTTERS[0]
     frame_rate: float | None = None
     abstain_below: float = 0.5
     explain: bool = False
@@ -85,10 +84,8 @@ class Options:
                 raise UserError(f"{name} is {number}, expected a frame number from 0 on")
         if self.face not in ("", *DETECTORS):
             raise UserError(f"face is {self.face!r}, expected {' or '.join(DETECTORS)}")
-        if self.spotting not in spotting.METHODS:
-            raise UserError(
-                f"spotting is {self.spotting!r}, expected {' or '.join(spotting.METHODS)}"
-            )
+        if self.spotting not in SPOTTERS:
+            raise UserError(f"spotting is {self.spotting!r}, expected {' or '.join(SPOTTERS)}")
         if not 0 <= self.abstain_below <= 1:
             raise UserError(f"abstain_below is {self.abstain_below}, expected 0 to 1")
         if self.box is not None:

@@ -99,7 +99,7 @@ def find(
         path: For messages.
         scan: The clip.
         frame_rate: Frames per second.
-        method: Of spotting, one of `spotting.METHODS`.
+        method: Of spotting, one of `SPOTTERS`.
         onset: Frame number, if given; as the next two.
         apex: Likewise.
         offset: Likewise.

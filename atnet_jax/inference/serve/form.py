@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from atnet_jax.inference.serve.refused import Refused
-from atnet_jax.preprocessing.face import DETECTORS
+from atnet_jax.names import DETECTORS
 
 FRAMES = ("onset", "apex", "offset")
 

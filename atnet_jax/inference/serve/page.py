@@ -6,7 +6,7 @@ from typing import Any
 from atnet_jax.evaluation.report import templates
 from atnet_jax.inference.serve.form import FRAMES
 from atnet_jax.inference.serve.upload import PICTURES, VIDEOS
-from atnet_jax.preprocessing.face import DETECTORS
+from atnet_jax.names import DETECTORS
 
 _HERE = Path(__file__).parent
 _TEMPLATES = templates.load(_HERE)

@@ -14,7 +14,7 @@ from atnet_jax.inference.serve.desk import Desk
 from atnet_jax.inference.serve.scratch import server_folder
 from atnet_jax.inference.serve.worker import Failed, Stopped, Worker
 
-_PREPARE = "atnet_jax.serve.networks:prepare"
+_PREPARE = "atnet_jax.inference.serve.networks:prepare"
 # A response that is not taken after so many seconds is broken off when the server is ended.
 _FAREWELL = 2
 

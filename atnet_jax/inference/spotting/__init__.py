@@ -3,11 +3,8 @@
 from atnet_jax.inference.spotting.apex import Apex, spot_apex
 from atnet_jax.inference.spotting.intervals import Candidate, Timeline, spot_intervals
 from atnet_jax.inference.spotting.regions import STANDARD_LANDMARKS
-from atnet_jax.inference.spotting.signals import DEFAULT, METHODS
 
 __all__ = [
-    "DEFAULT",
-    "METHODS",
     "STANDARD_LANDMARKS",
     "Apex",
     "Candidate",

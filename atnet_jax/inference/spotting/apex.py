@@ -7,7 +7,8 @@ import numpy as np
 from jaxtyping import Float32, Shaped, UInt8
 
 from atnet_jax.inference.spotting.regions import STANDARD_LANDMARKS
-from atnet_jax.inference.spotting.signals import DEFAULT, signal
+from atnet_jax.inference.spotting.signals import signal
+from atnet_jax.names import SPOTTERS
 from atnet_jax.preprocessing.face import Landmarks
 
 
@@ -30,7 +31,7 @@ def spot_apex(
     crops: UInt8[np.ndarray, "frame 224 224"],
     frame_rate: float,
     landmarks: Landmarks = STANDARD_LANDMARKS,
-    method: str = DEFAULT,
+    method: str = SPOTTERS[0],
 ) -> Apex:
     """Find the frame that differs most from the first, which is taken for neutral.
 

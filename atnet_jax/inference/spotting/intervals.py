@@ -7,7 +7,8 @@ from jaxtyping import Float32, Shaped, UInt8
 
 from atnet_jax.inference.spotting.apex import local_maxima
 from atnet_jax.inference.spotting.regions import STANDARD_LANDMARKS
-from atnet_jax.inference.spotting.signals import DEFAULT, Features, Signal, signal
+from atnet_jax.inference.spotting.signals import Features, Signal, signal
+from atnet_jax.names import SPOTTERS
 from atnet_jax.preprocessing.face import Landmarks
 
 # Longest micro-expression in seconds.
@@ -63,7 +64,7 @@ def spot_intervals(
     crops: UInt8[np.ndarray, "frame 224 224"],
     frame_rate: float,
     landmarks: Landmarks = STANDARD_LANDMARKS,
-    method: str = DEFAULT,
+    method: str = SPOTTERS[0],
 ) -> Timeline:
     """Find rapid motions that come and go within half a second.
 

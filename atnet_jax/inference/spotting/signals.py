@@ -11,10 +11,8 @@ from atnet_jax.errors import UserError
 from atnet_jax.inference.spotting.motion import face_motion
 from atnet_jax.inference.spotting.patterns import histograms
 from atnet_jax.inference.spotting.regions import EXPRESSIVE
+from atnet_jax.names import SPOTTERS
 from atnet_jax.preprocessing.face import Landmarks
-
-METHODS = ("flow", "lbp")
-DEFAULT = "flow"
 
 Features = Float32[np.ndarray, "frame part feature"]
 """Of each part of the face: its motion in pixels, or its histogram of patterns."""
@@ -63,13 +61,13 @@ def signal(
         crops: The video.
         frame_rate: Frames a second.
         landmarks: Of the first frame, in pixels of the crop.
-        method: One of `METHODS`.
+        method: One of `SPOTTERS`.
 
     Raises:
         UserError: There is no frame, the frame rate is not above 0, or the method is unknown.
     """
-    if method not in METHODS:
-        raise UserError(f"unknown spotting method {method!r}; choose one of {', '.join(METHODS)}")
+    if method not in SPOTTERS:
+        raise UserError(f"unknown spotting method {method!r}; choose one of {', '.join(SPOTTERS)}")
     if not (np.isfinite(frame_rate) and frame_rate > 0):
         raise UserError(f"expected a frame rate above 0 frames per second, found {frame_rate:g}")
     if not len(crops):

@@ -9,11 +9,10 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from atnet_jax.errors import UserError
+from atnet_jax.names import FLOWS
 from atnet_jax.preprocessing import time_smoothing
 from atnet_jax.preprocessing.optical_flow import opencv
 from atnet_jax.preprocessing.optical_flow.threads import Solver
-
-DEFAULT = "spatiotemporal"
 
 
 @dataclass(frozen=True)
@@ -123,7 +122,6 @@ _METHODS: dict[str, Callable[[], FlowMethod]] = {
     "dis": lambda: FlowMethod(opencv.dis("MEDIUM")),
     "dis_variational": lambda: FlowMethod(opencv.dis("MEDIUM", variational_iterations=20)),
 }
-METHODS = tuple(_METHODS)
 
 
 @functools.cache
@@ -131,11 +129,11 @@ def flow_method(name: str) -> FlowMethod:
     """The flow method of this name.
 
     Args:
-        name: One of `METHODS`.
+        name: One of `FLOWS`.
 
     Raises:
         UserError: There is none of this name.
     """
     if name not in _METHODS:
-        raise UserError(f"unknown flow method {name!r}; choose one of {', '.join(METHODS)}")
+        raise UserError(f"unknown flow method {name!r}; choose one of {', '.join(FLOWS)}")
     return _METHODS[name]()

@@ -50,7 +50,9 @@ def test_command_line(tmp_path):
     assert "Errors: 0. Warnings: 1." in run.stdout
     run = run_command(f"--data_dir={tmp_path}", f"--manual_dir={tmp_path}")
     assert (run.returncode, run.stdout) == (1, "")
-    assert run.stderr == "give either --data_dir (prepared data) or --manual_dir (a raw copy)\n"
+    assert run.stderr == (
+        "Error: give either --data_dir (prepared data) or --manual_dir (a raw copy)\n"
+    )
 
 
 def _children(process):
@@ -92,5 +94,5 @@ def test_an_interrupt_ends_it_cleanly(heeds_interrupts, tmp_path):
     os.killpg(run.pid, signal.SIGINT)  # Ctrl-C in a terminal reaches all of them.
     output, errors = run.communicate(timeout=30)
     assert (run.returncode, output) == (130, "")
-    assert errors == "interrupted; nothing was written\n"
+    assert errors == "Interrupted.\n"
     assert not (tmp_path / "out").exists()

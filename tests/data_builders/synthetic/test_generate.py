@@ -157,10 +157,10 @@ def test_clip_lengths(dataset, shortest, longest, mean):
 def test_a_folder_in_use_is_refused(tmp_path):
     kept = tmp_path / "kept.txt"
     kept.write_text("mine")
-    with pytest.raises(UserError, match="not empty"):
+    with pytest.raises(UserError, match="exists already"):
         generate(tmp_path, progress=False)
     assert [*tmp_path.iterdir()] == [kept]
-    with pytest.raises(UserError, match="not empty"):
+    with pytest.raises(UserError, match="exists already"):
         generate(kept, progress=False)
 
 
@@ -200,7 +200,7 @@ def test_command_line_reports_errors_without_a_traceback(tmp_path):
         check=False,
     )
     assert run.returncode == 1
-    assert "not empty" in run.stderr and "Traceback" not in run.stderr
+    assert "exists already" in run.stderr and "Traceback" not in run.stderr
 
 
 def test_command_line_writes_what_the_function_writes(tree, tmp_path):

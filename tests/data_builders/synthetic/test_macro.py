@@ -402,4 +402,4 @@ def test_without_a_choice_the_command_line_writes_the_micro_expression_databases
         text=True,
         check=False,
     )
-    assert "(default: 'casme2,samm,smic')" in run.stdout
+    assert "(default: casme2,samm,smic)" in run.stdout

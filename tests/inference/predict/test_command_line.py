@@ -9,9 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from absl import flags
 
-from atnet_jax.commands import predict as command
+from atnet_jax import commands
 from atnet_jax.experiments import run as experiment
 from tests.tiny_runs import REPOSITORY, prepare_data, settings
 
@@ -64,7 +63,7 @@ def test_a_clip_and_things_that_are_none(clip, workdir, video, folder, tmp_path)
         tmp_path,
     ]
     out = tmp_path / "out"
-    done = predict(clip, *paths, f"--checkpoint={workdir}", f"--out={out}")
+    done = predict(workdir, clip, *paths, f"--out={out}")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     errors = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
@@ -86,26 +85,24 @@ def test_a_clip_and_things_that_are_none(clip, workdir, video, folder, tmp_path)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["a.mp4", "--checkpoint=nowhere"], "nowhere: no such folder"),
-        (["a.mp4", "--checkpoint=tests"], "tests holds no run"),
-        (["a.mp4", "b.mp4", "--apex=5", "--checkpoint=x"], "--apex is of one clip"),
-        (["a.mp4", "--box=1,2,3", "--checkpoint=x"], "--box is '1,2,3', expected four"),
-        (["a.mp4", "--onset=-1", "--checkpoint=x"], "onset is -1"),
-        (["a.mp4", "--abstain_below=7", "--checkpoint=x"], "abstain_below is 7.0"),
+        (["nowhere", "a.mp4"], "nowhere: no such folder"),
+        (["tests", "a.mp4"], "tests holds no run"),
+        (["x", "a.mp4", "--apex=5", "b.mp4"], "--apex is of one clip"),
+        (["x", "a.mp4", "--box=1,2,3"], "--box: '1,2,3' is not four numbers"),
+        (["x", "a.mp4", "--onset=-1"], "onset is -1"),
+        (["x", "a.mp4", "--abstain_below=7"], "abstain_below is 7.0"),
     ],
 )
-def test_arguments_that_do_not_fit(arguments, message):
+def test_arguments_that_do_not_fit(arguments, message, capsys):
     """In this process: starting one takes longer than all else."""
-    values = flags.FlagValues()
-    command.define_flags(values)
-    with pytest.raises(SystemExit) as stopped:
-        command.run(values(["predict", *arguments]), values)
-    assert str(stopped.value).startswith("Error: ") and message in str(stopped.value)
+    assert commands.run(["predict", *arguments]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("Error: ") and message in said
 
 
 def test_an_out_folder_that_is_taken(workdir, clip, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
-    done = predict(clip, f"--checkpoint={workdir}", f"--out={tmp_path}")
+    done = predict(workdir, clip, f"--out={tmp_path}")
     assert done.returncode == 1
-    assert "is not empty; choose another --out" in done.stderr and "Traceback" not in done.stderr
+    assert "exists already. Choose a new --out" in done.stderr and "Traceback" not in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]

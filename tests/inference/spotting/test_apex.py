@@ -8,6 +8,7 @@ import pytest
 from atnet_jax.errors import UserError
 from atnet_jax.inference import spotting
 from atnet_jax.inference.spotting.apex import divide_and_conquer, local_maxima
+from atnet_jax.names import SPOTTERS
 from tests.inference.spotting.made_videos import BROW, film, pulse
 
 FRAMES, TRUE = 40, 16
@@ -21,7 +22,7 @@ def near(method):
     return 1 if method == "flow" else 3
 
 
-@pytest.mark.parametrize("method", spotting.METHODS)
+@pytest.mark.parametrize("method", SPOTTERS)
 @pytest.mark.parametrize("change", ["none", "brow", "head", "blink", "light"])
 def test_apex_is_found_whatever_else_changes(method, change):
     options = {
@@ -75,7 +76,7 @@ def test_light_is_no_motion():
     assert np.abs(drifting - steady).max() < 0.04 * steady.max()
 
 
-@pytest.mark.parametrize("method", spotting.METHODS)
+@pytest.mark.parametrize("method", SPOTTERS)
 def test_short_and_constant_videos(method):
     frame = film([0.0])
     one = spotting.spot_apex(frame, 200.0, method=method)

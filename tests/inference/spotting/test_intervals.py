@@ -10,6 +10,7 @@ from atnet_jax.inference.spotting.intervals import (
     noise_floor,
 )
 from atnet_jax.inference.spotting.signals import Signal, _smooth, euclidean
+from atnet_jax.names import SPOTTERS
 from benchmarks.apex_spotting import overlap, right
 from tests.inference.spotting.made_videos import BROW, film, pulse
 
@@ -29,7 +30,7 @@ def shares(timeline):
     ]
 
 
-@pytest.mark.parametrize("method", spotting.METHODS)
+@pytest.mark.parametrize("method", SPOTTERS)
 def test_two_expressions_are_two_candidates(method):
     timeline = spotting.spot_intervals(film(two(), pixels=3.0), RATE, method=method)
     assert min(shares(timeline)) >= 0.6
@@ -59,7 +60,7 @@ def test_a_blink_is_no_third():
 
 @pytest.mark.parametrize(
     ("method", "change"),
-    [(m, c) for m in spotting.METHODS for c in ("noise", "blink", "constant")] + [("flow", "head")],
+    [(m, c) for m in SPOTTERS for c in ("noise", "blink", "constant")] + [("flow", "head")],
 )
 def test_nothing_is_found_where_nothing_happens(method, change):
     still = np.zeros(FRAMES)
@@ -73,7 +74,7 @@ def test_nothing_is_found_where_nothing_happens(method, change):
 
 
 @pytest.mark.parametrize("frames", [1, 2, 3, 10])
-@pytest.mark.parametrize("method", spotting.METHODS)
+@pytest.mark.parametrize("method", SPOTTERS)
 def test_short_videos(frames, method):
     timeline = spotting.spot_intervals(film(np.zeros(frames)), 200.0, method=method)
     assert timeline.candidates == ()

@@ -1,0 +1,192 @@
+"""Trains and evaluates a method, or several, or pre-trains one.
+
+If it is interrupted or killed, the same command resumes from the last checkpoints, with the same
+results. `python -m atnet_jax.main` is the same command.
+"""
+
+import importlib.util
+import inspect
+import os
+import textwrap
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import atnet_jax
+from atnet_jax.commands.parser import Parser, nearest, path
+from atnet_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from atnet_jax.config import Config
+
+_EXPECTED = {
+    int: "a whole number",
+    float: "a number",
+    bool: "True or False",
+    tuple: "a tuple, such as \"('a', 'b')\" or \"(0, 1)\"",
+}
+
+
+def add_arguments(parser: Parser) -> None:
+    """Defines the options."""
+    add = parser.add_argument
+    add(
+        "--config",
+        required=True,
+        metavar="NAME[:METHOD]",
+        help=f"One of {', '.join(_names())}, or the path of a file with a get_config(); and the"
+        " method, for those that run one.",
+    )
+    add(
+        "--workdir",
+        required=True,
+        type=path,
+        metavar="FOLDER",
+        help="Folder for checkpoints and results; new, or that of a run to resume.",
+    )
+    add(
+        "--coordinator_address",
+        metavar="HOST:PORT",
+        help="First of several processes that share the folds.",
+    )
+    add("--num_processes", type=int, metavar="N", help="How many processes there are.")
+    add("--process_id", type=int, metavar="N", help="Which of them this is, from 0.")
+    parser.settings = _settings
+
+
+def run(given: Namespace) -> None:
+    """Runs the experiment that the configuration describes and prints its result."""
+    config = load_config(given.config, given.settings)
+    if config.get("deterministic"):
+        flag = "--xla_gpu_deterministic_ops=true"
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
+
+    from atnet_jax.experiments import pretrain, suite
+    from atnet_jax.experiments import run as experiment
+    from atnet_jax.system.memory import keep_freed_memory
+    from atnet_jax.training import processes
+
+    keep_freed_memory()
+    processes.connect(given.coordinator_address, given.num_processes, given.process_id)
+    if config.get("protocol") == "pretrain":
+        pretrain.pretrain(config, given.workdir)
+        return
+    if "protocols" in config:
+        run = suite.run_leaderboard
+    elif "methods" in config:
+        run = suite.run
+    else:
+        run = experiment.train_and_evaluate
+    report = run(config, given.workdir)
+    if report is None:
+        return  # Another process tells the result.
+    table = report.parent / "table.md"  # A suite's tables are in its report alone.
+    if table.exists():
+        print(f"\n{table.read_text()}")
+    print(f"Report: {report.absolute()}")
+
+
+def load_config(text: str, settings: Sequence[str] = ()) -> "Config":
+    """A configuration, as a command line gives it.
+
+    Args:
+        text: A name, such as "cde", or the path of a file; if its `get_config` takes an argument,
+            that may follow, as in "cde:temporal" or "configs/cde.py:temporal".
+        settings: "--config.NAME=VALUE", or two texts "--config.NAME" and "VALUE".
+
+    Raises:
+        UserError: There is no such configuration or setting, or it cannot have this value.
+    """
+    from absl import flags
+    from ml_collections import ConfigDict, config_flags
+
+    name, *argument = text.split(":", 1)
+    file = _find(name)
+    spec = importlib.util.spec_from_file_location("config_file", file)
+    if spec is None or spec.loader is None:
+        raise UserError(f"{file} is no Python file. --config is the name or file of one.")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    get_config = getattr(module, "get_config", None)
+    if get_config is None:
+        raise UserError(f"{file} defines no get_config(), which returns the configuration.")
+    try:
+        inspect.signature(get_config).bind(*argument)
+    except TypeError as error:
+        raise UserError(f"--config={text}: get_config() of {file} has {error}.") from error
+    config = get_config(*argument)
+    if not isinstance(config, ConfigDict):
+        raise UserError(f"get_config() of {file} returns no ConfigDict, such as default_config's.")
+
+    known = setting_types(config)
+    for setting in settings:
+        name = setting.partition("=")[0].removeprefix("--config.").removeprefix("--noconfig.")
+        if setting.startswith("--") and name not in known:
+            raise UserError(
+                f"There is no setting config.{name}.{nearest(name, list(known))}"
+                " `atnet train --help` lists the settings."
+            )
+    values = flags.FlagValues()
+    try:
+        config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=[*settings])
+        rest = values(["atnet train", *settings])[1:]
+    except flags.IllegalFlagValueError as error:
+        name = str(error).removeprefix("flag --config.").partition("=")[0]
+        given = [setting for setting in settings if name in setting.partition("=")[0]][-1]
+        expected = _EXPECTED.get(known[name], "one of the settings in it")
+        raise UserError(f"{given}: expected {expected}.") from error
+    except flags.Error as error:
+        raise UserError(f"{error}.") from error
+    if rest:
+        raise UserError(f"Unexpected argument {rest[0]!r}. Pass settings as --config.NAME=VALUE.")
+    return config
+
+
+def _folder() -> Path:
+    """Where the ready-made configurations are: in the installed package, or in the checkout."""
+    package = Path(atnet_jax.__file__).parent
+    installed = package / "configs"
+    return installed if installed.is_dir() else package.parent / "configs"
+
+
+def _names() -> list[str]:
+    return sorted(file.stem for file in _folder().glob("[!_]*.py"))
+
+
+def _find(name: str) -> Path:
+    """The file of a configuration."""
+    if name in _names():
+        return _folder() / f"{name}.py"
+    file = Path(name).expanduser()
+    if not file.is_file():
+        raise UserError(
+            f"There is no configuration {name!r}.{nearest(name, _names())} Give the path of a file,"
+            f" or one of {', '.join(_names())}."
+        )
+    return file
+
+
+def setting_types(config: "Config", prefix: str = "") -> dict[str, type]:
+    """The settings, as dotted names, and the types of their values."""
+    found = {}
+    for name in config:
+        found[f"{prefix}{name}"] = config.get_type(name)
+        if hasattr(config[name], "items"):
+            found |= setting_types(config[name], f"{prefix}{name}.")
+    return found
+
+
+def _settings() -> str:
+    """Every setting with its default and meaning."""
+    from atnet_jax.config import describe
+
+    lines = [
+        "settings, given as --config.NAME=VALUE (a configuration and a method's recipe change some",
+        "of these defaults):",
+    ]
+    for name, default, meaning, allowed in describe():
+        text = f"{meaning} {allowed}" if allowed else meaning
+        lines.append(f"  {name} = {default!r}")
+        lines += textwrap.wrap(text, 94, initial_indent=" " * 6, subsequent_indent=" " * 6)
+    return "\n".join([*lines, ""])

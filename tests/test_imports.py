@@ -22,7 +22,8 @@ LINE = (
     ("training",),
     ("experiments",),
     ("inference",),
-    ("commands", "main", "__main__"),
+    ("commands",),
+    ("main", "__main__"),
 )
 PLACE = {name: place for place, names in enumerate(LINE) for name in names}
 
@@ -60,7 +61,12 @@ def backward(folder: Path) -> list[str]:
                 found.append(f"{where} imports {name}")
     for path in sorted((folder / "data_builders").rglob("*.py")):
         for name in imports(path):
-            if room(name) in LINE[-1] + ("training", "experiments", "inference", "evaluation"):
+            if room(name) in ("commands", "main", "__main__") + (
+                "training",
+                "experiments",
+                "inference",
+                "evaluation",
+            ):
                 found.append(f"{path.relative_to(folder)} imports {name}")
     return found
 

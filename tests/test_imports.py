@@ -61,12 +61,8 @@ def backward(folder: Path) -> list[str]:
                 found.append(f"{where} imports {name}")
     for path in sorted((folder / "data_builders").rglob("*.py")):
         for name in imports(path):
-            if room(name) in ("commands", "main", "__main__") + (
-                "training",
-                "experiments",
-                "inference",
-                "evaluation",
-            ):
+            other = room(name)
+            if other is not None and PLACE[other] > PLACE["config"]:
                 found.append(f"{path.relative_to(folder)} imports {name}")
     return found
 

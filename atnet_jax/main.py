@@ -5,15 +5,26 @@ Usage: python -m atnet_jax.main --config=configs/cde.py:fusion --workdir=runs/cd
 
 import os
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from atnet_jax.config import Config, check
 from atnet_jax.errors import UserError
 from atnet_jax.experiments import pretrain, suite
 from atnet_jax.experiments import run as experiment
 from atnet_jax.system.memory import keep_freed_memory
 from atnet_jax.training import processes
+
+_RUNS: dict[str, Callable[[Config, Path], Path | None]] = {
+    "evaluate": experiment.train_and_evaluate,
+    "final": experiment.train_and_evaluate,
+    "pretrain": pretrain.pretrain,
+    "table": suite.run,
+    "leaderboard": suite.run_leaderboard,
+}
 
 _FLAGS = flags.FLAGS
 _CONFIG = config_flags.DEFINE_config_file("config", help_string="Such as configs/cde.py:temporal.")
@@ -39,16 +50,8 @@ def main(argv: list[str]) -> None:
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
     try:
         processes.connect(_ADDRESS.value, _COUNT.value, _INDEX.value)
-        if _CONFIG.value.get("protocol") == "pretrain":
-            pretrain.pretrain(_CONFIG.value, _WORKDIR.value)
-            return
-        if "protocols" in _CONFIG.value:
-            run = suite.run_leaderboard
-        elif "methods" in _CONFIG.value:
-            run = suite.run
-        else:
-            run = experiment.train_and_evaluate
-        report = run(_CONFIG.value, _WORKDIR.value)
+        config, workdir = check(_CONFIG.value), Path(_WORKDIR.value).expanduser()
+        report = _RUNS[config.task](config, workdir)
     except UserError as error:
         sys.exit(f"Error: {error}")
     if report is None:

@@ -23,7 +23,9 @@ def _define_flags() -> None:
     flags.DEFINE_string("manual_dir", None, "Your copy of a database; --dataset says which.")
     flags.DEFINE_enum("dataset", None, MICRO_EXPRESSIONS, "Only this database.")
     flags.DEFINE_enum("face", "mtcnn", DETECTORS, "Of a copy: none prefers its cropped frames.")
-    flags.DEFINE_string("flow", DEFAULT, "Of prepared data: their optical flow, as config.flow.")
+    flags.DEFINE_string(
+        "flow", DEFAULT, "Of prepared data: their optical flow, as config.data.flow."
+    )
     flags.DEFINE_string(
         "composite", None, "CSV list: dataset,subject,clip,label[,apex_frame_file]."
     )

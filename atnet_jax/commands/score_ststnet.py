@@ -27,12 +27,8 @@ def main(arguments: list[str]) -> None:
         raise app.UsageError(f"What is {arguments[1]!r}? Options start with --.")
     values = flags.FLAGS
     config = default_config("ststnet")
-    config.update(
-        data_dir=values.data_dir,
-        datasets=tuple(values.datasets),
-        flow=values.flow,
-        init_from=values.weights,
-    )
+    config.init_from = values.weights
+    config.data.update(dir=values.data_dir, datasets=tuple(values.datasets), flow=values.flow)
     try:
         page = import_torch(
             config, Path(values.weights).expanduser(), Path(values.workdir).expanduser()

@@ -7,7 +7,7 @@ READY := .venv/ready
 DEMO := demo
 DEMO_DATABASES := casme2 samm smic
 DEMO_MACRO := ck_plus oulu_casia jaffe mug
-DEMO_CONFIG := --config=configs/demo.py --config.data_dir=$(DEMO)/data
+DEMO_CONFIG := --config=configs/demo.py --config.data.dir=$(DEMO)/data
 
 # HDE trains the same network as CDE: no need to compile it twice.
 demo demo-pretrain: export JAX_COMPILATION_CACHE_DIR = $(DEMO)/compiled
@@ -38,8 +38,8 @@ demo-pretrain: demo-data $(DEMO)/macro/written
 	  $(RUN) -m atnet_jax prepare --dataset=$$name --manual_dir=$(DEMO)/macro/$$name \
 	    --data_dir=$(DEMO)/data || exit 1; \
 	done
-	$(RUN) -m atnet_jax.main --config=configs/pretrain.py --config.data_dir=$(DEMO)/data \
-	  --config.image_size=56 --config.num_epochs=8 --workdir=$(DEMO)/pretrain
+	$(RUN) -m atnet_jax.main --config=configs/pretrain.py --config.data.dir=$(DEMO)/data \
+	  --config.data.image_size=56 --config.recipe.num_epochs=8 --workdir=$(DEMO)/pretrain
 	$(RUN) -m atnet_jax.main $(DEMO_CONFIG) --config.init_from=$(DEMO)/pretrain/weights \
 	  --workdir=$(DEMO)/cde_pretrained
 

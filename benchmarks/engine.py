@@ -60,7 +60,7 @@ _EPOCHS = flags.DEFINE_integer(
 _IMAGE_SIZE = flags.DEFINE_integer("image_size", 224, "Of apex frames, in pixels.", lower_bound=8)
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "The method's own if not given.")
 _PRECISION = flags.DEFINE_enum(
-    "precision", "float32", list(PRECISIONS), "config.precision, and PyTorch's."
+    "precision", "float32", list(PRECISIONS), "config.recipe.precision, and PyTorch's."
 )
 _SEEDS = flags.DEFINE_integer("seeds", 1, "Runs; each trains every fold.", lower_bound=1)
 _GROW = flags.DEFINE_enum("grow", None, ("folds", "clips"), "What grows from row to row.")
@@ -112,22 +112,22 @@ def _work() -> Work:
       UserError: they do not fit together.
     """
     config = default_config(_MODEL.value)
-    config.precision = _PRECISION.value
+    config.recipe.precision = _PRECISION.value
     config.seeds = tuple(range(_SEEDS.value))
-    config.image_size = _IMAGE_SIZE.value
-    config.batch_size = _BATCH_SIZE.value or config.batch_size
-    epoch = config.steps_per_epoch
+    config.data.image_size = _IMAGE_SIZE.value
+    config.recipe.batch_size = _BATCH_SIZE.value or config.recipe.batch_size
+    epoch = config.recipe.steps_per_epoch
     if epoch == 0:
         if _STEPS.value:
             raise UserError(f"{_MODEL.value} trains for --epochs, not --steps.")
-        config.num_epochs = _EPOCHS.value or 20
+        config.recipe.num_epochs = _EPOCHS.value or 20
     else:
         if _EPOCHS.value:
             raise UserError(f"{_MODEL.value} trains for --steps, not --epochs.")
         steps = _STEPS.value or 20
-        config.steps_per_epoch = min(steps, epoch)
-        config.num_epochs = max(1, steps // epoch)
-        if config.num_epochs * config.steps_per_epoch != steps:
+        config.recipe.steps_per_epoch = min(steps, epoch)
+        config.recipe.num_epochs = max(1, steps // epoch)
+        if config.recipe.num_epochs * config.recipe.steps_per_epoch != steps:
             raise UserError(f"--steps={steps}: above {epoch}, give a multiple of it.")
 
     if _MAPS.value:
@@ -138,7 +138,7 @@ def _work() -> Work:
         return Work(config, lambda _: composite, _rows(sizes, config, composite))
     grow = _GROW.value == "clips"
     sizes = _grown(CLIPS_GROWN, _CLIPS.value) if grow else [_CLIPS.value or task.CLIPS]
-    make = functools.partial(task.random_composite, _MODEL.value, image_size=config.image_size)
+    make = functools.partial(task.random_composite, _MODEL.value, image_size=config.data.image_size)
     return Work(config, make, _rows(sizes, config, make(sizes[0])))
 
 
@@ -175,7 +175,7 @@ def measure(work: Work, twin: bool, out: Path | None) -> None:
       WorkerFailed: a worker did.
     """
     config = work.config
-    cost = flops.per_sample(config.model, config.image_size)
+    cost = flops.per_sample(config.model, config.data.image_size)
     unit = _unit(config)
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as name:
@@ -186,9 +186,9 @@ def measure(work: Work, twin: bool, out: Path | None) -> None:
         device = {key: found[key] for key in ("backend", "kind", "jax", "matmul_flops_per_second")}
         # On a CPU, float32's products alone are measured.
         peaks = device["matmul_flops_per_second"]
-        peak = peaks.get(config.precision, peaks["float32"])
+        peak = peaks.get(config.recipe.precision, peaks["float32"])
         print(
-            f"{config.model}, batches of {config.batch_size}, {config.precision}:"
+            f"{config.model}, batches of {config.recipe.batch_size}, {config.recipe.precision}:"
             f" training on a sample is {cost / 1e9:.4g} GFLOP\n"
             f"{device['kind']}, {os.cpu_count()} CPUs, JAX {device['jax']}:"
             f" matrix products reach {peak / 1e12:.4g} TFLOP/s;"
@@ -196,12 +196,12 @@ def measure(work: Work, twin: bool, out: Path | None) -> None:
         )
         report: dict[str, Any] = {
             "model": config.model,
-            "image_size": config.image_size,
-            "batch_size": config.batch_size,
-            "epochs": config.num_epochs,
-            "steps_per_epoch": config.steps_per_epoch,
+            "image_size": config.data.image_size,
+            "batch_size": config.recipe.batch_size,
+            "epochs": config.recipe.num_epochs,
+            "steps_per_epoch": config.recipe.steps_per_epoch,
             "unit": unit,
-            "precision": config.precision,
+            "precision": config.recipe.precision,
             "seeds": len(config.seeds),
             "device": {**device, "cpus": os.cpu_count(), "machine": platform.machine()},
             "load_before": load,
@@ -240,7 +240,7 @@ def measure(work: Work, twin: bool, out: Path | None) -> None:
 
 def _unit(config: Config) -> str:
     """What a fold's training is counted in: "step", or "epoch" where that is one pass."""
-    return "step" if config.steps_per_epoch else "epoch"
+    return "step" if config.recipe.steps_per_epoch else "epoch"
 
 
 def _save(folder: Path, config: Config, composite: Composite, count: int) -> None:
@@ -328,12 +328,14 @@ def _row(
 
     def samples(of: Sequence[Fold], epochs: int, steps: int) -> int:
         if steps:
-            return len(config.seeds) * len(of) * epochs * steps * config.batch_size
+            return len(config.seeds) * len(of) * epochs * steps * config.recipe.batch_size
         return len(config.seeds) * epochs * sum(len(fold.train) for fold in of)
 
-    trained = samples(folds[:count], config.num_epochs, config.steps_per_epoch)
+    trained = samples(folds[:count], config.recipe.num_epochs, config.recipe.steps_per_epoch)
     whole = samples(folds, recipe.num_epochs, recipe.steps_per_epoch)
-    units = len(config.seeds) * count * config.num_epochs * (config.steps_per_epoch or 1)
+    units = (
+        len(config.seeds) * count * config.recipe.num_epochs * (config.recipe.steps_per_epoch or 1)
+    )
     starts = {"ours": functools.partial(_ours, "train", folder)}
     if settings:
         starts["twin"] = functools.partial(_twin, "train", folder, *settings)

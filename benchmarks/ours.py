@@ -46,8 +46,8 @@ def train_ours(config: Config, composite: Composite, folds: Sequence[Fold]) -> C
       folds: those to train.
 
     Returns:
-      A function that trains every fold of every seed from its start to `config.num_epochs`, waits
-      for the device, and gives the mean loss of the last epoch. Its first call compiles.
+      A function that trains every fold of every seed from its start to `config.recipe.num_epochs`,
+      waits for the device, and gives the mean loss of the last epoch. Its first call compiles.
     """
     keep_freed_memory()
     all_folds = make_folds(config.protocol, composite)
@@ -59,7 +59,7 @@ def train_ours(config: Config, composite: Composite, folds: Sequence[Fold]) -> C
     size = units_at_once(config, trainer, composite.inputs, plan, units)
     inputs = trainer.replicate(dict(composite.inputs))
     # Units that share batches are of one seed.
-    kinds = config.seeds if config.shared_batches else [None]
+    kinds = config.seeds if config.recipe.shared_batches else [None]
     alike = [[unit for unit in units if seed in (None, unit.seed)] for seed in kinds]
     groups = [own[first : first + size] for own in alike for first in range(0, len(own), size)]
 
@@ -69,12 +69,12 @@ def train_ours(config: Config, composite: Composite, folds: Sequence[Fold]) -> C
             padded = [*group, *[group[-1]] * (size - len(group))]
             keys = np.array([unit.key for unit in padded], np.int32).T
             state = trainer.init(*trainer.spread(tuple(keys)))
-            for epoch in range(config.num_epochs):
+            for epoch in range(config.recipe.num_epochs):
                 blocks, rate = plan.blocks(padded, epoch), learning_rate(config, epoch)
                 state, sums = trainer.epoch(state, inputs, blocks, rate)
                 # The engine looks at every epoch's loss.
                 sums = jax.device_get(sums)
-                if epoch + 1 == config.num_epochs:
+                if epoch + 1 == config.recipe.num_epochs:
                     loss += sums.loss[: len(group)].sum()
                     count += sums.count[: len(group)].sum()
         return float(loss / count)
@@ -142,7 +142,7 @@ def check(folder: Path) -> dict[str, Any]:
 def peak() -> dict[str, Any]:
     """The device, and operations per second of its matrix products: the best within two seconds.
 
-    They are told for each value of `config.precision`; for float32 alone on a CPU.
+    They are told for each value of `config.recipe.precision`; for float32 alone on a CPU.
     """
     on_cpu = jax.default_backend() == "cpu"
     size = 2048 if on_cpu else 8192

@@ -6,8 +6,8 @@ clip, label):
 
     python benchmarks/released_flow_maps.py --maps=FILE.npz --out=maps
     atnet prepare --dataset=manifest --manual_dir=maps --data_dir=maps/data
-    atnet train --config=cde:ststnet --config.data_dir=maps/data \
-        --config.datasets="('manifest',)" --workdir=runs/ststnet
+    atnet train --config=cde:ststnet --config.data.dir=maps/data \
+        --config.data.datasets="('manifest',)" --workdir=runs/ststnet
 """
 
 import csv

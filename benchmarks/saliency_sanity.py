@@ -129,10 +129,10 @@ def _true_motion(
     """How far the expression moves the blocks of each of these clips."""
     subjects, clips, seed = map(int, made_with)
     specs, boxes = {}, {}
-    for name in networks.config.datasets:
+    for name in networks.config.data.datasets:
         for spec in clip_specs(name, subjects, clips, seed):
             specs[name, spec.subject.lstrip("0"), spec.clip] = spec  # SAMM's folder 006 is its 6.
-        builder = record.prepared(networks.config.data_dir, name, networks.config.flow)
+        builder = record.prepared(networks.config.data.dir, name, networks.config.data.flow)
         for key, clip in record.read_records(builder, ()):
             boxes[key] = clip["crop_box"]
     if missing := [key for key in keys if key not in specs]:
@@ -174,7 +174,11 @@ def _main(_: Sequence[str]) -> None:
 
     config = networks.config
     clips = data.load_composite(
-        config.data_dir, config.datasets, config.flow, networks.inputs, config.image_size
+        config.data.dir,
+        config.data.datasets,
+        config.data.flow,
+        networks.inputs,
+        config.data.image_size,
     )
     chosen = np.linspace(0, len(clips.labels) - 1, flags.FLAGS.clips).round().astype(int)
     inputs = [{name: x[k : k + 1] for name, x in clips.inputs.items()} for k in chosen]
@@ -194,8 +198,8 @@ def _main(_: Sequence[str]) -> None:
 
     compared = list(found["as trained"][0])
     lines = [
-        f"{config.model}, {config.image_size} pixels, {len(chosen)} clips, {right:.0%} of which"
-        f" the network gets right; {np.median(seconds):.1f} s an explanation.",
+        f"{config.model}, {config.data.image_size} pixels, {len(chosen)} clips, {right:.0%} of"
+        f" which the network gets right; {np.median(seconds):.1f} s an explanation.",
         "",
         f"| rank correlation with the map as trained | {' | '.join(compared)} |",
         "|---" * (len(compared) + 1) + "|",

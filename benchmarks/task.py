@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from atnet_jax import models
-from atnet_jax.config import Config, default_config
+from atnet_jax.config import Config, restore
 from atnet_jax.data.composite import Composite
 from atnet_jax.data.folds import Fold, make_folds
 from atnet_jax.errors import UserError
@@ -106,8 +106,7 @@ def save(folder: Path, config: Config, composite: Composite, folds: Sequence[Fol
 def load(folder: Path) -> tuple[Config, Composite, list[Fold]]:
     """What `save` was given."""
     settings: dict[str, Any] = json.loads((folder / "task.json").read_text(encoding="utf-8"))
-    config = default_config(settings["config"]["model"])
-    config.update(settings["config"])
+    config = restore(settings["config"])
     with np.load(folder / "clips.npz", allow_pickle=False) as arrays:
         composite = Composite(
             inputs={

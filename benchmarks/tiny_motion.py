@@ -69,7 +69,7 @@ AT_ONE_MOTION = (
 )
 ONE_MOTION = 0.03
 
-_METHODS = flags.DEFINE_list("methods", list(FLOWS), "Optical flows, as config.flow.")
+_METHODS = flags.DEFINE_list("methods", list(FLOWS), "Optical flows, as config.data.flow.")
 _MOTIONS = flags.DEFINE_list("motions", list(MOTIONS), "Mean motions, pixels a frame.")
 _DEGRADATIONS = flags.DEFINE_list("degradations", None, "What is done to the clips.")
 _CLIPS = flags.DEFINE_integer("clips", 4, "Clips: faces and pictures in turns.", lower_bound=1)

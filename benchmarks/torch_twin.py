@@ -459,8 +459,9 @@ def about() -> dict[str, Any]:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The settings of the task's training."""
-    return json.loads((folder / "task.json").read_text(encoding="utf-8"))["config"]
+    """The settings of the task's training, those of its recipe beside the others."""
+    config = json.loads((folder / "task.json").read_text(encoding="utf-8"))["config"]
+    return {**config, **config["recipe"]}
 
 
 def check(folder: Path, device: str) -> dict[str, Any]:

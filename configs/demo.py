@@ -12,10 +12,10 @@ from atnet_jax.config import Config, default_config
 def get_config(model: str = "fusion") -> Config:
     """A short training of `model`; `--config.protocol=hde` for the other protocol."""
     config = default_config(model)
-    config.image_size = 56
-    config.num_epochs = 4
-    config.steps_per_epoch = 9
-    config.decay_epochs = 3
-    config.learning_rate = 0.1
-    config.checkpoint_every = 4
+    config.data.image_size = 56
+    config.recipe.num_epochs = 4
+    config.recipe.steps_per_epoch = 9
+    config.recipe.decay_epochs = 3
+    config.recipe.learning_rate = 0.1
+    config.engine.checkpoint_every = 4
     return config

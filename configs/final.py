@@ -12,5 +12,5 @@ from atnet_jax.config import Config, default_config
 def get_config(model: str = "fusion") -> Config:
     """The released training of `model` on every clip of the composite."""
     config = default_config(model)
-    config.protocol = "final"
+    config.task = "final"
     return config

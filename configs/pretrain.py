@@ -15,10 +15,10 @@ from atnet_jax.config import Config, default_config
 def get_config(model: str = "spatial") -> Config:
     """Training on any subset of the macro-expression sets, validated on subjects left out."""
     config = default_config(model)
-    config.protocol = "pretrain"
+    config.task = "pretrain"
     config.selection = "nested"
-    config.datasets = ("ck_plus", "oulu_casia", "jaffe", "mug")
-    config.num_epochs = 30
-    config.steps_per_epoch = 0
-    config.checkpoint_every = 1
+    config.data.datasets = ("ck_plus", "oulu_casia", "jaffe", "mug")
+    config.recipe.num_epochs = 30
+    config.recipe.steps_per_epoch = 0
+    config.engine.checkpoint_every = 1
     return config

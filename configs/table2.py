@@ -8,11 +8,10 @@ Every method has a folder in the workdir, as if it were run alone; what is throu
 again. The report has the published figures beside ours.
 """
 
-from atnet_jax.config import Config
-from atnet_jax.experiments.suite import suite_config
+from atnet_jax.config import Config, suite_config
 from atnet_jax.published import TABLE_METHODS
 
 
 def get_config() -> Config:
     """All methods of the paper under CDE."""
-    return suite_config("cde", TABLE_METHODS)
+    return suite_config("table", TABLE_METHODS)

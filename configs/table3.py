@@ -5,11 +5,12 @@
 As --config=table2, with one fold a held-out database.
 """
 
-from atnet_jax.config import Config
-from atnet_jax.experiments.suite import suite_config
+from atnet_jax.config import Config, suite_config
 from atnet_jax.published import TABLE_METHODS
 
 
 def get_config() -> Config:
     """All methods of the paper under HDE."""
-    return suite_config("hde", TABLE_METHODS)
+    config = suite_config("table", TABLE_METHODS)
+    config.protocol = "hde"
+    return config

@@ -15,6 +15,7 @@ from atnet_jax.evaluation import predictions
 from atnet_jax.experiments import run as experiment
 from atnet_jax.training.method_inputs import load_inputs
 from tests import tiny_runs
+from tests.settings import change
 
 GUIDE = Path(__file__).resolve().parents[1] / "docs" / "adding_a_method.md"
 
@@ -50,7 +51,7 @@ def example():
 
 def settings(name, data_dir, **changes):
     config = default_config(name)
-    config.update({"data_dir": str(data_dir), "datasets": ("manifest",), **changes})
+    change(config, dir=str(data_dir), datasets=("manifest",), **changes)
     return config
 
 
@@ -246,7 +247,7 @@ def test_a_network_may_augment_and_judge_by_its_own_rules(
 ):
     add_method("own_rules", OWN_RULES)
     config = settings("own_rules", data_dir, num_epochs=1, steps_per_epoch=1, folds="0")
-    config.augment.probability = probability
+    config.recipe.augment.probability = probability
     composite = load_inputs(config)
     from atnet_jax.training.batches import Batches
     from atnet_jax.training.engine import make_trainer

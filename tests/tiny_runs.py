@@ -12,6 +12,7 @@ import numpy as np
 
 from atnet_jax.config import Config, default_config
 from data_builders.prepare import prepare
+from tests.settings import change
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -36,9 +37,9 @@ def prepare_data(root: Path) -> Path:
 
 def settings(data_dir: Path, **changes) -> Config:
     config = default_config("ststnet")
-    config.update(datasets=("manifest",), data_dir=str(data_dir), num_epochs=6, batch_size=16)
-    config.update(learning_rate=0.01, checkpoint_every=2)
-    config.update(changes)
+    change(config, datasets=("manifest",), dir=str(data_dir), num_epochs=6, batch_size=16)
+    change(config, learning_rate=0.01, checkpoint_every=2)
+    change(config, **changes)
     return config
 
 
@@ -46,9 +47,10 @@ def command(data_dir: Path, workdir: Path, *more: str) -> list[str]:
     """The command line of the same run as `settings`."""
     return [
         sys.executable, "-m", "atnet_jax.main", "--config=configs/cde.py:ststnet",
-        f"--workdir={workdir}", f"--config.data_dir={data_dir}",
-        "--config.datasets=('manifest',)", "--config.num_epochs=6", "--config.batch_size=16",
-        "--config.learning_rate=0.01", "--config.checkpoint_every=2", *more,
+        f"--workdir={workdir}", f"--config.data.dir={data_dir}",
+        "--config.data.datasets=manifest", "--config.recipe.num_epochs=6",
+        "--config.recipe.batch_size=16", "--config.recipe.learning_rate=0.01",
+        "--config.engine.checkpoint_every=2", *more,
     ]  # fmt: skip
 
 

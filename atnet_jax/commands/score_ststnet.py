@@ -43,11 +43,7 @@ def run(given: Namespace) -> None:
     from atnet_jax.experiments.published_ststnet import import_torch
 
     config = default_config("ststnet")
-    config.update(
-        data_dir=given.data_dir,
-        datasets=tuple(given.datasets),
-        flow=given.flow,
-        init_from=str(given.weights),
-    )
+    config.init_from = str(given.weights)
+    config.data.update(dir=given.data_dir, datasets=tuple(given.datasets), flow=given.flow)
     page = import_torch(config, given.weights, given.workdir)
     print(f"\n{(page.parent / 'table.md').read_text()}\nReport: {page.absolute()}")

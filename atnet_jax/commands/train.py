@@ -9,7 +9,7 @@ import inspect
 import os
 import textwrap
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,7 +57,9 @@ def add_arguments(parser: Parser) -> None:
 
 def run(given: Namespace) -> None:
     """Runs the experiment that the configuration describes and prints its result."""
-    config = load_config(given.config, given.settings)
+    from atnet_jax.config import check
+
+    config = check(load_config(given.config, given.settings))
     if config.get("deterministic"):
         flag = "--xla_gpu_deterministic_ops=true"
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
@@ -69,16 +71,14 @@ def run(given: Namespace) -> None:
 
     keep_freed_memory()
     processes.connect(given.coordinator_address, given.num_processes, given.process_id)
-    if config.get("protocol") == "pretrain":
-        pretrain.pretrain(config, given.workdir)
-        return
-    if "protocols" in config:
-        run = suite.run_leaderboard
-    elif "methods" in config:
-        run = suite.run
-    else:
-        run = experiment.train_and_evaluate
-    report = run(config, given.workdir)
+    tasks: dict[str, Callable[[Config, Path], Path | None]] = {
+        "evaluate": experiment.train_and_evaluate,
+        "final": experiment.train_and_evaluate,
+        "pretrain": pretrain.pretrain,
+        "table": suite.run,
+        "leaderboard": suite.run_leaderboard,
+    }
+    report = tasks[config.task](config, given.workdir)
     if report is None:
         return  # Another process tells the result.
     table = report.parent / "table.md"  # A suite's tables are in its report alone.

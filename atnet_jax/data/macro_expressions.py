@@ -92,7 +92,7 @@ def load_macro_pictures(
     """
     if not names or len(set(names)) < len(names) or not set(names) <= set(MACRO_EXPRESSIONS):
         raise UserError(
-            f"config.datasets is {tuple(names)}, expected one or several, once each, of the"
+            f"config.data.datasets is {tuple(names)}, expected one or several, once each, of the"
             f" macro-expression sets {', '.join(MACRO_EXPRESSIONS)}."
         )
     sha = hashlib.sha256()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, NotRequired, TypedDict
 
 from atnet_jax import models, published
+from atnet_jax.config import refuse_old
 from atnet_jax.errors import UserError
 from atnet_jax.evaluation import inflation, metrics, predictions, statistics
 from atnet_jax.evaluation.inflation import EpochScores
@@ -128,6 +129,7 @@ def load_run(workdir: Path) -> Run:
     record = _read_json(path)
     try:
         config = _typed(record, "config", dict)
+        refuse_old(config)
         protocol, model = _typed(config, "protocol", str), _typed(config, "model", str)
         (seed,) = [_is(seed, int, "a seed") for seed in _typed(config, "seeds", list)]
         data = _typed(record, "data", dict)
@@ -135,8 +137,8 @@ def load_run(workdir: Path) -> Run:
         environment = _typed(record, "environment", dict, {})
         versions = _typed(environment, "versions", dict, {})
         excluded = _typed(record, "excluded", list, None)
-        if protocol not in TABLES:
-            raise ValueError(f"the report is of cde and hde; this is a run of {protocol!r}")
+        if config["task"] != "evaluate":
+            raise ValueError(f"the report is of cde and hde; this is a run of {config['task']!r}")
         options = _options(config)
         method = models.find(model) if model in models.names() else None
         size = _typed(record, "size", dict, {})

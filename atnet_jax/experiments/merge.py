@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from atnet_jax import models
-from atnet_jax.config import OPERATIONAL_FIELDS
+from atnet_jax.config import of_result
 from atnet_jax.errors import UserError
 from atnet_jax.evaluation import report
 from atnet_jax.evaluation.inflation import EpochScores
@@ -27,8 +27,6 @@ from atnet_jax.evaluation.report.study import flatten
 from atnet_jax.experiments.results import write_results
 from atnet_jax.system import files
 
-# What parts of one run may differ in.
-_FREE = frozenset({"folds", *OPERATIONAL_FIELDS})
 # An error names so many folds at most.
 _NAMED_FOLDS = 5
 
@@ -201,7 +199,7 @@ def _refuse_differences(first: _Part, other: _Part) -> None:
     def settings(part: _Part) -> dict[str, Any]:
         epochs = part.run.epoch_scores
         return {
-            **{name: value for name, value in part.run.config.items() if name not in _FREE},
+            **of_result({**part.run.config, "folds": None}),
             "data": part.record["data"],
             # The digest of the weights; they may lie elsewhere.
             "init_from": part.run.init_from,

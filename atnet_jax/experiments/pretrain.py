@@ -17,8 +17,7 @@ import numpy as np
 from jaxtyping import Int
 from tqdm import tqdm
 
-from atnet_jax import models
-from atnet_jax.config import Config
+from atnet_jax.config import Config, check
 from atnet_jax.data.macro_expressions import MacroPictures, load_macro_pictures, split_by_subject
 from atnet_jax.errors import UserError
 from atnet_jax.evaluation import metrics
@@ -27,6 +26,7 @@ from atnet_jax.system import files
 from atnet_jax.training.batches import Batches
 from atnet_jax.training.checkpoint import FoldCheckpoints
 from atnet_jax.training.engine import Trainer, TrainState, make_trainer
+from atnet_jax.training.loop import is_checkpoint
 from atnet_jax.training.optimizer import learning_rate
 from atnet_jax.training.sampling import epoch_batches, one_pass
 from atnet_jax.weights import folder as weights
@@ -48,15 +48,17 @@ def pretrain(config: Config, workdir: str | os.PathLike[str]) -> Path:
       UserError: the data are not prepared, the configuration does not fit them, the workdir holds
         a different run or is in use, or training diverged.
     """
-    _check(config)
+    config = check(config)
+    if jax.process_count() > 1:
+        raise UserError("Pre-training is one training: it takes one process.")
     with lock(Path(workdir)):
         return _pretrain(config, Path(workdir))
 
 
 def _pretrain(config: Config, workdir: Path) -> Path:
-    pictures = load_macro_pictures(config.data_dir, config.datasets, config.image_size)
+    pictures = load_macro_pictures(config.data.dir, config.data.datasets, config.data.image_size)
     train, validation = split_by_subject(pictures, config.validation_share, config.seeds[0])
-    size = config.image_size
+    size = config.data.image_size
     shapes = {"apex": np.empty((0, size, size, 1), np.uint8)}
     trainer = make_trainer(config, shapes, jax.local_devices()[:1])
     state = trainer.init(np.array([config.seeds[0]], np.int32), np.array([_FOLD], np.int32))
@@ -88,7 +90,7 @@ def _pretrain(config: Config, workdir: Path) -> Path:
             "source": "pretrain",
             "model": config.model,
             "seed": config.seeds[0],
-            "image_size": config.image_size,
+            "image_size": config.data.image_size,
             "datasets": datasets,
             "epoch": kept.epoch,
             "validation": kept.validation,
@@ -121,22 +123,6 @@ class _Kept:
     curves: dict[str, list[float]]
 
 
-def _check(config: Config) -> None:
-    inputs = models.find(config.model).inputs
-    if inputs != ("apex",):
-        raise UserError(
-            f"Pre-training is on single pictures, but {config.model} reads {', '.join(inputs)}."
-            f" Pre-train 'spatial' or 'micro_attention'; fusion takes the weights of 'spatial'."
-        )
-    if len(config.seeds) != 1:
-        raise UserError(f"config.seeds is {tuple(config.seeds)}; pre-training has one.")
-    if jax.process_count() > 1:
-        raise UserError("Pre-training is one training: it takes one process.")
-    for name in ("folds", "shuffle_labels", "magnification"):
-        if config[name]:
-            raise UserError(f"config.{name} is {config[name]!r}; pre-training has no such thing.")
-
-
 def _count(
     pictures: MacroPictures,
     train: Int[np.ndarray, " train"],
@@ -166,12 +152,14 @@ def _train(
     """Trains from the last checkpoint on, or from `state` where there is none."""
     best = _stream(state)
     history: dict[str, np.ndarray] = {
-        name: np.full(config.num_epochs, np.nan, np.float32)
+        name: np.full(config.recipe.num_epochs, np.nan, np.float32)
         for name in ("loss", "accuracy", "validation_loss")
     }
-    history["confusion"] = np.zeros((config.num_epochs, 3, 3), np.int64)
-    passes = one_pass(pictures.labels[train], config.balance_classes, config.seeds[0], _FOLD, 0)
-    steps = config.steps_per_epoch or math.ceil(len(passes) / config.batch_size)
+    history["confusion"] = np.zeros((config.recipe.num_epochs, 3, 3), np.int64)
+    passes = one_pass(
+        pictures.labels[train], config.recipe.balance_classes, config.seeds[0], _FOLD, 0
+    )
+    steps = config.recipe.steps_per_epoch or math.ceil(len(passes) / config.recipe.batch_size)
     with FoldCheckpoints(directory) as checkpoints:
         tree = None
         while tree is None and (done := checkpoints.epochs_done(_FOLD)):
@@ -179,13 +167,13 @@ def _train(
         if tree is not None:
             state, best, history = jax.device_put(tree["state"]), tree["best"], tree["history"]
         with tqdm(
-            total=config.num_epochs * steps,
+            total=config.recipe.num_epochs * steps,
             initial=done * steps,
             desc=f"pretrain {config.model}",
             unit=" steps",
             smoothing=0.02,
         ) as bar:
-            for epoch in range(done, config.num_epochs):
+            for epoch in range(done, config.recipe.num_epochs):
                 state, loss, accuracy = _train_epoch(
                     config, trainer, state, pictures, train, epoch, bar
                 )
@@ -199,11 +187,11 @@ def _train(
                 bar.set_postfix_str(told)
                 if _best_epoch(history, epoch + 1) == epoch:
                     best = _stream(state)
-                if (epoch + 1) % config.checkpoint_every == 0 or epoch + 1 == config.num_epochs:
+                if is_checkpoint(config, epoch + 1):
                     tree = {"state": jax.device_get(state), "best": best, "history": history}
                     checkpoints.save(_FOLD, epoch + 1, tree)
 
-    epoch = _best_epoch(history, config.num_epochs)
+    epoch = _best_epoch(history, config.recipe.num_epochs)
     curves = _curves(history)
     figures = None
     if len(validation):
@@ -225,13 +213,13 @@ def _train_epoch(
     bar: tqdm,
 ) -> tuple[TrainState, float, float]:
     """One epoch; returns the state, the mean loss and the accuracy."""
-    size = config.batch_size
+    size = config.recipe.batch_size
     batches = epoch_batches(
         pictures.labels[train],
         epoch=epoch,
         batch_size=size,
-        steps=config.steps_per_epoch,
-        balance=config.balance_classes,
+        steps=config.recipe.steps_per_epoch,
+        balance=config.recipe.balance_classes,
         seed=config.seeds[0],
         fold=_FOLD,
     )
@@ -269,12 +257,12 @@ def _validate(
 ) -> tuple[float, Int[np.ndarray, "3 3"]]:
     """The mean loss and the confusion matrix of the validation pictures."""
     count = len(validation)
-    padded = np.pad(validation, (0, -count % config.batch_size), mode="edge")
-    positions = np.arange(config.batch_size, dtype=np.int32)[None]
+    padded = np.pad(validation, (0, -count % config.recipe.batch_size), mode="edge")
+    positions = np.arange(config.recipe.batch_size, dtype=np.int32)[None]
     scores = np.concatenate(
         [
             np.asarray(trainer.predict(state, {"apex": apex}, positions))[0]
-            for apex in pictures.batches(padded, config.batch_size)
+            for apex in pictures.batches(padded, config.recipe.batch_size)
         ]
     )[:count]
     labels = pictures.labels[validation]
@@ -285,8 +273,8 @@ def _validate(
 def _refuse_divergence(side: str, loss: float, epoch: int) -> None:
     if not math.isfinite(loss):
         raise UserError(
-            f"The {side} loss is {loss} in epoch {epoch + 1}. Lower config.learning_rate, or look"
-            f" for odd pictures in the data."
+            f"The {side} loss is {loss} in epoch {epoch + 1}. Lower config.recipe.learning_rate, or"
+            f" look for odd pictures in the data."
         )
 
 

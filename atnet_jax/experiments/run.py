@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from atnet_jax import models
-from atnet_jax.config import Config, default_config
+from atnet_jax.config import Config, check, default_config, flat, splitting
 from atnet_jax.data.composite import Composite
 from atnet_jax.data.folds import Fold, Unit, make_folds, select_folds
 from atnet_jax.errors import UserError
@@ -23,30 +23,10 @@ from atnet_jax.experiments.workdir import claim, lock
 from atnet_jax.models.handcrafted import svm
 from atnet_jax.system import files
 from atnet_jax.training import processes
-from atnet_jax.training.batches import BatchPlan
 from atnet_jax.training.engine import make_trainer
 from atnet_jax.training.loop import FoldResult, scored_epochs, train_units
 from atnet_jax.training.method_inputs import load_inputs
 from atnet_jax.weights import folder as weights
-
-SELECTIONS = ("last", "nested")
-
-# Settings that make up a method's published training.
-_RECIPE = (
-    "batch_size",
-    "num_epochs",
-    "steps_per_epoch",
-    "optimizer",
-    "learning_rate",
-    "decay_epochs",
-    "decay_factor",
-    "decay_stops",
-    "momentum",
-    "weight_decay",
-    "bias_learning_rate_factor",
-    "balance_classes",
-    "magnification",
-)
 
 
 def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> Path | None:
@@ -54,7 +34,7 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> Path 
 
     Writes config.json, predictions.csv, metrics.json, table.md and report.html; for networks also
     checkpoints/, curves.json, epoch_scores.npz and tensorboard/. With several seeds, each is a
-    run in a folder seed_N of its own. Under the protocol "final" no clip is left to test, so that
+    run in a folder seed_N of its own. Under the task "final" no clip is left to test, so that
     there are no predictions and no report. Started again after a kill, goes on from the last
     checkpoints to the same predictions.
 
@@ -65,10 +45,8 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> Path 
       UserError: the data are not prepared, the configuration does not fit them, the workdir holds
         a different run or is in use, or training diverged.
     """
-    workdir = Path(workdir)
-    seeds = tuple(config.seeds)
-    if not seeds or len(set(seeds)) < len(seeds):
-        raise UserError(f"config.seeds is {seeds}, expected one or several different ones.")
+    config, workdir = check(config), Path(workdir)
+    seeds = config.seeds
     if len(seeds) > 1 and (workdir / "config.json").exists():
         raise UserError(
             f"{workdir} holds a run of one seed. Choose another --workdir for runs of several."
@@ -80,7 +58,7 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> Path 
     )
     with lock(workdir):
         run_seeds(config, folders)
-        if not processes.is_first() or config.protocol == "final":
+        if not processes.is_first() or config.task == "final":
             return None
         path = workdir / "report.html"
         if len(folders) > 1:
@@ -99,16 +77,11 @@ def run_seeds(config: Config, folders: Mapping[int, Path]) -> None:
       UserError: see `train_and_evaluate`.
     """
     run = _run_network if _is_network(config) else _run_svm
-    if config.protocol == "final" and run is _run_svm:
-        raise UserError(
-            f"{config.model} keeps nothing that could be applied to other clips: the protocol"
-            " 'final' is for networks."
-        )
     studies, results = run(config, folders)
     if processes.is_first():
         for study in studies:
             own = {unit.fold.number: results[unit.key] for unit in study.units}
-            write = _write_curves if config.protocol == "final" else _write_results
+            write = _write_curves if config.task == "final" else _write_results
             write(config, folders[study.seed], study, own)
 
 
@@ -148,7 +121,6 @@ def _run_network(config: Config, folders: Mapping[int, Path]) -> tuple[list[_Stu
             f" {', '.join(fresh) or 'none'}."
         )
     every = [unit for study in studies for unit in study.protocol_units]
-    BatchPlan(config, every)  # Refuses what cannot be before a folder is claimed for it.
     _claim(config, folders, studies, notes, start)
     unfinished = _unfinished(config, folders, studies)
     results = train_units(
@@ -164,9 +136,6 @@ def _run_network(config: Config, folders: Mapping[int, Path]) -> tuple[list[_Stu
 
 def _run_svm(config: Config, folders: Mapping[int, Path]) -> tuple[list[_Study], Results]:
     """Fits the SVM on the features of every fold's training clips."""
-    for name, wanted in (("init_from", ""), ("selection", "last")):
-        if config[name] != wanted:
-            raise UserError(f"config.{name} is {config[name]!r}, but {config.model} is no network.")
     composite = load_inputs(config)
     machine = models.find(config.model).build_features(config.options.to_dict()).machine
     studies = _studies(config, composite, folders)
@@ -185,15 +154,11 @@ def _run_svm(config: Config, folders: Mapping[int, Path]) -> tuple[list[_Study],
 
 def _studies(config: Config, composite: Composite, folders: Mapping[int, Path]) -> list[_Study]:
     """What each seed makes of the composite: its labels, and its folds."""
-    if config.selection not in SELECTIONS:
-        raise UserError(
-            f"config.selection is one of {', '.join(SELECTIONS)}, not {config.selection!r}."
-        )
     share = config.validation_share if config.selection == "nested" else 0.0
     studies = []
     for seed in folders:
         seen = composite.with_shuffled_labels(seed) if config.shuffle_labels else composite
-        every = make_folds(config.protocol, seen, share, seed)
+        every = make_folds(splitting(config), seen, share, seed)
         chosen = select_folds(every, config.folds)
         units = {fold.number: Unit(seed, fold, seen.labels) for fold in every}
         studies.append(
@@ -237,7 +202,7 @@ def _claim(
     if len(studies) > 1:
         folds += f" with each of {len(studies)} seeds"
     print(
-        f"{config.protocol} of {config.model}: {len(studies[0].composite.labels)} clips, {folds},"
+        f"{splitting(config)} of {config.model}: {len(studies[0].composite.labels)} clips, {folds},"
         f" on {record['environment']['device']}"
     )
 
@@ -246,7 +211,7 @@ def _size(config: Config, composite: Composite) -> dict[str, int]:
     """How large the method is: the parameters of its network, or the length of its features."""
     if not _is_network(config):
         return {"features": composite.inputs["features"].shape[1]}
-    size = models.find(config.model).size(config.options.to_dict(), config.image_size)
+    size = models.find(config.model).size(config.options.to_dict(), config.data.image_size)
     assert size is not None, "a network's parameters are known"
     return {"parameters": size}
 
@@ -320,22 +285,22 @@ def _notes(config: Config, study: _Study) -> list[str]:
         folds = len(study.protocol_units)
         notes.append(f"Only folds {config.folds} of the {folds} were run.")
     pictures = {"apex", "colour", "frames"}.intersection(models.find(config.model).inputs)
-    if config.image_size != 224 and pictures and _is_network(config):
-        notes.append(f"Pictures were reduced to {config.image_size}×{config.image_size} pixels.")
-    if config.magnification:
+    if config.data.image_size != 224 and pictures and _is_network(config):
         notes.append(
-            f"Motion in the pictures was magnified: {config.magnification:g} times its own size was"
-            " added."
+            f"Pictures were reduced to {config.data.image_size}×{config.data.image_size} pixels."
+        )
+    if config.recipe.magnification:
+        notes.append(
+            f"Motion in the pictures was magnified: {config.recipe.magnification:g} times its own"
+            " size was added."
         )
     if config.selection == "nested":
         notes.append(
             "Every fold's epoch was chosen on training subjects that it held back"
             f" ({config.validation_share:.0%} of each database's)."
         )
-    default = default_config(config.model)
     if _is_network(config):
-        published = {name: default[name] for name in _RECIPE} | default.options.to_dict()
-        used = {name: config[name] for name in _RECIPE} | config.options.to_dict()
+        published, used = map(_training, (default_config(config.model), config))
         changed = [
             f"{name} {used[name]} (published: {value})"
             for name, value in published.items()
@@ -344,3 +309,8 @@ def _notes(config: Config, study: _Study) -> list[str]:
         if changed:
             notes.append(f"Not the published training: {', '.join(changed)}.")
     return notes
+
+
+def _training(config: Config) -> dict[str, Any]:
+    """The recipe and the options, which a method publishes."""
+    return {**dict(flat(config.recipe)), **config.options.to_dict()}

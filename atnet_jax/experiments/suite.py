@@ -5,15 +5,13 @@ import os
 import sys
 import traceback
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import jax
-import ml_collections
-from ml_collections.config_dict import placeholder
 
 from atnet_jax import models
-from atnet_jax.config import Config, default_config
+from atnet_jax.config import Config, check, method_config
 from atnet_jax.errors import UserError
 from atnet_jax.evaluation import report
 from atnet_jax.evaluation.report.standings import FAILED
@@ -21,47 +19,6 @@ from atnet_jax.experiments import run as experiment
 from atnet_jax.experiments.workdir import lock
 from atnet_jax.system import files
 from atnet_jax.training import processes
-
-PROTOCOLS = ("cde", "hde")
-
-# Settings that all methods share.
-_SHARED = ("datasets", "data_dir", "flow", "image_size", "folds", "shuffle_labels")
-# Settings of networks: None leaves each method its own.
-_OF_NETWORKS = {
-    "init_from": str,
-    "selection": str,
-    "num_epochs": int,
-    "steps_per_epoch": int,
-    "decay_epochs": int,
-    "learning_rate": float,
-    "checkpoint_every": int,
-    "keep_networks": bool,
-    "folds_per_batch": int,
-    "precision": str,
-    "deterministic": bool,
-}
-
-
-def suite_config(protocol: str, methods: tuple[str, ...]) -> Config:
-    """The settings of a suite; each is explained in `atnet_jax.config`.
-
-    Args:
-      protocol: "cde" or "hde".
-      methods: names of methods or presets.
-    """
-    config = _settings(methods, (0,))
-    with config.unlocked():
-        config.protocol = protocol
-    return config
-
-
-def leaderboard_config() -> Config:
-    """The settings of the leaderboard: all methods, both protocols, five seeds."""
-    config = _settings(all_methods(), (0, 1, 2, 3, 4))
-    with config.unlocked():
-        config.protocols = PROTOCOLS
-        config.keep_networks = False
-    return config
 
 
 def all_methods() -> tuple[str, ...]:
@@ -82,11 +39,11 @@ def run(config: Config, workdir: str | os.PathLike[str]) -> Path | None:
     and an SVM) are run with the first seed alone.
 
     Raises:
-      UserError: see `experiment.train_and_evaluate`; no method or seed is given, or one twice.
+      UserError: see `experiment.train_and_evaluate`.
     """
-    workdir = Path(workdir)
-    for field in ("methods", "seeds"):
-        _check_different(field, tuple(config[field]))
+    config, workdir = check(config), Path(workdir)
+    for method in config.methods:
+        check(method_config(config, config.protocol, method))
     folders = []
     with lock(workdir):
         for number, method in enumerate(config.methods, start=1):
@@ -108,16 +65,13 @@ def run_leaderboard(config: Config, workdir: str | os.PathLike[str]) -> Path | N
     take part, the first failure ends all of them, as the others would wait for one that is gone.
 
     Raises:
-      UserError: a method or protocol is unknown or given twice, or no seed is given; the workdir
-        cannot be used; or, when all else is done, a method failed: the message says which and why.
+      UserError: a setting or the workdir cannot be used; or, when all else is done, a method
+        failed: the message says which and why.
     """
-    workdir = Path(workdir)
-    protocols = _split("protocols", config.protocols, PROTOCOLS)
-    methods = _split("methods", config.methods, (*models.names(), *models.presets()))
-    _check_different("seeds", tuple(config.seeds))
+    config, workdir = check(config), Path(workdir)
     if (workdir / "config.json").exists():
         raise UserError(f"{workdir} holds a run. Choose another --workdir for the leaderboard.")
-    parts = [(protocol, method) for protocol in protocols for method in methods]
+    parts = [(protocol, method) for protocol in config.protocols for method in config.methods]
     failed: dict[tuple[str, str], str] = {}
     with lock(workdir):
         for number, (protocol, method) in enumerate(parts, start=1):
@@ -133,42 +87,9 @@ def run_leaderboard(config: Config, workdir: str | os.PathLike[str]) -> Path | N
     return path
 
 
-def method_config(config: Config, protocol: str, method: str) -> Config:
-    """The settings of one method of a suite."""
-    settings = default_config(method)
-    settings.protocol = protocol
-    settings.update({field: config[field] for field in _SHARED})
-    found = models.find(settings.model)
-    network = found.kind == "network"
-    settings.seeds = tuple(config.seeds) if network else tuple(config.seeds)[:1]
-    for field in _OF_NETWORKS:
-        if config[field] is None or not network:
-            continue
-        # Pre-trained weights are those of the apex frame's stream.
-        if field == "init_from" and "apex" not in found.inputs:
-            continue
-        settings[field] = config[field]
-    if settings.steps_per_epoch:
-        settings.shared_batches = False  # These are for whole passes over the clips.
-    return settings
-
-
-def _settings(methods: tuple[str, ...], seeds: tuple[int, ...]) -> Config:
-    config: Config = ml_collections.ConfigDict()
-    config.methods = methods
-    config.seeds = seeds
-    default = default_config(methods[0])
-    for field in _SHARED:
-        config[field] = default[field]
-    for field, kind in _OF_NETWORKS.items():
-        config[field] = placeholder(kind)
-    config.lock()
-    return config
-
-
 def _run_method(config: Config, protocol: str, method: str, folder: Path) -> list[Path]:
     """Runs one method with every seed that it needs, and returns their folders."""
-    settings = method_config(config, protocol, method)
+    settings = check(method_config(config, protocol, method))
     folders = {seed: folder / f"seed_{seed}" for seed in settings.seeds}
     experiment.run_seeds(settings, folders)
     return list(folders.values())
@@ -211,21 +132,3 @@ def _failures(failed: Mapping[tuple[str, str], str], parts: int, page: Path | No
             "Mend that and start the same command again: what is through is not run again.",
         ]
     )
-
-
-def _split(field: str, given: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
-    """The names of a list that may be one text with commas, as a command line gives it."""
-    names = tuple(name.strip() for entry in given for name in entry.split(","))
-    _check_different(field, names)
-    if unknown := [name for name in names if name not in known]:
-        raise UserError(
-            f"config.{field} names {', '.join(map(repr, unknown))}. There are: {', '.join(known)}."
-        )
-    return names
-
-
-def _check_different(field: str, given: Sequence[object]) -> None:
-    if not given or len(set(given)) < len(given):
-        raise UserError(
-            f"config.{field} is {tuple(given)}, expected one or several different ones."
-        )

@@ -15,7 +15,7 @@ from typing import Any
 import jax
 
 import atnet_jax
-from atnet_jax.config import OPERATIONAL_FIELDS, Config
+from atnet_jax.config import Config, of_result, refuse_old
 from atnet_jax.errors import UserError
 from atnet_jax.system import files, locks
 from atnet_jax.training import processes
@@ -75,17 +75,21 @@ def claim(
     if path.exists():
         try:
             record = json.loads(path.read_text())
-            before = {**record["config"], "data": record["data"], "init_from": record["init_from"]}
+            refuse_old(record["config"])
+            before = {**of_result(record["config"]), "data": record["data"]}
+            before["init_from"] = record["init_from"]
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
         except (ValueError, TypeError, KeyError) as error:
             raise UserError(
                 f"{path} is damaged, so that it is not known which run {workdir} holds. Choose an"
                 f" empty --workdir."
             ) from error
-        now = {**settings, "data": data, "init_from": init_from}
+        now = {**of_result(settings), "data": data, "init_from": init_from}
         changed = [
             f"{name}: {before.get(name)!r} → {now.get(name)!r}"
             for name in sorted(before.keys() | now.keys())
-            if before.get(name) != now.get(name) and name not in OPERATIONAL_FIELDS
+            if before.get(name) != now.get(name)
         ]
         if changed:
             raise UserError(

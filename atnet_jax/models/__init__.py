@@ -57,7 +57,7 @@ class Network(Protocol):
         Args:
             key: Of all that is drawn.
             inputs: The batch, float32.
-            change_apex: (key, apex frames) → what `config.augment` makes of these.
+            change_apex: (key, apex frames) → what `config.recipe.augment` makes of these.
         """
         ...
 
@@ -115,6 +115,7 @@ class Method:
         inputs: What it reads of a clip, some of `atnet_jax.data.record.INPUTS`.
         computes: Whether it computes something of them, rather than reads them as prepared.
         options: Their names and defaults.
+        option_types: The types that the file declares for them.
         title: Its name in tables.
         source: Its publication: authors, title, venue, year.
         recipe: Where its training differs from the default of `atnet_jax.config`.
@@ -131,6 +132,7 @@ class Method:
     inputs: tuple[str, ...]
     computes: bool
     options: Mapping[str, Any]
+    option_types: Mapping[str, Any]
     title: str
     source: str
     recipe: Mapping[str, Any]
@@ -262,16 +264,15 @@ def find(name: str) -> Method:
     said = vars(module)
     network = "Model" in said
     blueprint = module.Model if network else module.Features
+    # But Flax's own.
+    fields = [one for one in dataclasses.fields(blueprint) if one.name not in ("parent", "name")]
     return Method(
         name=name,
         kind="network" if network else "features",
         inputs=module.INPUTS,
         computes=not network or blueprint.computes(),
-        options={
-            field.name: field.default
-            for field in dataclasses.fields(blueprint)
-            if field.name not in ("parent", "name")  # Flax's own.
-        },
+        options={field.name: field.default for field in fields},
+        option_types={field.name: field.type for field in fields},
         title=said.get("TITLE", name),
         source=said.get("SOURCE", ""),
         recipe=said.get("RECIPE", {}),

@@ -38,7 +38,6 @@ RECIPE = {
     "weight_decay": 0.0,
     "bias_learning_rate_factor": 1.0,
     "balance_classes": True,
-    "checkpoint_every": 5,
 }
 PUBLISHED = Published(
     cde={
@@ -182,7 +181,7 @@ class Model(BaseNetwork):
         if image_size < _SMALLEST:
             raise UserError(
                 f"CapsuleNet needs pictures of at least {_SMALLEST}×{_SMALLEST} pixels, not"
-                f" {image_size}×{image_size}; set config.image_size to {_SMALLEST} or more."
+                f" {image_size}×{image_size}; set config.data.image_size to {_SMALLEST} or more."
             )
         return {"faces": (5, *canvas(image_size), 3)}
 

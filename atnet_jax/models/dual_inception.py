@@ -34,7 +34,6 @@ RECIPE = {
     "weight_decay": 0.0,
     "bias_learning_rate_factor": 1.0,
     "balance_classes": False,
-    "checkpoint_every": 10,
 }
 PUBLISHED = Published(
     cde={

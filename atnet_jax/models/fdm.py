@@ -5,6 +5,7 @@ reconstructed.
 """
 
 import dataclasses
+from typing import Annotated
 
 import numpy as np
 from jaxtyping import Float, Float32, Float64
@@ -16,6 +17,7 @@ from atnet_jax.models.handcrafted.features import BaseFeatures
 from atnet_jax.models.handcrafted.svm import linear_machine
 from atnet_jax.preprocessing.optical_flow import FlowMethod
 from atnet_jax.preprocessing.prepared_clip import PreparedClip
+from atnet_jax.values import number
 
 INPUTS = ("frames",)
 TITLE = "FDM"
@@ -47,7 +49,7 @@ class Features(BaseFeatures):
 
     blocks: int = 8
     parts: int = 4
-    angle: float = 45.0
+    angle: Annotated[float, number(1, 180)] = 45.0
 
     def __call__(self, clip: PreparedClip, flow: FlowMethod) -> Float32[np.ndarray, " feature"]:
         assert clip.frames is not None, "named in INPUTS"

@@ -1,12 +1,12 @@
 """ATNet: both streams, each L2-normalised, concatenated. 8,312,837 parameters."""
 
 from collections.abc import Mapping
+from typing import Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from atnet_jax.errors import UserError
 from atnet_jax.models.layers.head import Classifier, l2_normalise
 from atnet_jax.models.layers.lstm import TemporalStream
 from atnet_jax.models.layers.network import BaseNetwork
@@ -23,8 +23,6 @@ DEVIATIONS = (
     " names weights.",
 )
 
-FUSIONS = ("feature", "score")
-
 
 class Model(BaseNetwork):
     """Apex frame and ADM features → logits `[batch, 3]` (paper, figure 1).
@@ -40,17 +38,15 @@ class Model(BaseNetwork):
         mask_time: See `TemporalStream`.
     """
 
-    fusion: str = "feature"
+    fusion: Literal["feature", "score"] = "feature"
     joint: bool = True
-    time_pooling: str = "mean"
+    time_pooling: Literal["mean", "last"] = "mean"
     mask_time: bool = False
 
     @nn.compact
     def __call__(
         self, inputs: Mapping[str, jax.Array], train: bool, weight: jax.Array | None = None
     ) -> jax.Array:
-        if self.fusion not in FUSIONS:
-            raise UserError(f"options.fusion is one of {', '.join(FUSIONS)}, not {self.fusion!r}.")
         stream = TemporalStream(self.time_pooling, self.mask_time, name="temporal")
         spatial = l2_normalise(ResNet10(name="spatial")(inputs["apex"], train, weight))
         temporal = l2_normalise(stream(inputs["adm"]))

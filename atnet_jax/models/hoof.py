@@ -6,6 +6,7 @@ The paper has 4 and 8 bins; its released features are those of 9 flows ("TIM 10"
 
 import dataclasses
 from collections.abc import Iterable
+from typing import Annotated, Literal
 
 import numpy as np
 from jaxtyping import Float32
@@ -15,6 +16,7 @@ from atnet_jax.models.handcrafted.features import BaseFeatures
 from atnet_jax.models.handcrafted.tim import interpolate
 from atnet_jax.preprocessing.optical_flow import FlowMethod
 from atnet_jax.preprocessing.prepared_clip import PreparedClip
+from atnet_jax.values import whole
 
 INPUTS = ("frames",)
 TITLE = "HOOF"
@@ -40,8 +42,8 @@ class Features(BaseFeatures):
     """
 
     bins: int = 4
-    length: int = 10
-    interpolation: str = "tim"
+    length: Annotated[int, whole(2, 1000)] = 10
+    interpolation: Literal["tim", "linear"] = "tim"
 
     def __call__(self, clip: PreparedClip, flow: FlowMethod) -> Float32[np.ndarray, " feature"]:
         assert clip.frames is not None

@@ -37,7 +37,6 @@ RECIPE = {
     "weight_decay": 0.0,
     "bias_learning_rate_factor": 1.0,
     "balance_classes": False,
-    "checkpoint_every": 200,
 }
 PUBLISHED = Published(
     cde={
@@ -50,8 +49,8 @@ PUBLISHED = Published(
     " and 0.8175",
 )
 DEVIATIONS = (
-    "Flow is that of the prepared data (config.flow), not of the program behind STSTNet's maps,"
-    " which the authors read.",
+    "Flow is that of the prepared data (config.data.flow), not of the program behind STSTNet's"
+    " maps, which the authors read.",
     "The network after the last epoch is tested; the authors' code takes each test subject's best.",
     "The authors look for eyes and mouth in the apex frame shrunk to 28×28 pixels; here they are"
     " those of the face crop.",

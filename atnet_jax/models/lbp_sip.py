@@ -4,6 +4,7 @@ Only the publication's abstract and descriptions of it by others were available.
 """
 
 import dataclasses
+from typing import Annotated, Literal
 
 import numpy as np
 from jaxtyping import Float32, Shaped
@@ -16,6 +17,7 @@ from atnet_jax.models.handcrafted.svm import linear_machine
 from atnet_jax.models.handcrafted.tim import interpolate
 from atnet_jax.preprocessing.optical_flow import FlowMethod
 from atnet_jax.preprocessing.prepared_clip import PreparedClip
+from atnet_jax.values import whole
 
 INPUTS = ("frames",)
 TITLE = "LBP-SIP"
@@ -50,8 +52,8 @@ class Features(BaseFeatures):
     levels: int = 3
     radius: int = 1
     time_radius: int = 1
-    length: int = 10
-    interpolation: str = "tim"
+    length: Annotated[int, whole(2, 1000)] = 10
+    interpolation: Literal["tim", "linear"] = "tim"
 
     def __call__(self, clip: PreparedClip, flow: FlowMethod) -> Float32[np.ndarray, " feature"]:
         del flow  # Reads the frames alone.

@@ -5,6 +5,7 @@ The paper's settings are {R_XY, R_XT, R_YT, P} on clips of 10 and 64 frames (sec
 
 import dataclasses
 import math
+from typing import Annotated, Literal
 
 import numpy as np
 from jaxtyping import Float32, Int, Shaped, UInt8
@@ -14,6 +15,7 @@ from atnet_jax.models.handcrafted.features import BaseFeatures
 from atnet_jax.models.handcrafted.tim import interpolate
 from atnet_jax.preprocessing.optical_flow import FlowMethod
 from atnet_jax.preprocessing.prepared_clip import PreparedClip
+from atnet_jax.values import whole
 
 INPUTS = ("frames",)
 TITLE = "LBP-TOP"
@@ -43,9 +45,9 @@ class Features(BaseFeatures):
     """
 
     radii: tuple[int, int, int] = (3, 3, 3)
-    points: int = 4
-    length: int = 10
-    interpolation: str = "tim"
+    points: Literal[4, 8] = 4
+    length: Annotated[int, whole(2, 1000)] = 10
+    interpolation: Literal["tim", "linear"] = "tim"
 
     def __call__(self, clip: PreparedClip, flow: FlowMethod) -> Float32[np.ndarray, " feature"]:
         del flow  # Reads the frames alone.

@@ -8,6 +8,7 @@ it.
 
 import dataclasses
 import functools
+from typing import Annotated
 
 import numpy as np
 from jaxtyping import Float, Float32, Float64, Int
@@ -16,6 +17,7 @@ from sklearn.svm import SVC
 from atnet_jax.models.handcrafted.features import BaseFeatures
 from atnet_jax.preprocessing.optical_flow import FlowMethod
 from atnet_jax.preprocessing.prepared_clip import STANDARD_LANDMARKS, PreparedClip
+from atnet_jax.values import number
 
 INPUTS = ("frames", "landmarks")
 TITLE = "MDMO"
@@ -43,7 +45,7 @@ class Features(BaseFeatures):
         weight: B, of the magnitudes; directions have 1 - b.
     """
 
-    weight: float = 0.8
+    weight: Annotated[float, number(0, 1)] = 0.8
 
     def __call__(self, clip: PreparedClip, flow: FlowMethod) -> Float32[np.ndarray, " feature"]:
         assert clip.frames is not None, "named in INPUTS"

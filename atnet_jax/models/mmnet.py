@@ -39,7 +39,6 @@ RECIPE = {
     "weight_decay": 0.7,
     "bias_learning_rate_factor": 1.0,
     "balance_classes": False,
-    "checkpoint_every": 10,
 }
 DEVIATIONS = (
     "Published on CASME II alone, in three other classes: happiness, surprise, the rest.",

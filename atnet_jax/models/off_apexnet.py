@@ -35,7 +35,6 @@ RECIPE = {
     "weight_decay": 0.0,
     "bias_learning_rate_factor": 1.0,
     "balance_classes": False,
-    "checkpoint_every": 200,
 }
 PUBLISHED = Published(
     cde={
@@ -48,7 +47,8 @@ PUBLISHED = Published(
     " in truth, and this one may be, too",
 )
 DEVIATIONS = (
-    "Flow is that of the prepared data (config.flow); the authors' program for it is not known.",
+    "Flow is that of the prepared data (config.data.flow); the authors' program for it is not"
+    " known.",
     "The authors' settings of the training are not known; those of a port stand in: Adam at 1e-4,"
     " batches of 64, 3000 epochs. The port reports its best epoch on the test subjects, this the"
     " last.",

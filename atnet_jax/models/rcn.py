@@ -6,6 +6,7 @@ the one with three streams of different reach and no attention (RCN-W).
 """
 
 from collections.abc import Mapping
+from typing import Literal
 
 import flax.linen as nn
 import jax
@@ -13,7 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32
 
-from atnet_jax.errors import UserError
 from atnet_jax.models.layers.convolution import Conv
 from atnet_jax.models.layers.network import BaseNetwork
 from atnet_jax.models.layers.pooling import max_pool
@@ -42,7 +42,6 @@ RECIPE = {
     "weight_decay": 0.0,
     "bias_learning_rate_factor": 1.0,
     "balance_classes": False,
-    "checkpoint_every": 50,
 }
 PUBLISHED = Published(
     cde={
@@ -63,7 +62,6 @@ DEVIATIONS = (
 PRESETS = {"rcn_a": ({"variant": "a"}, None), "rcn_w": ({"variant": "w"}, None)}
 
 SIZE = 60
-VARIANTS = ("a", "w")
 
 _CHANNELS = 64
 _POOLED = 7
@@ -197,7 +195,7 @@ class Model(BaseNetwork):
             parameters).
     """
 
-    variant: str = "a"
+    variant: Literal["a", "w"] = "a"
 
     @nn.nowrap
     def input_shapes(self, image_size: int) -> dict[str, tuple[int, ...]]:
@@ -215,10 +213,6 @@ class Model(BaseNetwork):
     def __call__(
         self, inputs: Mapping[str, jax.Array], train: bool, weight: jax.Array | None = None
     ) -> jax.Array:
-        if self.variant not in VARIANTS:
-            raise UserError(
-                f"options.variant is one of {', '.join(VARIANTS)}, not {self.variant!r}."
-            )
         kernel, bias = Classifier(name="classifier")()
         x = inputs["flow_picture"]
         if self.variant == "a":

@@ -7,6 +7,7 @@ SVM.
 
 import dataclasses
 from collections.abc import Iterator
+from typing import Annotated, Literal
 
 import numpy as np
 from jaxtyping import Complex64, Float32, Shaped
@@ -19,6 +20,7 @@ from atnet_jax.models.handcrafted.svm import linear_machine
 from atnet_jax.models.handcrafted.tim import interpolate
 from atnet_jax.preprocessing.optical_flow import FlowMethod
 from atnet_jax.preprocessing.prepared_clip import PreparedClip
+from atnet_jax.values import whole
 
 INPUTS = ("frames",)
 TITLE = "Riesz wavelets"
@@ -52,8 +54,8 @@ class Features(BaseFeatures):
     scales: int = 3
     blocks: int = 5
     parts: int = 3
-    length: int = 10
-    interpolation: str = "tim"
+    length: Annotated[int, whole(2, 1000)] = 10
+    interpolation: Literal["tim", "linear"] = "tim"
 
     def __call__(self, clip: PreparedClip, flow: FlowMethod) -> Float32[np.ndarray, " feature"]:
         del flow  # Reads the frames alone.

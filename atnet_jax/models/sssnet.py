@@ -33,7 +33,6 @@ RECIPE = {
     "weight_decay": 1e-3,
     "bias_learning_rate_factor": 1.0,
     "balance_classes": False,
-    "checkpoint_every": 50,
 }
 DEVIATIONS = (
     "The recipe is that of the benchmark's task of action units; settings for the composite, and a"

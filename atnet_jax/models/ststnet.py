@@ -34,7 +34,6 @@ RECIPE = {
     "bias_learning_rate_factor": 1.0,
     "balance_classes": False,
     "shared_batches": True,
-    "checkpoint_every": 200,
 }
 PUBLISHED = Published(
     cde={
@@ -47,7 +46,7 @@ PUBLISHED = Published(
     " .7186 (SMIC .6703, CASME II .8190, SAMM .6415). Its authors' PyTorch port: .7209/.7250.",
 )
 DEVIATIONS = (
-    "Flow is that of the prepared data (config.flow), not of the IPOL program for TV-L1.",
+    "Flow is that of the prepared data (config.data.flow), not of the IPOL program for TV-L1.",
 )
 
 

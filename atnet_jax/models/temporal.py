@@ -1,6 +1,7 @@
 """ATNet's temporal stream alone: two LSTMs on the ADM features. 3,413,507 parameters."""
 
 from collections.abc import Mapping
+from typing import Literal
 
 import flax.linen as nn
 import jax
@@ -25,7 +26,7 @@ class Model(BaseNetwork):
         mask_time: See `TemporalStream`.
     """
 
-    time_pooling: str = "mean"
+    time_pooling: Literal["mean", "last"] = "mean"
     mask_time: bool = False
 
     @nn.compact

@@ -57,7 +57,7 @@ class Model(BaseNetwork):
 
     It reads "faces" `[batch, 5, size, size]`, grey 0…255, the apex frame the third of them, or
     "face", the one that `augment` leaves. The first linear layer's size follows the picture's.
-    `config.magnification` has had their motion magnified.
+    `config.recipe.magnification` has had their motion magnified.
     """
 
     @nn.compact
@@ -83,7 +83,7 @@ class Model(BaseNetwork):
         if image_size < _SMALLEST:
             raise UserError(
                 f"VGG-16 needs pictures of at least {_SMALLEST}×{_SMALLEST} pixels, not"
-                f" {image_size}×{image_size}; set config.image_size to {_SMALLEST} or more."
+                f" {image_size}×{image_size}; set config.data.image_size to {_SMALLEST} or more."
             )
         return {"faces": (2 * _NEIGHBOURS + 1, image_size, image_size)}
 

@@ -30,7 +30,7 @@ class Motion:
 
     @property
     def name(self) -> str:
-        """The name of the folder, which is that of the TFDS configuration and `config.flow`."""
+        """The name of the folder, of the TFDS configuration, and of `config.data.flow`."""
         return "_".join([self.flow, *(word for key, word in OPTIONS.items() if getattr(self, key))])
 
     @property

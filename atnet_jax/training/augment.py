@@ -6,8 +6,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-SHIFT_KINDS = ("intensity", "translation")
-
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:

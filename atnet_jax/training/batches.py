@@ -11,7 +11,6 @@ from jaxtyping import Int
 
 from atnet_jax.config import Config
 from atnet_jax.data.folds import Unit
-from atnet_jax.errors import UserError
 from atnet_jax.training.sampling import epoch_batches, one_pass
 
 
@@ -37,32 +36,25 @@ class BatchPlan:
     """
 
     def __init__(self, config: Config, units: Sequence[Unit]) -> None:
-        """`units`: all of the experiment, of which some train together: they decide the shapes.
-
-        Raises:
-          UserError: shared batches are asked for together with what forbids them.
-        """
+        """`units`: all of the experiment, of which some train together: they decide the shapes."""
         self._config = config
         passes = [len(one_pass(self._training_labels(unit), *self._pass(unit))) for unit in units]
         self._shortest, self._longest = min(passes), max(passes)
         self._left_out = max(len(unit.labels) - len(unit.fold.train) for unit in units)
-        if config.shared_batches and (config.steps_per_epoch or config.balance_classes):
-            raise UserError(
-                "config.shared_batches needs epochs that are one pass over the clips as they are:"
-                " config.steps_per_epoch=0 and config.balance_classes=False."
-            )
 
     @property
     def steps(self) -> int:
         """Steps in an epoch."""
-        return self._config.steps_per_epoch or math.ceil(self._longest / self._config.batch_size)
+        return self._config.recipe.steps_per_epoch or math.ceil(
+            self._longest / self._config.recipe.batch_size
+        )
 
     def blocks(self, units: Sequence[Unit], epoch: int) -> list[Batches]:
         """All batches of an epoch, counted from 0: successive steps of equal width are one block.
 
         Units that share batches are of one seed.
         """
-        steps = self._shared_steps if self._config.shared_batches else self._own_steps
+        steps = self._shared_steps if self._config.recipe.shared_batches else self._own_steps
         alike = itertools.groupby(
             steps(units, epoch), lambda step: (step.labels.shape, step.weights is None)
         )
@@ -79,14 +71,14 @@ class BatchPlan:
     def _own_steps(self, units: Sequence[Unit], epoch: int) -> Iterator[Batches]:
         """Every unit in an order of its own; narrower batches where some unit's pass ends."""
         config = self._config
-        size = config.batch_size
+        size = config.recipe.batch_size
         per_unit = [
             epoch_batches(
                 self._training_labels(unit),
                 epoch=epoch,
                 batch_size=size,
-                steps=config.steps_per_epoch,
-                balance=config.balance_classes,
+                steps=config.recipe.steps_per_epoch,
+                balance=config.recipe.balance_classes,
                 seed=unit.seed,
                 fold=unit.fold.number,
             )
@@ -94,7 +86,7 @@ class BatchPlan:
         ]
         for step in range(self.steps):
             start = step * size
-            full = bool(config.steps_per_epoch) or start + size <= self._shortest
+            full = bool(config.recipe.steps_per_epoch) or start + size <= self._shortest
             width = size if full else min(size, self._longest - start)
             indices = np.zeros((len(units), width), np.int32)
             labels = np.zeros((len(units), width), np.int32)
@@ -113,7 +105,7 @@ class BatchPlan:
         A unit's batches are full all the same: its clips are drawn from a stretch of the order that
         is as much longer than a batch as the most that a unit leaves out.
         """
-        size, clips = self._config.batch_size, len(units[0].labels)
+        size, clips = self._config.recipe.batch_size, len(units[0].labels)
         order = np.random.default_rng([units[0].seed, epoch]).permutation(clips)
         own = [np.flatnonzero(np.isin(order, unit.fold.train)) for unit in units]
         for step in range(self.steps):
@@ -131,4 +123,4 @@ class BatchPlan:
         return unit.labels[unit.fold.train]
 
     def _pass(self, unit: Unit) -> tuple[bool, int, int, int]:
-        return self._config.balance_classes, unit.seed, unit.fold.number, 0
+        return self._config.recipe.balance_classes, unit.seed, unit.fold.number, 0

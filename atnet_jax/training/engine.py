@@ -20,7 +20,6 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from atnet_jax import models
 from atnet_jax.config import Config
-from atnet_jax.errors import UserError
 from atnet_jax.models import Network
 from atnet_jax.training import augment
 from atnet_jax.training.batches import Batches
@@ -28,7 +27,7 @@ from atnet_jax.training.optimizer import leaf_name, make_optimizer
 
 Inputs = Mapping[str, jax.Array]
 
-# What config.precision means for a float32 product, in JAX's words.
+# What config.recipe.precision means for a float32 product, in JAX's words.
 PRECISIONS = {"float32": "highest", "tensorfloat32": "tensorfloat32", "bfloat16": "highest"}
 
 _UNIT = "unit"
@@ -156,16 +155,7 @@ def make_trainer(
       UserError: an option is not one of those there are.
     """
     network = models.find(config.model).build_network(config.options.to_dict()).for_training()
-    augmentation = augment.Augmentation(**config.augment)
-    if augmentation.shift_kind not in augment.SHIFT_KINDS:
-        raise UserError(
-            f"augment.shift_kind is one of {augment.SHIFT_KINDS}, not {augmentation.shift_kind!r}."
-        )
-    if config.precision not in PRECISIONS:
-        raise UserError(
-            f"config.precision is one of {', '.join(PRECISIONS)}, not {config.precision!r}."
-        )
-    make_optimizer(config, 0.0)  # Refuses an unknown optimiser before anything is compiled.
+    augmentation = augment.Augmentation(**config.recipe.augment)
 
     def init_unit(seed: jax.Array, fold: jax.Array) -> TrainState:
         params_key, key = jax.random.split(jax.random.fold_in(jax.random.key(seed), fold))
@@ -183,7 +173,7 @@ def make_trainer(
     def change_apex(key: jax.Array, frames: jax.Array) -> jax.Array:
         return augment.augment(key, frames, augmentation)
 
-    apply = functools.partial(apply_network, network, config.precision)
+    apply = functools.partial(apply_network, network, config.recipe.precision)
 
     def step_unit(
         state: TrainState,
@@ -239,8 +229,8 @@ def make_trainer(
         return jax.nn.softmax(logits)
 
     # Clips that the units share have no unit axis.
-    batch_axis = None if config.shared_batches else 0
-    vectorise = jax.default_backend() != "cpu" or config.shared_batches
+    batch_axis = None if config.recipe.shared_batches else 0
+    vectorise = jax.default_backend() != "cpu" or config.recipe.shared_batches
     step_units = over_units(step_unit, (0, batch_axis, 0, 0, None), vectorise=vectorise)
     predict_units = over_units(predict_unit, (0, 0), vectorise=vectorise)
 
@@ -267,12 +257,12 @@ def make_trainer(
     jax.eval_shape(init_unit, 0, 0)
     mesh = Mesh(np.array(devices or jax.local_devices()), (_UNIT,))
     unit, whole, by_step = PartitionSpec(_UNIT), PartitionSpec(), PartitionSpec(None, _UNIT)
-    block_specs = Batches(whole if config.shared_batches else by_step, by_step, by_step)
+    block_specs = Batches(whole if config.recipe.shared_batches else by_step, by_step, by_step)
 
     def on_devices(fn: Callable[..., Any], *in_specs: Any) -> Callable[..., Any]:
         def precise(*args: Any) -> Any:
             # Around all of it: gradients that are written out are traced after the forward pass.
-            with jax.default_matmul_precision(PRECISIONS[config.precision]):
+            with jax.default_matmul_precision(PRECISIONS[config.recipe.precision]):
                 return fn(*args)
 
         # Nothing is exchanged between devices, so there is nothing to check.

@@ -30,7 +30,7 @@ def units_at_once(
 ) -> int:
     """How many units to train in one program: a multiple of the number of devices."""
     devices = trainer.mesh.size
-    wanted = config.folds_per_batch
+    wanted = config.engine.folds_per_batch
     if not wanted:
         stats = trainer.mesh.devices.flat[0].memory_stats()
         if stats and "bytes_limit" in stats:
@@ -38,9 +38,9 @@ def units_at_once(
             shared = sum(array.nbytes for array in inputs.values())
             wanted = devices * max(1, int((_USABLE * stats["bytes_limit"] - shared) // needed))
         else:
-            wanted = devices * (_SHARING_ON_CPU if config.shared_batches else 1)
+            wanted = devices * (_SHARING_ON_CPU if config.recipe.shared_batches else 1)
     together = len(units)
-    if config.shared_batches:  # Which is only within a seed.
+    if config.recipe.shared_batches:  # Which is only within a seed.
         together = max(collections.Counter(unit.seed for unit in units).values())
     return even_size(wanted, together, devices)
 
@@ -80,5 +80,5 @@ def explained() -> Iterator[None]:
             raise
         raise UserError(
             "The device's memory does not hold as many folds at once. Set a smaller"
-            " config.folds_per_batch; the checkpoints are kept."
+            " config.engine.folds_per_batch; the checkpoints are kept."
         ) from error

@@ -10,7 +10,7 @@ from time import monotonic
 import jax
 import numpy as np
 
-from atnet_jax.config import Config
+from atnet_jax.config import Config, splitting
 from atnet_jax.data.folds import Unit
 from atnet_jax.errors import UserError
 from atnet_jax.evaluation import metrics
@@ -54,10 +54,16 @@ class FoldResult:
     epoch_scores: np.ndarray
 
 
+def is_checkpoint(config: Config, epochs: int) -> bool:
+    """Whether a checkpoint is written after so many epochs: after the last, and on the way."""
+    every = config.engine.checkpoint_every or math.ceil(config.recipe.num_epochs / 5)
+    return epochs % every == 0 or epochs == config.recipe.num_epochs
+
+
 def scored_epochs(config: Config) -> list[int]:
     """The epochs after which the held-out clips are scored, counted from 1; the last always is."""
-    every = config.score_every or config.num_epochs
-    last = config.num_epochs
+    every = config.score_every or config.recipe.num_epochs
+    last = config.recipe.num_epochs
     return [epoch for epoch in range(1, last + 1) if epoch % every == 0 or epoch == last]
 
 
@@ -136,11 +142,13 @@ class _Training:
         """Trains all units; (seed, fold number) → what became of it."""
         done = {unit.key: self._epochs_done(unit) for unit in self._units}
         histories: dict[tuple[int, int], History] = {}
-        what = f"{self._config.protocol} {self._config.model}"
+        what = f"{splitting(self._config)} {self._config.model}"
         with contextlib.ExitStack() as stack:
             for checkpoints in self._checkpoints.values():
                 stack.enter_context(checkpoints)
-            watch = stack.enter_context(Watch(what, self._config.num_epochs, done, self._folders))
+            watch = stack.enter_context(
+                Watch(what, self._config.recipe.num_epochs, done, self._folders)
+            )
             while waiting := [unit for unit in self._units if unit.key not in histories]:
                 group = self._group(waiting, done)
                 trained = self._train_group(group, done[group[0].key], watch)
@@ -159,7 +167,7 @@ class _Training:
         """Units to train together: equally far, because a kill may have come between two saves."""
 
         def kind(unit: Unit) -> tuple[int, int]:
-            return done[unit.key], unit.seed if self._config.shared_batches else 0
+            return done[unit.key], unit.seed if self._config.recipe.shared_batches else 0
 
         kinds = [kind(unit) for unit in waiting]
         alike = [unit for unit, own in zip(waiting, kinds, strict=True) if own == min(kinds)]
@@ -178,10 +186,10 @@ class _Training:
         if begun is None:
             return None
         state, histories = begun
-        for epoch in range(done, config.num_epochs):
+        for epoch in range(done, config.recipe.num_epochs):
             rate = learning_rate(config, epoch)
             # The second epoch of the run: the first one compiles.
-            traced = config.profile and epoch == done + 1 and group[0] is self._units[0]
+            traced = config.engine.profile and epoch == done + 1 and group[0] is self._units[0]
             started = monotonic()
             with explained(), profile(self._folders[group[0].seed] / "profile" if traced else None):
                 state, sums = trainer.epoch(
@@ -215,7 +223,7 @@ class _Training:
                     for k, unit in enumerate(group)
                 ]
             )
-            if (epoch + 1) % config.checkpoint_every == 0 or epoch + 1 == config.num_epochs:
+            if is_checkpoint(config, epoch + 1):
                 self._save(state, group, histories, epoch + 1)
         for checkpoints in self._checkpoints.values():
             checkpoints.wait()  # A group is through when it is on disk.
@@ -261,12 +269,15 @@ class _Training:
 
     def _drops_state(self, epochs: int) -> bool:
         """Whether nothing but curves and scores is kept of folds that are so far."""
-        return epochs == self._config.num_epochs and not self._config.keep_networks
+        return epochs == self._config.recipe.num_epochs and not self._config.engine.keep_networks
 
     def _no_history(self, unit: Unit) -> History:
         clips = len(unit.fold.test) + len(unit.fold.validation)
         return {
-            **{name: np.full(self._config.num_epochs, np.nan, np.float32) for name in _OF_EPOCHS},
+            **{
+                name: np.full(self._config.recipe.num_epochs, np.nan, np.float32)
+                for name in _OF_EPOCHS
+            },
             "scores": np.zeros((len(self._scored), clips, 3), np.float32),
         }
 
@@ -301,8 +312,8 @@ class _Training:
             if not math.isfinite(loss[k]):
                 raise UserError(
                     f"Fold {unit.fold.number} ({unit.fold.name}), seed {unit.seed}: the training"
-                    f" loss is {loss[k]} in epoch {epoch + 1}. Lower config.learning_rate, or look"
-                    f" for odd values in the data."
+                    f" loss is {loss[k]} in epoch {epoch + 1}. Lower config.recipe.learning_rate,"
+                    f" or look for odd values in the data."
                 )
 
 

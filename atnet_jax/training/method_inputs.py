@@ -27,17 +27,11 @@ def reads(config: Config) -> tuple[str, ...]:
     It is what the method names and, if motion is magnified, the frames.
 
     Raises:
-      UserError: there is no such method, or nothing that it reads can be magnified.
+      UserError: there is no such method.
     """
     names = models.find(config.model).inputs
-    if not config.magnification:
+    if not config.recipe.magnification:
         return names
-    if config.magnification < 0 or not {"apex", "frames"}.intersection(names):
-        raise UserError(
-            f"config.magnification is {config.magnification:g}, expected 0 (none) or more, and more"
-            f" only for a method that reads the apex frame or frames; {config.model} reads"
-            f" {', '.join(names)}."
-        )
     return (*names, *(name for name in ("frames",) if name not in names))
 
 
@@ -54,20 +48,20 @@ def load_inputs(config: Config) -> Composite:
     reading = inputs.Reading(
         method=config.model,
         names=reads(config),
-        image_size=config.image_size,
+        image_size=config.data.image_size,
         compute=functools.partial(_compute, config)
-        if method.computes or config.magnification
+        if method.computes or config.recipe.magnification
         else None,
         origin={
             "code": _code(method.file),
             "model": config.model,
             "options": config.options.to_dict(),
-            "magnification": config.magnification,
-            "image_size": config.image_size if method.kind == "network" else None,
-            "flow": config.flow,
+            "magnification": config.recipe.magnification,
+            "image_size": config.data.image_size if method.kind == "network" else None,
+            "flow": config.data.flow,
         },
     )
-    return inputs.load_inputs(config.data_dir, config.datasets, config.flow, reading)
+    return inputs.load_inputs(config.data.dir, config.data.datasets, config.data.flow, reading)
 
 
 def inputs_of_clip(config: Config, clip: PreparedClip, flow: FlowMethod) -> dict[str, np.ndarray]:
@@ -83,21 +77,21 @@ def inputs_of_clip(config: Config, clip: PreparedClip, flow: FlowMethod) -> dict
     """
     method, options = models.find(config.model), config.options.to_dict()
     try:
-        if config.magnification:
-            clip = magnified(clip, config.magnification)
-        found = method.build(options).prepare(clip, flow, config.image_size)
+        if config.recipe.magnification:
+            clip = magnified(clip, config.recipe.magnification)
+        found = method.build(options).prepare(clip, flow, config.data.image_size)
     except UserError as error:
         raise UserError(f"{clip.key}: {error}") from None
     if method.kind == "network" and method.computes:
         shapes = {name: array.shape for name, array in found.items()}
-        expected = method.build_network(options).input_shapes(config.image_size)
+        expected = method.build_network(options).input_shapes(config.data.image_size)
         if shapes != expected:
             raise ValueError(f"{config.model} prepares {shapes}, but says {expected}")
     return found
 
 
 def _compute(config: Config, clip: PreparedClip) -> dict[str, np.ndarray]:
-    return inputs_of_clip(config, clip, flow_method(motion_named(config.flow).flow))
+    return inputs_of_clip(config, clip, flow_method(motion_named(config.data.flow).flow))
 
 
 def _code(method: Path) -> str:

@@ -8,15 +8,14 @@ import jax
 import optax
 
 from atnet_jax.config import Config
-from atnet_jax.errors import UserError
 
 
 def learning_rate(config: Config, epoch: int) -> float:
     """The step schedule: times `decay_factor` every `decay_epochs` epochs."""
-    if config.decay_stops:
-        epoch = min(epoch, config.decay_stops)
-    drops = epoch // config.decay_epochs if config.decay_epochs else 0
-    return config.learning_rate * config.decay_factor**drops
+    if config.recipe.decay_stops:
+        epoch = min(epoch, config.recipe.decay_stops)
+    drops = epoch // config.recipe.decay_epochs if config.recipe.decay_epochs else 0
+    return config.recipe.learning_rate * config.recipe.decay_factor**drops
 
 
 def leaf_name(path: Sequence[Any]) -> str:
@@ -46,19 +45,17 @@ def make_optimizer(
         return functools.partial(jax.tree_util.tree_map_with_path, rule)
 
     rates = optax.chain(
-        optax.masked(optax.scale(config.bias_learning_rate_factor), mask(is_bias)),
+        optax.masked(optax.scale(config.recipe.bias_learning_rate_factor), mask(is_bias)),
         optax.scale(learning_rate),
     )
-    if config.optimizer == "sgd":
+    if config.recipe.optimizer == "sgd":
         return optax.chain(
-            optax.add_decayed_weights(config.weight_decay, mask(decays)),
+            optax.add_decayed_weights(config.recipe.weight_decay, mask(decays)),
             rates,
-            optax.trace(config.momentum),
+            optax.trace(config.recipe.momentum),
             optax.scale(-1.0),
         )
-    if config.optimizer in ("adam", "adamw"):
-        decay = optax.add_decayed_weights(config.weight_decay)
-        adam = optax.scale_by_adam()
-        order = (decay, adam) if config.optimizer == "adam" else (adam, decay)
-        return optax.chain(*order, rates, optax.scale(-1.0))
-    raise UserError(f"The optimizer is 'sgd', 'adam' or 'adamw', not {config.optimizer!r}.")
+    decay = optax.add_decayed_weights(config.recipe.weight_decay)
+    adam = optax.scale_by_adam()
+    order = (decay, adam) if config.recipe.optimizer == "adam" else (adam, decay)
+    return optax.chain(*order, rates, optax.scale(-1.0))

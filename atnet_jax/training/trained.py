@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Float32
 from tqdm import tqdm
 
 from atnet_jax import models
-from atnet_jax.config import Config, default_config
+from atnet_jax.config import Config, restore
 from atnet_jax.errors import UserError
 from atnet_jax.models import Network
 from atnet_jax.training.checkpoint import FoldCheckpoints
@@ -85,7 +85,7 @@ class Trained:
 
 def input_shapes(config: Config) -> dict[str, tuple[int, ...]]:
     """The shape of each input of one clip that `config.model`, a network, reads."""
-    return _network(config).input_shapes(config.image_size)
+    return _network(config).input_shapes(config.data.image_size)
 
 
 def _network(config: Config) -> Network:
@@ -103,10 +103,10 @@ def logits(
       inputs: of the clips; see `input_shapes`.
     """
     batch = {name: jnp.asarray(inputs[name], jnp.float32) for name in trained.inputs}
-    with jax.default_matmul_precision(PRECISIONS[trained.config.precision]):
+    with jax.default_matmul_precision(PRECISIONS[trained.config.recipe.precision]):
         return apply_network(
             trained.network,
-            trained.config.precision,
+            trained.config.recipe.precision,
             variables["params"],
             variables["batch_stats"],
             batch,
@@ -153,17 +153,20 @@ def _load_run(folder: Path, several_seeds: bool) -> Trained:
         model = settings["model"]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UserError(f"{path} cannot be read as the record of a run ({error!r}).") from error
-    if not settings.get("keep_networks", True):
-        raise UserError(
-            f"{folder} is a run with config.keep_networks=False, which keeps no trained network;"
-            " give a run that does, such as --config=final."
-        )
     if model in models.names() and models.find(model).kind != "network":
         raise UserError(
             f"{folder} is a run of {model}, features and an SVM that keeps no trained network; give"
             " a run of a network, such as --config=final."
         )
-    config = _config(path, settings)
+    try:
+        config = restore(settings)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    if not config.engine.keep_networks:
+        raise UserError(
+            f"{folder} is a run with config.engine.keep_networks=False, which keeps no trained"
+            " network; give a run that does, such as --config=final."
+        )
     shapes = input_shapes(config)
     trainer = make_trainer(config, {name: np.zeros((1, *shapes[name])) for name in shapes})
     state = jax.eval_shape(trainer.init, *[np.zeros(trainer.mesh.size, np.int32)] * 2)
@@ -175,7 +178,7 @@ def _load_run(folder: Path, several_seeds: bool) -> Trained:
             chosen, "reading networks", unit=" networks", disable=len(chosen) < _MANY or None
         ):
             done = checkpoints.epochs_done(number)
-            if done < config.num_epochs:
+            if done < config.recipe.num_epochs:
                 hint = (
                     "start its command again, and it will go on"
                     if (folder / "checkpoints").is_dir()
@@ -183,11 +186,11 @@ def _load_run(folder: Path, several_seeds: bool) -> Trained:
                 )
                 raise UserError(
                     f"{folder}: fold {number} ({name}) has a checkpoint of {done} of"
-                    f" {config.num_epochs} epochs; {hint}."
+                    f" {config.recipe.num_epochs} epochs; {hint}."
                 )
             read = checkpoints.read(number, like)["state"]
             variables.append({"params": read.params, "batch_stats": read.batch_stats})
-            whose = "all subjects" if config.protocol == "final" else f"fold {number} ({name})"
+            whose = "all subjects" if config.task == "final" else f"fold {number} ({name})"
             names.append(f"seed {config.seeds[0]}, {whose}" if several_seeds else whose)
     return Trained(
         config=config,
@@ -197,24 +200,6 @@ def _load_run(folder: Path, several_seeds: bool) -> Trained:
         face=_face(record),
         notes=tuple(_notes(config)),
     )
-
-
-def _config(path: Path, settings: Mapping[str, Any]) -> Config:
-    """The settings of a run as `default_config` has them."""
-    config = default_config(settings["model"])
-    try:
-        config.update(
-            {
-                name: tuple(value) if isinstance(value, list) else value
-                for name, value in settings.items()
-            }
-        )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"{path} was written by another version of this program, whose settings differ"
-            f" ({error}). Train again, or use that version."
-        ) from error
-    return config
 
 
 def _face(record: Mapping[str, Any]) -> str:

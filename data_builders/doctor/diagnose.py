@@ -35,7 +35,7 @@ def diagnose(
         manual_dir: A copy of one database.
         dataset: The database; for prepared data, by default all sets of micro-expressions.
         face: For a copy: the face detector that `prepare` is to use, 'none' for cropped frames.
-        flow: For prepared data: the optical flow, as `config.flow`.
+        flow: For prepared data: the optical flow, as `config.data.flow`.
         composite_list: CSV file of the clips that the composite has.
         compare: digests.csv of another copy.
         out: Folder that doctor.json and digests.csv are written to.

@@ -43,7 +43,7 @@ def check_prepared(
         data_dir: Where `prepare` put them.
         dataset: The prepared set to check; by default all sets of micro-expressions in the folder,
             which is then expected to hold the paper's three databases.
-        flow: The optical flow that they were prepared with, as `config.flow`.
+        flow: The optical flow that they were prepared with, as `config.data.flow`.
         num_workers: Number of processes; by default one for each CPU.
     """
     checkup = Checkup(())

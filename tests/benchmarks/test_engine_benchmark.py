@@ -17,6 +17,7 @@ from atnet_jax.data.folds import make_folds
 from atnet_jax.errors import UserError
 from benchmarks import flops, task
 from benchmarks.worker import REPOSITORY, Worker, WorkerFailed
+from tests.settings import change
 
 CLIPS = 80
 
@@ -104,8 +105,8 @@ def test_random_clips_are_shaped_like_the_composite():
 
 def write_task(folder: Path, model: str, image_size: int = 32) -> None:
     config = default_config(model)
-    config.update(image_size=image_size, num_epochs=1, seeds=(0, 1))
-    config.steps_per_epoch = min(2, config.steps_per_epoch)
+    change(config, image_size=image_size, num_epochs=1, seeds=(0, 1))
+    config.recipe.steps_per_epoch = min(2, config.recipe.steps_per_epoch)
     composite = task.random_composite(model, CLIPS, image_size)
     task.save(folder, config, composite, make_folds("cde", composite)[:3])
 
@@ -115,7 +116,7 @@ def test_a_task_is_read_as_it_was_written(tmp_path):
     config, composite, folds = task.load(tmp_path)
     expected = task.random_composite("fusion", CLIPS, 32)
     assert composite.digest() == expected.digest()
-    assert (config.image_size, config.steps_per_epoch, config.seeds) == (32, 2, (0, 1))
+    assert (config.data.image_size, config.recipe.steps_per_epoch, config.seeds) == (32, 2, (0, 1))
     with np.load(tmp_path / "clips.npz", allow_pickle=False) as arrays:
         parts = np.split(arrays["train"], arrays["train_ends"][:-1])
     for fold, part, same in zip(folds, parts, make_folds("cde", expected)[:3], strict=True):

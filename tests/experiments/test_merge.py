@@ -20,6 +20,7 @@ from atnet_jax.experiments import merge
 from atnet_jax.experiments import run as experiment
 from atnet_jax.system import files
 from data_builders.prepare import prepare
+from tests.settings import change
 from tests.tiny_runs import content
 
 # Not in order, and not one range each.
@@ -48,10 +49,10 @@ def data_dir(tmp_path_factory) -> Path:
 
 def settings(data_dir: Path, model: str = "ststnet", **changes):
     config = default_config(model)
-    config.update(datasets=("manifest",), data_dir=str(data_dir), **changes)
+    change(config, datasets=("manifest",), dir=str(data_dir), **changes)
     if model == "ststnet":
         # Folds that train together round as their number makes them.
-        config.update(num_epochs=3, batch_size=16, score_every=2, folds_per_batch=1)
+        change(config, num_epochs=3, batch_size=16, score_every=2, folds_per_batch=1)
     return config
 
 
@@ -165,7 +166,9 @@ def test_every_seed_is_joined_and_the_report_is_on_all(parts, whole, tmp_path):
 
 def test_methods_without_epochs_are_joined(data_dir, tmp_path, monkeypatch):
     def features(config):
-        composite = load_composite(config.data_dir, config.datasets, config.flow, ("flow_map",))
+        composite = load_composite(
+            config.data.dir, config.data.datasets, config.data.flow, ("flow_map",)
+        )
         values = composite.inputs["flow_map"].mean((1, 2))
         return dataclasses.replace(composite, inputs={"features": values})
 
@@ -186,7 +189,8 @@ def test_parts_computed_on_other_machines_are_said(parts, tmp_path):
     def other(record):
         record["environment"]["device"] = "1 × H100"
         record["environment"]["git"] = {"commit": "abc", "modified": False}
-        record["config"].update(data_dir="/elsewhere", folds_per_batch=8, checkpoint_every=1)
+        record["config"]["data"]["dir"] = "/elsewhere"
+        record["config"]["engine"].update(folds_per_batch=8, checkpoint_every=1)
 
     edit(parts["middle"], lambda r: r["environment"].update(git={"commit": "d", "modified": True}))
     edit(parts["early"], lambda r: r["environment"].update(git={"commit": "d", "modified": True}))
@@ -251,12 +255,22 @@ def test_a_run_that_is_whole_is_refused(whole, tmp_path):
     refused([whole], tmp_path / "out", "holds all folds already; there is nothing to join")
 
 
+def recipe(record):
+    return record["config"]["recipe"]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda r: r["config"].update(learning_rate=0.5), r"in learning_rate: 5e-05 / 0\.5\."),
-        (lambda r: r["config"]["augment"].update(shift=1), r"in augment\.shift: 10\.0 / 1\."),
-        (lambda r: r["config"].pop("momentum"), r"in momentum: 0\.9 / nothing\."),
+        (
+            lambda r: recipe(r).update(learning_rate=0.5),
+            r"in recipe\.learning_rate: 5e-05 / 0\.5\.",
+        ),
+        (
+            lambda r: recipe(r)["augment"].update(shift=1),
+            r"in recipe\.augment\.shift: 10\.0 / 1\.",
+        ),
+        (lambda r: recipe(r).pop("momentum"), r"in recipe\.momentum: 0\.9 / nothing\."),
         (lambda r: r["data"].update(sha256="0" * 64), r"in data\.sha256: [0-9a-f]{64} / 0{64}\."),
         (lambda r: r.update(init_from="abc"), r"in init_from: null / abc\."),
         (

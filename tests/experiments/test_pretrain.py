@@ -33,6 +33,7 @@ from atnet_jax.training.optimizer import learning_rate
 from atnet_jax.training.sampling import epoch_batches
 from atnet_jax.weights import folder as weights
 from tests.data_builders.macro_sets import Picture, write_set
+from tests.settings import change
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SETS = ("ck_plus", "jaffe")
@@ -88,9 +89,9 @@ def data_dir(tmp_path_factory) -> Path:
 
 def settings(data_dir: Path, **changes: Any) -> Config:
     config = default_config("spatial")
-    config.update(protocol="pretrain", datasets=SETS, data_dir=str(data_dir), image_size=32)
-    config.update(num_epochs=4, steps_per_epoch=0, batch_size=8, checkpoint_every=1)
-    config.update(**changes)
+    change(config, task="pretrain", datasets=SETS, dir=str(data_dir), image_size=32)
+    change(config, num_epochs=4, steps_per_epoch=0, batch_size=8, checkpoint_every=1)
+    change(config, **changes)
     return config
 
 
@@ -176,7 +177,7 @@ def test_the_training_is_that_of_the_later_folds(steps, one_layer, data_dir, tmp
     inputs = {"apex": np.stack([pictures.read(k) for k in range(len(pictures.labels))])}
     zero = np.zeros(1, np.int32)
     state = one_layer.init(zero, zero)
-    for epoch in range(config.num_epochs):
+    for epoch in range(config.recipe.num_epochs):
         batches = epoch_batches(
             pictures.labels[train], epoch=epoch, batch_size=8, steps=steps, balance=True, seed=0,
             fold=0,
@@ -311,7 +312,7 @@ def test_divergence_stops(one_layer, monkeypatch, data_dir, tmp_path):
         ({"model": "ststnet"}, "ststnet reads flow_map"),
         ({"folds": "0:3"}, r"config\.folds is '0:3'"),
         ({"shuffle_labels": True}, r"config\.shuffle_labels is True"),
-        ({"magnification": 5.0}, r"config\.magnification is 5\.0"),
+        ({"magnification": 5.0}, r"config\.recipe\.magnification is 5\.0"),
         ({"validation_share": 0.7}, r"config\.validation_share is 0\.7"),
         ({"datasets": ("mug",)}, "'mug' is not prepared"),
     ],
@@ -337,9 +338,9 @@ def start(data_dir, tmp_path_factory) -> Callable[[Path], subprocess.Popen[str]]
         return subprocess.Popen(
             [
                 sys.executable, "-m", "atnet_jax.main", "--config=configs/pretrain.py",
-                f"--workdir={workdir}", f"--config.data_dir={data_dir}",
-                f"--config.datasets={SETS}", "--config.image_size=32", "--config.num_epochs=4",
-                "--config.batch_size=8",
+                f"--workdir={workdir}", f"--config.data.dir={data_dir}",
+                f"--config.data.datasets={SETS}", "--config.data.image_size=32",
+                "--config.recipe.num_epochs=4", "--config.recipe.batch_size=8",
             ],
             cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env=os.environ | quick_to_compile,

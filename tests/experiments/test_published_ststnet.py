@@ -17,6 +17,7 @@ from atnet_jax.errors import UserError
 from atnet_jax.evaluation import predictions, report
 from atnet_jax.experiments import published_ststnet as import_torch
 from data_builders.prepare import prepare
+from tests.settings import change
 from tests.tiny_runs import REPOSITORY
 
 SUBJECTS = {"casme2": ("sub01", "sub02"), "samm": ("006", "007"), "smic": ("s01", "s02")}
@@ -94,7 +95,7 @@ def prepare_subjects(root: Path, subjects) -> Path:
 
 def settings(data_dir: Path):
     config = default_config("ststnet")
-    config.update(datasets=("manifest",), data_dir=str(data_dir))
+    change(config, datasets=("manifest",), dir=str(data_dir))
     return config
 
 

@@ -115,7 +115,7 @@ def test_a_selection_of_folds_is_the_same_folds(finished, data_dir, tmp_path):
 
 def test_labels_of_test_clips_never_reach_training(data_dir, tmp_path):
     config = settings(data_dir)
-    composite = load_composite(data_dir, ("manifest",), config.flow, ("flow_map",))
+    composite = load_composite(data_dir, ("manifest",), config.data.flow, ("flow_map",))
     folds = make_folds("hde", composite)
     labels = composite.labels
 
@@ -208,7 +208,7 @@ def nested_folds(config, composite):
 
 def test_nested_selection_looks_at_subjects_held_back_and_at_no_test_label(data_dir, tmp_path):
     config = settings(data_dir, selection="nested", validation_share=0.5, num_epochs=8)
-    composite = load_composite(data_dir, ("manifest",), config.flow, ("flow_map",))
+    composite = load_composite(data_dir, ("manifest",), config.data.flow, ("flow_map",))
     folds = nested_folds(config, composite)
     labels = composite.labels
 
@@ -235,7 +235,7 @@ def test_nested_selection_is_said(data_dir, tmp_path):
     experiment.train_and_evaluate(config, tmp_path / "run")
     assert "chosen on training subjects" in (tmp_path / "run" / "table.md").read_text()
     config.selection = "best"
-    with pytest.raises(UserError, match="selection is one of last, nested, not 'best'"):
+    with pytest.raises(UserError, match="selection is 'best', expected last or nested"):
         experiment.train_and_evaluate(config, tmp_path / "other")
 
 
@@ -243,7 +243,7 @@ def test_nested_selection_is_said(data_dir, tmp_path):
 def learnt(data_dir, tmp_path_factory) -> Path:
     """Weights of STSTNet's streams after a training on all clips."""
     config = settings(data_dir)
-    composite = load_composite(data_dir, ("manifest",), config.flow, ("flow_map",))
+    composite = load_composite(data_dir, ("manifest",), config.data.flow, ("flow_map",))
     trainer = make_trainer(config, composite.inputs)
     zero = np.zeros(1, np.int32)
     everything = np.tile(np.arange(36, dtype=np.int32), (60, 1))
@@ -265,8 +265,8 @@ def learnt(data_dir, tmp_path_factory) -> Path:
 
 def test_every_fold_starts_from_the_weights_given(learnt, data_dir, tmp_path):
     config = settings(data_dir, init_from=str(learnt), folds="0,3")
-    config.update(num_epochs=1, learning_rate=0.0)
-    composite = load_composite(data_dir, ("manifest",), config.flow, ("flow_map",))
+    change(config, num_epochs=1, learning_rate=0.0)
+    composite = load_composite(data_dir, ("manifest",), config.data.flow, ("flow_map",))
     experiment.train_and_evaluate(config, tmp_path / "run")
     given = weights.load(learnt)
     checkpoints = FoldCheckpoints(tmp_path / "run" / "checkpoints")
@@ -294,7 +294,7 @@ def test_a_good_start_lowers_the_loss_of_the_first_epoch(learnt, data_dir, tmp_p
     losses = []
     for start in ("", str(learnt)):
         config = settings(data_dir, init_from=start, folds="0")
-        composite = load_composite(data_dir, ("manifest",), config.flow, ("flow_map",))
+        composite = load_composite(data_dir, ("manifest",), config.data.flow, ("flow_map",))
         units = [Unit(0, fold, composite.labels) for fold in make_folds("cde", composite)]
         results = train_units(
             config, composite.inputs, units, units[:1], {0: tmp_path / f"from{bool(start)}"},
@@ -333,8 +333,8 @@ def test_weights_of_another_network_are_refused_before_anything_is_written(data_
 
 def test_another_run_in_the_same_workdir_is_refused(finished, data_dir):
     config = settings(data_dir)
-    config.learning_rate = 0.5
-    with pytest.raises(UserError, match=r"holds another run.*learning_rate: 0\.01 → 0\.5"):
+    config.recipe.learning_rate = 0.5
+    with pytest.raises(UserError, match=r"holds another run.*recipe\.learning_rate: 0\.01 → 0\.5"):
         experiment.train_and_evaluate(config, finished)
 
 
@@ -347,7 +347,7 @@ def test_other_files_in_the_workdir_are_left_alone(data_dir, tmp_path):
 
 def test_divergence_stops_with_the_name_of_the_fold(data_dir, tmp_path):
     config = settings(data_dir, folds="1")
-    config.learning_rate = 1e38
+    config.recipe.learning_rate = 1e38
     with pytest.raises(UserError, match=r"Fold 1 \(casme2/s2\), seed 0: the training loss is nan"):
         experiment.train_and_evaluate(config, tmp_path / "run")
 
@@ -362,7 +362,7 @@ def test_data_that_are_not_prepared_name_the_command(tmp_path):
 
 def test_an_input_that_the_data_lack_is_named(data_dir, tmp_path):
     config = default_config("temporal")
-    config.update(datasets=("manifest",), data_dir=str(data_dir))
+    change(config, datasets=("manifest",), dir=str(data_dir))
     with pytest.raises(UserError, match="casme2/s1/c0 in the data set manifest has no adm"):
         experiment.train_and_evaluate(config, tmp_path / "run")
 
@@ -370,8 +370,8 @@ def test_an_input_that_the_data_lack_is_named(data_dir, tmp_path):
 def test_what_cannot_be_is_refused_before_the_folder_is_claimed(data_dir, tmp_path):
     """The same folder then takes the mended settings."""
     config = settings(data_dir, steps_per_epoch=1, num_epochs=1, folds="0")
-    with pytest.raises(UserError, match="shared_batches needs epochs that are one pass"):
+    with pytest.raises(UserError, match="steps_per_epoch is 1, but shared batches, which are part"):
         experiment.train_and_evaluate(config, tmp_path / "run")
-    config.shared_batches = False
+    config.recipe.shared_batches = False
     experiment.train_and_evaluate(config, tmp_path / "run")
     assert (tmp_path / "run" / "predictions.csv").exists()

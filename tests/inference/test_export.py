@@ -37,7 +37,7 @@ _CLASSIFIER = {"fusion": 2.0, "micro_attention": 0.0005, "ststnet": 0.02, "tempo
 def _blank(model: str, image_size: int = 32, **options: Any) -> Trained:
     """A network whose arrays are all zero."""
     config = default_config(model)
-    config.image_size = image_size
+    config.data.image_size = image_size
     config.options.update(options)
     network = models.find(config.model).build_network(config.options.to_dict())
     inputs = {name: jnp.zeros((2, *shape)) for name, shape in input_shapes(config).items()}
@@ -234,7 +234,7 @@ def test_signature_says_what_the_program_takes(folder):
 
 def test_signature_says_how_the_motion_was_computed():
     networks = _blank("temporal", image_size=224)
-    networks.config.flow = "tv_l1_circular_stabilised"
+    networks.config.data.flow = "tv_l1_circular_stabilised"
     signature = describe(networks, export_program(networks))
     assert signature["preparation"]["flow"] == "tv_l1"
     assert signature["preparation"]["remove_head_motion"] is True
@@ -247,7 +247,7 @@ def test_signature_says_how_the_motion_was_magnified():
     networks = _blank("spatial", image_size=32)
     program = export_program(networks)
     (plain,) = describe(networks, program)["inputs"]
-    networks.config.magnification = 8.0
+    networks.config.recipe.magnification = 8.0
     (magnified,) = describe(networks, program)["inputs"]
     assert "8 times its own size" in magnified["how"]
     assert "magnif" not in plain["how"]

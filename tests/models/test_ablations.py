@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from atnet_jax import models
-from atnet_jax.config import default_config
+from atnet_jax.config import check, default_config
 from atnet_jax.errors import UserError
 from atnet_jax.models import fusion, spatial, temporal
 from atnet_jax.models.layers.lstm import LSTM, TemporalStream
@@ -154,7 +154,7 @@ def test_the_trainer_adds_the_streams_own_losses(params):
     config = default_config("fusion")
     config.options.joint = False
     config.options.fusion = "score"
-    config.weight_decay = 0.0
+    config.recipe.weight_decay = 0.0
     inputs = {name: np.asarray(value) for name, value in clips().items()}
     trainer = make_trainer(config, inputs)
     zero = np.zeros(1, np.int32)
@@ -172,13 +172,12 @@ def test_the_trainer_adds_the_streams_own_losses(params):
 @pytest.mark.parametrize(
     ("model", "field", "message"),
     [
-        ("fusion", "fusion", r"options.fusion is one of feature, score, not 'other'"),
-        ("temporal", "time_pooling", r"options.time_pooling is one of mean, last, not 'other'"),
+        ("fusion", "fusion", r"config\.options\.fusion is 'other', expected feature or score"),
+        ("temporal", "time_pooling", r"options\.time_pooling is 'other', expected mean or last"),
     ],
 )
 def test_unknown_options_are_refused(model, field, message):
     config = default_config(model)
     config.options[field] = "other"
-    inputs = {name: np.asarray(value) for name, value in clips().items()}
     with pytest.raises(UserError, match=message):
-        make_trainer(config, inputs)
+        check(config)

@@ -216,10 +216,10 @@ def check_training(
       **changes: further fields of our configuration, and of ours alone.
     """
     config = default_config(model)
-    config.augment.probability = 0.0
-    config.steps_per_epoch, config.decay_epochs = 4, 2
-    config.learning_rate, config.weight_decay = rate, decay
-    config.update(changes)
+    config.recipe.augment.probability = 0.0
+    config.recipe.steps_per_epoch, config.recipe.decay_epochs = 4, 2
+    config.recipe.learning_rate, config.recipe.weight_decay = rate, decay
+    config.recipe.update(changes)
     rng = np.random.default_rng(2)
     inputs = some_inputs(3 * CLIPS, *SMALL, rows=8)
     labels = rng.integers(0, CLASSES, 3 * CLIPS)
@@ -243,7 +243,7 @@ def check_training(
         step_key = jax.random.fold_in(jax.random.wrap_key_data(state.key[0]), step)
         set_dropout(net, model, jax.random.split(step_key)[1])
         expected.append(solver.step({name: x[batch] for name, x in inputs.items()}, labels[batch]))
-        step_rate = learning_rate(config, step // config.steps_per_epoch)
+        step_rate = learning_rate(config, step // config.recipe.steps_per_epoch)
         block = Batches(batch[None, None], labels[batch][None, None], None)
         state, metrics = trainer.epoch(state, ours, [block], step_rate)
         losses.append(float(metrics.loss[0] / metrics.count[0]))
@@ -337,10 +337,14 @@ def test_twenty_steps_of_micro_attention():
 @pytest.mark.parametrize("model", networks.MODELS)
 def test_recipe_is_the_released_solver(model):
     config = default_config(model)
-    assert (config.optimizer, config.momentum, config.weight_decay) == ("sgd", 0.9, 5e-6)
-    assert (config.batch_size, config.bias_learning_rate_factor) == (16, 2)
-    rates = [learning_rate(config, epoch) for epoch in range(config.num_epochs)]
-    steps = np.repeat(rates, config.steps_per_epoch)
+    assert (config.recipe.optimizer, config.recipe.momentum, config.recipe.weight_decay) == (
+        "sgd",
+        0.9,
+        5e-6,
+    )
+    assert (config.recipe.batch_size, config.recipe.bias_learning_rate_factor) == (16, 2)
+    rates = [learning_rate(config, epoch) for epoch in range(config.recipe.num_epochs)]
+    steps = np.repeat(rates, config.recipe.steps_per_epoch)
     np.testing.assert_allclose(steps, 0.01 * 0.1 ** (np.arange(2500) // 500))
 
 

@@ -49,12 +49,12 @@ def test_prepared_are_the_apex_and_its_neighbours(count, apex, wanted):
 
 def test_its_motion_is_magnified_unless_told_otherwise():
     config, clip = default_config("vgg_magnified"), clip_of(12, 5)
-    assert config.magnification == 30.0
+    assert config.recipe.magnification == 30.0
     given = inputs_of_clip(config, clip, flow_method("dis"))["faces"]
     assert clip.frames is not None
     expected = np.rint(np.clip(magnify(clip.frames, 100.0, 30.0), 0, 255))
     np.testing.assert_array_equal(given, expected[3:8])
-    config.magnification = 0.0
+    config.recipe.magnification = 0.0
     given = inputs_of_clip(config, clip, flow_method("dis"))["faces"]
     np.testing.assert_array_equal(given, clip.frames[3:8])
 

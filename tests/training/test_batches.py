@@ -13,7 +13,7 @@ NONE = np.array([], np.int64)
 
 def shared_plan(seed: int = 0) -> tuple[BatchPlan, list[Unit]]:
     config = default_config("ststnet")
-    config.batch_size = BATCH
+    config.recipe.batch_size = BATCH
     labels = np.random.default_rng(0).integers(0, 3, CLIPS)
     folds = [
         Fold(number, str(number), np.setdiff1d(np.arange(CLIPS), out), NONE, np.array(out))

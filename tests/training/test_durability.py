@@ -24,10 +24,10 @@ from tests.tiny_runs import (
 
 # Many saves, long enough to be killed, and folds in groups that a kill may leave unequally far.
 SETTINGS = (
-    "--config.checkpoint_every=1",
-    "--config.folds_per_batch=2",
-    "--config.batch_size=2",
-    "--config.num_epochs=20",
+    "--config.engine.checkpoint_every=1",
+    "--config.engine.folds_per_batch=2",
+    "--config.recipe.batch_size=2",
+    "--config.recipe.num_epochs=20",
 )
 # Kills the run when fold 1 is to be saved after epoch 3: fold 0, of the same group, has been.
 KILLED_BETWEEN_SAVES = """

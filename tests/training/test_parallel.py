@@ -22,6 +22,7 @@ from atnet_jax.training import processes
 from atnet_jax.training.batches import BatchPlan
 from atnet_jax.training.engine import make_trainer
 from atnet_jax.training.group_size import even_size, explained, units_at_once
+from tests.settings import change
 from tests.tiny_runs import content, prepare_data, settings, start_main
 
 SAME = ("predictions.csv", "metrics.json", "curves.json", "table.md")
@@ -61,7 +62,7 @@ def test_seeds_that_do_not_share_batches_are_one_group(data_dir, tmp_path):
     changes = {"shared_batches": False, "folds": "0", "num_epochs": 2}
     config = settings(data_dir, seeds=(1, 2), folds_per_batch=2, **changes)
     experiment.train_and_evaluate(config, tmp_path / "both")
-    config.update(seeds=(2,), folds_per_batch=1)
+    change(config, seeds=(2,), folds_per_batch=1)
     experiment.train_and_evaluate(config, tmp_path / "alone")
     np.testing.assert_allclose(
         scores(tmp_path / "both" / "seed_2"), scores(tmp_path / "alone"), atol=1e-4
@@ -82,7 +83,7 @@ def free_port() -> int:
 
 def test_two_processes_leave_what_one_leaves(data_dir, tmp_path):
     """To the byte: groups have the same size, so the program is the same."""
-    more = ("--config.folds_per_batch=2", "--config.num_epochs=4")
+    more = ("--config.engine.folds_per_batch=2", "--config.recipe.num_epochs=4")
     address = f"--coordinator_address=localhost:{free_port()}"
     running = [
         start_main(
@@ -186,13 +187,13 @@ def test_a_group_is_not_larger_than_what_may_be_in_it(shared, wanted, size):
     folds = [Fold(k, f"fold {k}", clips[clips % 2 != k], none, clips[k::2]) for k in range(2)]
     units = [Unit(seed, fold, np.zeros(6, np.int32)) for seed in range(3) for fold in folds]
     config = default_config("ststnet")
-    config.update(shared_batches=shared, folds_per_batch=wanted)
+    change(config, shared_batches=shared, folds_per_batch=wanted)
     trainer = make_trainer(config, maps, jax.devices()[:1])
     assert units_at_once(config, trainer, maps, BatchPlan(config, units), units) == size
 
 
 def test_too_little_memory_is_explained():
-    with pytest.raises(UserError, match=r"smaller config\.folds_per_batch"), explained():
+    with pytest.raises(UserError, match=r"smaller config\.engine\.folds_per_batch"), explained():
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 byte.")
     with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"), explained():
         raise jax.errors.JaxRuntimeError("INTERNAL: something else")

@@ -30,7 +30,7 @@ def run(data_dir, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def final(data_dir, tmp_path_factory) -> Path:
     workdir = tmp_path_factory.mktemp("runs") / "final"
-    assert experiment.train_and_evaluate(settings(data_dir, protocol="final"), workdir) is None
+    assert experiment.train_and_evaluate(settings(data_dir, task="final"), workdir) is None
     return workdir
 
 
@@ -42,7 +42,7 @@ def copy(run, tmp_path) -> Path:
 def test_scores_are_those_of_the_run(run, data_dir):
     networks = trained.load(run)
     config = networks.config
-    composite = load_composite(data_dir, config.datasets, config.flow, networks.inputs)
+    composite = load_composite(data_dir, config.data.datasets, config.data.flow, networks.inputs)
     rows = predictions.read(run / "predictions.csv")
     folds = make_folds("cde", composite)
     assert networks.names == tuple(f"fold {fold.number} ({fold.name})" for fold in folds)
@@ -58,7 +58,7 @@ def test_scores_are_those_of_the_run(run, data_dir):
 def test_settings_are_those_of_the_run(run, data_dir):
     config = trained.load(run).config
     assert config == settings(data_dir)
-    assert isinstance(config.datasets, tuple)
+    assert isinstance(config.data.datasets, tuple)
 
 
 def test_final_trains_on_everybody_and_scores_nobody(final, data_dir, capsys):
@@ -70,7 +70,7 @@ def test_final_trains_on_everybody_and_scores_nobody(final, data_dir, capsys):
     networks = trained.load(final)
     assert networks.names == ("all subjects",)
     # Started again it is through, and says what it is for rather than a figure.
-    experiment.train_and_evaluate(settings(data_dir, protocol="final"), final)
+    experiment.train_and_evaluate(settings(data_dir, task="final"), final)
     said = capsys.readouterr().out
     assert "no accuracy" in said
     assert f"atnet predict {final} CLIP" in said
@@ -89,10 +89,10 @@ def test_final_of_an_svm_and_with_nested_subjects_is_refused(data_dir, tmp_path)
     from atnet_jax.config import default_config
 
     config = default_config("hoof_n4_tim10")
-    config.protocol = "final"
-    with pytest.raises(UserError, match="for networks"):
+    config.task = "final"
+    with pytest.raises(UserError, match="name a network"):
         experiment.train_and_evaluate(config, tmp_path / "svm")
-    nested = settings(data_dir, protocol="final", selection="nested")
+    nested = settings(data_dir, task="final", selection="nested")
     with pytest.raises(UserError, match="holds none back"):
         experiment.train_and_evaluate(nested, tmp_path / "nested")
 
@@ -152,11 +152,13 @@ def test_what_is_no_finished_run(copy, spoil, message):
         ("model", "lbp_top", "an SVM that keeps no trained network"),
         ("model", "lenet", "No model is called"),
         ("directions", "circular", "another version"),
-        ("num_epochs", 60, "start its command again"),
+        ("recipe", {"num_epochs": 60}, "start its command again"),
     ],
 )
 def test_other_settings(copy, setting, value, message):
     record = json.loads((copy / "config.json").read_text())
+    if setting == "recipe":
+        value = {**record["config"]["recipe"], **value}
     record["config"][setting] = value
     (copy / "config.json").write_text(json.dumps(record))
     with pytest.raises(UserError, match=message):

@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from atnet_jax import published
-from atnet_jax.config import OPERATIONAL_FIELDS
+from atnet_jax.config import of_result
 from atnet_jax.errors import UserError
 from atnet_jax.evaluation import statistics
 from atnet_jax.evaluation.inflation import inflated_figures
@@ -21,7 +22,9 @@ from atnet_jax.evaluation.statistics import PairedTests, Summary
 
 # What does not tell one method from another: runs that differ in the seed alone are averaged, and
 # the digest of the weights says more than their folder's name.
-_NOT_SETTINGS = frozenset({"seeds", "init_from", *OPERATIONAL_FIELDS})
+_NOT_SETTINGS = frozenset({"seeds", "init_from"})
+# A label names settings without these groups.
+_GROUPS = re.compile(r"^(options|data|recipe)\.")
 # A label names so many settings at most.
 _NAMED_SETTINGS = 3
 
@@ -216,7 +219,9 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
 
 def _settings(run: Run) -> dict[str, str]:
     """All that makes two runs of one method different methods."""
-    settings = {name: value for name, value in run.config.items() if name not in _NOT_SETTINGS}
+    settings = {
+        name: value for name, value in of_result(run.config).items() if name not in _NOT_SETTINGS
+    }
     # A control's labels, and with them the digest, follow from the seed; its clips do not.
     names = sorted((row.dataset, row.subject, row.clip) for row in run.predictions)
     data = hashlib.sha256(repr(names).encode("utf-8", "backslashreplace")).hexdigest()
@@ -259,7 +264,7 @@ def _labels(runs: Sequence[Run]) -> list[tuple[str, str]]:
             and len({other.get(name) for other in others}) > 1
         ]
         parts += [
-            f"{name.removeprefix('options.')}={mine.get(name, 'unset')}"
+            f"{_GROUPS.sub('', name)}={mine.get(name, 'unset')}"
             for name in differing[:_NAMED_SETTINGS]
         ]
         if len(differing) > _NAMED_SETTINGS:

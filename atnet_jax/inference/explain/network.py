@@ -41,7 +41,7 @@ class Observed(NamedTuple):
 
 def blueprint(trained: Trained) -> Blueprint:
     """The kind of the trained networks."""
-    return Blueprint(trained.network, trained.config.precision)
+    return Blueprint(trained.network, trained.config.recipe.precision)
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:

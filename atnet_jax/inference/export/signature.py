@@ -30,7 +30,7 @@ _CROPS = f"face crops of {_FULL_SIZE}×{_FULL_SIZE} pixels"
 
 def describe(trained: Trained, program: jax.export.Exported) -> dict[str, Any]:
     """All but the files; anything that JSON can hold."""
-    motion = motion_named(trained.config.flow)
+    motion = motion_named(trained.config.data.flow)
     shapes = input_shapes(trained.config)
     return {
         "schema": "atnet_jax.export",
@@ -48,7 +48,7 @@ def describe(trained: Trained, program: jax.export.Exported) -> dict[str, Any]:
             for name, shape in shapes.items()
         ],
         "preparation": {
-            "image_size": trained.config.image_size,
+            "image_size": trained.config.data.image_size,
             "face": trained.face,
             "flow": motion.flow,
             **motion.options,
@@ -68,7 +68,7 @@ def describe(trained: Trained, program: jax.export.Exported) -> dict[str, Any]:
             "arguments": ["weights", "inputs"],
             "calling_convention_version": program.calling_convention_version,
             "platforms": list(program.platforms),
-            "precision": trained.config.precision,
+            "precision": trained.config.recipe.precision,
         },
         "weights": [
             {"name": name, "shape": list(array.shape), "dtype": array.dtype.name}
@@ -87,7 +87,7 @@ def describe(trained: Trained, program: jax.export.Exported) -> dict[str, Any]:
 
 def _meaning(name: str, trained: Trained, motion: Motion) -> dict[str, str]:
     """An input's unit, and how it is computed."""
-    size = trained.config.image_size
+    size = trained.config.data.image_size
     model = trained.config.model
     if models.find(model).computes:
         return {
@@ -102,10 +102,10 @@ def _meaning(name: str, trained: Trained, motion: Motion) -> dict[str, str]:
         )
         if size != _FULL_SIZE:
             how += f" Reduced to {size}×{size} by averaging over areas."
-        if trained.config.magnification:
+        if trained.config.recipe.magnification:
             how += (
-                f" Its motion magnified before ({trained.config.magnification:g} times its own size"
-                " added) by atnet_jax.preprocessing.magnification.magnified."
+                f" Its motion magnified before ({trained.config.recipe.magnification:g} times its"
+                " own size added) by atnet_jax.preprocessing.magnification.magnified."
             )
         return {"unit": "grey level, 0 to 255", "how": how}
     if name == "adm":

@@ -263,7 +263,7 @@ def answer(
                 " read.",
             )
         )
-    motion = motion_named(trained.config.flow)
+    motion = motion_named(trained.config.data.flow)
     method = flow_method(motion.flow)
     seen = [each for each in intervals if each in faces]
     with stages.stage(CROPPING):
@@ -296,8 +296,8 @@ def answer(
             "method": trained.config.model,
             "networks": len(trained.names),
             "digest": trained.digest,
-            "trained_on": list(trained.config.datasets),
-            "flow": trained.config.flow,
+            "trained_on": list(trained.config.data.datasets),
+            "flow": trained.config.data.flow,
         },
         seconds=stages.seconds,
     )

@@ -1,15 +1,11 @@
 """The temporal stream: two stacked LSTMs on the ADM features, pooled over time."""
 
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
-
-from atnet_jax.errors import UserError
-
-TIME_POOLINGS = ("mean", "last")
 
 _normal = nn.initializers.normal(stddev=0.1)
 
@@ -112,16 +108,11 @@ class TemporalStream(nn.Module):
             in the authors' release they count. The LSTMs run over all rows either way.
     """
 
-    time_pooling: str = "mean"
+    time_pooling: Literal["mean", "last"] = "mean"
     mask_time: bool = False
 
     @nn.compact
     def __call__(self, adm: Float[Array, "batch time features"]) -> Float[Array, "batch 512"]:
-        if self.time_pooling not in TIME_POOLINGS:
-            raise UserError(
-                f"options.time_pooling is one of {', '.join(TIME_POOLINGS)}, not"
-                f" {self.time_pooling!r}."
-            )
         outputs = LSTM(name="lstm2")(LSTM(name="lstm1")(adm))
         counts = (adm != 0).any(axis=-1) if self.mask_time else jnp.ones(adm.shape[:2], bool)
         if self.time_pooling == "last":

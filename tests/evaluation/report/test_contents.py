@@ -396,7 +396,7 @@ def test_how_it_was_run(contents):
     assert versions == [["jax", "0.10.1"], ["numpy", "2.3.0"], ["device", "1 × cpu"]]
     settings = said.lines("ATNet fusion: configuration")
     assert ["options.fusion", "score"] in settings
-    assert ["augment.rotation", "5.0"] in settings
+    assert ["recipe.augment.rotation", "5.0"] in settings
     assert ["seeds", "[0]"] in settings
     read = said.lines("What each method was run on")
     assert read == [["ATNet fusion", "0", "36", "A", "0123456789ab", "abababababab"]]

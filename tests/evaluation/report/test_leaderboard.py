@@ -309,7 +309,7 @@ def test_what_was_not_run_is_named_with_its_reason(board):
 
 def test_seeds_with_other_settings_are_methods_of_their_own(board):
     board("ststnet", seeds=(0,), right=0.9)
-    board("ststnet", seeds=(1,), settings={"num_epochs": 7})
+    board("ststnet", seeds=(1,), settings={"recipe.num_epochs": 7})
     titles = [cell.text for cell in board.said().column("Method")]
     assert titles == ["1. STSTNet (num_epochs=800)", "2. STSTNet (num_epochs=7)"]
 

@@ -33,7 +33,7 @@ def test_a_run_is_what_its_workdir_holds(tmp_path):
     assert run.seed == 3
     assert list(run.predictions) == predictions.read(folder / "predictions.csv")
     assert run.metrics == metrics.evaluate(run.predictions)
-    assert run.config["learning_rate"] == 0.01
+    assert run.config["recipe"]["learning_rate"] == 0.01
     assert list(run.curves) == list(range(9))
     assert run.curves[8]["name"] == "smic/s2"
     assert run.epoch_scores is not None
@@ -104,7 +104,7 @@ def test_an_unfinished_run_is_named(tmp_path, name):
 
 
 def test_pre_training_is_no_run_of_a_protocol(tmp_path):
-    folder = write_run(tmp_path / "run", settings={"protocol": "pretrain"})
+    folder = write_run(tmp_path / "run", settings={"task": "pretrain"})
     (folder / "predictions.csv").unlink()
     with pytest.raises(UserError, match=r"of cde and hde; this is a run of 'pretrain'"):
         report.load_run(folder)

@@ -40,7 +40,10 @@ def test_runs_that_differ_in_the_seed_are_one_method(runs):
 
 
 def test_what_does_not_change_the_result_makes_no_other_method(runs):
-    here = {"data_dir": "/here", "checkpoint_every": 1, "folds_per_batch": 1, "init_from": "/w"}
+    here = {
+        "data.dir": "/here", "engine.checkpoint_every": 1, "engine.folds_per_batch": 1,
+        "init_from": "/w",
+    }  # fmt: skip
     weights = "ab" * 32
     one = runs(seed=0, init_from=weights)
     assert labels(one, runs(seed=1, settings=here, init_from=weights)) == ["ATNet fusion"]
@@ -48,7 +51,7 @@ def test_what_does_not_change_the_result_makes_no_other_method(runs):
 
 def test_methods_are_told_apart_by_what_differs(runs):
     base = runs()
-    assert labels(base, runs(settings={"learning_rate": 0.5})) == [
+    assert labels(base, runs(settings={"recipe.learning_rate": 0.5})) == [
         "ATNet fusion (learning_rate=0.01)",
         "ATNet fusion (learning_rate=0.5)",
     ]
@@ -83,7 +86,7 @@ def test_long_lists_of_differences_are_cut_and_labels_stay_unlike(runs):
 
 
 def test_the_same_run_twice_is_refused(runs):
-    one, two = runs(), runs(settings={"data_dir": "/elsewhere"})
+    one, two = runs(), runs(settings={"data.dir": "/elsewhere"})
     with pytest.raises(
         UserError, match=r"run0 and .*run1 hold the same run: cde of fusion, seed 0"
     ):

@@ -1,6 +1,8 @@
 """Workdirs of finished runs, written file by file as a run writes them."""
 
+import functools
 import json
+import operator
 from pathlib import Path
 
 import numpy as np
@@ -68,8 +70,8 @@ def write_run(
 ) -> Path:
     """A finished run of a method or preset.
 
-    `epochs` adds curves.json and epoch_scores.npz; `settings` and `options` change config.json's
-    settings, `data` its data and other names its other fields.
+    `epochs` adds curves.json and epoch_scores.npz; `settings` (dotted names) and `options` change
+    config.json's settings, `data` its data and other names its other fields.
     """
     folder.mkdir(parents=True)
     tested = clips() if tested is None else tested
@@ -78,7 +80,10 @@ def write_run(
     predictions.write(folder / "predictions.csv", rows)
     rows = predictions.read(folder / "predictions.csv")
     config = json.loads(default_config(method).to_json()) if method in _KNOWN else {"model": method}
-    config |= {"protocol": protocol, "seeds": [seed], "folds": "", **(settings or {})}
+    config |= {"task": "evaluate", "protocol": protocol, "seeds": [seed], "folds": ""}
+    for name, value in (settings or {}).items():
+        *groups, own = name.split(".")
+        functools.reduce(operator.getitem, groups, config)[own] = value
     config["options"] = {**config.get("options", {}), **(options or {})}
     write_json(
         folder / "metrics.json",

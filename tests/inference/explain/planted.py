@@ -11,7 +11,7 @@ from atnet_jax.training.trained import Trained, input_shapes
 
 def trained_of(model: str, variables, size: int = 32, **options) -> Trained:
     config = default_config(model)
-    config.image_size = size
+    config.data.image_size = size
     config.options.update(options)
     network = models.find(model).build_network(config.options.to_dict())
     names = tuple(f"fold {number}" for number in range(len(variables)))

@@ -78,7 +78,7 @@ def clip(frames, tmp_path_factory) -> Path:
 def untrained(model: str, networks: int, **changes) -> Trained:
     """Networks of random weights."""
     config = default_config(model)
-    config.flow = "farneback"
+    config.data.flow = "farneback"
     config.update(changes)
     network = models.find(model).build_network(config.options.to_dict())
     shapes = input_shapes(config)

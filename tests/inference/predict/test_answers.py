@@ -98,7 +98,7 @@ def test_motion_is_magnified_as_in_training(clip, monkeypatch):
     assert np.abs(larger.scores - usual.scores).max() > 1e-6
     features = larger.features
     frames = np.clip(magnify(features.frames, features.frame_rate, 20.0), 0, 255)
-    size = magnifying.config.image_size
+    size = magnifying.config.data.image_size
     apex = resize(np.rint(frames[features.apex_index]).astype(np.uint8), size)
     expected = magnifying.scores({"apex": apex[None]})[0, 0]
     np.testing.assert_allclose(larger.scores, expected, atol=1e-6)

@@ -21,7 +21,7 @@ PICTURE = np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8)
 def workdir(tmp_path_factory) -> Path:
     """STSTNet, trained on all of 36 flow maps."""
     root = tmp_path_factory.mktemp("flow_maps")
-    changes = {"protocol": "final", "num_epochs": 2, "checkpoint_every": 2}
+    changes = {"task": "final", "num_epochs": 2, "checkpoint_every": 2}
     experiment.train_and_evaluate(settings(prepare_data(root), **changes), root / "run")
     return root / "run"
 

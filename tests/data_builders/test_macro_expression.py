@@ -245,9 +245,7 @@ def test_frames_of_several_sizes(trees, tmp_path):
 def test_a_real_face(tmp_path, read_records):
     """A painted face that moves: each frame shows it 9 pixels further to the right."""
     generated = tmp_path / "generated"
-    synthetic.generate(
-        generated, datasets=("jaffe",), subjects=1, clips=1, num_workers=1, progress=False
-    )
+    synthetic.generate(generated, datasets=("jaffe",), subjects=1, clips=1, num_workers=1)
     painted = read_image(next(path for path in generated.rglob("*.tiff") if ".NE" not in path.name))
     tree = tmp_path / "raw"
     folder = tree / "cohn-kanade-images/S005/001"

@@ -57,25 +57,6 @@ def test_samm_numbers_are_padded_to_five_or_four_digits():
     assert digits == {4, 5}
 
 
-def test_smic_cropped_names_are_not_padded(tmp_path):
-    (spec,) = generate(
-        tmp_path / "out",
-        datasets=["smic"],
-        subjects=1,
-        clips=1,
-        seed=SEED,
-        smic_layout="cropped",
-        num_workers=1,
-        progress=False,
-    )
-    paths = list((tmp_path / "out").rglob("*.bmp"))
-    name = f"SMIC_all_cropped/HS/s1/micro/negative/s1_ne_01/reg_image{spec.onset}.bmp"
-    assert tmp_path / "out" / "smic" / name in paths
-    assert len(paths) == spec.offset - spec.onset + 1
-    picture = cv2.imread(str(paths[0]), cv2.IMREAD_UNCHANGED)
-    assert picture.shape[0] < 400 and picture.shape[1] < 300
-
-
 def cells(path):
     sheet = openpyxl.load_workbook(path).worksheets[0]
     return [[cell.value for cell in row] for row in sheet.iter_rows()]
@@ -89,7 +70,6 @@ def test_same_seed_gives_the_same_pixels_with_other_workers(tree, tmp_path):
         clips=1,
         seed=SEED,
         num_workers=1,
-        progress=False,
     )
     assert specs == [spec for spec in tree[1] if spec.dataset == "smic"]
     files = [path.relative_to(tmp_path / "again") for path in (tmp_path / "again").rglob("*.bmp")]
@@ -158,10 +138,10 @@ def test_a_folder_in_use_is_refused(tmp_path):
     kept = tmp_path / "kept.txt"
     kept.write_text("mine")
     with pytest.raises(UserError, match="exists already"):
-        generate(tmp_path, progress=False)
+        generate(tmp_path)
     assert [*tmp_path.iterdir()] == [kept]
     with pytest.raises(UserError, match="exists already"):
-        generate(kept, progress=False)
+        generate(kept)
 
 
 def test_a_failed_run_leaves_nothing(tmp_path, monkeypatch):
@@ -170,9 +150,7 @@ def test_a_failed_run_leaves_nothing(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Scene, "frame", fail)
     with pytest.raises(RuntimeError, match="disk on fire"):
-        generate(
-            tmp_path / "out", datasets=["smic"], subjects=1, clips=1, num_workers=1, progress=False
-        )
+        generate(tmp_path / "out", datasets=["smic"], subjects=1, clips=1, num_workers=1)
     assert not list(tmp_path.iterdir())
 
 

@@ -24,6 +24,7 @@ from atnet_jax.evaluation.report.overview import (
     is_composite,
     listed,
     rounded,
+    with_interval,
 )
 from atnet_jax.evaluation.report.standings import Missing, Scores, Standing, groups, overlapping
 from atnet_jax.evaluation.statistics import Figure
@@ -125,10 +126,10 @@ def _table(protocol: str, board: Sequence[Standing]) -> Table:
         full = standing.summary["full"]
         cells = [
             Cell(f"{place}. {standing.title}", f"{standing.name}, {numbered(full.seeds, 'seed')}"),
-            _with_interval(full.uf1),
+            with_interval(full.uf1),
             Cell(ABSENT if full.uf1.sd is None else f"± {full.uf1.sd:.3f}"),
             _overlap(full.uf1, others),
-            _with_interval(full.uar),
+            with_interval(full.uar),
             *(_uf1_and_uar(_means(standing, database)) for database in databases),
         ]
         if published:
@@ -212,7 +213,7 @@ def _by_database(protocol: str, board: Sequence[Standing]) -> Table:
             cells = [Cell(f"{place}. {standing.title}"), Cell(group_title(database))]
             for i, figure in enumerate((summary.uf1, summary.uar)):
                 cells += [
-                    _with_interval(figure),
+                    with_interval(figure),
                     Cell(seeds[i]),
                     Cell(ABSENT if published is None else rounded(published[i])),
                     Cell(ABSENT if inflated is None else rounded(inflated[i])),
@@ -266,13 +267,6 @@ def _not_run(missing: Sequence[Missing]) -> list[Section]:
 def _means(standing: Standing, group: str) -> Scores | None:
     summary = standing.summary.get(group)
     return None if summary is None else Scores(summary.uf1.mean, summary.uar.mean)
-
-
-def _with_interval(figure: Figure) -> Cell:
-    if figure.interval is None:
-        return Cell(rounded(figure.mean), "[–]")
-    low, high = figure.interval
-    return Cell(rounded(figure.mean), f"[{low:.2f}, {high:.2f}]")
 
 
 def _uf1_and_uar(scores: Scores | None) -> Cell:

@@ -27,11 +27,6 @@ CLIPS = sum(clips for clips, _ in DATABASES.values())
 def random_composite(model: str, clips: int, image_size: int) -> Composite:
     """Noise in the place of clips: shapes, types, databases, subjects and classes of the composite.
 
-    Args:
-      model: whose inputs to make.
-      clips: how many; every one of the 68 subjects has some.
-      image_size: height and width of apex frames.
-
     Raises:
       UserError: fewer clips than subjects.
     """
@@ -80,14 +75,7 @@ def flow_maps(path: Path) -> Composite:
 
 
 def save(folder: Path, config: Config, composite: Composite, folds: Sequence[Fold]) -> None:
-    """Writes a task.
-
-    Args:
-      folder: where to.
-      config: the training; every fold is trained once for each of its seeds.
-      composite: the clips.
-      folds: those to train: the first ones of the protocol.
-    """
+    """Writes a task: the training, the clips, and those first folds of the protocol to train."""
     settings = {"folds": len(folds), "config": json.loads(config.to_json())}
     (folder / "task.json").write_text(json.dumps(settings, indent=2), encoding="utf-8")
     inputs: dict[str, Any] = {f"input_{name}": array for name, array in composite.inputs.items()}

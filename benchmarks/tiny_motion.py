@@ -146,12 +146,7 @@ def _cells(motions: Sequence[str], degradations: Sequence[str] | None) -> list[t
 def measure(
     methods: dict[str, FlowOfClip], cells: Sequence[tuple[float, str]], clips: Sequence[Skin]
 ) -> list[dict[str, Any]]:
-    """Scores of each method on each clip.
-
-    Args:
-        methods: By name.
-        cells: (motion in pixels a frame, name of the degradation).
-        clips: What is filmed.
+    """Scores of each method on each clip; a cell is a motion in pixels a frame and a degradation.
 
     Returns:
         One record a motion, degradation, clip, truth ("seen" or "skin") and method, with the fields
@@ -225,11 +220,7 @@ class Truth:
 
 
 def scores(flows: np.ndarray, truths: dict[str, Truth]) -> dict[str, Score]:
-    """Compares a flow with one or more that may be held for true.
-
-    Args:
-        flows: float32 `[pair, 224, 224, 2]`.
-        truths: By name.
+    """Compares a flow `[pair, 224, 224, 2]` with one or more that may be held for true, by name.
 
     Returns:
         The score for each; a correlation with what never changes is 0.
@@ -284,12 +275,7 @@ def mean_scores(records: Sequence[dict[str, Any]]) -> tuple[float, float, float,
 
 
 def markdown(records: Sequence[dict[str, Any]], methods: Sequence[str]) -> str:
-    """Two tables: of the magnitudes, and of direction and endpoint error.
-
-    Args:
-        records: Of `measure`.
-        methods: Names, one a column.
-    """
+    """Two tables, a column a method: of the magnitudes, and of direction and endpoint error."""
 
     def magnitude(of: Sequence[dict[str, Any]]) -> str:
         correlation, _, ratio, _ = mean_scores(of)
@@ -368,15 +354,7 @@ def _draw(folder: Path, methods: dict[str, FlowOfClip], records: Sequence[dict[s
 
 
 def speed(methods: dict[str, FlowOfClip], seconds: float) -> list[dict[str, Any]]:
-    """Pairs a second of each method and of two plain loops; printed as they are measured.
-
-    Args:
-        methods: By name.
-        seconds: Least time each is measured.
-
-    Returns:
-        One record a method or loop.
-    """
+    """Pairs a second of each method and of two plain loops; printed as they are measured."""
     degradation = Degradation(noise=0.7, jpeg=True)
     skin = skins(1)[0]
     frames = degradation.apply(degradation.clip(skin, 0.1).frames(), skin.name)

@@ -157,12 +157,7 @@ class STSTNet(nn.Module):
 
 
 def parameters_from_ours(model: str, ours: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The twin's parameters, or their gradients, from our network's.
-
-    Args:
-      model: the method's name.
-      ours: name, joined by slashes, → array.
-    """
+    """The twin's parameters, or their gradients, from our network's, named with slashes."""
     if model == "ststnet":
         kernel = ours["streams/kernel"].reshape(3, 3, 3, 16).transpose(3, 2, 0, 1)
         classifier = ours["classifier/kernel"].reshape(5, 5, 16, 3).transpose(3, 2, 0, 1)
@@ -284,13 +279,7 @@ Batch = tuple[dict[str, Tensor], Tensor]
 
 
 class Training:
-    """A task, made ready on a device.
-
-    Args:
-      folder: of the task.
-      device: "cpu" or "cuda".
-      settings: how.
-    """
+    """A task, made ready on a device, "cpu" or "cuda"."""
 
     def __init__(self, folder: Path, device: str, settings: Settings) -> None:
         self.config = read_config(folder)
@@ -320,12 +309,7 @@ class Training:
         return self.one_fold(self._folds[0], epochs, steps).item()
 
     def one_fold(self, train: Tensor, epochs: int, steps: int) -> Tensor:
-        """Trains one fold from its start.
-
-        Args:
-          train: its clips.
-          epochs: how many.
-          steps: of the optimiser in an epoch; 0: one pass over the clips.
+        """Trains one fold from its start; 0 steps an epoch are one pass over its clips.
 
         Returns:
           The mean loss of the last epoch's steps, still on the device.

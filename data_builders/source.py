@@ -71,12 +71,9 @@ class Source:
     notes: Sequence[str] = ()
 
     def digest(self, *, contents: bool = False) -> str:
-        """SHA-256 of the annotation and of every frame's name and size.
+        """SHA-256 of the annotation and of every frame's name and size, or its content as well.
 
         Given inputs (ADM, flow map, apex image) count with their content: their size never varies.
-
-        Args:
-            contents: Whether frames count with their content as well.
 
         Raises:
             UserError: A file whose content counts cannot be read.
@@ -208,9 +205,7 @@ def find_label(emotion: str, rule: Mapping[str, Label], where: str) -> Label:
 def subfolders(folder: Path, errors: ErrorList) -> list[Path]:
     """The folders in one that holds nothing but folders, and perhaps notes.
 
-    Args:
-        folder: The folder.
-        errors: Takes up pictures, which have lost the folder that would say what they are.
+    A picture there has lost the folder that would say what it is, which is an error.
 
     Raises:
         UserError: The folder is missing.

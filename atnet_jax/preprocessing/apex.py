@@ -25,13 +25,7 @@ def middle_frame(frames: Sequence[int]) -> int:
 
 
 def check_apex(onset: int, apex: int, offset: int, *, where: str = "") -> None:
-    """Check that the apex lies in the clip.
-
-    Args:
-        onset: Number of the clip's first frame.
-        apex: Number of its apex frame.
-        offset: Number of its last frame.
-        where: What the message starts with, e.g. the file and row of the annotation.
+    """Check that the apex lies in the clip; the message starts with `where`, such as a file's row.
 
     Raises:
         UserError: Not `onset <= apex <= offset`.

@@ -133,11 +133,7 @@ def whole_frame(image: UInt8[np.ndarray, "height width"]) -> Box:
 
 
 def find_faces(image: UInt8[np.ndarray, "height width"]) -> list[Face]:
-    """All faces that MTCNN is sure of, the largest first; see `find_face`.
-
-    Args:
-        image: Grey frame.
-    """
+    """All faces in a grey frame that MTCNN is sure of, the largest first; see `find_face`."""
     mtcnn, rgb = _mtcnn(), cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
     smallest = min(image.shape) * _SMALLEST_FACE
     found = []
@@ -246,18 +242,13 @@ def _read_box(row: dict[str, str | None], where: str) -> tuple[tuple[str, str, s
 def crop_face(
     image: UInt8[np.ndarray, "height width *channel"], box: Box, size: int = SIZE
 ) -> UInt8[np.ndarray, "{size} {size} *channel"]:
-    """Cut a box out of a frame and resize it to a square.
+    """Cut a box out of a frame, grey or in colour, and resize it to a square.
 
     The box is met exactly, fractions of a pixel included, so each frame of a clip goes through the
     same geometry. Enlarging interpolates linearly. Shrinking averages with a triangle as wide as
     two output pixels, so fine texture does not alias into false motion. Outside the frame its
     border is continued. A box that is not square is stretched: the 280×340 frames of CASME II's
     `Cropped/` lose their aspect, as all frames become 224×224 in the paper (section III-A).
-
-    Args:
-        image: Frame, grey or in colour.
-        box: What to cut out.
-        size: Width and height of the result.
 
     Raises:
         UserError: The box has no area or lies outside the frame.

@@ -91,10 +91,6 @@ def compare(checkup: Checkup, other: Mapping[str, Mapping[str, str]]) -> None:
     """Adds the clips that differ from the other copy, or that only one of the two has.
 
     Databases that were not looked at are left out.
-
-    Args:
-        checkup: What was looked at here.
-        other: What `read` gave of the other copy.
     """
     here = {clip.key: _values(clip) for clip in checkup.clips}
     for key, values in here.items():

@@ -40,14 +40,7 @@ class Examined:
 def check_raw(
     manual_dir: Path, dataset: str, face: str = "mtcnn", num_workers: int | None = None
 ) -> Checkup:
-    """Checks the copy that `prepare` would read.
-
-    Args:
-        manual_dir: The copy.
-        dataset: Name of the database.
-        face: The face detector that is to be used; with 'none' cropped frames are preferred.
-        num_workers: Number of processes; by default one for each CPU.
-    """
+    """Checks the copy that `prepare` would read; without a detector, cropped frames first."""
     checkup = Checkup((dataset,))
     copy, messages = _read_copy(manual_dir, dataset, face)
     for message in messages:

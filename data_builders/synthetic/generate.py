@@ -46,13 +46,7 @@ Made with datasets={datasets}, subjects={subjects}, clips={clips}, seed={seed}.
 
 
 def clip_specs(dataset: str, subjects: int, clips: int, seed: int) -> list[ClipSpec]:
-    """The clips `generate` writes for one database.
-
-    Args:
-      dataset: a name of `DATABASES`.
-      subjects: how many subjects.
-      clips: how many clips of the three classes per subject.
-      seed: the seed.
+    """The clips `generate` writes for one database, so many of the three classes per subject.
 
     Returns:
       The clips in the order of the annotation file. A subject's clips do not depend on how many

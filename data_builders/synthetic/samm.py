@@ -31,7 +31,8 @@ OBJECTIVE_CLASSES = {
     "Other": 7,
 }
 _NUMBERS = (*range(6, 8), *range(9, 27), 28, *range(30, 38))
-_ABOVE_THE_HEADER = (
+_HEADER_ROW = 14
+_TITLE = (
     "Micro-facial movements, coded with the Facial Action Coding System",
     "Synthetic: no person was filmed",
     None,
@@ -41,7 +42,6 @@ _ABOVE_THE_HEADER = (
     "Duration: frames from onset to offset, at 200 frames per second",
     "Action Units: L and R are movements of one side of the face only",
     "Objective Classes: classes I to VII, from the action units alone",
-    *[None] * 4,
 )
 
 
@@ -87,12 +87,14 @@ class Samm(Layout):
         sheet = book.active
         assert sheet is not None
         sheet.title = "MICRO_ONLY"
-        for text in _ABOVE_THE_HEADER:
+        for text in _TITLE:
             sheet.append([text])
+        for _ in range(len(_TITLE) + 1, _HEADER_ROW):
+            sheet.append([])
         header = ["Subject", "Filename", "Inducement Code", "Onset Frame", "Apex Frame"]
         header += ["Offset Frame", "Duration", "Micro", "Action Units", "Estimated Emotion"]
         sheet.append([*header, "Objective Classes", "Notes"])
-        for row, spec in enumerate(specs, start=len(_ABOVE_THE_HEADER) + 2):
+        for row, spec in enumerate(specs, start=_HEADER_ROW + 1):
             units = action_units.notation(spec.activations)
             sheet.append(
                 [

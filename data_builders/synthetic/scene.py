@@ -66,14 +66,7 @@ def _noise_pool() -> np.ndarray:
 
 
 class Scene:
-    """One clip, ready to be rendered.
-
-    Attributes:
-      spec: the clip.
-      face: the person.
-      placement: where the neutral face lies in the frame.
-      motion: the time courses.
-    """
+    """One clip, ready to be rendered."""
 
     def __init__(self, spec: ClipSpec):
         rng = random_stream(spec.seed, f"{spec.performance}/scene")

@@ -43,9 +43,7 @@ def random_composite(model: str, clips: int, image_size: int) -> Composite:
     }
     return Composite(
         inputs={name: make[name]() for name in models.find(model).inputs},
-        labels=rng.choice(len(CLASSES), clips, p=COMPOSITE["full"][2:] / np.float64(CLIPS)).astype(
-            np.int32
-        ),
+        labels=rng.choice(len(CLASSES), clips, p=shares).astype(np.int32),
         dataset=[subjects[k][0] for k in owner],
         subject=[f"s{subjects[k][1]:02}" for k in owner],
         clip=[f"c{k:05}" for k in range(clips)],

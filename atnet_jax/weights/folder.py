@@ -12,7 +12,7 @@ import secrets
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable, runtime_checkable
 
 import jax.numpy as jnp
 import numpy as np
@@ -126,6 +126,7 @@ def _files_digest(directory: Path) -> str:
     return checksum.hexdigest()
 
 
+@runtime_checkable
 @runtime_checkable
 class State(Protocol):
     """What weights can be laid over: parameters and statistics, and whatever else there is."""

@@ -38,4 +38,4 @@ def empty(name: str) -> Damage:
 
 
 def make_folder(name: str) -> Damage:
-    return lambda tree: (tree / name).mkdir()
+    return lambda tree: (tree / name).mkdir(parents=True)

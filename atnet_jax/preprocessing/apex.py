@@ -6,15 +6,9 @@ from atnet_jax.errors import UserError
 
 
 def middle_frame(frames: Sequence[int]) -> int:
-    """Index of the frame taken as the apex where a database annotates none (SMIC).
+    """0-based index of the frame taken as the apex where a database annotates none (SMIC).
 
     Of an even number of frames it is the earlier of the middle two, as in the authors' release.
-
-    Args:
-        frames: Numbers of the clip's frames, onset…offset, in order.
-
-    Returns:
-        The 0-based index `(n - 1) // 2` into `frames`.
 
     Raises:
         UserError: There are no frames.

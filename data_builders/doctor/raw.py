@@ -65,15 +65,10 @@ def check_raw(
             checkup.add(kind, clip.key, _shorten(found, manual_dir))
         checkup.clips.append(
             CheckedClip(
-                clip.dataset,
-                clip.subject,
-                clip.clip,
-                clip.label,
-                clip.onset,
-                clip.apex,
-                clip.offset,
-                len(_files(entry)),
-                examined.digests,
+                *(clip.dataset, clip.subject, clip.clip, clip.label),
+                *(clip.onset, clip.apex, clip.offset),
+                frames=len(_files(entry)),
+                digests=examined.digests,
             )
         )
     checkup.add_same_clips(contents)

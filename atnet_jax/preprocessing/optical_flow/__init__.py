@@ -88,9 +88,9 @@ def _variational(**parameters: Any) -> Solver:
 
 
 def _tv_l1() -> Solver:
-    from atnet_jax.preprocessing.optical_flow.tv_l1 import Parameters, tv_l1
+    from atnet_jax.preprocessing.optical_flow.tv_l1 import tv_l1
 
-    return tv_l1(Parameters())
+    return tv_l1()
 
 
 _METHODS: dict[str, Callable[[], FlowMethod]] = {

@@ -74,8 +74,10 @@ class Face:
     confidence: float
 
 
-def find_face(image: UInt8[np.ndarray, "height width"], detector: str = "mtcnn") -> Box:
-    """Find the box of the face to crop.
+def locate_face(
+    image: UInt8[np.ndarray, "height width"], detector: str = "mtcnn"
+) -> tuple[Box, Landmarks | None]:
+    """Find the box of the face to crop in a grey frame, and its landmarks, in pixels of the frame.
 
     `mtcnn`: the largest face that MTCNN (Zhang et al., IEEE Signal Processing Letters 2016) holds
     for one with a confidence of at least 0.9; it stands in for the paper's Active Shape Model
@@ -83,35 +85,14 @@ def find_face(image: UInt8[np.ndarray, "height width"], detector: str = "mtcnn")
     It is made square around its centre with the longer side, so the picture is not stretched; no
     further margin is added, as it would give the outer blocks of the ADM to the background. The
     square may leave the frame. Faces of under an eighth of the frame's shorter side do not
-    count.
+    count. The landmarks are those that MTCNN finds.
 
     `none`: the frame is a face crop already (`Cropped/` of CASME II, `SMIC_all_cropped/`), so the
-    box is the whole frame, square or not.
-
-    Args:
-        image: Grey frame.
-        detector: One of `DETECTORS`.
-
-    Returns:
-        The box in pixels of the frame.
+    box is the whole frame, square or not. There are no landmarks.
 
     Raises:
         FaceNotFoundError: MTCNN finds none.
-        UserError: The detector is unknown.
-    """
-    return locate_face(image, detector)[0]
-
-
-def locate_face(
-    image: UInt8[np.ndarray, "height width"], detector: str = "mtcnn"
-) -> tuple[Box, Landmarks | None]:
-    """The box of `find_face`, and the landmarks of that face in pixels of the frame.
-
-    Landmarks are those that MTCNN finds, None where no face was looked for.
-
-    Raises:
-        FaceNotFoundError: MTCNN finds none.
-        UserError: The detector is unknown.
+        UserError: The detector is unknown, none of `DETECTORS`.
     """
     if detector == "none":
         return whole_frame(image), None
@@ -133,7 +114,7 @@ def whole_frame(image: UInt8[np.ndarray, "height width"]) -> Box:
 
 
 def find_faces(image: UInt8[np.ndarray, "height width"]) -> list[Face]:
-    """All faces in a grey frame that MTCNN is sure of, the largest first; see `find_face`."""
+    """All faces in a grey frame that MTCNN is sure of, the largest first; see `locate_face`."""
     mtcnn, rgb = _mtcnn(), cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
     smallest = min(image.shape) * _SMALLEST_FACE
     found = []

@@ -8,10 +8,10 @@ import tensorflow_datasets as tfds
 
 from atnet_jax.errors import UserError
 from atnet_jax.preprocessing.annotation import Clip
-from atnet_jax.preprocessing.clip import extract
 from data_builders.casme2.casme2_dataset_builder import SHEET
 from data_builders.prepare import prepare
 from data_builders.source import ErrorList
+from tests.extract import extract
 
 
 def prepare_raw(manual_dir: Path, tmp_path: Path) -> Path:

@@ -10,10 +10,10 @@ from atnet_jax.data import record as clip_record
 from atnet_jax.data.record import INPUTS, from_record, prepared
 from atnet_jax.errors import UserError
 from atnet_jax.preprocessing.annotation import Clip
-from atnet_jax.preprocessing.clip import extract
 from data_builders.prepare import prepare
 from data_builders.smic.smic_dataset_builder import Builder
 from tests.data_builders.damage import copy, empty, make_folder, move, remove
+from tests.extract import extract
 
 CLIP = "s01/micro/negative/s01_ne_01"
 

@@ -118,12 +118,7 @@ def _measure_subject(arguments: tuple[list[ClipSpec], bool, float]) -> list[dict
 
 
 def session(clips: Sequence[ClipSpec], empty: bool, seconds: float) -> tuple[ClipSpec, Session]:
-    """A long video of a subject.
-
-    Args:
-        clips: The subject's clips, whose expressions come one after the other.
-        empty: No expression comes.
-        seconds: Length of the video.
+    """A long video of a subject, whose expressions, if any, come one after the other.
 
     Returns:
         What is filmed, and its time courses.

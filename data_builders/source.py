@@ -275,13 +275,7 @@ def frame_folder(
     """The folder of the frames, and a note that tells which one it is.
 
     The databases come with raw frames and with cropped ones. A face is looked for in the raw ones;
-    without a detector the cropped ones serve as they are.
-
-    Args:
-        manual_dir: The database's folder.
-        face: The face detector, or 'none'.
-        raw: Relative paths of folders of raw frames, the first that exists is taken.
-        cropped: The same of cropped frames.
+    without a detector the cropped ones serve as they are. Of several the first one is taken.
 
     Raises:
         UserError: None of them is there.

@@ -44,11 +44,7 @@ def _values(clip: CheckedClip) -> dict[str, str]:
 
 
 def read(path: Path, *, raw: bool) -> dict[str, dict[str, str]]:
-    """Reads what `to_csv` wrote.
-
-    Args:
-        path: The file.
-        raw: Whether it is to be compared with raw frames; otherwise with prepared data.
+    """Reads what `to_csv` wrote, to be compared with raw frames or else with prepared data.
 
     Returns:
         All but the names, by column, of each clip's key.

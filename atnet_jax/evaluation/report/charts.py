@@ -46,13 +46,7 @@ class Bars(NamedTuple):
 def line_chart(
     name: str, curves: Sequence[Curve], values: Sequence[Sequence[float]], top: float | None
 ) -> Chart | None:
-    """Draw a value per epoch: a thin line for each fold, a bold one for their mean.
-
-    Args:
-        name: what is drawn.
-        curves: one a fold.
-        values: of each curve, at its epochs.
-        top: end of the axis, None for the highest value.
+    """Draw a value per epoch up to `top`: a thin line for each fold, a bold one for their mean.
 
     Returns:
         None where no value is finite.

@@ -26,10 +26,6 @@ def linearise(
     The derivatives of space are those of both pictures in equal parts. Where the flow led out of
     the picture all three are zero, as nothing is known there.
 
-    Args:
-        first: Grey picture.
-        warped: The one that follows it, by `warp`.
-
     Returns:
         I_x, I_y (grey levels per pixel) and I_t (grey levels), `[height, width]` each.
     """

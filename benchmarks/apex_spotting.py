@@ -56,11 +56,7 @@ Interval = tuple[int, int]
 
 @dataclasses.dataclass(frozen=True)
 class Session(Motion):
-    """A subject's time courses in a video with several expressions.
-
-    Attributes:
-        expressions: Time courses of each.
-    """
+    """A subject's time courses in a video with several expressions."""
 
     expressions: tuple[Motion, ...] = ()
 
@@ -99,9 +95,6 @@ def _subjects(subjects: int, seed: int) -> Iterator[list[ClipSpec]]:
 def measure(subjects: Iterator[list[ClipSpec]]) -> list[dict[str, Any]]:
     """Spots everything with every method.
 
-    Args:
-        subjects: Clips of each subject.
-
     Returns:
         One record a video and method, and one a clip for the middle frame.
     """
@@ -125,12 +118,7 @@ def _measure_subject(arguments: tuple[list[ClipSpec], bool, float]) -> list[dict
 
 
 def session(clips: Sequence[ClipSpec], empty: bool, seconds: float) -> tuple[ClipSpec, Session]:
-    """A long video of a subject.
-
-    Args:
-        clips: The subject's clips, whose expressions come one after the other.
-        empty: No expression comes.
-        seconds: Length of the video.
+    """A long video of a subject, whose expressions, if any, come one after the other.
 
     Returns:
         What is filmed, and its time courses.
@@ -257,11 +245,7 @@ def right(found: Sequence[Interval], truth: Sequence[Interval]) -> int:
 
 
 def markdown(records: Sequence[dict[str, Any]]) -> str:
-    """The tables of apexes, of intervals and of speed.
-
-    Args:
-        records: Of `measure`.
-    """
+    """The tables of apexes, of intervals and of speed, from the records of `measure`."""
     datasets = [*dict.fromkeys(record["dataset"] for record in records), "all"]
     apexes = [record for record in records if record["task"] == "apex"]
     intervals = [record for record in records if record["task"] == "intervals"]

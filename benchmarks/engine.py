@@ -163,12 +163,7 @@ def _grown(sizes: Sequence[int], largest: int | None) -> list[int]:
 
 
 def measure(work: Work, twin: bool, out: Path | None) -> None:
-    """Measures each row, prints it and writes it.
-
-    Args:
-      work: what.
-      twin: whether PyTorch is measured too.
-      out: the JSON file, written anew after each row; its fields' names tell their units.
+    """Measures each row, prints it and writes it to a JSON file, anew after each row.
 
     Raises:
       UserError: the networks disagree, or PyTorch cannot be used.

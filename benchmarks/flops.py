@@ -41,11 +41,6 @@ class Layer(NamedTuple):
 def per_sample(model: str, image_size: int = 224, time_steps: int = TIME_STEPS) -> int:
     """Operations of a forward and a backward pass on one sample.
 
-    Args:
-      model: "fusion", "spatial", "temporal" or "ststnet".
-      image_size: height and width of the apex frame.
-      time_steps: rows of the ADM matrix.
-
     Raises:
       UserError: another model.
     """

@@ -87,11 +87,7 @@ class Skin:
 
 
 def skins(count: int) -> list[Skin]:
-    """The first of an endless row of faces and pictures, in turns.
-
-    Args:
-        count: How many.
-    """
+    """The first of an endless row of faces and pictures, in turns."""
     return [_picture(index // 2) if index % 2 else _face(index // 2) for index in range(count)]
 
 

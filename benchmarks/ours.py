@@ -40,11 +40,6 @@ def train_ours(config: Config, composite: Composite, folds: Sequence[Fold]) -> C
 
     Scoring and checkpoints are left out, as the other side has neither.
 
-    Args:
-      config: the training; every fold is trained once for each of its seeds.
-      composite: the clips.
-      folds: those to train.
-
     Returns:
       A function that trains every fold of every seed from its start to `config.recipe.num_epochs`,
       waits for the device, and gives the mean loss of the last epoch. Its first call compiles.

@@ -62,13 +62,7 @@ _MOVING = 16  # blocks that an expression moves most
 def randomised(
     variables: Mapping[str, Any], untrained: Mapping[str, Any], starts: Sequence[str]
 ) -> dict[str, Any]:
-    """A network with the weights of an untrained one in some layers; statistics stay.
-
-    Args:
-      variables: of the trained network.
-      untrained: of the other one.
-      starts: how the layers' paths start.
-    """
+    """A network with an untrained one's weights in the layers whose paths start so."""
 
     def choose(path: Any, trained_leaf: Any, untrained_leaf: Any) -> Any:
         name = "/".join(str(entry.key) for entry in path)

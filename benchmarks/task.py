@@ -17,31 +17,25 @@ from atnet_jax.data.composite import Composite
 from atnet_jax.data.folds import Fold, make_folds
 from atnet_jax.errors import UserError
 from atnet_jax.names import CLASSES
+from atnet_jax.published import COMPOSITE, DATABASES
 
-# Clips and subjects of each database in the composite of the paper, and its clips of each class.
-DATABASES = {"casme2": (145, 24), "samm": (133, 28), "smic": (164, 16)}
-CLASS_COUNTS = (250, 109, 83)
-CLIPS = sum(clips for clips, _ in DATABASES.values())
+CLIPS = COMPOSITE["full"].clips
 
 
 def random_composite(model: str, clips: int, image_size: int) -> Composite:
     """Noise in the place of clips: shapes, types, databases, subjects and classes of the composite.
 
-    Args:
-      model: whose inputs to make.
-      clips: how many; every one of the 68 subjects has some.
-      image_size: height and width of apex frames.
-
     Raises:
       UserError: fewer clips than subjects.
     """
-    subjects = [(name, k) for name, (_, count) in DATABASES.items() for k in range(count)]
+    subjects = [(name, k) for name in DATABASES for k in range(COMPOSITE[name].subjects)]
     if clips < len(subjects):
         raise UserError(f"--clips={clips}: the composite has {len(subjects)} subjects.")
     rng = np.random.default_rng(0)
-    share = np.array([DATABASES[name][0] / DATABASES[name][1] for name, _ in subjects])
+    share = np.array([COMPOSITE[name].clips / COMPOSITE[name].subjects for name, _ in subjects])
     more = rng.choice(len(subjects), clips - len(subjects), p=share / share.sum())
     owner = np.sort(np.concatenate([np.arange(len(subjects)), more]))
+    shares = np.array(COMPOSITE["full"][2:]) / CLIPS
     make = {
         "apex": lambda: rng.integers(0, 256, (clips, image_size, image_size, 1), np.uint8),
         "adm": lambda: rng.standard_normal((clips, 64, 128), np.float32),
@@ -49,7 +43,7 @@ def random_composite(model: str, clips: int, image_size: int) -> Composite:
     }
     return Composite(
         inputs={name: make[name]() for name in models.find(model).inputs},
-        labels=rng.choice(len(CLASSES), clips, p=np.array(CLASS_COUNTS) / CLIPS).astype(np.int32),
+        labels=rng.choice(len(CLASSES), clips, p=shares).astype(np.int32),
         dataset=[subjects[k][0] for k in owner],
         subject=[f"s{subjects[k][1]:02}" for k in owner],
         clip=[f"c{k:05}" for k in range(clips)],
@@ -80,14 +74,7 @@ def flow_maps(path: Path) -> Composite:
 
 
 def save(folder: Path, config: Config, composite: Composite, folds: Sequence[Fold]) -> None:
-    """Writes a task.
-
-    Args:
-      folder: where to.
-      config: the training; every fold is trained once for each of its seeds.
-      composite: the clips.
-      folds: those to train: the first ones of the protocol.
-    """
+    """Writes a task: the training, the clips, and those first folds of the protocol to train."""
     settings = {"folds": len(folds), "config": json.loads(config.to_json())}
     (folder / "task.json").write_text(json.dumps(settings, indent=2), encoding="utf-8")
     inputs: dict[str, Any] = {f"input_{name}": array for name, array in composite.inputs.items()}

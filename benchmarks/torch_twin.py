@@ -31,10 +31,6 @@ import numpy as np
 import torch  # pyright: ignore[reportMissingImports]
 import torch.nn.functional as F  # pyright: ignore[reportMissingImports]
 from torch import Tensor, nn  # pyright: ignore[reportMissingImports]
-from torch.utils.data import (  # pyright: ignore[reportMissingImports]
-    DataLoader,
-    TensorDataset,
-)
 
 from benchmarks import worker
 
@@ -157,12 +153,7 @@ class STSTNet(nn.Module):
 
 
 def parameters_from_ours(model: str, ours: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The twin's parameters, or their gradients, from our network's.
-
-    Args:
-      model: the method's name.
-      ours: name, joined by slashes, → array.
-    """
+    """The twin's parameters, or their gradients, from our network's, named with slashes."""
     if model == "ststnet":
         kernel = ours["streams/kernel"].reshape(3, 3, 3, 16).transpose(3, 2, 0, 1)
         classifier = ours["classifier/kernel"].reshape(5, 5, 16, 3).transpose(3, 2, 0, 1)
@@ -240,14 +231,12 @@ class Settings:
       compile: mode of `torch.compile`; "" compiles nothing. LSTMs are never compiled: cuDNN's are
         faster.
       lstm_autocast: in bfloat16, whether LSTMs are too.
-      data_loader: batches by a DataLoader as in STSTNet's port, not by indexing a tensor.
     """
 
     threads: int = 0
     channels_last: bool = False
     compile: str = ""
     lstm_autocast: bool = True
-    data_loader: bool = False
 
     def apply(self, precision: str) -> None:
         """Sets what belongs to the process."""
@@ -271,7 +260,6 @@ def candidates(model: str, precision: str, device: str) -> list[Settings]:
         "lstm_autocast": [True, False]
         if precision == "bfloat16" and model in ("fusion", "temporal")
         else [True],
-        "data_loader": [False, True] if model == "ststnet" else [False],
     }
     return [
         Settings(**dict(zip(axes, values, strict=True)))
@@ -284,13 +272,7 @@ Batch = tuple[dict[str, Tensor], Tensor]
 
 
 class Training:
-    """A task, made ready on a device.
-
-    Args:
-      folder: of the task.
-      device: "cpu" or "cuda".
-      settings: how.
-    """
+    """A task, made ready on a device, "cpu" or "cuda"."""
 
     def __init__(self, folder: Path, device: str, settings: Settings) -> None:
         self.config = read_config(folder)
@@ -320,12 +302,7 @@ class Training:
         return self.one_fold(self._folds[0], epochs, steps).item()
 
     def one_fold(self, train: Tensor, epochs: int, steps: int) -> Tensor:
-        """Trains one fold from its start.
-
-        Args:
-          train: its clips.
-          epochs: how many.
-          steps: of the optimiser in an epoch; 0: one pass over the clips.
+        """Trains one fold from its start; 0 steps an epoch are one pass over its clips.
 
         Returns:
           The mean loss of the last epoch's steps, still on the device.
@@ -358,13 +335,6 @@ class Training:
 
     def _epochs(self, train: Tensor, steps: int) -> Iterator[Iterable[Batch]]:
         """The batches of one epoch after the other, without end; see `one_fold`."""
-        if self._settings.data_loader:
-            loader = self._loader(train)
-            while True:
-                yield (
-                    ({"flow_map": x.to(self._device)}, labels.to(self._device))
-                    for x, labels in loader
-                )
         samples = self._balanced(train)
         while True:
             if steps:
@@ -376,10 +346,6 @@ class Training:
     def _gather(self, indices: Tensor) -> Batch:
         inputs = {name: x[indices].float() for name, x in self._inputs.items()}
         return inputs, self._labels_there[indices]
-
-    def _loader(self, train: Tensor) -> Any:
-        data = TensorDataset(self._inputs["flow_map"].cpu()[train], self._labels[train])
-        return DataLoader(data, batch_size=self.config["batch_size"], shuffle=True)
 
     def _balanced(self, train: Tensor) -> Iterator[Tensor]:
         """Batches from an endless row of passes in which all classes are equally many."""

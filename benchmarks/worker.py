@@ -24,14 +24,7 @@ class WorkerFailed(RuntimeError):
 
 
 class Worker:
-    """A running worker, seen from the benchmark.
-
-    Args:
-      python: the interpreter.
-      module: what it runs, such as "benchmarks.ours".
-      arguments: of its command line.
-      environment: variables set beside this process's own; None unsets one.
-    """
+    """A running worker, seen from the benchmark; a variable of its environment is unset by None."""
 
     def __init__(
         self,

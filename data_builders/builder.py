@@ -45,16 +45,7 @@ class ExpressionBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True)
         beam: bool = False,
         **kwargs: Any,
     ):
-        """Constructs a builder.
-
-        Args:
-            manual_dir: The user's copy of the database.
-            face: The face detector, or 'none' for frames that are cropped already.
-            boxes: A file of face boxes, for clips whose face is not found.
-            num_workers: Number of processes; by default one for each CPU.
-            beam: Whether Apache Beam does the work, as TFDS's `DownloadConfig` says.
-            **kwargs: `data_dir`, `config` and `version` of TFDS.
-        """
+        """Constructs a builder; `prepare` tells of the arguments, and the others are TFDS's."""
         self.manual_dir = manual_dir
         self.face = face
         self.boxes = boxes

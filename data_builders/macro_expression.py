@@ -84,16 +84,7 @@ class MacroExpressionBuilder(ExpressionBuilder, skip_registration=True):
         apex: int,
         where: Path,
     ) -> source.Entry:
-        """A sequence of this set, or a single picture.
-
-        Args:
-            subject: Name of the subject.
-            clip: Name of the sequence or picture, unique within the subject.
-            emotion: Name of the emotion.
-            label: 0 negative, 1 positive, 2 surprise.
-            frames: The pictures to prepare, by number, ascending.
-            apex: Number of the one that the face is found in.
-            where: The file or folder that it all comes from.
+        """A sequence of this set, or a single picture; `where` is the file or folder it comes from.
 
         Raises:
             UserError: A picture is no file, or a link leads out of the set's folder.

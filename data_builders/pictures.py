@@ -9,7 +9,7 @@ import numpy as np
 from atnet_jax.data.record import FACE, Record
 from atnet_jax.errors import UserError
 from atnet_jax.preprocessing.annotation import Clip
-from atnet_jax.preprocessing.face import FaceNotFoundError, crop_face, find_face
+from atnet_jax.preprocessing.face import FaceNotFoundError, crop_face, locate_face
 from atnet_jax.preprocessing.frames import read_image
 from atnet_jax.system.stopwatch import Stopwatch
 from data_builders.jobs import ENCODING, Job
@@ -37,7 +37,7 @@ class PicturesJob(Job):
             return []
         apex = pictures[clip.apex]
         try:
-            box = self.box or find_face(apex, self.face)
+            box = self.box or locate_face(apex, self.face)[0]
         except FaceNotFoundError as error:
             raise FaceNotFoundError(f"{files[clip.apex].name}: {error}") from None
         records = []

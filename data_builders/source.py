@@ -8,54 +8,22 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
-from zipfile import BadZipFile
-
-import openpyxl
-from openpyxl.utils.exceptions import InvalidFileException
 
 from atnet_jax.errors import UserError
 from atnet_jax.names import CLASSES
 from atnet_jax.preprocessing.annotation import Clip, VideoFrames
-from atnet_jax.preprocessing.apex import check_apex
 from atnet_jax.preprocessing.frame_files import PICTURE_SUFFIXES, numbered_frames, visible
 
 # A rule without emotions that are left out gives no None.
 Label = TypeVar("Label", int, int | None)
 
-# The header of a sheet is looked for in this many rows (SAMM's is in row 14).
-_HEADER_ROWS = 50
 _LISTED_FRAMES = 5
-
-
-@dataclass(frozen=True)
-class Annotation:
-    """One clip as a database annotates it, before its frames are looked for.
-
-    Attributes:
-        where: File and row that say so, for messages.
-        subject: Name of the subject in the composite.
-        clip: Name of the clip in the composite.
-        emotion: The emotion as the annotation spells it.
-        label: 0 negative, 1 positive, 2 surprise.
-        onset: Number of the first frame of the expression.
-        apex: Number of the frame where it is strongest.
-        offset: Number of its last frame.
-    """
-
-    where: str
-    subject: str
-    clip: str
-    emotion: str
-    label: int
-    onset: int
-    apex: int
-    offset: int
 
 
 @dataclass(frozen=True)
@@ -103,12 +71,9 @@ class Source:
     notes: Sequence[str] = ()
 
     def digest(self, *, contents: bool = False) -> str:
-        """SHA-256 of the annotation and of every frame's name and size.
+        """SHA-256 of the annotation and of every frame's name and size, or its content as well.
 
         Given inputs (ADM, flow map, apex image) count with their content: their size never varies.
-
-        Args:
-            contents: Whether frames count with their content as well.
 
         Raises:
             UserError: A file whose content counts cannot be read.
@@ -223,76 +188,6 @@ def cell_name(value: object, column: str, where: str) -> str:
     return text
 
 
-def read_sheet(
-    path: Path, columns: Sequence[str], *, sheet: str | None = None, request_from: str
-) -> Iterator[tuple[int, Mapping[str, object]]]:
-    """Rows of a spreadsheet, by the names of its columns.
-
-    Args:
-        path: An .xlsx file.
-        columns: Names of the columns to read; case and spacing do not matter.
-        sheet: Name of the sheet; by default the first one.
-        request_from: Where the file is to be had, for the message.
-
-    Yields:
-        The row's number as the spreadsheet program shows it, and its cells by name. A row without
-        any of these cells is left out.
-
-    Raises:
-        UserError: The file, the sheet or a column is missing, or the file is no .xlsx file.
-    """
-    if not path.is_file():
-        others = sorted(other.name for other in path.parent.glob("*.[cx][sl][sv]*"))
-        found = f"; found {', '.join(others)}" if others else ""
-        raise UserError(
-            f"{path}: no such file{found}. The annotation comes with the database "
-            f"({request_from}); copy it there under this name"
-        )
-    try:
-        workbook = openpyxl.load_workbook(path, read_only=True, data_only=True)
-    except (BadZipFile, InvalidFileException, KeyError, ValueError, OSError) as error:
-        raise UserError(f"{path}: not an .xlsx spreadsheet ({error})") from error
-    try:
-        if sheet is not None and sheet not in workbook.sheetnames:
-            raise UserError(
-                f"{path}: no sheet {sheet!r}, only {', '.join(map(repr, workbook.sheetnames))}"
-            )
-        worksheet = workbook[sheet] if sheet is not None else workbook.worksheets[0]
-        # Some programs write a wrong sheet size, and a read-only sheet would stop there.
-        worksheet.reset_dimensions()
-        rows = enumerate(worksheet.iter_rows(values_only=True), start=1)
-        indices = _find_header(path, rows, columns)
-        for number, row in rows:
-            cells = {
-                column: row[index] if index < len(row) else None
-                for column, index in indices.items()
-            }
-            if any(cell_text(cell) for cell in cells.values()):
-                yield number, cells
-    finally:
-        workbook.close()
-
-
-def _find_header(
-    path: Path, rows: Iterator[tuple[int, Sequence[object]]], columns: Sequence[str]
-) -> dict[str, int]:
-    """Index of each column, from the first row that names them all."""
-    fewest_missing = list(columns)
-    for number, row in rows:
-        names = [" ".join(cell_text(cell).casefold().split()) for cell in row]
-        missing = [column for column in columns if column.casefold() not in names]
-        if not missing:
-            return {column: names.index(column.casefold()) for column in columns}
-        if len(missing) < len(fewest_missing):
-            fewest_missing = missing
-        if number == _HEADER_ROWS:
-            break
-    raise UserError(
-        f"{path}: no header row with the columns {', '.join(columns)}; "
-        f"missing: {', '.join(fewest_missing)}"
-    )
-
-
 def find_label(emotion: str, rule: Mapping[str, Label], where: str) -> Label:
     """Class of an emotion by a label rule: 0 negative, 1 positive, 2 surprise, None if left out.
 
@@ -310,9 +205,7 @@ def find_label(emotion: str, rule: Mapping[str, Label], where: str) -> Label:
 def subfolders(folder: Path, errors: ErrorList) -> list[Path]:
     """The folders in one that holds nothing but folders, and perhaps notes.
 
-    Args:
-        folder: The folder.
-        errors: Takes up pictures, which have lost the folder that would say what they are.
+    A picture there has lost the folder that would say what it is, which is an error.
 
     Raises:
         UserError: The folder is missing.
@@ -382,13 +275,7 @@ def frame_folder(
     """The folder of the frames, and a note that tells which one it is.
 
     The databases come with raw frames and with cropped ones. A face is looked for in the raw ones;
-    without a detector the cropped ones serve as they are.
-
-    Args:
-        manual_dir: The database's folder.
-        face: The face detector, or 'none'.
-        raw: Relative paths of folders of raw frames, the first that exists is taken.
-        cropped: The same of cropped frames.
+    without a detector the cropped ones serve as they are. Of several the first one is taken.
 
     Raises:
         UserError: None of them is there.
@@ -405,49 +292,6 @@ def frame_folder(
     raise UserError(
         f"{manual_dir}: no folder of frames, expected one of {', '.join([*raw, *cropped])}"
     )
-
-
-def annotated_entries(
-    dataset: str,
-    annotations: Iterable[Annotation],
-    find_folder: Callable[[Annotation], Path],
-    name: re.Pattern[str],
-    frame_rate: float,
-    errors: ErrorList,
-) -> list[Entry]:
-    """The clips of annotations with frame numbers, their frames found.
-
-    Args:
-        dataset: Name of the database.
-        annotations: The clips, label rule applied.
-        find_folder: The folder of a clip's frames.
-        name: Pattern of a frame's file name, its first group the number.
-        frame_rate: Frames per second.
-        errors: Takes up an apex outside onset…offset and missing folders and frames.
-    """
-    entries = []
-    for annotation in annotations:
-        key = f"{dataset}/{annotation.subject}/{annotation.clip}"
-        where = f"{annotation.where} ({key})"
-        with errors.collect():
-            check_apex(annotation.onset, annotation.apex, annotation.offset, where=where)
-            frames = annotated_frames(
-                find_folder(annotation), name, annotation.onset, annotation.offset, where
-            )
-            clip = Clip(
-                dataset=dataset,
-                subject=annotation.subject,
-                clip=annotation.clip,
-                label=annotation.label,
-                emotion=annotation.emotion,
-                onset=annotation.onset,
-                apex=annotation.apex,
-                offset=annotation.offset,
-                frame_rate=frame_rate,
-                frames=frames,
-            )
-            entries.append(Entry(clip, annotation.where))
-    return entries
 
 
 def check_source(dataset: str, source: Source, errors: ErrorList) -> Source:
@@ -471,12 +315,10 @@ def check_source(dataset: str, source: Source, errors: ErrorList) -> Source:
         raise UserError(
             f"{dataset}: no clip is left ({len(source.exclusions)} are left out by the label rule)"
         )
-    ordered = sorted(source.entries, key=_order)
+    ordered = sorted(
+        source.entries, key=lambda entry: (entry.clip.dataset, entry.clip.subject, entry.clip.clip)
+    )
     return Source(ordered, source.exclusions, source.notes)
-
-
-def _order(entry: Entry) -> tuple[str, str, str]:
-    return entry.clip.dataset, entry.clip.subject, entry.clip.clip
 
 
 def count_classes(entries: Iterable[Entry]) -> dict[str, dict[str, int]]:

@@ -32,7 +32,7 @@ DATABASES = ("casme2", "samm", "smic")
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("synthetic")
-    generate(root / "raw", datasets=DATABASES, subjects=2, clips=3, seed=0, progress=False)
+    generate(root / "raw", datasets=DATABASES, subjects=2, clips=3, seed=0)
     for name in DATABASES:
         prepare(name, root / "raw" / name, root / "data")
     return root / "data"

@@ -7,11 +7,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class VideoFrames:
-    """The frames of a video file; frame number n is the n-th decoded frame, counted from 0.
-
-    Attributes:
-        path: The video file.
-    """
+    """The frames of a video file; frame number n is the n-th decoded frame, counted from 0."""
 
     path: Path
 

@@ -6,15 +6,9 @@ from atnet_jax.errors import UserError
 
 
 def middle_frame(frames: Sequence[int]) -> int:
-    """Index of the frame taken as the apex where a database annotates none (SMIC).
+    """0-based index of the frame taken as the apex where a database annotates none (SMIC).
 
     Of an even number of frames it is the earlier of the middle two, as in the authors' release.
-
-    Args:
-        frames: Numbers of the clip's frames, onset…offset, in order.
-
-    Returns:
-        The 0-based index `(n - 1) // 2` into `frames`.
 
     Raises:
         UserError: There are no frames.
@@ -25,13 +19,7 @@ def middle_frame(frames: Sequence[int]) -> int:
 
 
 def check_apex(onset: int, apex: int, offset: int, *, where: str = "") -> None:
-    """Check that the apex lies in the clip.
-
-    Args:
-        onset: Number of the clip's first frame.
-        apex: Number of its apex frame.
-        offset: Number of its last frame.
-        where: What the message starts with, e.g. the file and row of the annotation.
+    """Check that the apex lies in the clip; the message starts with `where`, such as a file's row.
 
     Raises:
         UserError: Not `onset <= apex <= offset`.

@@ -7,12 +7,10 @@ from jaxtyping import Float32
 
 from atnet_jax.preprocessing.adm import adm_matrix
 from atnet_jax.preprocessing.alternation import alternating_part
-from atnet_jax.preprocessing.annotation import Clip
-from atnet_jax.preprocessing.crops import Crops, cut
-from atnet_jax.preprocessing.face import Box
+from atnet_jax.preprocessing.crops import Crops
 from atnet_jax.preprocessing.flow_map import flow_map
 from atnet_jax.preprocessing.head_motion import rigid_part
-from atnet_jax.preprocessing.optical_flow import FlowMethod, flow_method
+from atnet_jax.preprocessing.optical_flow import FlowMethod
 from atnet_jax.preprocessing.prepared_clip import PreparedClip
 from atnet_jax.preprocessing.window import flow_pairs
 
@@ -80,21 +78,3 @@ def _signs(crops: Crops, window: list[int]) -> Float32[np.ndarray, " pair"]:
     odd = [number % 2 != window[0] % 2 for number in (*window, crops.onset, crops.apex)]
     position = np.array(odd, np.float32)
     return np.append(np.diff(position[:-2]), position[-1] - position[-2])
-
-
-def extract(clip: Clip, *, face: str, box: Box | None, flow: str, **options: bool) -> PreparedClip:
-    """All that methods read of a clip, from its frames: `cut` and `describe` in one.
-
-    Args:
-        clip: The clip.
-        face: Face detector, `mtcnn` or `none`; not asked where a box is given.
-        box: The face's box in pixels of the raw frame, if given by hand.
-        flow: Name of the flow method.
-        **options: Those of `describe`.
-
-    Raises:
-        UserError: See `cut`; or there is no such flow method.
-    """
-    method = flow_method(flow)
-    crops = cut(clip, face=face, box=box, reach=method.reach)
-    return describe(crops, flow=method, key=clip.key, frame_rate=clip.frame_rate, **options)

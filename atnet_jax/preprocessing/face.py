@@ -74,8 +74,10 @@ class Face:
     confidence: float
 
 
-def find_face(image: UInt8[np.ndarray, "height width"], detector: str = "mtcnn") -> Box:
-    """Find the box of the face to crop.
+def locate_face(
+    image: UInt8[np.ndarray, "height width"], detector: str = "mtcnn"
+) -> tuple[Box, Landmarks | None]:
+    """Find the box of the face to crop in a grey frame, and its landmarks, in pixels of the frame.
 
     `mtcnn`: the largest face that MTCNN (Zhang et al., IEEE Signal Processing Letters 2016) holds
     for one with a confidence of at least 0.9; it stands in for the paper's Active Shape Model
@@ -83,35 +85,14 @@ def find_face(image: UInt8[np.ndarray, "height width"], detector: str = "mtcnn")
     It is made square around its centre with the longer side, so the picture is not stretched; no
     further margin is added, as it would give the outer blocks of the ADM to the background. The
     square may leave the frame. Faces of under an eighth of the frame's shorter side do not
-    count.
+    count. The landmarks are those that MTCNN finds.
 
     `none`: the frame is a face crop already (`Cropped/` of CASME II, `SMIC_all_cropped/`), so the
-    box is the whole frame, square or not.
-
-    Args:
-        image: Grey frame.
-        detector: One of `DETECTORS`.
-
-    Returns:
-        The box in pixels of the frame.
+    box is the whole frame, square or not. There are no landmarks.
 
     Raises:
         FaceNotFoundError: MTCNN finds none.
-        UserError: The detector is unknown.
-    """
-    return locate_face(image, detector)[0]
-
-
-def locate_face(
-    image: UInt8[np.ndarray, "height width"], detector: str = "mtcnn"
-) -> tuple[Box, Landmarks | None]:
-    """The box of `find_face`, and the landmarks of that face in pixels of the frame.
-
-    Landmarks are those that MTCNN finds, None where no face was looked for.
-
-    Raises:
-        FaceNotFoundError: MTCNN finds none.
-        UserError: The detector is unknown.
+        UserError: The detector is unknown, none of `DETECTORS`.
     """
     if detector == "none":
         return whole_frame(image), None
@@ -133,11 +114,7 @@ def whole_frame(image: UInt8[np.ndarray, "height width"]) -> Box:
 
 
 def find_faces(image: UInt8[np.ndarray, "height width"]) -> list[Face]:
-    """All faces that MTCNN is sure of, the largest first; see `find_face`.
-
-    Args:
-        image: Grey frame.
-    """
+    """All faces in a grey frame that MTCNN is sure of, the largest first; see `locate_face`."""
     mtcnn, rgb = _mtcnn(), cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
     smallest = min(image.shape) * _SMALLEST_FACE
     found = []
@@ -246,18 +223,13 @@ def _read_box(row: dict[str, str | None], where: str) -> tuple[tuple[str, str, s
 def crop_face(
     image: UInt8[np.ndarray, "height width *channel"], box: Box, size: int = SIZE
 ) -> UInt8[np.ndarray, "{size} {size} *channel"]:
-    """Cut a box out of a frame and resize it to a square.
+    """Cut a box out of a frame, grey or in colour, and resize it to a square.
 
     The box is met exactly, fractions of a pixel included, so each frame of a clip goes through the
     same geometry. Enlarging interpolates linearly. Shrinking averages with a triangle as wide as
     two output pixels, so fine texture does not alias into false motion. Outside the frame its
     border is continued. A box that is not square is stretched: the 280×340 frames of CASME II's
     `Cropped/` lose their aspect, as all frames become 224×224 in the paper (section III-A).
-
-    Args:
-        image: Frame, grey or in colour.
-        box: What to cut out.
-        size: Width and height of the result.
 
     Raises:
         UserError: The box has no area or lies outside the frame.

@@ -57,15 +57,11 @@ def read_image(path: Path, colour: bool = False) -> UInt8[np.ndarray, "height wi
 def read_frames(
     clip: Clip, numbers: Collection[int], colour: bool = False
 ) -> dict[int, UInt8[np.ndarray, "height width *channel"]]:
-    """Read some of a clip's frames, each once.
+    """Read some of a clip's frames, each once; RGB instead of grey, if in `colour`.
 
-    Frame n of a video is its n-th frame counted from 0. It is found by decoding the video from its
-    start: seeking is off by some frames in many formats.
-
-    Args:
-        clip: The clip.
-        numbers: Frame numbers, all within the clip's onset…offset.
-        colour: RGB instead of grey.
+    The numbers lie within the clip's onset…offset. Frame n of a video is its n-th frame counted
+    from 0. It is found by decoding the video from its start: seeking is off by some frames in many
+    formats.
 
     Returns:
         The frames by number, ascending, all of one size.

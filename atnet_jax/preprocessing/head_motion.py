@@ -11,18 +11,12 @@ _STEP = 4
 def rigid_part(
     flow: Float32[np.ndarray, "height width 2"],
 ) -> Float32[np.ndarray, "height width 2"]:
-    """The shift, rotation and scaling that most of a face's flow follows.
+    """The flow, in pixels, of the shift, rotation and scaling that most of a face's flow follows.
 
     A similarity, u = a + s·x - r·y and v = b + r·x + s·y, fitted by iteratively reweighted least
     squares with Geman and McClure's weights; their scale is the median residual of the round
     before. What an expression moves are outliers. The flow decides, no landmarks: they are found to
     a pixel at best.
-
-    Args:
-        flow: u and v of each pixel, in pixels.
-
-    Returns:
-        The flow of the fitted similarity.
     """
     height, width, _ = flow.shape
     rows = np.arange(_STEP // 2, height, _STEP)

@@ -49,9 +49,6 @@ def even_light(
     The gain is the median over the pixels of their ratio to the mean frame, because what moves
     makes as many pixels brighter as darker. A flow that takes brightness for constant mistakes a
     drift of a thousandth for motion of hundredths of a pixel.
-
-    Args:
-        frames: Grey levels.
     """
     some = frames[:, ::_EVERY, ::_EVERY].reshape(len(frames), -1)
     gains = np.median(some / np.maximum(some.mean(axis=0), 1), axis=1)
@@ -65,14 +62,7 @@ def smooth(
     wanted: Sequence[int],
     sigma: float,
 ) -> Float32[np.ndarray, "wanted height width"]:
-    """Frames smoothed in time.
-
-    Args:
-        frames: Grey levels.
-        numbers: Numbers of the frames, ascending; gaps are allowed.
-        wanted: Numbers of the frames to estimate, each among `numbers`.
-        sigma: Standard deviation of the Gaussian in frames, above 0.
-    """
+    """Frames smoothed in time; see `smoothing_weights`."""
     weights = smoothing_weights(numbers, wanted, sigma).astype(np.float32)
     return np.einsum("wf,fp->wp", weights, frames.reshape(len(frames), -1), optimize=True).reshape(
         -1, *frames.shape[1:]

@@ -11,11 +11,6 @@ def flow_pairs(onset: int, apex: int, offset: int) -> list[tuple[int, int, int]]
     count: a row whose pair is not wholly among them has no pair, and stays zero (as in the authors'
     release; the paper, section III-A, tells only of 32 frames each side).
 
-    Args:
-        onset: Number of the clip's first frame.
-        apex: Number of its apex frame.
-        offset: Number of its last frame.
-
     Returns:
         `(row, frame, next frame)`, rows ascending within 0…63.
     """

@@ -19,7 +19,7 @@ stand for taps after normalisation, so there D[t] and r K[t] must agree tap for 
 * β' = a'(r + m'). Without data_scale, which holds β', m' = −r.
 """
 
-import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Float
@@ -31,40 +31,34 @@ _KERNEL, _STRIDE, _PADDING = 7, 2, 3
 _SIZE, _LEVELS = 224, 255
 
 
-@dataclasses.dataclass(frozen=True)
-class InputLayers:
-    """The blobs of the layers before the first activation, as Caffe orders them.
-
-    Attributes:
-      conv1: kernel `[filter, channel, 7, 7]`, bias `[filter]`.
-      data_bn: sums of means and of variances `[channel]`, and the factor `[]` to divide them by;
-        None if pictures are not normalised.
-      data_scale: scale and bias `[channel]`; None if there are none.
-    """
-
-    conv1: list[np.ndarray]
-    data_bn: list[np.ndarray] | None
-    data_scale: list[np.ndarray] | None
+Blobs = list[np.ndarray]
 
 
-def to_one_channel(layers: InputLayers) -> tuple[InputLayers, Float[np.ndarray, " filter"]]:
+def to_one_channel(
+    layers: Mapping[str, Blobs],
+) -> tuple[dict[str, Blobs], Float[np.ndarray, " filter"]]:
     """Input layers that do to a grey picture what the given do to it copied to their channels.
 
     In test mode; the module's docstring has the formulas.
+
+    Args:
+      layers: the blobs as Caffe orders them: "conv1", kernel `[filter, channel, 7, 7]` and bias
+        `[filter]`; "data_bn", if there is one, sums of means and of variances `[channel]` and the
+        factor `[]` to divide them by; "data_scale", likewise, scale and bias `[channel]`.
 
     Returns:
       The layers, and how far each filter's output is off at worst, in the border of a 224×224
       picture, as a share of the range of its outputs for pictures of levels 0 to 255.
     """
-    kernel, bias = (blob.astype(np.float64) for blob in layers.conv1)
+    kernel, bias = (blob.astype(np.float64) for blob in layers["conv1"])
     mean, variance = np.zeros(kernel.shape[1]), np.ones(kernel.shape[1]) - EPSILON
     scale, shift = np.ones(kernel.shape[1]), np.zeros(kernel.shape[1])
     factor = np.ones(())
-    if layers.data_bn is not None:
-        mean_sum, variance_sum, factor = (blob.astype(np.float64) for blob in layers.data_bn)
+    if "data_bn" in layers:
+        mean_sum, variance_sum, factor = (blob.astype(np.float64) for blob in layers["data_bn"])
         mean, variance = mean_sum / factor, variance_sum / factor
-    if layers.data_scale is not None:
-        scale, shift = (blob.astype(np.float64) for blob in layers.data_scale)
+    if "data_scale" in layers:
+        scale, shift = (blob.astype(np.float64) for blob in layers["data_scale"])
 
     slope = scale / np.sqrt(variance + EPSILON)
     on_picture = np.einsum("ochw,c->ohw", kernel, slope)  # K
@@ -73,25 +67,19 @@ def to_one_channel(layers: InputLayers) -> tuple[InputLayers, Float[np.ndarray, 
     ratio = (constant * on_picture).sum() / power if power > 0 else 0.0
     unmatched = constant - ratio * on_picture
 
-    new_mean = mean.mean(keepdims=True) if layers.data_scale is not None else np.array([-ratio])
+    new_mean = mean.mean(keepdims=True) if "data_scale" in layers else np.array([-ratio])
     new_variance = variance.mean(keepdims=True)
     new_scale = np.sqrt(np.square(scale).mean(keepdims=True))
     new_slope = new_scale / np.sqrt(new_variance + EPSILON)
     new_kernel = on_picture / new_slope if power > 0 else on_picture
 
-    def float32(*arrays: np.ndarray) -> list[np.ndarray]:
-        return [np.asarray(array, np.float32) for array in arrays]
-
-    grey = InputLayers(
-        conv1=float32(new_kernel[:, None], bias + unmatched.sum(axis=(1, 2))),
-        data_bn=None
-        if layers.data_bn is None
-        else float32(new_mean * factor, new_variance * factor, factor),
-        data_scale=None
-        if layers.data_scale is None
-        else float32(new_scale, new_slope * (ratio + new_mean)),
-    )
-    return grey, _border_error(unmatched, on_picture)
+    grey = {
+        "conv1": (new_kernel[:, None], bias + unmatched.sum(axis=(1, 2))),
+        "data_bn": (new_mean * factor, new_variance * factor, factor),
+        "data_scale": (new_scale, new_slope * (ratio + new_mean)),
+    }
+    found = {name: [np.asarray(blob, np.float32) for blob in grey[name]] for name in layers}
+    return found, _border_error(unmatched, on_picture)
 
 
 def _border_error(

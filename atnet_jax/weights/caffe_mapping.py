@@ -12,7 +12,7 @@ from flax import traverse_util
 from atnet_jax import models
 from atnet_jax.errors import UserError
 from atnet_jax.models.layers.batch_norm import EPSILON
-from atnet_jax.weights.caffe_grey import InputLayers, to_one_channel
+from atnet_jax.weights.caffe_grey import to_one_channel
 
 # What a Caffe layer holds, in Caffe's order, by our names.
 _BLOBS = (
@@ -135,11 +135,8 @@ def map_layers(layers: Mapping[str, Sequence[np.ndarray]], model: str) -> Mapped
                 f" more. The file is damaged; copy it again."
             )
     if colour:
-        grey, error = to_one_channel(
-            InputLayers(blobs["conv1"], blobs.get("data_bn"), blobs.get("data_scale"))
-        )
-        for name in blobs.keys() & set(_INPUT_LAYERS):
-            blobs[name] = getattr(grey, name)
+        grey, error = to_one_channel({name: blobs[name] for name in _INPUT_LAYERS if name in blobs})
+        blobs |= grey
         notes.append(
             "The input layers for three channels became layers for one. On a grey picture conv1"
             " gives the same as before"

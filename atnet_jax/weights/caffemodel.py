@@ -97,20 +97,16 @@ def read(path: Path) -> CaffeModel:
             continue
         name = message.name.decode("utf-8", "replace")
         if not name.isprintable() or len(name) > _MAX_NAME:
-            raise UserError(
-                f"{path}: layer {len(layers) + 1} with arrays has a name that is no text:"
-                f" {name[:20]!a}. The file is damaged; copy it again."
-            )
+            place = f"{path}: layer {len(layers) + 1}"
+            raise _damaged(place, f"with arrays has a name that is no text: {name[:20]!a}")
         if name in layers:
             raise UserError(
                 f"{path}: two layers with arrays are called {name!r}, expected one. Give them names"
                 f" of their own and save the network again."
             )
         if len(message.blobs) > _MAX_BLOBS:
-            raise UserError(
-                f"{path}: layer {name!r} holds {len(message.blobs):,} arrays, expected at most"
-                f" {_MAX_BLOBS}. The file is damaged; copy it again."
-            )
+            held = f"holds {len(message.blobs):,} arrays, expected at most {_MAX_BLOBS}"
+            raise _damaged(f"{path}: layer {name!r}", held)
         layers[name] = [
             _array(f"{path}: layer {name!r}, blob {number}", blob)
             for number, blob in enumerate(message.blobs)
@@ -121,6 +117,10 @@ def read(path: Path) -> CaffeModel:
             f" definition or a solver's state."
         )
     return CaffeModel(layers, hashlib.sha256(data).hexdigest())
+
+
+def _damaged(place: str, what: str) -> UserError:
+    return UserError(f"{place} {what}. The file is damaged; copy it again.")
 
 
 def _bytes(path: Path) -> bytes:
@@ -156,17 +156,13 @@ def _array(place: str, blob: Any) -> np.ndarray:
         shape = tuple(getattr(blob, axis) for axis in _LEGACY_AXES)
     else:
         if len(blob.shape.dim) > _MAX_AXES:
-            raise UserError(
-                f"{place}: has {len(blob.shape.dim)} axes, expected at most {_MAX_AXES}. The file"
-                f" is damaged; copy it again."
-            )
+            axes = len(blob.shape.dim)
+            raise _damaged(f"{place}:", f"has {axes} axes, expected at most {_MAX_AXES}")
         shape = tuple(blob.shape.dim)
     values = blob.double_data or blob.data
     if min(shape, default=1) < 1 or math.prod(shape) != len(values):
-        raise UserError(
-            f"{place}: has the shape {shape} and {len(values)} numbers, which do not go together."
-            f" The file is damaged; copy it again."
-        )
+        found = f"has the shape {shape} and {len(values)} numbers, which do not go together"
+        raise _damaged(f"{place}:", found)
     with np.errstate(over="ignore"):
         array = np.array(values).astype(np.float32).reshape(shape)
     if not np.isfinite(array).all():

@@ -127,6 +127,7 @@ def _files_digest(directory: Path) -> str:
 
 
 @runtime_checkable
+@runtime_checkable
 class State(Protocol):
     """What weights can be laid over: parameters and statistics, and whatever else there is."""
 

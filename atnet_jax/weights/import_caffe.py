@@ -13,11 +13,6 @@ from atnet_jax.weights import folder as weights
 def import_caffe(path: Path, model: str, out: Path) -> str:
     """Writes the weights of a .caffemodel to the folder `out`, and returns what it made of them.
 
-    Args:
-      path: the file.
-      model: the network to read it as, one of `names.CAFFE_MODELS`.
-      out: a new or empty folder.
-
     Raises:
       UserError: the file cannot be used, or the folder holds something.
     """

@@ -49,11 +49,7 @@ def read_emotion(path: Path) -> str:
 
 
 def read_sequences(top: Path, errors: source.ErrorList) -> dict[tuple[str, str], Path]:
-    """The folders such as S005/001, by subject and sequence.
-
-    Args:
-        top: Folder of the subjects' folders.
-        errors: Takes up folders of other names, and pictures in the wrong place.
+    """The folders such as S005/001, by subject and sequence; other folders are errors.
 
     Raises:
         UserError: The folder is missing.

@@ -44,11 +44,7 @@ def _values(clip: CheckedClip) -> dict[str, str]:
 
 
 def read(path: Path, *, raw: bool) -> dict[str, dict[str, str]]:
-    """Reads what `to_csv` wrote.
-
-    Args:
-        path: The file.
-        raw: Whether it is to be compared with raw frames; otherwise with prepared data.
+    """Reads what `to_csv` wrote, to be compared with raw frames or else with prepared data.
 
     Returns:
         All but the names, by column, of each clip's key.
@@ -91,10 +87,6 @@ def compare(checkup: Checkup, other: Mapping[str, Mapping[str, str]]) -> None:
     """Adds the clips that differ from the other copy, or that only one of the two has.
 
     Databases that were not looked at are left out.
-
-    Args:
-        checkup: What was looked at here.
-        other: What `read` gave of the other copy.
     """
     here = {clip.key: _values(clip) for clip in checkup.clips}
     for key, values in here.items():

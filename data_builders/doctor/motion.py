@@ -32,10 +32,6 @@ def shift(
 ) -> tuple[float, float, float]:
     """How far the whole picture moved, by phase correlation.
 
-    Args:
-        first: Reduced frame.
-        second: The reduced frame after it.
-
     Returns:
         x and y as parts of the frame's width and height, and the response: about 1 for the same
         picture at another place, about 0 for pictures that have nothing to do with each other.

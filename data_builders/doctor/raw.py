@@ -40,14 +40,7 @@ class Examined:
 def check_raw(
     manual_dir: Path, dataset: str, face: str = "mtcnn", num_workers: int | None = None
 ) -> Checkup:
-    """Checks the copy that `prepare` would read.
-
-    Args:
-        manual_dir: The copy.
-        dataset: Name of the database.
-        face: The face detector that is to be used; with 'none' cropped frames are preferred.
-        num_workers: Number of processes; by default one for each CPU.
-    """
+    """Checks the copy that `prepare` would read; without a detector, cropped frames first."""
     checkup = Checkup((dataset,))
     copy, messages = _read_copy(manual_dir, dataset, face)
     for message in messages:
@@ -72,15 +65,10 @@ def check_raw(
             checkup.add(kind, clip.key, _shorten(found, manual_dir))
         checkup.clips.append(
             CheckedClip(
-                clip.dataset,
-                clip.subject,
-                clip.clip,
-                clip.label,
-                clip.onset,
-                clip.apex,
-                clip.offset,
-                len(_files(entry)),
-                examined.digests,
+                *(clip.dataset, clip.subject, clip.clip, clip.label),
+                *(clip.onset, clip.apex, clip.offset),
+                frames=len(_files(entry)),
+                digests=examined.digests,
             )
         )
     checkup.add_same_clips(contents)

@@ -108,13 +108,7 @@ def _database(dataset: str, clips: list[CheckedClip], checkup: Checkup) -> Itera
 def to_json(
     checkup: Checkup, verdicts: Mapping[str, Verdict], about: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Everything, for other programs.
-
-    Args:
-        checkup: What was looked at and found.
-        verdicts: The verdict for each database, and for "full".
-        about: What else belongs in it.
-    """
+    """Everything, for other programs; `about` is what else belongs in it."""
     return {
         "written_by": WRITTEN_BY,
         "atnet_jax_version": atnet_jax.__version__,

@@ -13,12 +13,7 @@ LABEL_RULE: dict[str, int | None] = {**MANIFEST_RULE, "neutral": None}
 
 
 def read_pictures(folder: Path, errors: source.ErrorList) -> Iterator[tuple[str | None, Path]]:
-    """The pictures of a class, each with its subject, or None where it has no folder of one.
-
-    Args:
-        folder: Folder of the class.
-        errors: Takes up folders within those of subjects.
-    """
+    """The pictures of a class, each with its subject or None; deeper folders are errors."""
     for path in frame_files.visible(folder, notes=False):
         if not path.is_dir():
             yield None, path

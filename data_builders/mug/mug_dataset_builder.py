@@ -49,11 +49,7 @@ def middle_frames(folder: Path) -> tuple[dict[int, Path], int]:
 
 
 def read_emotions(top: Path, errors: source.ErrorList) -> Iterator[tuple[str, str, Path]]:
-    """The folders such as 001/anger or 002/session1/anger.
-
-    Args:
-        top: Folder of the subjects' folders.
-        errors: Takes up folders of other names, and pictures in the wrong place.
+    """The folders such as 001/anger or 002/session1/anger; other folders are errors.
 
     Yields:
         Subject, what the names of the takes start with to tell sessions apart, and the folder.

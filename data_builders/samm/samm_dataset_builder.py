@@ -1,23 +1,15 @@
 """SAMM: 133 clips of 28 subjects in the composite, 200 frames per second."""
 
+import dataclasses
 import re
 from pathlib import Path
 
 from atnet_jax.errors import UserError
 from data_builders import source
 from data_builders.micro_expression import MicroExpressionBuilder
+from data_builders.sheet import Columns, Sheet, with_frames
 
 SPREADSHEET = "SAMM_Micro_FACS_Codes_v2.xlsx"
-SHEET = "MICRO_ONLY"
-COLUMNS = (
-    "Subject",
-    "Filename",
-    "Onset Frame",
-    "Apex Frame",
-    "Offset Frame",
-    "Estimated Emotion",
-)
-FRAME_RATE = 200.0
 
 LABEL_RULE: dict[str, int | None] = {
     "happiness": 1,
@@ -36,49 +28,6 @@ APEX_CORRECTIONS = {("028_4_1", 1113): 1103}
 _FRAME = re.compile(r"[0-9]+_([0-9]{1,9})\.(?:jpg|jpeg|png|bmp)", re.IGNORECASE)
 
 
-def read_annotations(
-    path: Path, errors: source.ErrorList
-) -> tuple[list[source.Annotation], list[source.Exclusion], list[str]]:
-    """The clips of the spreadsheet that count, those left out, and notes on corrections.
-
-    Args:
-        path: The spreadsheet of FACS codes.
-        errors: Takes up what is wrong with single rows.
-
-    Raises:
-        UserError: The spreadsheet cannot be read or lacks a column.
-    """
-    annotations, exclusions, corrections = [], [], []
-    rows = source.read_sheet(
-        path, COLUMNS, sheet=SHEET, request_from="https://helward.mmu.ac.uk/STAFF/m.yap/dataset.php"
-    )
-    for number, row in rows:
-        where = f"{path.name}, row {number}"
-        with errors.collect():
-            subject = _subject(row["Subject"], where)
-            clip = source.cell_name(row["Filename"], "Filename", where)
-            emotion = source.cell_text(row["Estimated Emotion"])
-            label = source.find_label(emotion, LABEL_RULE, where)
-            if label is None:
-                reason = f"emotion {emotion} is not in the composite"
-                exclusions.append(source.Exclusion(where, subject, clip, reason))
-                continue
-            onset, apex, offset = (
-                source.cell_integer(row[column], column, where)
-                for column in ("Onset Frame", "Apex Frame", "Offset Frame")
-            )
-            corrected = APEX_CORRECTIONS.get((clip, apex), apex)
-            if corrected != apex:
-                corrections.append(
-                    f"{where} ({clip}): apex {apex} corrected to {corrected}, "
-                    f"the frame that the authors' release used"
-                )
-            annotations.append(
-                source.Annotation(where, subject, clip, emotion, label, onset, corrected, offset)
-            )
-    return annotations, exclusions, corrections
-
-
 def _subject(cell: object, where: str) -> str:
     """The composite names subject 006 `6`."""
     text = source.cell_text(cell)
@@ -87,21 +36,47 @@ def _subject(cell: object, where: str) -> str:
     return str(int(text))
 
 
+SHEET = Sheet(
+    dataset="samm",
+    columns=Columns(
+        *("Subject", "Filename", "Onset Frame", "Apex Frame", "Offset Frame", "Estimated Emotion")
+    ),
+    rule=LABEL_RULE,
+    frame_rate=200.0,
+    subject=_subject,
+    request_from="https://helward.mmu.ac.uk/STAFF/m.yap/dataset.php",
+    title="MICRO_ONLY",
+)
+
+
+def read_annotations(
+    path: Path, errors: source.ErrorList
+) -> tuple[list[source.Entry], list[source.Exclusion], list[str]]:
+    """As `Sheet.read`, the known slip corrected, and notes on corrections."""
+    entries, exclusions = SHEET.read(path, errors)
+    notes = []
+    for place, entry in enumerate(entries):
+        clip = entry.clip
+        apex = APEX_CORRECTIONS.get((clip.clip, clip.apex), clip.apex)
+        if apex != clip.apex:
+            entries[place] = source.Entry(dataclasses.replace(clip, apex=apex), entry.where)
+            notes.append(
+                f"{entry.where} ({clip.clip}): apex {clip.apex} corrected to {apex}, "
+                f"the frame that the authors' release used"
+            )
+    return entries, exclusions, notes
+
+
 class Builder(MicroExpressionBuilder):
     """SAMM from its spreadsheet of FACS codes and its folders of frames."""
 
     def read_source(self) -> source.Source:
         """See the base class; README.md beside this file shows the folder's layout."""
         errors = source.ErrorList()
-        annotations, exclusions, notes = read_annotations(self.manual_dir / SPREADSHEET, errors)
+        entries, exclusions, notes = read_annotations(self.manual_dir / SPREADSHEET, errors)
         subfolder = self.manual_dir / "SAMM"
         frames = subfolder if subfolder.is_dir() else self.manual_dir
-        entries = source.annotated_entries(
-            self.name,
-            annotations,
-            lambda annotation: frames / f"{int(annotation.subject):03d}" / annotation.clip,
-            _FRAME,
-            FRAME_RATE,
-            errors,
+        entries = with_frames(
+            entries, lambda clip: frames / f"{int(clip.subject):03d}" / clip.clip, _FRAME, errors
         )
         return source.check_source(self.name, source.Source(entries, exclusions, notes), errors)

@@ -6,6 +6,5 @@ JAFFE and MUG. They stand in for the real ones in the demonstration and the test
 
 from data_builders.synthetic.clip_spec import ClipSpec
 from data_builders.synthetic.generate import clip_specs, generate
-from data_builders.synthetic.scene import true_flow
 
-__all__ = ["ClipSpec", "clip_specs", "generate", "true_flow"]
+__all__ = ["ClipSpec", "clip_specs", "generate"]

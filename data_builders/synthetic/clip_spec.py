@@ -5,7 +5,7 @@ import zlib
 
 import numpy as np
 
-from data_builders.synthetic.action_units import Activation, draw_activations
+from data_builders.synthetic.action_units import Activation
 from data_builders.synthetic.identity import Identity, draw_identity
 
 
@@ -127,69 +127,6 @@ class Timing:
     apex: tuple[float, float]
     margin: tuple[int, int]
     first: tuple[int, int]
-
-
-def draw_clip(
-    *,
-    dataset: str,
-    subject: str,
-    clip: str,
-    emotion: str,
-    prototype: str,
-    label: int | None,
-    camera: Camera,
-    timing: Timing,
-    seed: int,
-    brief: bool = False,
-    posed: bool = False,
-    view: str = "",
-) -> ClipSpec:
-    """Draws the timing and strength of one clip.
-
-    Args:
-      dataset: name of the database.
-      subject: name of the subject's folder.
-      clip: name of the clip's folder.
-      emotion: as the annotation writes it.
-      prototype: the key of `PROTOTYPES` that says which action units fire.
-      label: the class, or None for a clip the composite drops.
-      camera: how it is filmed.
-      timing: how long the database's clips last.
-      seed: the seed of the data set.
-      brief: True makes the clip as short as the database's shortest.
-      posed: a large expression shown on request.
-      view: which of several cameras films it; all of them film the same movement.
-
-    Returns:
-      The clip, its apex annotated correctly.
-    """
-    rng = random_stream(seed, f"{dataset}/{subject}/{clip}")
-    share = 0.0 if brief else rng.beta(*timing.shape)
-    length = round(timing.shortest + share * (timing.longest - timing.shortest))
-    onset = int(rng.integers(timing.first[0], timing.first[1]))
-    apex = onset + round((length - 1) * rng.uniform(*timing.apex))
-    offset = onset + length - 1
-    before, after = rng.integers(timing.margin[0], timing.margin[1] + 1, 2)
-    activations = draw_activations(prototype, rng)
-    return ClipSpec(
-        dataset=dataset,
-        subject=subject,
-        clip=clip,
-        emotion=emotion,
-        label=label,
-        first=onset - int(before),
-        onset=onset,
-        apex=apex,
-        offset=offset,
-        last=offset + int(after),
-        annotated_apex=apex,
-        camera=camera,
-        activations=activations,
-        peak=float(rng.uniform(*camera.peak)) if activations else 0.0,
-        seed=seed,
-        posed=posed,
-        view=view,
-    )
 
 
 def draw_emotion(shares: dict[str, int], seed: int, name: str) -> str:

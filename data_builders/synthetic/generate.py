@@ -1,35 +1,32 @@
 """Writes synthetic databases in the layouts of real ones."""
 
-import concurrent.futures
-import multiprocessing
+import functools
 import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import cv2
-import numpy as np
 import tqdm
 
 from atnet_jax.errors import UserError
-from atnet_jax.system import cpus
 from atnet_jax.system.files import refuse_existing
-from data_builders.synthetic import casme2, ck_plus, jaffe, mug, oulu_casia, samm, smic
+from atnet_jax.system.workers import map_in_order
+from data_builders.synthetic.casme2 import Casme2
+from data_builders.synthetic.ck_plus import CkPlus
 from data_builders.synthetic.clip_spec import ClipSpec
+from data_builders.synthetic.jaffe import Jaffe
+from data_builders.synthetic.layout import Layout
+from data_builders.synthetic.mug import Mug
+from data_builders.synthetic.oulu_casia import OuluCasia
+from data_builders.synthetic.samm import Samm
 from data_builders.synthetic.scene import Scene
+from data_builders.synthetic.smic import Smic
 
-DATABASES = {
-    "casme2": casme2,
-    "samm": samm,
-    "smic": smic,
-    "ck_plus": ck_plus,
-    "oulu_casia": oulu_casia,
-    "jaffe": jaffe,
-    "mug": mug,
+DATABASES: dict[str, Layout] = {
+    layout.NAME: layout
+    for layout in (Casme2(), Samm(), Smic(), CkPlus(), OuluCasia(), Jaffe(), Mug())
 }
-# What the names of the layouts have room for, where that is little.
-MOST_CLIPS = {"oulu_casia": 6, "jaffe": 54}
 MICRO_EXPRESSION = ("casme2", "samm", "smic")
 JPEG = [cv2.IMWRITE_JPEG_QUALITY, 92]
 ENCODING = {
@@ -39,7 +36,6 @@ ENCODING = {
     ".png": [],
     ".tiff": [cv2.IMWRITE_TIFF_COMPRESSION, cv2.IMWRITE_TIFF_COMPRESSION_NONE],
 }
-SmicLayout = Literal["raw", "cropped"]
 
 README = """\
 Synthetic {kind} made by `atnet synthetic`.
@@ -50,13 +46,7 @@ Made with datasets={datasets}, subjects={subjects}, clips={clips}, seed={seed}.
 
 
 def clip_specs(dataset: str, subjects: int, clips: int, seed: int) -> list[ClipSpec]:
-    """The clips `generate` writes for one database.
-
-    Args:
-      dataset: a name of `DATABASES`.
-      subjects: how many subjects.
-      clips: how many clips of the three classes per subject.
-      seed: the seed.
+    """The clips `generate` writes for one database, so many of the three classes per subject.
 
     Returns:
       The clips in the order of the annotation file. A subject's clips do not depend on how many
@@ -77,8 +67,8 @@ def clip_specs(dataset: str, subjects: int, clips: int, seed: int) -> list[ClipS
         )
     if clips < 1:
         raise UserError(f"a subject needs at least 1 clip, not {clips}")
-    most = MOST_CLIPS.get(dataset, clips)
-    if clips > most:
+    most = database.MOST_CLIPS
+    if most is not None and clips > most:
         raise UserError(f"{dataset} has names for 1 to {most} clips per subject, not {clips}")
     if seed < 0:
         raise UserError(f"the seed must not be negative: {seed}")
@@ -92,9 +82,7 @@ def generate(
     subjects: int = 5,
     clips: int = 6,
     seed: int = 0,
-    smic_layout: SmicLayout = "raw",
     num_workers: int | None = None,
-    progress: bool = True,
 ) -> list[ClipSpec]:
     """Writes synthetic databases.
 
@@ -104,13 +92,10 @@ def generate(
       subjects: subjects per database.
       clips: clips of the three classes per subject.
       seed: the same seed gives the same pixels, whatever the number of workers.
-      smic_layout: "raw" frames (SMIC_all_raw, subjects s01) or the face alone
-        (SMIC_all_cropped, subjects s1).
       num_workers: processes; None for as many as the machine has cores.
-      progress: show a progress bar.
 
     Returns:
-      The clips written; `true_flow` tells the motion of each.
+      The clips written; `Scene.true_flow` tells the motion of each.
 
     Raises:
       UserError: `out` is not empty, or a number or name is not possible.
@@ -122,7 +107,7 @@ def generate(
     # Written beside `out` and moved at the end: a folder of that name is always complete.
     partial = out.parent / f".{out.name}.partial{os.getpid()}"
     try:
-        _write_frames(partial, specs, smic_layout, num_workers or cpus.count(), progress)
+        _write_frames(partial, specs, num_workers)
         for name, listed in plan.items():
             DATABASES[name].write_annotation(partial / name, listed)
         readme = _readme(list(plan), subjects, clips, seed)
@@ -139,7 +124,7 @@ def generate(
 
 
 def _readme(datasets: Sequence[str], subjects: int, clips: int, seed: int) -> str:
-    *others, last = (DATABASES[name].NAME for name in datasets)
+    *others, last = (DATABASES[name].TITLE for name in datasets)
     return README.format(
         kind="expressions" if set(datasets) - set(MICRO_EXPRESSION) else "micro-expression clips",
         layouts=f"{', '.join(others)} and {last}" if others else last,
@@ -150,48 +135,26 @@ def _readme(datasets: Sequence[str], subjects: int, clips: int, seed: int) -> st
     )
 
 
-def _write_frames(
-    folder: Path,
-    specs: Sequence[ClipSpec],
-    smic_layout: SmicLayout,
-    num_workers: int,
-    progress: bool,
-) -> None:
+def _write_frames(folder: Path, specs: Sequence[ClipSpec], num_workers: int | None) -> None:
     # A subject's clips stay together: its portrait is painted once.
     subjects: dict[tuple[str, str], list[ClipSpec]] = {}
     for spec in specs:
         subjects.setdefault((spec.dataset, spec.subject), []).append(spec)
-    num_workers = min(num_workers, len(subjects))
-    with tqdm.tqdm(total=len(specs), unit="clip", disable=not progress) as bar:
-        if num_workers == 1:
-            for listed in subjects.values():
-                _write_clips(folder, listed, smic_layout)
-                bar.update(len(listed))
-            return
-        context = multiprocessing.get_context("spawn")
-        with concurrent.futures.ProcessPoolExecutor(num_workers, context) as pool:
-            jobs = {
-                pool.submit(_write_clips, folder, listed, smic_layout): len(listed)
-                for listed in subjects.values()
-            }
-            for job in concurrent.futures.as_completed(jobs):
-                job.result()
-                bar.update(jobs[job])
+    listed = list(subjects.values())
+    with tqdm.tqdm(total=len(specs), unit="clip", disable=None) as bar:
+        for written in map_in_order(functools.partial(_write_clips, folder), listed, num_workers):
+            bar.update(written)
 
 
-def _write_clips(folder: Path, specs: Sequence[ClipSpec], smic_layout: SmicLayout) -> None:
-    cv2.setNumThreads(1)
+def _write_clips(folder: Path, specs: Sequence[ClipSpec]) -> int:
+    """Writes the frames of some clips; returns how many clips they are."""
     for spec in specs:
         scene = Scene(spec)
-        cropped = spec.dataset == "smic" and smic_layout == "cropped"
-        locate = smic.cropped_frame_path if cropped else DATABASES[spec.dataset].frame_path
-        window = scene.face_window() if cropped else np.s_[:, :]
-        (folder / spec.dataset / locate(spec, spec.first)).parent.mkdir(parents=True, exist_ok=True)
         for frame in spec.frames:
-            path = folder / spec.dataset / locate(spec, frame)
-            done, encoded = cv2.imencode(
-                path.suffix, scene.frame(frame)[window], ENCODING[path.suffix]
-            )
+            path = folder / spec.dataset / DATABASES[spec.dataset].frame_path(spec, frame)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            done, encoded = cv2.imencode(path.suffix, scene.frame(frame), ENCODING[path.suffix])
             if not done:
                 raise OSError(f"cannot encode {path}")
             path.write_bytes(encoded.tobytes())
+    return len(specs)

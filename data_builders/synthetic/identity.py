@@ -81,9 +81,6 @@ IRISES: tuple[Colour, ...] = ((28, 38, 58), (36, 56, 84), (96, 92, 74), (86, 110
 def draw_identity(rng: np.random.Generator) -> Identity:
     """Draws a person.
 
-    Args:
-      rng: the person's own stream of random numbers.
-
     Returns:
       A face whose mouth, brows and eyes differ from the next person's by more than any
       micro-expression moves them.

@@ -5,18 +5,12 @@ other picture has. The real set has two to four pictures of each expression and 
 """
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 
 from data_builders.synthetic import posed
-from data_builders.synthetic.clip_spec import Camera, ClipSpec, Timing, draw_clip
+from data_builders.synthetic.clip_spec import Camera, ClipSpec, Timing
+from data_builders.synthetic.layout import Layout
 
-NAME = "JAFFE"
-SUBJECTS = ("KA", "KL", "KM", "KR", "MK", "NA", "NM", "TM", "UY", "YM")
-# Head and camera move in the second before the picture, so no two are in register.
-CAMERA = Camera(256, 256, 1.0, colour=False, face_unit=165.0, peak=posed.PEAK)
-TIMING = Timing(2, 2, (1.0, 1.0), apex=(1.0, 1.0), margin=(0, 0), first=(0, 1))
-CLASSES = (0, 1, 2, 0, 0, 0)
 CODES = {
     "anger": "AN",
     "disgust": "DI",
@@ -28,50 +22,32 @@ CODES = {
 }
 
 
-def clips(subject_index: int, count: int, seed: int) -> list[ClipSpec]:
-    """The pictures of one subject.
+class Jaffe(Layout):
+    """JAFFE."""
 
-    Args:
-      subject_index: 0 for the first subject.
-      count: how many pictures of the three classes, at most 54: nine of each emotion.
-      seed: the seed of the data set.
+    NAME, TITLE = "jaffe", "JAFFE"
+    SUBJECTS = ("KA", "KL", "KM", "KR", "MK", "NA", "NM", "TM", "UY", "YM")
+    # Head and camera move in the second before the picture, so no two are in register.
+    CAMERA = Camera(256, 256, 1.0, colour=False, face_unit=165.0, peak=posed.PEAK)
+    TIMING = Timing(2, 2, (1.0, 1.0), apex=(1.0, 1.0), margin=(0, 0), first=(0, 1))
+    CLASSES = (0, 1, 2, 0, 0, 0)
+    POSED = True
+    MOST_CLIPS = 54  # Nine of each emotion.
 
-    Returns:
-      `count` pictures of an expression, then a neutral one.
-    """
-    subject = SUBJECTS[subject_index]
+    def clips(self, subject_index: int, count: int, seed: int) -> list[ClipSpec]:
+        """See the base class; the last picture is a neutral one."""
+        subject = self.SUBJECTS[subject_index]
+        listed = posed.expressions(subject_index, count, self.CLASSES)
+        specs = []
+        # The neutral picture has the first number.
+        for order, (emotion, label, take) in enumerate([posed.NEUTRAL, *listed]):
+            code = CODES[emotion]
+            number = 1 + subject_index + len(self.SUBJECTS) * order
+            name = f"{subject}.{code}{take + 1}.{number}"
+            spec = self.draw(subject, name, code, label, seed, prototype=emotion)
+            specs.append(dataclasses.replace(spec, first=spec.apex))
+        return [*specs[1:], specs[0]]
 
-    def picture(order: int, emotion: str, take: int, label: int | None) -> ClipSpec:
-        number = 1 + subject_index + len(SUBJECTS) * order
-        spec = draw_clip(
-            dataset="jaffe",
-            subject=subject,
-            clip=f"{subject}.{CODES[emotion]}{take + 1}.{number}",
-            emotion=CODES[emotion],
-            prototype=emotion,
-            label=label,
-            camera=CAMERA,
-            timing=TIMING,
-            seed=seed,
-            posed=True,
-        )
-        return dataclasses.replace(spec, first=spec.apex)
-
-    specs = [
-        picture(order, expression.emotion, expression.take, expression.label)
-        for order, expression in enumerate(
-            posed.expressions(subject_index, count, CLASSES), start=1
-        )
-    ]
-    return [*specs, picture(0, "neutral", 0, None)]
-
-
-def frame_path(spec: ClipSpec, frame: int) -> Path:
-    """Path of the picture below the database's folder."""
-    del frame  # There is one alone.
-    return Path(f"{spec.clip}.tiff")
-
-
-def write_annotation(folder: Path, specs: Sequence[ClipSpec]) -> None:
-    """JAFFE needs no annotation file: the names say the emotion."""
-    del folder, specs
+    def frame_path(self, spec: ClipSpec, frame: int) -> Path:
+        """See the base class; a clip is one picture."""
+        return Path(f"{spec.clip}.tiff")

@@ -162,15 +162,7 @@ def _strokes(
 
 
 def paint(face: Identity, placement: Placement) -> Portrait:
-    """Paints a person.
-
-    Args:
-      face: the person.
-      placement: where the face lies in the frame; its angle must be 0.
-
-    Returns:
-      The portrait of the whole frame.
-    """
+    """Paints a person; the placement's angle must be 0, and the portrait is of the whole frame."""
     rng = np.random.default_rng(face.texture_seed)
     scale = PORTRAIT_UNIT / placement.unit
     x, y = placement.face_coordinates(1 / scale)

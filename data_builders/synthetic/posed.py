@@ -17,6 +17,9 @@ class Expression(NamedTuple):
     take: int
 
 
+NEUTRAL = Expression("neutral", None, 0)
+
+
 def expressions(
     subject_index: int, count: int, classes: Sequence[int], negative: Sequence[str] = NEGATIVE
 ) -> list[Expression]:

@@ -66,14 +66,7 @@ def _noise_pool() -> np.ndarray:
 
 
 class Scene:
-    """One clip, ready to be rendered.
-
-    Attributes:
-      spec: the clip.
-      face: the person.
-      placement: where the neutral face lies in the frame.
-      motion: the time courses.
-    """
+    """One clip, ready to be rendered."""
 
     def __init__(self, spec: ClipSpec):
         rng = random_stream(spec.seed, f"{spec.performance}/scene")
@@ -239,15 +232,21 @@ class Scene:
             picture[window] = mixed + lash * (24 - mixed)
         return picture
 
-    def face_window(self) -> tuple[slice, slice]:
-        """Rows and columns of the face, hairline to chin."""
-        cx, cy = self.placement.centre
-        unit = self.placement.unit
-        left, right = round(cx - 0.43 * unit), round(cx + 0.43 * unit)
-        return slice(round(cy - 0.42 * unit), round(cy + 0.66 * unit)), slice(left, right)
-
     def true_flow(self, first: int, second: int) -> Float[np.ndarray, "height width 2"]:
-        """Motion of the skin from one frame to another; see `true_flow`."""
+        """The true motion between two frames.
+
+        It holds everything that moves: action units, head, the displacement of SMIC's even and odd
+        frames. A blink is a change of appearance and not part of it: the lids cover the eye, while
+        the skin around it stays.
+
+        Args:
+          first: number of the frame the motion starts from.
+          second: number of the frame it leads to; any frame of the clip, earlier ones too.
+
+        Returns:
+          float32 [height, width, 2]: u (right) and v (down) in pixels of the raw frame, on the
+          pixel grid of `first`. What `first` shows at p, `second` shows at p + flow(p).
+        """
         shift = np.subtract(self._parity_pixels(second), self._parity_pixels(first))
         flow = np.empty((self.placement.height, self.placement.width, 2), np.float32)
         flow[:] = shift
@@ -295,28 +294,3 @@ def _displaced(field: np.ndarray, by: np.ndarray) -> np.ndarray:
         bottom += fx * (channel[start + columns + 3] - bottom)
         values.append(top + fy * (bottom - top))
     return np.stack(values)
-
-
-@functools.lru_cache(maxsize=1)
-def scene(spec: ClipSpec) -> Scene:
-    """The scene of a clip; the last one is kept."""
-    return Scene(spec)
-
-
-def true_flow(spec: ClipSpec, first: int, second: int) -> Float[np.ndarray, "height width 2"]:
-    """The true motion between two frames of a clip.
-
-    It holds everything that moves: action units, head, the displacement of SMIC's even and odd
-    frames. A blink is a change of appearance and not part of it: the lids cover the eye, while
-    the skin around it stays.
-
-    Args:
-      spec: the clip.
-      first: number of the frame the motion starts from.
-      second: number of the frame it leads to; any frame of the clip, earlier ones too.
-
-    Returns:
-      float32 [height, width, 2]: u (right) and v (down) in pixels of the raw frame, on the pixel
-      grid of `first`. What `first` shows at p, `second` shows at p + flow(p).
-    """
-    return scene(spec).true_flow(first, second)

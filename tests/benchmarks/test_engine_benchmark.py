@@ -241,9 +241,7 @@ def test_command_with_a_twin(tmp_path, torch_python):
         f"--torch_python={torch_python}",
     )  # fmt: skip
     assert set(report["agreement"]["errors"]) == {"logits", "gradients"}
-    assert {"threads", "channels_last", "data_loader"} <= set(
-        report["torch"]["tried"][0]["settings"]
-    )
+    assert {"threads", "channels_last", "compile"} <= set(report["torch"]["tried"][0]["settings"])
     times = [one["milliseconds"] for one in report["torch"]["tried"]]
     assert times == sorted(times) and len(times) > 1
     (row,) = report["rows"]

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from benchmarks.saliency_sanity import _stages, moving_blocks, randomised, rank_correlation
-from data_builders.synthetic import clip_specs, true_flow
+from data_builders.synthetic import clip_specs
+from data_builders.synthetic.scene import Scene
 from tests.inference.explain.planted import random_variables
 
 
@@ -53,7 +54,7 @@ def test_blocks_that_move_are_those_of_the_expression():
     side = min(height, width)
     box = ((width - side) / 2, 0, (width + side) / 2, side)
     motion = moving_blocks(spec, box)
-    seen = np.hypot(*np.moveaxis(true_flow(spec, spec.onset, spec.apex), -1, 0))
+    seen = np.hypot(*np.moveaxis(Scene(spec).true_flow(spec.onset, spec.apex), -1, 0))
     assert motion.shape == (8, 8)
     assert motion[0, 0] == pytest.approx(0, abs=0.05)  # The room.
     assert 0.2 < motion.max() < seen.max()

@@ -8,10 +8,10 @@ import tensorflow_datasets as tfds
 
 from atnet_jax.errors import UserError
 from atnet_jax.preprocessing.annotation import Clip
-from atnet_jax.preprocessing.clip import extract
-from data_builders.casme2.casme2_dataset_builder import read_annotations
+from data_builders.casme2.casme2_dataset_builder import SHEET
 from data_builders.prepare import prepare
 from data_builders.source import ErrorList
+from tests.extract import extract
 
 
 def prepare_raw(manual_dir: Path, tmp_path: Path) -> Path:
@@ -97,10 +97,11 @@ def test_label_rule_gives_the_composite(real_data, trees, tmp_path):
     rows += [trees.casme2_row("10", f"EP{n}", 1, 2, 3, name) for n, name in enumerate(others)]
     assert len(rows) == 255
     errors = ErrorList()
-    annotations, exclusions = read_annotations(trees.casme2_sheet(tmp_path, rows), errors)
+    entries, exclusions = SHEET.read(trees.casme2_sheet(tmp_path, rows), errors)
     assert not errors.messages
     assert len(exclusions) == 110
-    found = [(a.subject, a.clip, str(a.label), f"img{a.apex}.jpg") for a in annotations]
+    clips = [entry.clip for entry in entries]
+    found = [(c.subject, c.clip, str(c.label), f"img{c.apex}.jpg") for c in clips]
     keys = ("subject", "clip", "label", "apex_frame_file")
     assert found == [tuple(row[key] for key in keys) for row in composite]
 

@@ -1,4 +1,3 @@
-import shutil
 from pathlib import Path
 
 import pytest
@@ -7,9 +6,12 @@ import tensorflow_datasets as tfds
 from atnet_jax.errors import UserError
 from data_builders.ck_plus.ck_plus_dataset_builder import Builder
 from data_builders.prepare import prepare
+from tests.data_builders.damage import copy, empty, move, remove
 
 IMAGES = "cohn-kanade-images"
 LABEL = "Emotion/S005/001/S005_001_00000005_emotion.txt"
+FRAME = f"{IMAGES}/S005/001/S005_001_"
+ANOTHER_FRAME = move(LABEL, LABEL.replace("0005_", "0004_"))
 
 
 @pytest.fixture
@@ -98,35 +100,6 @@ def test_wrong_emotion_files(text, message, tree):
         read_source(tree)
 
 
-def _no_emotions(tree: Path) -> None:
-    shutil.rmtree(tree / "Emotion")
-
-
-def _no_images(tree: Path) -> None:
-    shutil.rmtree(tree / IMAGES)
-
-
-def _another_frame(tree: Path) -> None:
-    (tree / LABEL).rename(tree / LABEL.replace("0005_", "0004_"))
-
-
-def _no_frames(tree: Path) -> None:
-    for path in (tree / IMAGES / "S005/001").iterdir():
-        path.unlink()
-
-
-def _no_sequence(tree: Path) -> None:
-    shutil.rmtree(tree / IMAGES / "S005/001")
-
-
-def _second_emotion(tree: Path) -> None:
-    shutil.copy(tree / LABEL, tree / LABEL.replace("0005_", "0004_"))
-
-
-def _emotion_of_another(tree: Path) -> None:
-    (tree / LABEL).rename(tree / LABEL.replace("S005_001", "S005_002"))
-
-
 def _emotion_elsewhere(tree: Path) -> None:
     (tree / LABEL).rename(tree.parent / "label")
     (tree / LABEL).symlink_to(tree.parent / "label")
@@ -137,56 +110,55 @@ def _emotion_folder(tree: Path) -> None:
     (tree / LABEL).mkdir()
 
 
-def _second_picture(tree: Path) -> None:
-    folder = tree / IMAGES / "S005/001"
-    shutil.copy(folder / "S005_001_00000003.png", folder / "S005_001_3.PNG")
-
-
-def _picture_of_another(tree: Path) -> None:
-    folder = tree / IMAGES / "S005"
-    (folder / "001/S005_001_00000001.png").rename(folder / "001/S005_002_00000001.png")
-
-
-def _no_middle_frame(tree: Path) -> None:
-    (tree / IMAGES / "S005/001/S005_001_00000004.png").unlink()
-
-
-def _three_frames(tree: Path) -> None:
-    for number in (1, 2):
-        (tree / IMAGES / f"S005/001/S005_001_{number:08d}.png").unlink()
-
-
-def _misname_subject(tree: Path) -> None:
-    (tree / IMAGES / "S005").rename(tree / IMAGES / "5")
-
-
-def _misname_sequence(tree: Path) -> None:
-    (tree / IMAGES / "S005/001").rename(tree / IMAGES / "S005/one")
-
-
-def _picture_too_high(tree: Path) -> None:
-    (tree / IMAGES / "S005/001/S005_001_00000001.png").rename(tree / IMAGES / "S005/1.png")
-
-
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (_no_emotions, r"raw/Emotion: no such folder. The labels come with the set"),
-        (_no_images, r"raw/cohn-kanade-images: no such folder"),
-        (_another_frame, r"04_emotion.txt: labels frame 4, but the last frame in .*/001 is 5"),
-        (_no_frames, r"05_emotion.txt: labels frame 5, but the last frame .* is missing"),
-        (_no_sequence, r"Emotion/S005/001: labels a sequence without a folder in cohn-kanade-imag"),
-        (_second_emotion, r"Emotion/S005/001: expected one emotion file, found S005_001_00000004_"),
-        (_emotion_of_another, r"S005_002_00000005_emotion.txt: not named as an emotion file of"),
+        (remove("Emotion"), r"raw/Emotion: no such folder. The labels come with the set"),
+        (remove(IMAGES), r"raw/cohn-kanade-images: no such folder"),
+        (ANOTHER_FRAME, r"04_emotion.txt: labels frame 4, but the last frame in .*/001 is 5"),
+        (
+            empty(f"{IMAGES}/S005/001"),
+            r"05_emotion.txt: labels frame 5, but the last frame .* is missing",
+        ),
+        (
+            remove(f"{IMAGES}/S005/001"),
+            r"Emotion/S005/001: labels a sequence without a folder in cohn-kanade-imag",
+        ),
+        (
+            copy(LABEL, LABEL.replace("0005_", "0004_")),
+            r"Emotion/S005/001: expected one emotion file, found S005_001_00000004_",
+        ),
+        (
+            move(LABEL, LABEL.replace("S005_001", "S005_002")),
+            r"S005_002_00000005_emotion.txt: not named as an emotion file of",
+        ),
         (_emotion_elsewhere, r"05_emotion.txt: a link that leads out of .*, to .*/label"),
         (_emotion_folder, r"05_emotion.txt: not a file"),
-        (_second_picture, r"S005_001_3.PNG: a second file of frame 3 beside S005_001_00000003.png"),
-        (_picture_of_another, r"S005_002_00000001.png: not named as a frame"),
-        (_no_middle_frame, r"S005/001: missing frame 4 of 3…5"),
-        (_three_frames, r"S005/001: only 3 of at least 4 frames"),
-        (_misname_subject, r"cohn-kanade-images/5: not named as a subject \(such as S005\)"),
-        (_misname_sequence, r"S005/one: not named as a sequence \(such as 001\)"),
-        (_picture_too_high, r"S005/1.png: a picture where only folders are expected"),
+        (
+            copy(f"{FRAME}00000003.png", f"{FRAME}3.PNG"),
+            r"S005_001_3.PNG: a second file of frame 3 beside S005_001_00000003.png",
+        ),
+        (
+            move(f"{FRAME}00000001.png", f"{IMAGES}/S005/001/S005_002_00000001.png"),
+            r"S005_002_00000001.png: not named as a frame",
+        ),
+        (remove(f"{FRAME}00000004.png"), r"S005/001: missing frame 4 of 3…5"),
+        (
+            remove(f"{FRAME}00000001.png", f"{FRAME}00000002.png"),
+            r"S005/001: only 3 of at least 4 frames",
+        ),
+        (
+            move(f"{IMAGES}/S005", f"{IMAGES}/5"),
+            r"cohn-kanade-images/5: not named as a subject \(such as S005\)",
+        ),
+        (
+            move(f"{IMAGES}/S005/001", f"{IMAGES}/S005/one"),
+            r"S005/one: not named as a sequence \(such as 001\)",
+        ),
+        (
+            move(f"{FRAME}00000001.png", f"{IMAGES}/S005/1.png"),
+            r"S005/1.png: a picture where only folders are expected",
+        ),
     ],
 )
 def test_errors(damage, message, tree):
@@ -196,7 +168,7 @@ def test_errors(damage, message, tree):
 
 
 def test_all_errors_are_told_at_once(tree):
-    _another_frame(tree)
+    ANOTHER_FRAME(tree)
     (tree / "Emotion/S010/004/S010_004_00000006_emotion.txt").write_text("9")
     (tree / IMAGES / "S010/006/S010_006_00000003.png").unlink()
     with pytest.raises(UserError, match="ck_plus: 3 errors, so nothing was prepared"):

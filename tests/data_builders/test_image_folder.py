@@ -1,4 +1,3 @@
-import os
 import shutil
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import tensorflow_datasets as tfds
 from atnet_jax.errors import UserError
 from data_builders.image_folder.image_folder_dataset_builder import Builder
 from data_builders.prepare import prepare
+from tests.data_builders.damage import copy, make_folder, move
 
 
 @pytest.fixture
@@ -68,54 +68,39 @@ def test_label_rule(folder, label, tree):
     assert (clip.emotion, clip.label) == (folder.casefold(), label)
 
 
-def _unknown_class(tree: Path) -> None:
-    (tree / "happiness").rename(tree / "joy")
-
-
-def _no_class(tree: Path) -> None:
-    (tree / "happiness/3.bmp").rename(tree / "3.bmp")
-
-
-def _too_deep(tree: Path) -> None:
-    (tree / "happiness/anna/more").mkdir()
-
-
-def _twice(tree: Path) -> None:
-    shutil.copytree(tree / "happiness", tree / "Happiness")
-
-
-def _two_files(tree: Path) -> None:
-    shutil.copy(tree / "happiness/anna/1.png", tree / "happiness/anna/1.jpg")
-
-
-def _another_format(tree: Path) -> None:
-    (tree / "happiness/anna/1.png").rename(tree / "happiness/anna/1.webp")
-
-
-def _another_format_of_nobody(tree: Path) -> None:
-    (tree / "happiness/3.bmp").rename(tree / "happiness/3.gif")
-
-
-def _unprintable_picture(tree: Path) -> None:
-    os.rename(tree / "happiness/3.bmp", os.fsencode(tree / "happiness") + b"/\xff.bmp")
-
-
-def _unprintable_subject(tree: Path) -> None:
-    (tree / "happiness/anna").rename(tree / "happiness/an\nna")
-
-
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (_unknown_class, r"raw/joy: unknown emotion 'joy', expected one of negative, positive"),
-        (_no_class, r"raw/3.bmp: not in the folder of a class"),
-        (_too_deep, r"anna/more: too deep, expected CLASS/SUBJECT/PICTURE"),
-        (_twice, r"anna/happiness_1: given twice, at .*/Happiness/.* and at .*/happiness/"),
-        (_two_files, r"anna/happiness_1: given twice, at .*1.jpg and at .*1.png"),
-        (_another_format, r"1.webp: not named as a picture \(.bmp, .jpeg, .jpg, .png, .tif, .tif"),
-        (_another_format_of_nobody, r"happiness/3.gif: not named as a picture"),
-        (_unprintable_picture, r"the name is '\\udcff', expected a plain name"),
-        (_unprintable_subject, r"the subject is 'an\\nna', expected a plain name"),
+        (
+            move("happiness", "joy"),
+            r"raw/joy: unknown emotion 'joy', expected one of negative, positive",
+        ),
+        (move("happiness/3.bmp", "3.bmp"), r"raw/3.bmp: not in the folder of a class"),
+        (
+            make_folder("happiness/anna/more"),
+            r"anna/more: too deep, expected CLASS/SUBJECT/PICTURE",
+        ),
+        (
+            copy("happiness", "Happiness"),
+            r"anna/happiness_1: given twice, at .*/Happiness/.* and at .*/happiness/",
+        ),
+        (
+            copy("happiness/anna/1.png", "happiness/anna/1.jpg"),
+            r"anna/happiness_1: given twice, at .*1.jpg and at .*1.png",
+        ),
+        (
+            move("happiness/anna/1.png", "happiness/anna/1.webp"),
+            r"1.webp: not named as a picture \(.bmp, .jpeg, .jpg, .png, .tif, .tif",
+        ),
+        (move("happiness/3.bmp", "happiness/3.gif"), r"happiness/3.gif: not named as a picture"),
+        (
+            move("happiness/3.bmp", "happiness/\udcff.bmp"),
+            r"the name is '\\udcff', expected a plain name",
+        ),
+        (
+            move("happiness/anna", "happiness/an\nna"),
+            r"the subject is 'an\\nna', expected a plain name",
+        ),
     ],
 )
 def test_errors(damage, message, tree):

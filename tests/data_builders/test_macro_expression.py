@@ -10,7 +10,7 @@ import tensorflow_datasets as tfds
 
 from atnet_jax.errors import UserError
 from atnet_jax.names import MACRO_EXPRESSIONS
-from atnet_jax.preprocessing.face import crop_face, find_face
+from atnet_jax.preprocessing.face import crop_face, locate_face
 from atnet_jax.preprocessing.frames import read_image
 from data_builders import pictures, synthetic
 from data_builders.prepare import prepare
@@ -199,9 +199,9 @@ def test_the_face_is_found_once_at_the_apex(dataset, tree, monkeypatch, read_rec
 
     def find(image, detector):
         assert detector == "mtcnn"
-        return 0.0, 0.0, 40.0, 32.0 + image.mean()
+        return (0.0, 0.0, 40.0, 32.0 + image.mean()), None
 
-    monkeypatch.setattr(pictures, "find_face", find)
+    monkeypatch.setattr(pictures, "locate_face", find)
     sequences: dict[tuple[str, str], dict[int, Path]] = {}
     for record in read_records(prepare_set(dataset, tree, face="mtcnn")):
         seen = trees.PICTURES[dataset][round((record["crop_box"][3] - 32) / 4) - 1]
@@ -245,9 +245,7 @@ def test_frames_of_several_sizes(trees, tmp_path):
 def test_a_real_face(tmp_path, read_records):
     """A painted face that moves: each frame shows it 9 pixels further to the right."""
     generated = tmp_path / "generated"
-    synthetic.generate(
-        generated, datasets=("jaffe",), subjects=1, clips=1, num_workers=1, progress=False
-    )
+    synthetic.generate(generated, datasets=("jaffe",), subjects=1, clips=1, num_workers=1)
     painted = read_image(next(path for path in generated.rglob("*.tiff") if ".NE" not in path.name))
     tree = tmp_path / "raw"
     folder = tree / "cohn-kanade-images/S005/001"
@@ -261,8 +259,8 @@ def test_a_real_face(tmp_path, read_records):
     emotion.parent.mkdir(parents=True)
     emotion.write_text("1")
     records = read_records(prepare_set("ck_plus", tree, face="mtcnn"))
-    box = find_face(frames[3], "mtcnn")
-    assert abs(box[0] - find_face(frames[1], "mtcnn")[0]) > 10
+    box, _ = locate_face(frames[3], "mtcnn")
+    assert abs(box[0] - locate_face(frames[1], "mtcnn")[0][0]) > 10
     assert [record["frame"] for record in records] == [2, 3, 4]
     for record, frame in zip(records, frames[1:], strict=True):
         np.testing.assert_array_equal(record["crop_box"], np.float32(box))

@@ -7,9 +7,9 @@ import pytest
 
 from atnet_jax.errors import UserError
 from atnet_jax.preprocessing.annotation import Clip
-from atnet_jax.preprocessing.clip import extract
 from data_builders.manifest.manifest_dataset_builder import Builder
 from data_builders.prepare import prepare
+from tests.extract import extract
 
 
 def write_manifest(folder: Path, rows: list[dict[str, object]], *, encoding="utf-8") -> Path:

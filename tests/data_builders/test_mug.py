@@ -7,6 +7,7 @@ import tensorflow_datasets as tfds
 from atnet_jax.errors import UserError
 from data_builders.mug.mug_dataset_builder import Builder
 from data_builders.prepare import prepare
+from tests.data_builders.damage import copy, make_folder, move, remove
 
 TAKE = "subjects3/001/anger/take000"
 
@@ -67,70 +68,45 @@ def test_names_of_takes(tree):
     assert read_source(tree).entries[0].clip.clip == "anger_take0010"
 
 
-def _no_top(tree: Path) -> None:
-    (tree / "subjects3").rename(tree / "subjects")
-
-
-def _misname_subject(tree: Path) -> None:
-    (tree / "subjects3/001").rename(tree / "subjects3/anna")
-
-
-def _no_emotions(tree: Path) -> None:
-    (tree / "subjects3/003").mkdir()
-
-
-def _unknown_emotion(tree: Path) -> None:
-    (tree / "subjects3/001/anger").rename(tree / "subjects3/001/rage")
-
-
-def _no_takes(tree: Path) -> None:
-    shutil.rmtree(tree / TAKE)
-
-
-def _misname_take(tree: Path) -> None:
-    (tree / TAKE).rename(tree / "subjects3/001/anger/first")
-
-
-def _no_take_folder(tree: Path) -> None:
-    (tree / TAKE / "img_0000.jpg").rename(tree / "subjects3/001/anger/img_0000.jpg")
-
-
-def _no_emotion_folder(tree: Path) -> None:
-    (tree / TAKE / "img_0000.jpg").rename(tree / "subjects3/001/img_0000.jpg")
-
-
-def _twice(tree: Path) -> None:
-    shutil.copytree(tree / "subjects3/001/anger", tree / "subjects3/001/Anger")
-
-
-def _two_files(tree: Path) -> None:
-    shutil.copy(tree / TAKE / "img_0000.jpg", tree / TAKE / "img_0.jpg")
-
-
-def _lose_an_early_frame(tree: Path) -> None:
-    (tree / TAKE / "img_0001.jpg").unlink()
-
-
-def _four_frames(tree: Path) -> None:
-    for number in (0, 1, 6):
-        (tree / TAKE / f"img_{number:04d}.jpg").unlink()
-
-
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (_no_top, r"raw/subjects3: no such folder"),
-        (_misname_subject, r"subjects3/anna: not named as a subject \(such as 001\)"),
-        (_no_emotions, r"subjects3/003: no folder of an emotion \(such as anger\)"),
-        (_unknown_emotion, r"001/rage: unknown emotion 'rage', expected one of anger, disgust"),
-        (_no_takes, r"001/anger: no folder of a take \(such as take000\)"),
-        (_misname_take, r"anger/first: not named as a take \(such as take000\)"),
-        (_no_take_folder, r"anger/img_0000.jpg: a picture where only folders are expected"),
-        (_no_emotion_folder, r"001/img_0000.jpg: a picture where only folders are expected"),
-        (_twice, r"mug/001/anger_take000: given twice, at .*/Anger/take000 and at .*/anger/take0"),
-        (_two_files, r"img_0000.jpg: a second file of frame 0 beside img_0.jpg"),
-        (_lose_an_early_frame, r"take000: missing frame 1 of 0…6"),
-        (_four_frames, r"take000: only 4 of at least 5 frames"),
+        (move("subjects3", "subjects"), r"raw/subjects3: no such folder"),
+        (
+            move("subjects3/001", "subjects3/anna"),
+            r"subjects3/anna: not named as a subject \(such as 001\)",
+        ),
+        (make_folder("subjects3/003"), r"subjects3/003: no folder of an emotion \(such as anger\)"),
+        (
+            move("subjects3/001/anger", "subjects3/001/rage"),
+            r"001/rage: unknown emotion 'rage', expected one of anger, disgust",
+        ),
+        (remove(TAKE), r"001/anger: no folder of a take \(such as take000\)"),
+        (
+            move(TAKE, "subjects3/001/anger/first"),
+            r"anger/first: not named as a take \(such as take000\)",
+        ),
+        (
+            move(f"{TAKE}/img_0000.jpg", "subjects3/001/anger/img_0000.jpg"),
+            r"anger/img_0000.jpg: a picture where only folders are expected",
+        ),
+        (
+            move(f"{TAKE}/img_0000.jpg", "subjects3/001/img_0000.jpg"),
+            r"001/img_0000.jpg: a picture where only folders are expected",
+        ),
+        (
+            copy("subjects3/001/anger", "subjects3/001/Anger"),
+            r"mug/001/anger_take000: given twice, at .*/Anger/take000 and at .*/anger/take0",
+        ),
+        (
+            copy(f"{TAKE}/img_0000.jpg", f"{TAKE}/img_0.jpg"),
+            r"img_0000.jpg: a second file of frame 0 beside img_0.jpg",
+        ),
+        (remove(f"{TAKE}/img_0001.jpg"), r"take000: missing frame 1 of 0…6"),
+        (
+            remove(*(f"{TAKE}/img_{number:04d}.jpg" for number in (0, 1, 6))),
+            r"take000: only 4 of at least 5 frames",
+        ),
     ],
 )
 def test_errors(damage, message, tree):

@@ -6,7 +6,9 @@ import pytest
 from atnet_jax.errors import UserError
 from data_builders.oulu_casia.oulu_casia_dataset_builder import Builder
 from data_builders.prepare import prepare
+from tests.data_builders.damage import copy, empty, move, remove
 
+ANGER = "VL/Strong/P001/Anger"
 NI_RECORDS = [
     ("P001", "NI_Strong_Anger", "anger", 0, "NI/Strong/P001/anger/{:03d}.jpeg", (1, 2, 3)),
     ("P002", "NI_Strong_Sadness", "sadness", 0, "NI/Strong/P002/Sadness/{:03d}.jpeg", (2, 3, 4)),
@@ -35,21 +37,13 @@ def _below(tree: Path) -> None:
         (tree / name).rename(tree / "B_OriginalImg" / name)
 
 
-def _no_ni(tree: Path) -> None:
-    shutil.rmtree(tree / "NI")
-
-
-def _no_vl(tree: Path) -> None:
-    shutil.rmtree(tree / "VL")
-
-
 @pytest.mark.parametrize(
     ("change", "expected", "missing", "notes"),
     [
         (None, VL_RECORDS + NI_RECORDS, 24 - 5, []),
         (_below, VL_RECORDS + NI_RECORDS, 24 - 5, []),
-        (_no_ni, VL_RECORDS, 12 - 3, ["no folder NI: all pictures are of the other camera"]),
-        (_no_vl, NI_RECORDS, 12 - 2, ["no folder VL: all pictures are of the other camera"]),
+        (remove("NI"), VL_RECORDS, 12 - 3, ["no folder NI: all pictures are of the other camera"]),
+        (remove("VL"), NI_RECORDS, 12 - 2, ["no folder VL: all pictures are of the other camera"]),
     ],
 )
 def test_records_are_the_last_three_frames_in_strong_light(
@@ -93,66 +87,41 @@ def _below_twice(tree: Path) -> None:
     shutil.copytree(tree / "B_OriginalImg/VL", tree / "copy/VL")
 
 
-def _no_strong(tree: Path) -> None:
-    shutil.rmtree(tree / "NI/Strong")
-
-
-def _misname_subject(tree: Path) -> None:
-    (tree / "NI/Strong/P001").rename(tree / "NI/Strong/001")
-
-
-def _no_emotions(tree: Path) -> None:
-    shutil.rmtree(tree / "NI/Strong/P001/anger")
-
-
-def _unknown_emotion(tree: Path) -> None:
-    (tree / "VL/Strong/P001/Happiness").rename(tree / "VL/Strong/P001/Joy")
-
-
-def _twice(tree: Path) -> None:
-    shutil.copytree(tree / "VL/Strong/P001/Anger", tree / "VL/Strong/P001/anger")
-
-
-def _two_files(tree: Path) -> None:
-    folder = tree / "VL/Strong/P001/Anger"
-    shutil.copy(folder / "003.jpeg", folder / "3.jpg")
-
-
-def _no_emotion_folder(tree: Path) -> None:
-    folder = tree / "VL/Strong/P001"
-    (folder / "Anger/000.jpeg").rename(folder / "000.jpeg")
-
-
-def _copy(tree: Path) -> None:
-    (tree / "VL/Strong/P001/Anger/004.jpeg").rename(tree / "VL/Strong/P001/Anger/004 (1).jpeg")
-
-
-def _empty(tree: Path) -> None:
-    for path in (tree / "VL/Strong/P001/Anger").iterdir():
-        path.unlink()
-
-
-def _lose_a_frame(tree: Path) -> None:
-    (tree / "VL/Strong/P001/Anger/003.jpeg").unlink()
-
-
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
         (_below_twice, r"raw: folders VL or NI in .*/B_OriginalImg and in .*/copy; give the one"),
-        (_no_strong, r"NI/Strong: no such folder; is the copy of the database complete"),
-        (_misname_subject, r"NI/Strong/001: not named as a subject \(such as P001\)"),
-        (_no_emotions, r"NI/Strong/P001: no folder of an emotion \(such as Anger\)"),
+        (remove("NI/Strong"), r"NI/Strong: no such folder; is the copy of the database complete"),
         (
-            _unknown_emotion,
+            move("NI/Strong/P001", "NI/Strong/001"),
+            r"NI/Strong/001: not named as a subject \(such as P001\)",
+        ),
+        (
+            remove("NI/Strong/P001/anger"),
+            r"NI/Strong/P001: no folder of an emotion \(such as Anger\)",
+        ),
+        (
+            move("VL/Strong/P001/Happiness", "VL/Strong/P001/Joy"),
             r"P001/Joy: unknown emotion 'Joy', expected one of anger, disgust, fear",
         ),
-        (_twice, r"oulu_casia/P001/VL_Strong_Anger: given twice, at .*/Anger and at .*/anger"),
-        (_two_files, r"3.jpg: a second file of frame 3 beside 003.jpeg"),
-        (_no_emotion_folder, r"P001/000.jpeg: a picture where only folders are expected"),
-        (_copy, r"004 \(1\).jpeg: not named as a frame"),
-        (_empty, r"P001/Anger: only 0 of at least 4 frames"),
-        (_lose_a_frame, r"P001/Anger: missing frame 3 of 2…4"),
+        (
+            copy(ANGER, "VL/Strong/P001/anger"),
+            r"oulu_casia/P001/VL_Strong_Anger: given twice, at .*/Anger and at .*/anger",
+        ),
+        (
+            copy(f"{ANGER}/003.jpeg", f"{ANGER}/3.jpg"),
+            r"3.jpg: a second file of frame 3 beside 003.jpeg",
+        ),
+        (
+            move(f"{ANGER}/000.jpeg", "VL/Strong/P001/000.jpeg"),
+            r"P001/000.jpeg: a picture where only folders are expected",
+        ),
+        (
+            move(f"{ANGER}/004.jpeg", f"{ANGER}/004 (1).jpeg"),
+            r"004 \(1\).jpeg: not named as a frame",
+        ),
+        (empty(ANGER), r"P001/Anger: only 0 of at least 4 frames"),
+        (remove(f"{ANGER}/003.jpeg"), r"P001/Anger: missing frame 3 of 2…4"),
     ],
 )
 def test_errors(damage, message, tree):

@@ -7,10 +7,10 @@ import tensorflow_datasets as tfds
 
 from atnet_jax.errors import UserError
 from atnet_jax.preprocessing.annotation import Clip
-from atnet_jax.preprocessing.clip import extract
 from data_builders.prepare import prepare
 from data_builders.samm.samm_dataset_builder import read_annotations
 from data_builders.source import ErrorList
+from tests.extract import extract
 
 
 def prepare_raw(manual_dir: Path, tmp_path: Path) -> Path:
@@ -55,8 +55,8 @@ def test_a_corrected_sheet_needs_no_correction(trees, tmp_path):
     path = trees.samm_sheet(
         tmp_path, [trees.samm_row("028", "028_4_1", 1101, 1103, 1105, "Disgust")]
     )
-    annotations, _, corrections = read_annotations(path, ErrorList())
-    assert (annotations[0].apex, corrections) == (1103, [])
+    entries, _, corrections = read_annotations(path, ErrorList())
+    assert (entries[0].clip.apex, corrections) == (1103, [])
 
 
 def test_label_rule_gives_the_composite(real_data, trees, tmp_path):
@@ -82,10 +82,10 @@ def test_label_rule_gives_the_composite(real_data, trees, tmp_path):
     rows += [trees.samm_row("006", f"006_9_{n}", 1, 2, 3, "Other") for n in range(26)]
     assert len(rows) == 159
     errors = ErrorList()
-    annotations, exclusions, _ = read_annotations(trees.samm_sheet(tmp_path, rows), errors)
+    entries, exclusions, _ = read_annotations(trees.samm_sheet(tmp_path, rows), errors)
     assert not errors.messages
     assert len(exclusions) == 26
-    assert [(a.subject, a.clip, str(a.label), a.apex) for a in annotations] == [
+    assert [(e.clip.subject, e.clip.clip, str(e.clip.label), e.clip.apex) for e in entries] == [
         (
             *(row["subject"], row["clip"], row["label"]),
             int(row["apex_frame_file"].removesuffix(".jpg").split("_")[1]),
@@ -99,8 +99,8 @@ def test_header_is_found_by_its_names(trees, tmp_path):
     header = (" subject", "FILENAME", "Onset  Frame", "Apex Frame", "Offset Frame")
     rows = [(*header, "Estimated Emotion "), ("006", "006_1_2", 1, 2, 3, "Fear")]
     trees.write_sheet(path, rows, title="MICRO_ONLY", before=3)
-    annotations, _, _ = read_annotations(path, ErrorList())
-    assert [(a.where, a.subject, a.label) for a in annotations] == [
+    entries, _, _ = read_annotations(path, ErrorList())
+    assert [(e.where, e.clip.subject, e.clip.label) for e in entries] == [
         ("SAMM_Micro_FACS_Codes_v2.xlsx, row 5", "6", 0)
     ]
 

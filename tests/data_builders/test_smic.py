@@ -10,9 +10,12 @@ from atnet_jax.data import record as clip_record
 from atnet_jax.data.record import INPUTS, from_record, prepared
 from atnet_jax.errors import UserError
 from atnet_jax.preprocessing.annotation import Clip
-from atnet_jax.preprocessing.clip import extract
 from data_builders.prepare import prepare
 from data_builders.smic.smic_dataset_builder import Builder
+from tests.data_builders.damage import copy, empty, make_folder, move, remove
+from tests.extract import extract
+
+CLIP = "s01/micro/negative/s01_ne_01"
 
 
 def prepare_raw(manual_dir: Path, tmp_path: Path) -> Path:
@@ -95,52 +98,29 @@ def test_folder_goes_with_the_face_option(trees, tmp_path):
     assert note.startswith("frames: SMIC_all_cropped/HS (cropped), as no raw frames are there")
 
 
-def _remove_frame(top: Path) -> None:
-    (top / "s01/micro/negative/s01_ne_01/image000100.bmp").unlink()
-
-
-def _remove_frames(top: Path) -> None:
-    for path in (top / "s01/micro/negative/s01_ne_01").iterdir():
-        path.unlink()
-
-
-def _add_copy(top: Path) -> None:
-    (top / "s01/micro/negative/s01_ne_01/image000100 (1).bmp").touch()
-
-
-def _add_emotion(top: Path) -> None:
-    (top / "s20/micro/others/s20_ot_01").mkdir(parents=True)
-
-
-def _remove_micro(top: Path) -> None:
-    shutil.rmtree(top / "s20/micro")
-
-
-def _misname_clip(top: Path) -> None:
-    (top / "s20/micro/positive/s20_po_01").rename(top / "s20/micro/positive/s02_po_01")
-
-
-def _misname_subject(top: Path) -> None:
-    (top / "s20").rename(top / "twenty")
-
-
-def _add_other_padding(top: Path) -> None:
-    folder = top / "s1/micro/negative/s1_ne_01"
-    folder.mkdir(parents=True)
-    (folder / "image000001.bmp").touch()
-
-
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (_remove_frame, r"s01_ne_01: missing frame 100 of 98…101"),
-        (_remove_frames, r"s01_ne_01: no frames"),
-        (_add_copy, r"image000100 \(1\)\.bmp: not named as a frame"),
-        (_add_emotion, r"others: unknown emotion 'others', expected one of negative, positive"),
-        (_remove_micro, r"s20/micro: no such folder"),
-        (_misname_clip, r"s02_po_01: not named as a clip of s20 \(such as s20_ne_01\)"),
-        (_misname_subject, r"twenty: not named as a subject"),
-        (_add_other_padding, r"smic/s01/s01_ne_01: given twice, at .*/s01/.* and at .*/s1/"),
+        (remove(f"{CLIP}/image000100.bmp"), r"s01_ne_01: missing frame 100 of 98…101"),
+        (empty(CLIP), r"s01_ne_01: no frames"),
+        (
+            copy(f"{CLIP}/image000100.bmp", f"{CLIP}/image000100 (1).bmp"),
+            r"image000100 \(1\)\.bmp: not named as a frame",
+        ),
+        (
+            make_folder("s20/micro/others/s20_ot_01"),
+            r"others: unknown emotion 'others', expected one of negative, positive",
+        ),
+        (remove("s20/micro"), r"s20/micro: no such folder"),
+        (
+            move("s20/micro/positive/s20_po_01", "s20/micro/positive/s02_po_01"),
+            r"s02_po_01: not named as a clip of s20 \(such as s20_ne_01\)",
+        ),
+        (move("s20", "twenty"), r"twenty: not named as a subject"),
+        (
+            copy(CLIP, "s1/micro/negative/s1_ne_01"),
+            r"smic/s01/s01_ne_01: given twice, at .*/s01/.* and at .*/s1/",
+        ),
     ],
 )
 def test_errors(damage, message, trees, tmp_path):

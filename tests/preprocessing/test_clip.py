@@ -11,10 +11,11 @@ from atnet_jax.errors import UserError
 from atnet_jax.names import FLOWS
 from atnet_jax.preprocessing import crops as crops_module
 from atnet_jax.preprocessing.annotation import VideoFrames
-from atnet_jax.preprocessing.clip import _signs, extract
+from atnet_jax.preprocessing.clip import _signs
 from atnet_jax.preprocessing.face import FaceNotFoundError
 from atnet_jax.preprocessing.flow_map import flow_map
 from atnet_jax.preprocessing.optical_flow import flow_method
+from tests.extract import extract
 
 
 @pytest.mark.parametrize("flow", FLOWS)

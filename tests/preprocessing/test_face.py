@@ -6,7 +6,7 @@ import pytest
 
 from atnet_jax.errors import UserError
 from atnet_jax.preprocessing import face
-from atnet_jax.preprocessing.face import FaceNotFoundError, crop_face, find_face, read_boxes
+from atnet_jax.preprocessing.face import FaceNotFoundError, crop_face, locate_face, read_boxes
 
 
 def draw_face(frame: np.ndarray, x: float, y: float, scale: float) -> None:
@@ -39,7 +39,7 @@ def frame_with_faces(*faces: tuple[float, float, float]) -> np.ndarray:
 
 
 def test_mtcnn_box_is_a_square_around_the_face():
-    x0, y0, x1, y1 = find_face(frame_with_faces((300, 230, 1.0)), "mtcnn")
+    (x0, y0, x1, y1), _ = locate_face(frame_with_faces((300, 230, 1.0)), "mtcnn")
     assert x1 - x0 == y1 - y0
     assert 180 < x1 - x0 < 280
     assert abs((x0 + x1) / 2 - 300) < 15
@@ -47,13 +47,13 @@ def test_mtcnn_box_is_a_square_around_the_face():
 
 
 def test_largest_of_several_faces():
-    x0, _, x1, _ = find_face(frame_with_faces((140, 240, 0.6), (430, 240, 1.1)), "mtcnn")
+    (x0, _, x1, _), _ = locate_face(frame_with_faces((140, 240, 0.6), (430, 240, 1.1)), "mtcnn")
     assert abs((x0 + x1) / 2 - 430) < 20
 
 
 def test_the_square_may_leave_the_frame():
     frame = frame_with_faces((300, 230, 1.0))[110:360]
-    x0, y0, x1, y1 = find_face(np.ascontiguousarray(frame[:, 205:400]), "mtcnn")
+    (x0, y0, x1, y1), _ = locate_face(np.ascontiguousarray(frame[:, 205:400]), "mtcnn")
     assert x1 - x0 == y1 - y0
     assert x0 < 0 or x1 > 195
 
@@ -77,25 +77,26 @@ def test_doubtful_faces_do_not_count(monkeypatch: pytest.MonkeyPatch):
     frame = np.zeros((480, 640), np.uint8)
     detector = FakeDetector(([0, 0, 400, 400], 0.8), ([100, 50, 60, 80], 0.95), ([9, 9, 9, 9], 1.0))
     monkeypatch.setattr(face, "_mtcnn", lambda: detector)
-    assert find_face(frame, "mtcnn") == (90.0, 50.0, 170.0, 130.0)
+    assert locate_face(frame, "mtcnn")[0] == (90.0, 50.0, 170.0, 130.0)
     detector.faces = detector.faces[:1]
     with pytest.raises(FaceNotFoundError):
-        find_face(frame, "mtcnn")
+        locate_face(frame, "mtcnn")
 
 
 @pytest.mark.parametrize("shape", [(480, 640), (10, 640), (5, 5)])
 def test_no_face(shape: tuple[int, int]):
     with pytest.raises(FaceNotFoundError, match="dataset,subject,clip,x0,y0,x1,y1"):
-        find_face(np.full(shape, 128, np.uint8), "mtcnn")
+        locate_face(np.full(shape, 128, np.uint8), "mtcnn")
 
 
 def test_none_is_the_whole_frame():
-    assert find_face(np.zeros((340, 280), np.uint8), "none") == (0.0, 0.0, 280.0, 340.0)
+    frame = np.zeros((340, 280), np.uint8)
+    assert locate_face(frame, "none") == ((0.0, 0.0, 280.0, 340.0), None)
 
 
 def test_unknown_detector():
     with pytest.raises(UserError, match="'asm'; choose one of mtcnn, none"):
-        find_face(np.zeros((8, 8), np.uint8), "asm")
+        locate_face(np.zeros((8, 8), np.uint8), "asm")
 
 
 HEADER = "dataset,subject,clip,x0,y0,x1,y1\n"

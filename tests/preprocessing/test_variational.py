@@ -25,7 +25,7 @@ SOLVERS = {
     "horn_schunck": variational.variational(HORN_SCHUNCK),
     "classic": variational.variational(CLASSIC),
     "paper": variational.variational(PAPER),
-    "tv_l1": tv_l1.tv_l1(tv_l1.Parameters()),
+    "tv_l1": tv_l1.tv_l1(),
 }
 each_solver = pytest.mark.parametrize("solve", SOLVERS.values(), ids=SOLVERS)
 
@@ -151,7 +151,6 @@ def test_tv_l1_against_its_steps_written_out():
     random = np.random.default_rng(3)
     first = ndimage.gaussian_filter(random.uniform(0, 255, (21, 17)), 1.5)
     second = ndimage.shift(first, (0.3, -0.2), mode="nearest")
-    parameters = tv_l1.Parameters(num_warp=1)
     kernel = np.array([1, -8, 0, 8, -1]) / 12
     mean = (first + second) / 2 / 255
     slope = np.stack([ndimage.correlate1d(mean, kernel, axis, mode="nearest") for axis in (1, 0)])
@@ -174,7 +173,7 @@ def test_tv_l1_against_its_steps_written_out():
             dual = (dual + step * along) / (1 + step * np.sqrt((along**2).sum(0)))
         flow = fitted + theta * sum(np.diff(dual[k], axis=2 - k, prepend=0) for k in (0, 1))
     assert 0.05 < inner.mean() < 0.95
-    found = one(tv_l1.tv_l1(parameters), first, second)
+    found = one(tv_l1.tv_l1(num_warp=1), first, second)
     np.testing.assert_allclose(found, np.moveaxis(flow, 0, -1), atol=1e-4)
 
 
@@ -234,7 +233,7 @@ def test_a_pair_does_not_depend_on_the_others(shifted, solve):
         variational.variational(HORN_SCHUNCK),
         variational.variational(dataclasses.replace(CLASSIC, quadratic=(0.5,))),
         variational.variational(dataclasses.replace(PAPER, quadratic=(0.5,))),
-        tv_l1.tv_l1(tv_l1.Parameters(num_warp=1)),
+        tv_l1.tv_l1(num_warp=1),
     ],
     ids=SOLVERS,
 )

@@ -15,7 +15,7 @@ from atnet_jax.models.layers.convolution import Conv
 from atnet_jax.training.engine import make_trainer
 from atnet_jax.weights import caffe_mapping
 from atnet_jax.weights import folder as weights
-from atnet_jax.weights.caffe_grey import InputLayers, to_one_channel
+from atnet_jax.weights.caffe_grey import to_one_channel
 from atnet_jax.weights.import_caffe import import_caffe
 from tests.reference import caffe_layers, networks
 from tests.weights.caffemodel_writer import caffemodel
@@ -155,49 +155,44 @@ def test_three_channels_that_agree_give_the_same_outputs_as_one(tmp_path):
     assert "gives the same as before." in report
 
 
-def input_layers(rng, with_bn=True, with_scale=True) -> InputLayers:
+def input_layers(rng, with_bn=True, with_scale=True) -> dict:
     """Three channels that disagree, of the size they have in a trained network."""
     factor = rng.uniform(20, 900)
-    return InputLayers(
-        conv1=[rng.normal(0, 0.1, (64, 3, 7, 7)), rng.normal(0, 0.5, 64)],
-        data_bn=[
-            factor * rng.uniform(90, 150, 3),
-            factor * rng.uniform(2000, 8000, 3),
-            np.array(factor),
-        ]
-        if with_bn
-        else None,
-        data_scale=[rng.uniform(-1.3, 1.3, 3), rng.normal(0, 0.3, 3)] if with_scale else None,
-    )
+    layers = {"conv1": [rng.normal(0, 0.1, (64, 3, 7, 7)), rng.normal(0, 0.5, 64)]}
+    if with_bn:
+        mean, variance = rng.uniform(90, 150, 3), rng.uniform(2000, 8000, 3)
+        layers["data_bn"] = [factor * mean, factor * variance, np.array(factor)]
+    if with_scale:
+        layers["data_scale"] = [rng.uniform(-1.3, 1.3, 3), rng.normal(0, 0.3, 3)]
+    return layers
 
 
-def caffe_output(layers: InputLayers, pictures, train: bool = False):
+def caffe_output(layers: dict, pictures, train: bool = False):
     """conv1's output `[clip, filter, row, column]` by the reference's layers."""
     x = pictures.repeat(3, axis=1)
     for name, layer in (
         ("data_bn", caffe_layers.BatchNorm(3)),
         ("data_scale", caffe_layers.Scale(3)),
     ):
-        blobs = getattr(layers, name)
-        if blobs is not None:
-            layer.blobs = [np.array(blob).reshape(-1) for blob in blobs]
+        if name in layers:
+            layer.blobs = [np.array(blob).reshape(-1) for blob in layers[name]]
             x = layer.forward(train, x)
     conv1 = caffe_layers.Convolution(3, 64, 7, stride=2, pad=3, bias_term=True)
-    conv1.blobs = layers.conv1
+    conv1.blobs = layers["conv1"]
     return conv1.forward(train, x)
 
 
-def our_output(layers: InputLayers, pictures, train: bool = False):
+def our_output(layers: dict, pictures, train: bool = False):
     """The same by our layers, whose parameters are the initial ones where there are none."""
     x = jnp.asarray(pictures.transpose(0, 2, 3, 1), jnp.float32)
     variables = BatchNorm().init(jax.random.key(0), x, True)
-    if layers.data_bn is not None:
+    if "data_bn" in layers:
         names = ("mean_sum", "variance_sum", "weight_sum")
-        variables["batch_stats"] = dict(zip(names, layers.data_bn, strict=True))
-    if layers.data_scale is not None:
-        variables["params"] = dict(zip(("scale", "bias"), layers.data_scale, strict=True))
+        variables["batch_stats"] = dict(zip(names, layers["data_bn"], strict=True))
+    if "data_scale" in layers:
+        variables["params"] = dict(zip(("scale", "bias"), layers["data_scale"], strict=True))
     x, _ = BatchNorm().apply(variables, x, train, mutable=["batch_stats"])
-    kernel, bias = layers.conv1
+    kernel, bias = layers["conv1"]
     params = {"kernel": kernel.transpose(2, 3, 1, 0), "bias": bias}
     return np.asarray(Conv(64, 7, 2, 3, use_bias=True).apply({"params": params}, x)).transpose(
         0, 3, 1, 2
@@ -212,7 +207,7 @@ def test_one_channel_is_exact_inside_and_off_by_what_is_said_in_the_border(with_
     layers = input_layers(rng, with_bn, with_scale)
     pictures = networks.pictures(rng, 1, 224, 224)
     grey, error = to_one_channel(layers)
-    assert (grey.data_bn is not None, grey.data_scale is not None) == (with_bn, with_scale)
+    assert ("data_bn" in grey, "data_scale" in grey) == (with_bn, with_scale)
     expected, found = caffe_output(layers, pictures), our_output(grey, pictures)
     assert expected.std() > 0.1
     tolerance = 1e-4 * max(1, expected.std())
@@ -221,10 +216,10 @@ def test_one_channel_is_exact_inside_and_off_by_what_is_said_in_the_border(with_
 
     slope = np.ones(3)
     if with_scale:
-        slope = slope * layers.data_scale[0]
+        slope = slope * layers["data_scale"][0]
     if with_bn:
-        slope = slope / np.sqrt(layers.data_bn[1] / layers.data_bn[2] + 1e-5)
-    spread = 255 * np.abs(np.einsum("ochw,c->ohw", layers.conv1[0], slope)).sum(axis=(1, 2))
+        slope = slope / np.sqrt(layers["data_bn"][1] / layers["data_bn"][2] + 1e-5)
+    spread = 255 * np.abs(np.einsum("ochw,c->ohw", layers["conv1"][0], slope)).sum(axis=(1, 2))
     difference = np.abs(found - expected).max(axis=(0, 2, 3))
     if with_bn or with_scale:
         assert error.max() > 1e-4
@@ -232,33 +227,34 @@ def test_one_channel_is_exact_inside_and_off_by_what_is_said_in_the_border(with_
     else:
         assert error.max() == 0
         np.testing.assert_allclose(found, expected, atol=tolerance)
-        np.testing.assert_allclose(grey.conv1[0], layers.conv1[0].sum(1, keepdims=True), atol=1e-6)
+        summed = layers["conv1"][0].sum(1, keepdims=True)
+        np.testing.assert_allclose(grey["conv1"][0], summed, atol=1e-6)
 
 
 @pytest.mark.parametrize("scale", [1.2, -0.8])
 def test_training_sees_the_same_where_channels_agree(scale):
     rng = np.random.default_rng(4)
     layers = input_layers(rng)
-    equal = InputLayers(
-        conv1=layers.conv1,
-        data_bn=[blob if blob.ndim == 0 else blob[:1].repeat(3) for blob in layers.data_bn],
-        data_scale=[np.full(3, scale), np.full(3, 0.4)],
-    )
+    equal = {
+        "conv1": layers["conv1"],
+        "data_bn": [blob if blob.ndim == 0 else blob[:1].repeat(3) for blob in layers["data_bn"]],
+        "data_scale": [np.full(3, scale), np.full(3, 0.4)],
+    }
     pictures = networks.pictures(rng, 2, SIZE, SIZE)
     grey, error = to_one_channel(equal)
     assert error.max() < 1e-6
     for train in (False, True):
         expected = caffe_output(equal, pictures, train)
         np.testing.assert_allclose(our_output(grey, pictures, train), expected, atol=1e-4)
-    np.testing.assert_allclose(grey.data_scale[0], abs(scale), rtol=1e-6)
+    np.testing.assert_allclose(grey["data_scale"][0], abs(scale), rtol=1e-6)
     # Running statistics go on from the same ones, with the same weight.
-    for new, old in zip(grey.data_bn, equal.data_bn, strict=True):
+    for new, old in zip(grey["data_bn"], equal["data_bn"], strict=True):
         np.testing.assert_allclose(new, old.reshape(-1)[:1].reshape(new.shape), rtol=1e-6)
 
 
 def test_channels_without_any_response_are_no_division_by_zero():
     layers = input_layers(np.random.default_rng(5))
-    layers.data_scale[0][:] = 0
+    layers["data_scale"][0][:] = 0
     grey, error = to_one_channel(layers)
     pictures = networks.pictures(np.random.default_rng(5), 1, SIZE, SIZE)
     inside = np.s_[:, :, 2:-1, 2:-1]

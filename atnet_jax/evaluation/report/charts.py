@@ -4,10 +4,11 @@ Each is a few SVG elements without style of their own; numbers stand beside ever
 differ in shape, so that nothing is told by colour alone.
 """
 
+import functools
 import html
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from atnet_jax.evaluation.report.blocks import Chart, fit, numbered
@@ -23,23 +24,14 @@ _POINTS, _ALL_POINTS = 200, 8000
 _NAME = 34
 
 
-class Interval(NamedTuple):
-    """A line of the chart of intervals; published is None where the paper has no such figure."""
-
-    name: str
-    value: float
-    interval: tuple[float, float] | None
-    published: float | None
-
-
 class Standing(NamedTuple):
-    """A line of a leaderboard's chart; what is not known is None, and `inflated` is no result."""
+    """A line of a chart of methods; what is not known is None, and `inflated` is no result."""
 
     name: str
     value: float
     interval: tuple[float, float] | None
     published: float | None
-    inflated: float | None
+    inflated: float | None = None
 
 
 class Bars(NamedTuple):
@@ -54,13 +46,7 @@ class Bars(NamedTuple):
 def line_chart(
     name: str, curves: Sequence[Curve], values: Sequence[Sequence[float]], top: float | None
 ) -> Chart | None:
-    """Draw a value per epoch: a thin line for each fold, a bold one for their mean.
-
-    Args:
-        name: what is drawn.
-        curves: one a fold.
-        values: of each curve, at its epochs.
-        top: end of the axis, None for the highest value.
+    """Draw a value per epoch up to `top`: a thin line for each fold, a bold one for their mean.
 
     Returns:
         None where no value is finite.
@@ -131,28 +117,11 @@ def line_chart(
 _SIDE, _LINE, _AXIS = 8, 46, 26
 
 
-def intervals_chart(name: str, lines: Sequence[Interval]) -> Chart:
+def intervals_chart(name: str, lines: Sequence[Standing]) -> Chart:
     """Draw each method's figure as a dot on its interval, and the published one as a diamond."""
     height = _LINE * len(lines) + _AXIS
-    drawing = [_scale(height)]
-    words = []
-    for i, line in enumerate(lines):
-        y = _LINE * i + 30
-        text = f"{line.value:.3f}"
-        if line.interval is not None:
-            low, high = line.interval
-            text += f" [{low:.2f}, {high:.2f}]"
-            drawing.append(
-                f'<path class="whisker" d="M{_across(low)} {y - 4}v8m0 -4H{_across(high)}m0 -4v8"/>'
-            )
-        if line.published is not None:
-            x = _across(line.published)
-            drawing.append(f'<path class="published" d="M{x} {y - 6}l6 6l-6 6l-6 -6z"/>')
-        drawing.append(f'<circle class="end" cx="{_across(line.value)}" cy="{y}" r="4"/>')
-        drawing.append(_named(line.name, text, y - 14))
-        published = "" if line.published is None else f", published {line.published:.3f}"
-        words.append(f"{fit(line.name)} {text}{published}")
-    return Chart(name, f"{'; '.join(words)}.", _WIDTH, height, "".join(drawing))
+    marks, words = _standings(lines, [_LINE * i + 30 for i in range(len(lines))], 14, _across)
+    return Chart(name, words, _WIDTH, height, _scale(height, range(0, 11, 2), _across) + marks)
 
 
 # Lines of a leaderboard stand closer.
@@ -174,15 +143,7 @@ def board_chart(name: str, lines: Sequence[Standing]) -> Chart:
         share = (10 * value - first) / (last - first)
         return round(_SIDE + share * (_WIDTH - 2 * _SIDE), 1)
 
-    bottom = height - _AXIS
-    drawing = []
-    for tenth in range(first, last + 1):
-        x = across(tenth / 10)
-        anchor = {first: "start", last: "end"}.get(tenth, "middle")
-        drawing.append(
-            f'<line class="gridline" x1="{x}" x2="{x}" y1="0" y2="{bottom + 4}"/>'
-            f'<text x="{x}" y="{bottom + 18}" text-anchor="{anchor}">{tenth / 10:g}</text>'
-        )
+    drawing = [_scale(height, range(first, last + 1), across)]
     middles = [_BOARD_LINE * i + 25 for i in range(len(lines))]
     for line, next_line, y in zip(lines, lines[1:], middles, strict=False):
         if line.interval is not None and next_line.interval is not None:
@@ -194,7 +155,18 @@ def board_chart(name: str, lines: Sequence[Standing]) -> Chart:
                     f'<rect class="overlap" x="{across(low)}" y="{y}" width="{width}"'
                     f' height="{_BOARD_LINE}"/>'
                 )
-    words = []
+    marks, words = _standings(lines, middles, 11, across)
+    return Chart(name, words, _WIDTH, height, "".join(drawing) + marks)
+
+
+def _standings(
+    lines: Sequence[Standing],
+    middles: Sequence[int],
+    above: int,
+    across: Callable[[float], float],
+) -> tuple[str, str]:
+    """The marks of methods at these heights, names above them, and the same in words."""
+    drawing, words = [], []
     for line, y in zip(lines, middles, strict=True):
         text, more = f"{line.value:.3f}", ""
         if line.interval is not None:
@@ -212,16 +184,16 @@ def board_chart(name: str, lines: Sequence[Standing]) -> Chart:
             x = across(line.inflated)
             drawing.append(f'<path class="claimed" d="M{x - 4} {y - 4}l8 8m0 -8l-8 8"/>')
         drawing.append(f'<circle class="end" cx="{across(line.value)}" cy="{y}" r="4"/>')
-        drawing.append(_named(line.name, text, y - 11))
+        drawing.append(_named(line.name, text, y - above))
         words.append(f"{fit(line.name)} {text}{more}")
-    return Chart(name, f"{'; '.join(words)}.", _WIDTH, height, "".join(drawing))
+    return "".join(drawing), f"{'; '.join(words)}."
 
 
 def inflation_chart(name: str, methods: Sequence[Bars]) -> Chart:
     """Draw the honest figure as a full bar, and those that are no results as dashed outlines."""
     step, thick, left = 92, 16, 132
     height = step * len(methods) + _AXIS
-    drawing = [_scale(height, left)]
+    drawing = [_scale(height, range(0, 11, 2), functools.partial(_across, left=left))]
     words = []
     for i, bars in enumerate(methods):
         top = step * i + 18
@@ -255,16 +227,15 @@ def _across(value: float, left: int = _SIDE) -> float:
     return round(left + value * (_WIDTH - _SIDE - left), 1)
 
 
-def _scale(height: int, left: int = _SIDE) -> str:
-    """Vertical lines from 0 to 1 with their numbers at the bottom."""
+def _scale(height: int, tenths: Sequence[int], across: Callable[[float], float]) -> str:
+    """Vertical lines at these tenths with their numbers at the bottom."""
     bottom = height - _AXIS
+    anchors = {tenths[0]: "start", tenths[-1]: "end"}
     return "".join(
         f'<line class="gridline" x1="{x}" x2="{x}" y1="0" y2="{bottom + 4}"/>'
-        f'<text x="{x}" y="{bottom + 18}" text-anchor="{anchor}">{tick:g}</text>'
-        for tick, x, anchor in (
-            (tick / 5, _across(tick / 5, left), {0: "start", 5: "end"}.get(tick, "middle"))
-            for tick in range(6)
-        )
+        f'<text x="{x}" y="{bottom + 18}" text-anchor="{anchors.get(tenth, "middle")}">'
+        f"{tenth / 10:g}</text>"
+        for tenth, x in ((tenth, across(tenth / 10)) for tenth in tenths)
     )
 
 

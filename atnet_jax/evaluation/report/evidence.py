@@ -20,10 +20,9 @@ from atnet_jax.evaluation.report.overview import (
     group_in_words,
     group_title,
     listed,
-    rounded,
+    with_interval,
 )
 from atnet_jax.evaluation.runs import TABLES
-from atnet_jax.evaluation.statistics import Figure
 
 # Longer tables, and longer lists of reasons why methods were not compared, are folded away.
 _OPEN_ROWS = 12
@@ -56,7 +55,7 @@ def certainty(overview: Overview) -> list[Block]:
         for method in study.methods:
             for group in (group for group in study.groups if group in method.summary):
                 summary = method.summary[group]
-                figures = [_with_interval(getattr(summary, name)) for name in about.metrics]
+                figures = [with_interval(getattr(summary, name)) for name in about.metrics]
                 counts = (summary.seeds, summary.subjects, summary.clips)
                 names = (method.label, group_title(group))
                 rows.append(Row([*map(Cell, names), *figures, *(Cell(str(n)) for n in counts)]))
@@ -72,13 +71,6 @@ def certainty(overview: Overview) -> list[Block]:
     return blocks
 
 
-def _with_interval(figure: Figure) -> Cell:
-    if figure.interval is None:
-        return Cell(rounded(figure.mean), "[–]")
-    low, high = figure.interval
-    return Cell(rounded(figure.mean), f"[{low:.2f}, {high:.2f}]")
-
-
 def _intervals_chart(study: Study, group: str) -> Chart:
     lines = []
     for method in study.methods:
@@ -89,7 +81,7 @@ def _intervals_chart(study: Study, group: str) -> Chart:
         comparable = method.paper_row is not None and not method.is_control
         if comparable and group in published.COMPOSITE:
             paper = TABLES[study.protocol][method.paper_row][group].uf1
-        lines.append(charts.Interval(method.label, figure.mean, figure.interval, paper))
+        lines.append(charts.Standing(method.label, figure.mean, figure.interval, paper))
     title = f"{study.protocol.upper()}: UF1, {group_in_words(group)}"
     return charts.intervals_chart(title, lines)
 

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from atnet_jax.evaluation.report import charts
 from atnet_jax.evaluation.report.blocks import (
@@ -24,6 +24,7 @@ from atnet_jax.evaluation.report.overview import (
     is_composite,
     listed,
     rounded,
+    with_interval,
 )
 from atnet_jax.evaluation.report.standings import Missing, Scores, Standing, groups, overlapping
 from atnet_jax.evaluation.statistics import Figure
@@ -125,10 +126,10 @@ def _table(protocol: str, board: Sequence[Standing]) -> Table:
         full = standing.summary["full"]
         cells = [
             Cell(f"{place}. {standing.title}", f"{standing.name}, {numbered(full.seeds, 'seed')}"),
-            _with_interval(full.uf1),
-            Cell(ABSENT if full.uf1.sd is None else f"± {full.uf1.sd:.3f}"),
+            with_interval(full.uf1),
+            _over_seeds(full.uf1),
             _overlap(full.uf1, others),
-            _with_interval(full.uar),
+            with_interval(full.uar),
             *(_uf1_and_uar(_means(standing, database)) for database in databases),
         ]
         if published:
@@ -205,18 +206,10 @@ def _by_database(protocol: str, board: Sequence[Standing]) -> Table:
             if database not in standing.summary:
                 continue
             summary = standing.summary[database]
-            seeds = [ABSENT if figure.sd is None else f"± {figure.sd:.3f}"
-                     for figure in (summary.uf1, summary.uar)]  # fmt: skip
-            published = standing.published.scores.get(database)
-            inflated = standing.inflated.get(database)
             cells = [Cell(f"{place}. {standing.title}"), Cell(group_title(database))]
-            for i, figure in enumerate((summary.uf1, summary.uar)):
-                cells += [
-                    _with_interval(figure),
-                    Cell(seeds[i]),
-                    Cell(ABSENT if published is None else rounded(published[i])),
-                    Cell(ABSENT if inflated is None else rounded(inflated[i])),
-                ]
+            for _, figure, published, inflated in _figures(standing, database):
+                cells += [with_interval(figure), _over_seeds(figure)]
+                cells += [Cell(ABSENT if x is None else rounded(x)) for x in (published, inflated)]
             cells += [Cell(str(summary.subjects)), Cell(str(summary.clips))]
             rows.append(Row(cells))
     names = ["ours", "seeds", "published", _NOT]
@@ -263,16 +256,24 @@ def _not_run(missing: Sequence[Missing]) -> list[Section]:
     return [Section("not-run", "Not run", [table])]
 
 
+def _figures(
+    standing: Standing, database: str
+) -> Iterator[tuple[str, Figure, float | None, float | None]]:
+    """UF1, then UAR: the name, ours, the published one, and what is no result."""
+    summary = standing.summary[database]
+    claims = (standing.published.scores.get(database), standing.inflated.get(database))
+    for i, name in enumerate(Scores._fields):
+        published, inflated = (None if scores is None else scores[i] for scores in claims)
+        yield name, getattr(summary, name), published, inflated
+
+
+def _over_seeds(figure: Figure) -> Cell:
+    return Cell(ABSENT if figure.sd is None else f"± {figure.sd:.3f}")
+
+
 def _means(standing: Standing, group: str) -> Scores | None:
     summary = standing.summary.get(group)
     return None if summary is None else Scores(summary.uf1.mean, summary.uar.mean)
-
-
-def _with_interval(figure: Figure) -> Cell:
-    if figure.interval is None:
-        return Cell(rounded(figure.mean), "[–]")
-    low, high = figure.interval
-    return Cell(rounded(figure.mean), f"[{low:.2f}, {high:.2f}]")
 
 
 def _uf1_and_uar(scores: Scores | None) -> Cell:
@@ -350,11 +351,8 @@ def _csv_row(place: int, standing: Standing) -> dict[str, object]:
         "differences": " ".join(standing.differences),
         "published_note": standing.published.note,
     }
-    for database, summary in standing.summary.items():
-        published = standing.published.scores.get(database)
-        inflated = standing.inflated.get(database)
-        for i, metric in enumerate(("uf1", "uar")):
-            figure: Figure = getattr(summary, metric)
+    for database in standing.summary:
+        for metric, figure, published, inflated in _figures(standing, database):
             low, high = figure.interval or (None, None)
             name = f"{database}_{metric}"
             row |= {
@@ -362,8 +360,8 @@ def _csv_row(place: int, standing: Standing) -> dict[str, object]:
                 f"{name}_low": _decimal(low),
                 f"{name}_high": _decimal(high),
                 f"{name}_sd": _decimal(figure.sd),
-                f"{name}_published": _decimal(None if published is None else published[i]),
-                f"{name}_not_a_result": _decimal(None if inflated is None else inflated[i]),
+                f"{name}_published": _decimal(published),
+                f"{name}_not_a_result": _decimal(inflated),
             }
     return row
 

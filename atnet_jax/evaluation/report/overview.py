@@ -160,6 +160,14 @@ def with_sd(figure: Figure) -> Cell:
     return Cell(rounded(figure.mean), "" if figure.sd is None else f"± {figure.sd:.3f}")
 
 
+def with_interval(figure: Figure) -> Cell:
+    """A mean, with its interval over subjects."""
+    if figure.interval is None:
+        return Cell(rounded(figure.mean), "[–]")
+    low, high = figure.interval
+    return Cell(rounded(figure.mean), f"[{low:.2f}, {high:.2f}]")
+
+
 def chance_scores(counts: Mapping[str, int], answer: int) -> dict[str, float]:
     """The scores of always giving one answer."""
     guess = np.zeros((len(CLASSES), len(CLASSES)), dtype=np.int64)

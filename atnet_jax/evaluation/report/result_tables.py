@@ -181,14 +181,12 @@ def table_markdown(
     rows = [_row(title if paper_row is None else paper_row, Cell("this run"), groups, ours, about)]
     if paper_row is not None:
         rows.insert(0, _paper_row(protocol, paper_row, groups))
-    clips = [[group_title(group) for group in groups]]
-    clips += [
-        [str(published.COMPOSITE[group].clips) if group in published.COMPOSITE else ABSENT
-         for group in groups],
-        [str(results[group]["clips"]) if group in results else ABSENT for group in groups],
-    ]  # fmt: skip
+    in_paper = {group: str(counts.clips) for group, counts in published.COMPOSITE.items()}
+    here = {group: str(scores["clips"]) for group, scores in results.items()}
     clips = [
-        [first, *rest] for first, rest in zip(("Clips", "paper", "this run"), clips, strict=True)
+        ["Clips", *map(group_title, groups)],
+        ["paper", *(in_paper.get(group, ABSENT) for group in groups)],
+        ["this run", *(here.get(group, ABSENT) for group in groups)],
     ]
     escape = markdown.escape
     parts = [f"# {escape(title)}", f"{about.name}. {about.meaning}"]

@@ -40,13 +40,7 @@ class Desk:
     """
 
     def __init__(self, worker: Worker, folder: Path, max_bytes: int) -> None:
-        """Takes clips.
-
-        Args:
-            worker: started already; reads them.
-            folder: the server's private one, for uploads.
-            max_bytes: of a request.
-        """
+        """Takes clips into the server's private folder, and has a started worker read them."""
         self.max_bytes = max_bytes
         self.max_seconds = worker.max_seconds
         self._worker = worker

@@ -90,13 +90,7 @@ class Worker:
     def answer(
         self, path: Path, options: dict[str, Any], form: str, progress: Callable[[str], None]
     ) -> Any:
-        """Return the process's answer to a clip.
-
-        Args:
-            path: of the clip.
-            options: how to read it.
-            form: "json", "page" or "body".
-            progress: called with the name of each stage.
+        """Return the process's answer to a clip; `Answer` tells of the arguments.
 
         Raises:
             UserError: the clip cannot be read, in the answer's words.

@@ -60,16 +60,10 @@ def spot_apex(
 
 
 def divide_and_conquer(strength: Shaped[np.ndarray, " frame"]) -> int:
-    """The peak found by halving.
+    """Index of the peak found by halving, or of the largest value where there is none.
 
     As long as there is more than one peak, the frames are halved and the half kept whose peaks have
     the larger sum, the earlier one if they are equal (Liong et al., ACPR 2015).
-
-    Args:
-        strength: Of each frame.
-
-    Returns:
-        Index of the peak, or of the largest value where there is none.
     """
     peaks = local_maxima(strength)
     if not len(peaks):

@@ -198,11 +198,7 @@ def _flank(course: np.ndarray) -> int:
 
 
 def _without_nested(found: list[Candidate]) -> tuple[Candidate, ...]:
-    """Candidates in time, without those whose apex lies within a stronger one.
-
-    Args:
-        found: The strongest first.
-    """
+    """Candidates in time, without those (given strongest first) whose apex is in a stronger one."""
     kept: list[Candidate] = []
     for candidate in found:
         if not any(other.onset <= candidate.apex <= other.offset for other in kept):

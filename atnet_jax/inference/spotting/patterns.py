@@ -18,9 +18,6 @@ def codes(image: UInt8[np.ndarray, "height width"]) -> UInt8[np.ndarray, "height
 
     As on the plane XY of `lbp_top`, but the points are the nearest pixels, which is several times
     faster, and the picture's border is continued.
-
-    Args:
-        image: Grey levels.
     """
     height, width = image.shape
     padded = cv2.copyMakeBorder(image, RADIUS, RADIUS, RADIUS, RADIUS, cv2.BORDER_REPLICATE)

@@ -55,13 +55,7 @@ def signal(
     landmarks: Landmarks,
     method: str,
 ) -> Signal:
-    """Computes what a method watches.
-
-    Args:
-        crops: The video.
-        frame_rate: Frames a second.
-        landmarks: Of the first frame, in pixels of the crop.
-        method: One of `SPOTTERS`.
+    """Computes what a method watches; see `spot_apex` for the arguments.
 
     Raises:
         UserError: There is no frame, the frame rate is not above 0, or the method is unknown.

@@ -17,7 +17,7 @@ from atnet_jax.preprocessing.optical_flow.threads import Solver
 
 @dataclass(frozen=True)
 class FlowMethod:
-    """A way to compute motion.
+    """A way to compute motion between pictures of grey levels, 0–255.
 
     Attributes:
         solve: Flow of pairs of pictures.
@@ -61,9 +61,6 @@ class FlowMethod:
     ) -> Float32[np.ndarray, "frame-1 height width 2"]:
         """Flow between neighbouring frames, smoothed in time before.
 
-        Args:
-            frames: Grey levels.
-
         Returns:
             u to the right, v downwards, in pixels.
         """
@@ -76,10 +73,6 @@ class FlowMethod:
         second: UInt8[np.ndarray, "height width"] | Float32[np.ndarray, "height width"],
     ) -> Float32[np.ndarray, "height width 2"]:
         """Flow between two pictures as they are.
-
-        Args:
-            first: Grey levels.
-            second: Grey levels of the picture that follows it.
 
         Returns:
             For each pixel of `first` its motion to `second` in pixels: u to the right, v downwards.
@@ -95,9 +88,9 @@ def _variational(**parameters: Any) -> Solver:
 
 
 def _tv_l1() -> Solver:
-    from atnet_jax.preprocessing.optical_flow.tv_l1 import Parameters, tv_l1
+    from atnet_jax.preprocessing.optical_flow.tv_l1 import tv_l1
 
-    return tv_l1(Parameters())
+    return tv_l1()
 
 
 _METHODS: dict[str, Callable[[], FlowMethod]] = {
@@ -127,9 +120,6 @@ _METHODS: dict[str, Callable[[], FlowMethod]] = {
 @functools.cache
 def flow_method(name: str) -> FlowMethod:
     """The flow method of this name.
-
-    Args:
-        name: One of `FLOWS`.
 
     Raises:
         UserError: There is none of this name.

@@ -14,7 +14,7 @@ def farneback(
     first: Float32[np.ndarray, "pair height width"],
     second: Float32[np.ndarray, "pair height width"],
 ) -> Float32[np.ndarray, "pair height width 2"]:
-    """Flow by polynomial expansion (Farnebäck, SCIA 2003).
+    """Flow of grey levels, 0–255, by polynomial expansion (Farnebäck, SCIA 2003).
 
     Parameters: 3 pyramid levels of half the size each, 3 iterations, neighbourhoods of 5 pixels
     weighted with sigma 1.1, averaged over a box of 25 pixels. The box is a little smaller than an
@@ -25,10 +25,6 @@ def farneback(
     the fourth power of contrast, contrast is doubled. And it takes the image to be black beyond
     its border, which shows as motion there; so the border is continued by 16 pixels. Equal images
     still have a flow of rounding errors, 2e-5 pixels in the mean.
-
-    Args:
-        first: Grey levels.
-        second: Grey levels of the pictures that follow them.
 
     Returns:
         For each pixel of `first` its motion to `second` in pixels: u to the right, v downwards.
@@ -58,7 +54,7 @@ def _farneback(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def dis(preset: str, variational_iterations: int | None = None) -> Solver:
-    """Flow by dense inverse search (Kroeger et al., ECCV 2016).
+    """A solver by dense inverse search (Kroeger et al., ECCV 2016).
 
     It takes pictures of 8 bits: grey levels are rounded.
 
@@ -66,9 +62,6 @@ def dis(preset: str, variational_iterations: int | None = None) -> Solver:
         preset: OpenCV's, `ULTRAFAST`, `FAST` or `MEDIUM`.
         variational_iterations: Steps of the variational refinement; the preset's number (5; none
             in `ULTRAFAST`) if not given.
-
-    Returns:
-        The solver.
     """
 
     def solve_pair(first: np.ndarray, second: np.ndarray) -> np.ndarray:

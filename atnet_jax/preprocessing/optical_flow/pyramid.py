@@ -16,16 +16,7 @@ Refine = Callable[[Array, Array, Array], Array]
 def coarse_to_fine(
     first: Float32[Array, "height width"], second: Float32[Array, "height width"], refine: Refine
 ) -> Float32[Array, "2 height width"]:
-    """Flow refined level by level, from no motion at the coarsest to the full size.
-
-    Args:
-        first: Grey picture.
-        second: The one that follows it.
-        refine: Called at each level with its pictures and the flow of the level above.
-
-    Returns:
-        u and v in pixels.
-    """
+    """Flow in pixels, refined level by level, from no motion at the coarsest to the full size."""
     pyramid = [(first, second)]
     for _ in range(levels(*first.shape) - 1):
         first, second = pyramid[-1]

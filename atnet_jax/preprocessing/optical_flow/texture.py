@@ -14,16 +14,12 @@ STRUCTURE_REMOVED = 0.95
 def texture(
     first: Float32[Array, "height width"], second: Float32[Array, "height width"]
 ) -> tuple[Array, Array]:
-    """Texture of both pictures of a pair, as Sun, Roth and Black (IJCV 2014) feed to their methods.
+    """Texture of both grey pictures of a pair, as Sun, Roth and Black (IJCV 2014) use it.
 
     The structure S of a picture I in [−1, 1] minimises Σ |∇S| + (S − I)²/(2θ) (Rudin, Osher and
     Fatemi; Wedel et al. 2009), θ = 1/8, by 100 steps of projected gradient ascent. Texture is
     I − 0.95 S, scaled so that the darkest pixel of both pictures is 0 and the brightest 255. Thus
     the contrast of the pair does not matter, and slow changes of the light matter little.
-
-    Args:
-        first: Grey levels.
-        second: Grey levels of the picture that follows it.
 
     Returns:
         The textures, 0…255, both scaled alike.

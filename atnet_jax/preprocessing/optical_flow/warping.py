@@ -26,10 +26,6 @@ def linearise(
     The derivatives of space are those of both pictures in equal parts. Where the flow led out of
     the picture all three are zero, as nothing is known there.
 
-    Args:
-        first: Grey picture.
-        warped: The one that follows it, by `warp`.
-
     Returns:
         I_x, I_y (grey levels per pixel) and I_t (grey levels), `[height, width]` each.
     """
@@ -50,18 +46,10 @@ def bicubic(
     x: Float32[Array, "*place"],
     y: Float32[Array, "*place"],
 ) -> Float32[Array, "*place"]:
-    """Grey levels between the pixels, by cubic convolution (Keys 1981, a = −1/2).
+    """Grey levels at (y, x), between the pixels, by cubic convolution (Keys 1981, a = −1/2).
 
     Linear interpolation would not do: at 0.03 pixels its error is of the order of the change that
-    the motion itself makes in fine texture.
-
-    Args:
-        picture: Grey picture; its border is continued.
-        x: Columns.
-        y: Rows.
-
-    Returns:
-        The picture at (y, x); places outside are moved to the border.
+    the motion itself makes in fine texture. Places outside the picture are moved to its border.
     """
     height, width = picture.shape
     x, y = jnp.clip(x, 0, width - 1), jnp.clip(y, 0, height - 1)

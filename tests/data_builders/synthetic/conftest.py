@@ -13,7 +13,7 @@ SEED = 3
 def tree(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[ClipSpec]]:
     """Folder with two subjects of one usable clip each per database, and the clips in it."""
     folder = tmp_path_factory.mktemp("synthetic") / "tree"
-    specs = generate(folder, subjects=2, clips=1, seed=SEED, num_workers=2, progress=False)
+    specs = generate(folder, subjects=2, clips=1, seed=SEED, num_workers=2)
     return folder, specs
 
 
@@ -22,7 +22,5 @@ def macro_tree(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Cli
     """Folder with one subject of three labelled clips per macro-expression set, and the clips."""
     folder = tmp_path_factory.mktemp("synthetic") / "macro"
     datasets = ("ck_plus", "oulu_casia", "jaffe", "mug")
-    specs = generate(
-        folder, datasets=datasets, subjects=1, clips=3, seed=SEED, num_workers=2, progress=False
-    )
+    specs = generate(folder, datasets=datasets, subjects=1, clips=3, seed=SEED, num_workers=2)
     return folder, specs

@@ -2,6 +2,7 @@ import openpyxl
 
 from data_builders.synthetic import clip_specs
 from data_builders.synthetic.action_units import Activation, notation
+from data_builders.synthetic.casme2 import Casme2
 
 
 def test_casme2_sheet(tree):
@@ -34,9 +35,7 @@ def test_casme2_sheet(tree):
 
 
 def test_casme2_names_that_look_like_numbers(tmp_path):
-    from data_builders.synthetic import casme2
-
-    casme2.write_annotation(tmp_path, clip_specs("casme2", 2, 2, 3))
+    Casme2().write_annotation(tmp_path, clip_specs("casme2", 2, 2, 3))
     sheet = openpyxl.load_workbook(tmp_path / "CASME2-coding-20140508.xlsx").worksheets[0]
     names = [row[1] for row in sheet.iter_rows(values_only=True)]
     assert 1102 in names and "0902" in names

@@ -57,45 +57,26 @@ def test_samm_numbers_are_padded_to_five_or_four_digits():
     assert digits == {4, 5}
 
 
-def test_smic_cropped_names_are_not_padded(tmp_path):
-    (spec,) = generate(
-        tmp_path / "out",
-        datasets=["smic"],
-        subjects=1,
-        clips=1,
-        seed=SEED,
-        smic_layout="cropped",
-        num_workers=1,
-        progress=False,
-    )
-    paths = list((tmp_path / "out").rglob("*.bmp"))
-    name = f"SMIC_all_cropped/HS/s1/micro/negative/s1_ne_01/reg_image{spec.onset}.bmp"
-    assert tmp_path / "out" / "smic" / name in paths
-    assert len(paths) == spec.offset - spec.onset + 1
-    picture = cv2.imread(str(paths[0]), cv2.IMREAD_UNCHANGED)
-    assert picture.shape[0] < 400 and picture.shape[1] < 300
-
-
 def cells(path):
     sheet = openpyxl.load_workbook(path).worksheets[0]
     return [[cell.value for cell in row] for row in sheet.iter_rows()]
 
 
-def test_same_seed_gives_the_same_pixels_with_other_workers(tree, tmp_path):
-    specs = generate(
-        tmp_path / "again",
-        datasets=["smic"],
-        subjects=2,
-        clips=1,
-        seed=SEED,
-        num_workers=1,
-        progress=False,
-    )
-    assert specs == [spec for spec in tree[1] if spec.dataset == "smic"]
-    files = [path.relative_to(tmp_path / "again") for path in (tmp_path / "again").rglob("*.bmp")]
-    assert len(files) > 20
+@pytest.mark.parametrize(
+    ("fixture", "datasets", "subjects"),
+    [("tree", ["smic"], 2), ("macro_tree", ["oulu_casia", "jaffe"], 1)],
+)
+def test_same_seed_gives_the_same_pixels_with_other_workers(
+    fixture, datasets, subjects, request, tmp_path
+):
+    folder, listed = request.getfixturevalue(fixture)
+    again = tmp_path / "again"
+    specs = generate(again, datasets=datasets, subjects=subjects, clips=1, seed=SEED, num_workers=1)
+    assert specs == [spec for spec in listed if spec in specs]
+    files = [path.relative_to(again) for name in datasets for path in (again / name).rglob("*.*")]
+    assert len(files) > 15
     for file in files:
-        assert (tmp_path / "again" / file).read_bytes() == (tree[0] / file).read_bytes()
+        assert (again / file).read_bytes() == (folder / file).read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -107,10 +88,10 @@ def test_same_seed_gives_the_same_sheet(tree, tmp_path, dataset, sheet):
     assert cells(tmp_path / sheet) == cells(tree[0] / dataset / sheet)
 
 
-@pytest.mark.parametrize("dataset", ["casme2", "samm", "smic"])
+@pytest.mark.parametrize("dataset", DATABASES)
 def test_clips_do_not_depend_on_how_many_are_asked_for(dataset):
     few = clip_specs(dataset, 2, 2, SEED)
-    many = clip_specs(dataset, 5, 4, SEED)
+    many = clip_specs(dataset, 5, 5, SEED)
     assert set(few) <= set(many)
     assert not set(few) & set(clip_specs(dataset, 2, 2, SEED + 1))
 
@@ -124,12 +105,20 @@ def test_a_frame_does_not_depend_on_its_neighbours(tree):
 
 
 @pytest.mark.parametrize(
-    ("dataset", "shares"),
-    [("casme2", (88, 32, 25)), ("samm", (92, 26, 15)), ("smic", (70, 51, 43))],
+    ("dataset", "subjects", "clips", "shares"),
+    [
+        ("casme2", 10, 10, (88, 32, 25)),
+        ("samm", 10, 10, (92, 26, 15)),
+        ("smic", 10, 10, (70, 51, 43)),
+        ("ck_plus", 4, 10, (175, 69, 83)),
+        ("oulu_casia", 4, 6, (4, 1, 1)),
+        ("jaffe", 4, 18, (124, 31, 30)),
+        ("mug", 4, 18, (4, 1, 1)),
+    ],
 )
-def test_classes_are_as_imbalanced_as_the_real_ones(dataset, shares):
-    labels = [spec.label for spec in clip_specs(dataset, 10, 10, SEED) if spec.label is not None]
-    counts = np.bincount(labels)
+def test_classes_are_as_imbalanced_as_the_real_ones(dataset, subjects, clips, shares):
+    specs = clip_specs(dataset, subjects, clips, SEED)
+    counts = np.bincount([spec.label for spec in specs if spec.label is not None])
     np.testing.assert_allclose(counts / counts.sum(), np.array(shares) / sum(shares), atol=0.05)
 
 
@@ -158,10 +147,10 @@ def test_a_folder_in_use_is_refused(tmp_path):
     kept = tmp_path / "kept.txt"
     kept.write_text("mine")
     with pytest.raises(UserError, match="exists already"):
-        generate(tmp_path, progress=False)
+        generate(tmp_path)
     assert [*tmp_path.iterdir()] == [kept]
     with pytest.raises(UserError, match="exists already"):
-        generate(kept, progress=False)
+        generate(kept)
 
 
 def test_a_failed_run_leaves_nothing(tmp_path, monkeypatch):
@@ -170,9 +159,7 @@ def test_a_failed_run_leaves_nothing(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Scene, "frame", fail)
     with pytest.raises(RuntimeError, match="disk on fire"):
-        generate(
-            tmp_path / "out", datasets=["smic"], subjects=1, clips=1, num_workers=1, progress=False
-        )
+        generate(tmp_path / "out", datasets=["smic"], subjects=1, clips=1, num_workers=1)
     assert not list(tmp_path.iterdir())
 
 
@@ -184,6 +171,14 @@ def test_a_failed_run_leaves_nothing(tmp_path, monkeypatch):
         ("smic", 0, 1, 0, "not 0"),
         ("smic", 1, 0, 0, "at least 1 clip"),
         ("smic", 1, 1, -1, "negative"),
+        ("ck_plus", 111, 1, 0, "1 to 110 subjects, not 111"),
+        ("oulu_casia", 81, 1, 0, "1 to 80 subjects, not 81"),
+        ("jaffe", 11, 1, 0, "1 to 10 subjects, not 11"),
+        ("mug", 53, 1, 0, "1 to 52 subjects, not 53"),
+        ("oulu_casia", 1, 7, 0, "oulu_casia has names for 1 to 6 clips per subject, not 7"),
+        ("jaffe", 1, 55, 0, "jaffe has names for 1 to 54 clips per subject, not 55"),
+        ("mug", 1, 0, 0, "at least 1 clip"),
+        ("ck+", 1, 1, 0, "unknown dataset 'ck\\+'; there are .*ck_plus, oulu_casia, jaffe, mug"),
     ],
 )
 def test_impossible_requests(dataset, subjects, clips, seed, message):
@@ -203,15 +198,22 @@ def test_command_line_reports_errors_without_a_traceback(tmp_path):
     assert "exists already" in run.stderr and "Traceback" not in run.stderr
 
 
-def test_command_line_writes_what_the_function_writes(tree, tmp_path):
-    flags = ["--datasets=smic", "--subjects=1", "--clips=1", f"--seed={SEED}"]
+@pytest.mark.parametrize(
+    ("fixture", "dataset", "written"),
+    [
+        ("tree", "smic", "smic/SMIC_all_raw/HS/s01/micro/negative/s01_ne_01/*.bmp"),
+        ("macro_tree", "jaffe", "jaffe/KA.[AN][NE]1*.tiff"),
+    ],
+)
+def test_command_line_writes_what_the_function_writes(fixture, dataset, written, request, tmp_path):
+    flags = [f"--datasets={dataset}", "--subjects=1", "--clips=1", f"--seed={SEED}"]
+    out = tmp_path / "out"
     subprocess.run(
-        [sys.executable, "-m", "atnet_jax", "synthetic", f"--out={tmp_path / 'out'}", *flags],
+        [sys.executable, "-m", "atnet_jax", "synthetic", f"--out={out}", *flags],
         check=True,
         capture_output=True,
     )
-    path = "smic/SMIC_all_raw/HS/s01/micro/negative/s01_ne_01"
-    written = sorted((tmp_path / "out" / path).iterdir())
-    expected = sorted((tree[0] / path).iterdir())
-    assert [file.name for file in written] == [file.name for file in expected]
-    assert written[-1].read_bytes() == expected[-1].read_bytes()
+    folder, _ = request.getfixturevalue(fixture)
+    files = sorted(path.relative_to(out) for path in (out / dataset).rglob("*.*"))
+    assert files == sorted(path.relative_to(folder) for path in folder.glob(written))
+    assert (out / files[-1]).read_bytes() == (folder / files[-1]).read_bytes()

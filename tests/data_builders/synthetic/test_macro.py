@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 import subprocess
 import sys
 
@@ -6,16 +7,16 @@ import cv2
 import numpy as np
 import pytest
 
-from atnet_jax.errors import UserError
-from data_builders.synthetic import clip_specs, generate, true_flow
+from data_builders.synthetic import clip_specs
 from data_builders.synthetic.clip_spec import random_stream
 from data_builders.synthetic.generate import DATABASES, MICRO_EXPRESSION
 from data_builders.synthetic.identity import draw_identity
 from data_builders.synthetic.motion import CROP_SIDE, draw_motion
 from data_builders.synthetic.posed import PEAK
-from data_builders.synthetic.scene import Scene, scene
+from data_builders.synthetic.scene import Scene
 
 SEED = 3
+scene = functools.lru_cache(maxsize=1)(Scene)
 DATASETS = ["ck_plus", "oulu_casia", "jaffe", "mug"]
 SEQUENCES = ["ck_plus", "oulu_casia", "mug"]
 # What each database calls the emotions of the classes 0, 1, 2 and of none.
@@ -203,7 +204,9 @@ def test_neutral_ones_have_no_action_units(dataset):
 
 def test_neutral_faces_only_drift():
     (spec,) = (spec for spec in clip_specs("jaffe", 1, 1, SEED) if spec.label is None)
-    flow = true_flow(spec, spec.onset, spec.apex) * 224 / CROP_SIDE / scene(spec).placement.unit
+    flow = (
+        scene(spec).true_flow(spec.onset, spec.apex) * 224 / CROP_SIDE / scene(spec).placement.unit
+    )
     assert 0.1 < np.abs(flow).max() < 4
 
 
@@ -251,21 +254,6 @@ def test_number_and_classes_of_a_subjects_clips(dataset, clips):
         assert {0, 1, 2} <= {spec.label for spec in specs}
 
 
-@pytest.mark.parametrize(
-    ("dataset", "clips", "shares"),
-    [
-        ("ck_plus", 10, (175, 69, 83)),
-        ("oulu_casia", 6, (4, 1, 1)),
-        ("jaffe", 18, (124, 31, 30)),
-        ("mug", 18, (4, 1, 1)),
-    ],
-)
-def test_classes_are_as_imbalanced_as_the_real_ones(dataset, clips, shares):
-    specs = clip_specs(dataset, 4, clips, SEED)
-    counts = np.bincount([spec.label for spec in specs if spec.label is not None])
-    np.testing.assert_allclose(counts / counts.sum(), np.array(shares) / sum(shares), atol=0.05)
-
-
 def test_six_clips_of_oulu_casia_are_the_six_emotions():
     for subject in ("P001", "P002", "P003"):
         specs = [spec for spec in clip_specs("oulu_casia", 3, 6, SEED) if spec.subject == subject]
@@ -281,14 +269,6 @@ def test_more_clips_are_further_takes():
     assert {"AN1", "AN2", "AN3", "HA1", "HA2", "NE1"} <= jaffe
     numbers = [spec.clip.split(".")[2] for spec in clip_specs("jaffe", 10, 20, SEED)]
     assert len(set(numbers)) == len(numbers) == 210
-
-
-@pytest.mark.parametrize("dataset", DATASETS)
-def test_clips_do_not_depend_on_how_many_are_asked_for(dataset):
-    few = clip_specs(dataset, 2, 2, SEED)
-    many = clip_specs(dataset, 5, 5, SEED)
-    assert set(few) <= set(many)
-    assert not set(few) & set(clip_specs(dataset, 2, 2, SEED + 1))
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
@@ -331,40 +311,6 @@ def test_nobody_blinks(dataset):
     assert all(draw_motion(spec).blink is None for spec in clip_specs(dataset, 6, 6, SEED))
 
 
-def test_same_seed_gives_the_same_pixels(macro_tree, tmp_path):
-    generate(
-        tmp_path / "again",
-        datasets=["jaffe", "oulu_casia"],
-        subjects=1,
-        clips=1,
-        seed=SEED,
-        num_workers=1,
-        progress=False,
-    )
-    files = [name for name in names(tmp_path / "again") if name != "README.txt"]
-    assert len(files) > 15
-    for file in files:
-        assert (tmp_path / "again" / file).read_bytes() == (macro_tree[0] / file).read_bytes()
-
-
-@pytest.mark.parametrize(
-    ("dataset", "subjects", "clips", "message"),
-    [
-        ("ck_plus", 111, 1, "1 to 110 subjects, not 111"),
-        ("oulu_casia", 81, 1, "1 to 80 subjects, not 81"),
-        ("jaffe", 11, 1, "1 to 10 subjects, not 11"),
-        ("mug", 53, 1, "1 to 52 subjects, not 53"),
-        ("oulu_casia", 1, 7, "oulu_casia has names for 1 to 6 clips per subject, not 7"),
-        ("jaffe", 1, 55, "jaffe has names for 1 to 54 clips per subject, not 55"),
-        ("mug", 1, 0, "at least 1 clip"),
-        ("ck+", 1, 1, "unknown dataset 'ck\\+'; there are .*ck_plus, oulu_casia, jaffe, mug"),
-    ],
-)
-def test_impossible_requests(dataset, subjects, clips, message):
-    with pytest.raises(UserError, match=message):
-        clip_specs(dataset, subjects, clips, 0)
-
-
 @pytest.mark.parametrize("dataset", DATASETS)
 def test_every_subject_has_a_name(dataset):
     names = DATABASES[dataset].SUBJECTS
@@ -380,19 +326,6 @@ def test_readme_names_what_was_written(tree, macro_tree):
     micro = (tree[0] / "README.txt").read_text(encoding="utf-8")
     assert "Synthetic micro-expression clips" in micro
     assert "the layouts of CASME II, SAMM and SMIC-HS;" in micro and "CK+" not in micro
-
-
-def test_command_line(macro_tree, tmp_path):
-    flags = ["--datasets=jaffe", "--subjects=1", "--clips=1", f"--seed={SEED}"]
-    subprocess.run(
-        [sys.executable, "-m", "atnet_jax", "synthetic", f"--out={tmp_path / 'out'}", *flags],
-        check=True,
-        capture_output=True,
-    )
-    assert names(tmp_path / "out" / "jaffe") == ["KA.AN1.11.tiff", "KA.NE1.1.tiff"]
-    for name in names(tmp_path / "out" / "jaffe"):
-        written = (tmp_path / "out" / "jaffe" / name).read_bytes()
-        assert written == (macro_tree[0] / "jaffe" / name).read_bytes()
 
 
 def test_without_a_choice_the_command_line_writes_the_micro_expression_databases():

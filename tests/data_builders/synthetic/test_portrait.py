@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from atnet_jax.preprocessing.face import find_face
+from atnet_jax.preprocessing.face import locate_face
 from data_builders.synthetic import clip_specs
 from data_builders.synthetic.clip_spec import random_stream
 from data_builders.synthetic.identity import draw_identity
@@ -48,7 +48,7 @@ def test_faces_are_found_in_pictures_of_strong_expressions(dataset):
         picture = clip.frame(spec.apex)
         if picture.ndim == 3:
             picture = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
-        x0, y0, x1, y1 = find_face(picture)
+        (x0, y0, x1, y1), _ = locate_face(picture)
         nose = clip.placement.to_pixels(0.0, clip.face.nose_y)
         distance = np.linalg.norm(np.subtract(((x0 + x1) / 2, (y0 + y1) / 2), nose))
         assert distance < 0.2 * clip.placement.unit, spec.key

@@ -53,8 +53,8 @@ def test_what_is_not_finite_is_left_out():
 
 def test_intervals_lie_where_their_figures_are():
     lines = [
-        charts.Interval("first", 0.5, (0.25, 0.75), 1.0),
-        charts.Interval("second", 0.0, None, None),
+        charts.Standing("first", 0.5, (0.25, 0.75), 1.0),
+        charts.Standing("second", 0.0, None, None),
     ]
     chart = charts.intervals_chart("UF1", lines)
     dots = re.findall(r'<circle class="end" cx="([\d.]+)" cy="(\d+)"', chart.drawing)
@@ -79,6 +79,6 @@ def test_bars_are_as_long_as_their_figures_and_what_is_no_result_is_told():
 
 
 def test_long_names_are_cut_in_the_drawing_only():
-    chart = charts.intervals_chart("UF1", [charts.Interval("<" * 80, 0.5, None, None)])
+    chart = charts.intervals_chart("UF1", [charts.Standing("<" * 80, 0.5, None, None)])
     assert f">{'&lt;' * 33}…<" in chart.drawing
     assert "<" * 80 in chart.description

@@ -11,12 +11,12 @@ from atnet_jax.inference.predict import Options, answer, answers
 from atnet_jax.inference.predict.footage import open_footage
 from atnet_jax.inference.predict.intervals import Interval
 from atnet_jax.preprocessing.annotation import Clip
-from atnet_jax.preprocessing.clip import extract
 from atnet_jax.preprocessing.crops import cut
 from atnet_jax.preprocessing.face import find_faces
 from atnet_jax.preprocessing.frames import read_image
 from atnet_jax.preprocessing.magnification import magnify
 from atnet_jax.preprocessing.optical_flow import flow_method
+from tests.extract import extract
 from tests.inference.predict.conftest import untrained
 
 GIVEN = {"onset": 5, "apex": 14, "offset": 26}

@@ -35,8 +35,9 @@ def export_program(trained: Trained) -> jax.export.Exported:
     inputs of the clips; its result is `[clip, 3]`. The networks of a run differ in their arrays
     only.
 
-    Layers that choose their code by the device they are traced on are traced the general way; see
-    `_convolve`.
+    Clips are computed each by itself (`jax.vmap`), so the number of clips is nothing that a layer
+    could ask for. Layers that choose their code by the device they are traced on are traced the
+    general way; see `_convolve`.
     """
     (clips,) = jax.export.symbolic_shape("clip")
     inputs = {
@@ -54,8 +55,12 @@ def export_program(trained: Trained) -> jax.export.Exported:
         nested = traverse_util.unflatten_dict(dict(weights), sep=_SEPARATOR)
         variables = {"batch_stats": {}, **nested}
 
+        def of_clip(clip: Mapping[str, jax.Array]) -> jax.Array:
+            batch = {name: array[None] for name, array in clip.items()}
+            return jax.nn.softmax(logits(trained, variables, batch)[0])
+
         with nn.intercept_methods(_convolve):
-            return jax.nn.softmax(logits(trained, variables, inputs))
+            return jax.vmap(of_clip)(inputs)
 
     with _without_source_locations():
         return jax.export.export(jax.jit(probabilities), platforms=PLATFORMS)(weights, inputs)

@@ -13,7 +13,6 @@ from atnet_jax.errors import UserError
 from atnet_jax.evaluation import metrics
 from atnet_jax.evaluation.metrics import Evaluation
 from atnet_jax.evaluation.predictions import Prediction
-from atnet_jax.evaluation.statistics import METRICS, _scores
 from atnet_jax.names import CLASSES
 
 # A clip's scores in the table and those of its epoch, which batches of another size may have given.
@@ -101,10 +100,7 @@ def inflated_figures(
         picked[members] = answers[best_of_fold, members]
         fold_epochs[fold] = int(epochs[best_of_fold])
 
-    confusions = np.zeros((len(epochs), len(CLASSES), len(CLASSES)))
-    np.add.at(confusions, (np.arange(len(epochs))[:, None], labels, answers), 1)
-    uf1 = _scores(confusions)[:, METRICS.index("uf1")]
-    best = uf1.argmax()
+    best = np.argmax([metrics.uf1(metrics.confusion_matrix(labels, each)) for each in answers])
 
     return InflatedFigures(
         honest=honest,

@@ -11,11 +11,13 @@ from collections.abc import Iterable
 from typing import TypedDict
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int, Real
 
 from atnet_jax.errors import UserError
 from atnet_jax.evaluation.predictions import Prediction
 from atnet_jax.names import CLASSES, RESERVED_NAMES
+
+METRICS = ("accuracy", "uf1", "uar")
 
 
 class Evaluation(TypedDict):
@@ -49,44 +51,39 @@ def confusion_matrix(
     return matrix
 
 
-def accuracy(confusion: Int[np.ndarray, "3 3"]) -> float:
-    """Share of the clips that were predicted right.
+def scores(confusion: Real[np.ndarray, "*batch 3 3"]) -> Float[np.ndarray, "*batch metric"]:
+    """Accuracy, UF1 and UAR, the `METRICS` in their order, of one or many confusion matrices.
+
+    Accuracy is the share of the clips that were predicted right. UF1 is the mean over classes of
+    2TP / (2TP + FP + FN) (paper, eq. 8). UAR is the mean over classes of TP_c / N_c, N_c clips
+    being of class c (eq. 9; the paper's eq. 10 prints the number of classes for N_c, a misprint).
 
     Raises:
-        ValueError: the matrix holds no clip.
+        ValueError: a matrix holds no clip.
     """
-    _check_not_empty(confusion)
-    return float(np.trace(confusion) / confusion.sum())
+    right = np.diagonal(confusion, axis1=-2, axis2=-1)
+    true, said = confusion.sum(axis=-1), confusion.sum(axis=-2)
+    clips = true.sum(axis=-1)
+    if not np.all(clips):
+        raise ValueError("a confusion matrix without clips has no score")
+    # TP + FN is a class's row, TP + FP its column.
+    f1, recall = _mean_where_present(2 * right, true + said), _mean_where_present(right, true)
+    return np.stack([right.sum(axis=-1) / clips, f1, recall], axis=-1)
 
 
-def uf1(confusion: Int[np.ndarray, "3 3"]) -> float:
-    """Unweighted F1: the mean over classes of 2TP / (2TP + FP + FN) (paper, eq. 8).
-
-    A class absent from both labels and predictions is left out of the mean.
-
-    Raises:
-        ValueError: the matrix holds no clip.
-    """
-    _check_not_empty(confusion)
-    # FP + TP is the column's sum, FN + TP the row's.
-    denominator = confusion.sum(axis=0) + confusion.sum(axis=1)
-    present = denominator > 0
-    return float(np.mean(2 * np.diag(confusion)[present] / denominator[present]))
+def accuracy(confusion: Real[np.ndarray, "3 3"]) -> float:
+    """The accuracy of one confusion matrix; see `scores`."""
+    return scores(confusion).tolist()[0]
 
 
-def uar(confusion: Int[np.ndarray, "3 3"]) -> float:
-    """Unweighted average recall: the mean over classes of TP_c / N_c, N_c clips being of class c.
+def uf1(confusion: Real[np.ndarray, "3 3"]) -> float:
+    """The UF1 of one confusion matrix; see `scores`."""
+    return scores(confusion).tolist()[1]
 
-    The paper's eq. 9; its eq. 10 prints the number of classes for N_c, a misprint. A class absent
-    from the labels is left out of the mean.
 
-    Raises:
-        ValueError: the matrix holds no clip.
-    """
-    _check_not_empty(confusion)
-    clips = confusion.sum(axis=1)
-    present = clips > 0
-    return float(np.mean(np.diag(confusion)[present] / clips[present]))
+def uar(confusion: Real[np.ndarray, "3 3"]) -> float:
+    """The UAR of one confusion matrix; see `scores`."""
+    return scores(confusion).tolist()[2]
 
 
 def evaluate(predictions: Iterable[Prediction]) -> dict[str, Evaluation]:
@@ -116,20 +113,21 @@ def evaluate(predictions: Iterable[Prediction]) -> dict[str, Evaluation]:
         raise UserError(
             f"dataset name {min(taken)!r} is reserved in the results; rename it in the data"
         )
-    scores = {"full": _evaluate(rows)}
+    evaluations = {"full": _evaluate(rows)}
     for database in databases:
-        scores[database] = _evaluate([row for row in rows if row.dataset == database])
-    return scores
+        evaluations[database] = _evaluate([row for row in rows if row.dataset == database])
+    return evaluations
 
 
 def _evaluate(rows: list[Prediction]) -> Evaluation:
     confusion = confusion_matrix(
         np.array([row.label for row in rows]), np.array([row.predicted for row in rows])
     )
+    right, f1, recall = scores(confusion).tolist()
     return Evaluation(
-        accuracy=accuracy(confusion),
-        uf1=uf1(confusion),
-        uar=uar(confusion),
+        accuracy=right,
+        uf1=f1,
+        uar=recall,
         confusion=confusion.tolist(),
         counts=dict(zip(CLASSES, confusion.sum(axis=1).tolist(), strict=True)),
         clips=len(rows),
@@ -137,6 +135,10 @@ def _evaluate(rows: list[Prediction]) -> Evaluation:
     )
 
 
-def _check_not_empty(confusion: np.ndarray) -> None:
-    if confusion.sum() == 0:
-        raise ValueError("a confusion matrix without clips has no score")
+def _mean_where_present(
+    numerator: Real[np.ndarray, "*batch 3"], denominator: Real[np.ndarray, "*batch 3"]
+) -> np.ndarray:
+    """The mean `[*batch]` of the ratios over the classes whose denominator is not zero."""
+    present = denominator > 0
+    ratios = np.divide(numerator, denominator, out=np.zeros(present.shape), where=present)
+    return np.asarray(ratios.sum(axis=-1) / present.sum(axis=-1))

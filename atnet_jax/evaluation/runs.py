@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, NotRequired, TypedDict
 from atnet_jax import models, published
 from atnet_jax.config import refuse_old
 from atnet_jax.errors import UserError
-from atnet_jax.evaluation import inflation, metrics, predictions, statistics
+from atnet_jax.evaluation import inflation, metrics, predictions
 from atnet_jax.evaluation.inflation import EpochScores
 from atnet_jax.evaluation.metrics import Evaluation
 from atnet_jax.evaluation.predictions import Prediction
@@ -214,7 +214,7 @@ def _scored(
         there = written.get(group)
         if not isinstance(there, dict) or not all(
             _is_number(there.get(name)) and math.isclose(there[name], scores[name], abs_tol=1e-9)
-            for name in statistics.METRICS
+            for name in metrics.METRICS
         ):
             raise UserError(
                 f"{path}: the scores of {group!r} do not follow from predictions.csv; are both of"

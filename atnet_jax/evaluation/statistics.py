@@ -21,8 +21,6 @@ from atnet_jax.evaluation import metrics
 from atnet_jax.evaluation.predictions import Prediction
 from atnet_jax.names import CLASSES
 
-METRICS = ("accuracy", "uf1", "uar")
-
 _CONFIDENCE = 0.95
 # With this many subjects or fewer all swaps are tried: 2^12 = 4,096.
 _ALL_SWAPS_UP_TO = 12
@@ -108,11 +106,11 @@ def summarise(
 
     summaries = {}
     for group, first in evaluations[0].items():
-        scores = _scores(resampled[group]).mean(axis=1)
+        scores = metrics.scores(resampled[group]).mean(axis=1)
         tails = [(1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2]
         lows, highs = np.quantile(scores, tails, axis=0).tolist()
         figures = {}
-        for name, low, high in zip(METRICS, lows, highs, strict=True):
+        for name, low, high in zip(metrics.METRICS, lows, highs, strict=True):
             values = [evaluation[group][name] for evaluation in evaluations]
             figures[name] = Figure(
                 mean=float(np.mean(values)),
@@ -246,7 +244,7 @@ def compare(
 
     tests = {
         name: PermutationTest(difference=float(observed[i]), p=p[i])
-        for i, name in enumerate(METRICS)
+        for i, name in enumerate(metrics.METRICS)
     }
     return PairedTests(
         uf1=tests["uf1"],
@@ -264,7 +262,7 @@ def compare(
 def _mean_difference(
     first: Float[np.ndarray, "*batch seed 3 3"], second: Float[np.ndarray, "*batch seed 3 3"]
 ) -> Float[np.ndarray, "*batch metric"]:
-    return (_scores(first) - _scores(second)).mean(axis=-2)
+    return (metrics.scores(first) - metrics.scores(second)).mean(axis=-2)
 
 
 def _mcnemar(
@@ -356,35 +354,9 @@ def _confusions(
     return subjects, confusions
 
 
-def _scores(confusions: Float[np.ndarray, "*batch 3 3"]) -> Float[np.ndarray, "*batch metric"]:
-    """Accuracy, UF1 and UAR of many confusion matrices, defined as in `atnet_jax.metrics`."""
-    right = np.diagonal(confusions, axis1=-2, axis2=-1)
-    true, said = confusions.sum(axis=-1), confusions.sum(axis=-2)
-    return np.stack(
-        [
-            right.sum(axis=-1) / true.sum(axis=-1),
-            _mean_where_present(2 * right, true + said),
-            _mean_where_present(right, true),
-        ],
-        axis=-1,
-    )
-
-
-def _mean_where_present(
-    numerator: Float[np.ndarray, "*batch 3"], denominator: Float[np.ndarray, "*batch 3"]
-) -> Float[np.ndarray, "*batch"]:
-    """The mean of the ratios over the classes whose denominator is not zero."""
-    present = denominator > 0
-    ratios = np.divide(numerator, denominator, out=np.zeros_like(numerator), where=present)
-    return ratios.sum(axis=-1) / present.sum(axis=-1)
-
-
 def _any_row(by_seed: Mapping[int, Mapping[_Clip, Prediction]]) -> Prediction:
     return next(iter(next(iter(by_seed.values())).values()))
 
 
 def _listed(numbers: Iterable[int]) -> str:
     return ", ".join(map(str, numbers))
-
-
-# Inflation.

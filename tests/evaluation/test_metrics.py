@@ -93,6 +93,20 @@ def test_scores_of_a_matrix_computed_by_hand():
     assert metrics.uf1(confusion) == pytest.approx((12 / 15 + 2 / 6 + 2 / 3) / 3)
 
 
+def test_many_matrices_are_scored_as_each_alone():
+    rng = np.random.default_rng(0)
+    matrices = rng.integers(0, 5, (20, 2, 3, 3)) * rng.integers(0, 2, (20, 2, 3, 3))
+    matrices[..., 1, 2] += 1
+    found = metrics.scores(matrices)
+    assert found.shape == (20, 2, len(metrics.METRICS))
+    for place in np.ndindex(20, 2):
+        for score, value in zip(metrics.METRICS, found[place], strict=True):
+            assert getattr(metrics, score)(matrices[place]) == value
+    matrices[3, 1] = 0
+    with pytest.raises(ValueError, match="without clips"):
+        metrics.scores(matrices)
+
+
 def test_a_row_is_a_true_class():
     confusion = metrics.confusion_matrix(np.array([0, 0, 2]), np.array([1, 1, 0]))
     np.testing.assert_array_equal(confusion, [[0, 2, 0], [0, 0, 0], [1, 0, 0]])

@@ -172,11 +172,7 @@ def chance_scores(counts: Mapping[str, int], answer: int) -> dict[str, float]:
     """The scores of always giving one answer."""
     guess = np.zeros((len(CLASSES), len(CLASSES)), dtype=np.int64)
     guess[:, answer] = [counts[name] for name in CLASSES]
-    return {
-        "accuracy": metrics.accuracy(guess),
-        "uf1": metrics.uf1(guess),
-        "uar": metrics.uar(guess),
-    }
+    return dict(zip(metrics.METRICS, metrics.scores(guess).tolist(), strict=True))
 
 
 def most_frequent(results: Mapping[str, Evaluation]) -> int:

@@ -1,4 +1,8 @@
-"""A clip as a browser sends it: written to disk while it arrives, under names of our own."""
+"""A clip as a browser sends it: written to disk while it arrives, under names of our own.
+
+Starlette's own form parser keeps files of up to 1 MB in memory, and larger ones open and nameless:
+pictures would fill the memory, and a video would be copied to give it a name.
+"""
 
 import asyncio
 import os

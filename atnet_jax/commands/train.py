@@ -182,8 +182,8 @@ def _settings() -> str:
     from atnet_jax.config import describe
 
     lines = [
-        "settings, given as --config.NAME=VALUE, with their defaults; a configuration or the recipe",
-        "of a method may have others:",
+        "settings, given as --config.NAME=VALUE, with their defaults; a configuration, or the",
+        "recipe of a method, may have others:",
     ]
     for name, default, meaning, allowed in describe():
         lines.append(f"\n  {name} = {default!r}")

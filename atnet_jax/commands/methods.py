@@ -34,5 +34,5 @@ def run(given: Namespace) -> None:
             if method.presets:
                 about.append(f"Settings: {', '.join(method.presets)}.")
             for text in about:
-                print(textwrap.indent(textwrap.fill(text, 80), " " * 20))
+                print(textwrap.indent(textwrap.fill(text, 80, break_on_hyphens=False), " " * 20))
         print()

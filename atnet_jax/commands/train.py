@@ -182,11 +182,11 @@ def _settings() -> str:
     from atnet_jax.config import describe
 
     lines = [
-        "settings, given as --config.NAME=VALUE (a configuration and a method's recipe change some",
-        "of these defaults):",
+        "settings, given as --config.NAME=VALUE, with their defaults; a configuration, or the",
+        "recipe of a method, may have others:",
     ]
     for name, default, meaning, allowed in describe():
-        text = f"{meaning} {allowed}" if allowed else meaning
-        lines.append(f"  {name} = {default!r}")
-        lines += textwrap.wrap(text, 94, initial_indent=" " * 6, subsequent_indent=" " * 6)
+        lines.append(f"\n  {name} = {default!r}")
+        for text in (meaning, f"Expected: {allowed}."):
+            lines.append(textwrap.indent(textwrap.fill(text, 88, break_on_hyphens=False), " " * 6))
     return "\n".join([*lines, ""])

@@ -242,7 +242,8 @@ def test_command_line_of_pictures(tmp_path):
     )  # fmt: skip
     assert (run.returncode, run.stdout) == (1, "")
     assert run.stderr == (
-        "image_folder is a set of pictures, of which no motion is computed: leave --flow out\n"
+        "Error: image_folder is a set of pictures, of which no motion is computed: leave --flow"
+        " out\n"
     )
     run = subprocess.run(
         command(tree, tmp_path / "data", *options),

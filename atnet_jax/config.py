@@ -332,8 +332,7 @@ FIELDS = (
         True,
         switch(),
         "Whether the network of a finished fold is kept. If not, only its scores of the held-out"
-        " clips are: a large network (HTNet: 1.7 GB with its optimiser) need not fill the disk 68"
-        " times.",
+        " clips are: a large network (HTNet: 570 MB) need not fill the disk 68 times.",
     ),
     Field(
         "engine.profile",
@@ -493,7 +492,6 @@ def restore(settings: Mapping[str, Any]) -> Config:
     Raises:
       UserError: another version wrote them, or they name no method there is.
     """
-    refuse_old(settings)
     config = default_config(settings["model"])
     values = {
         name: tuple(value) if isinstance(value, list) else value
@@ -508,15 +506,6 @@ def restore(settings: Mapping[str, Any]) -> Config:
             f" use that version."
         ) from error
     return check(config)
-
-
-def refuse_old(settings: Mapping[str, Any]) -> None:
-    """Raises a `UserError` if version 0.1.0 wrote these settings of a run."""
-    if "task" not in settings:
-        raise UserError(
-            "The run is of atnet_jax 0.1.0, whose settings had other names. Use that version for"
-            " it, or train again in another --workdir."
-        )
 
 
 _EXAMPLES = {
@@ -659,7 +648,8 @@ def _check_method(config: Config) -> None:
         )
     if len(config.seeds) > 1:
         raise UserError(f"config.seeds is {config.seeds!r}, but pre-training has one.")
-    for name in ("folds", "shuffle_labels", "recipe.magnification"):
-        value = dict(flat(config))[name]
-        if value:
-            raise UserError(f"config.{name} is {value!r}, but pre-training has no such thing.")
+    only = {"folds": "", "shuffle_labels": False, "recipe.magnification": 0.0, "score_every": 1}
+    for name, value in {**only, "engine.keep_networks": True}.items():
+        given = dict(flat(config))[name]
+        if given != value:
+            raise UserError(f"config.{name} is {given!r}, but pre-training takes {value!r} only.")

@@ -46,7 +46,7 @@ def test_the_composite_is_what_was_rendered(data_dir):
     assert composite.inputs["apex"].dtype == np.uint8
     assert composite.inputs["adm"].shape == (18, 64, 128)
     # The odd rows of CASME II's sheet: others, no apex, apex = onset, sadness.
-    assert {row[0] for row in composite.excluded} == {"casme2", "samm"}
+    assert {row.dataset for row in composite.excluded} == {"casme2", "samm"}
     assert len(composite.excluded) >= 4
     smaller = load_composite(data_dir, DATABASES, "spatiotemporal", ("apex",), image_size=56)
     means = composite.inputs["apex"].reshape(18, 56, 4, 56, 4).mean((2, 4))

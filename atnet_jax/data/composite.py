@@ -17,6 +17,15 @@ from atnet_jax.preprocessing.face import SIZE
 from atnet_jax.preprocessing.prepared_clip import PreparedClip
 
 
+@dataclasses.dataclass(frozen=True, order=True)
+class Exclusion:
+    """A row of a data set's annotation that gives no clip, and why."""
+
+    dataset: str
+    clip: str
+    reason: str
+
+
 @dataclasses.dataclass(frozen=True)
 class Composite:
     """Clips of one or several databases, sorted by (dataset, subject, clip).
@@ -27,7 +36,7 @@ class Composite:
       dataset: name of each clip's database.
       subject: each clip's subject, unique within its database.
       clip: each clip's name, unique within its subject.
-      excluded: rows of the annotation that are no clips of it: (dataset, clip, reason).
+      excluded: rows of the annotation that are no clips of it.
       preparation: how each data set was prepared: its face detector and other options.
     """
 
@@ -36,7 +45,7 @@ class Composite:
     dataset: list[str]
     subject: list[str]
     clip: list[str]
-    excluded: Sequence[tuple[str, str, str]] = ()
+    excluded: tuple[Exclusion, ...] = ()
     preparation: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def digest(self) -> str:
@@ -77,14 +86,14 @@ def load_composite(
         there is no such flow.
     """
     rows: dict[Key, tuple[int, dict[str, np.ndarray]]] = {}
-    excluded: list[tuple[str, str, str]] = []
+    excluded: list[Exclusion] = []
     preparation: dict[str, Any] = {}
     for name in datasets:
         builder = prepared(data_dir, name, flow)
         metadata = builder.info.metadata or {}
         preparation[name] = metadata.get("options", {})
         excluded += [
-            (name, f"{row['subject']}/{row['clip']}", row["reason"])
+            Exclusion(name, f"{row['subject']}/{row['clip']}", row["reason"])
             for row in metadata.get("excluded", [])
         ]
         for key, record in read_records(builder, inputs):
@@ -107,7 +116,7 @@ def load_composite(
         dataset=[key[0] for key in keys],
         subject=[key[1] for key in keys],
         clip=[key[2] for key in keys],
-        excluded=excluded,
+        excluded=tuple(excluded),
         preparation=preparation,
     )
 

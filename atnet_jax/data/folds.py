@@ -134,6 +134,17 @@ def select_folds(folds: Sequence[Fold], selection: str) -> list[Fold]:
     return [folds[number] for number in sorted(numbers)]
 
 
+def selection(numbers: Sequence[int]) -> str:
+    """Fold numbers, ascending, as `select_folds` reads them: "0:3,7"."""
+    ranges: list[list[int]] = []
+    for number in numbers:
+        if ranges and number == ranges[-1][1]:
+            ranges[-1][1] += 1
+        else:
+            ranges.append([number, number + 1])
+    return ",".join(f"{a}:{b}" if b > a + 1 else str(a) for a, b in ranges)
+
+
 @dataclasses.dataclass(frozen=True)
 class Unit:
     """One fold of one seed: what is trained by itself.

@@ -6,7 +6,6 @@ checkpoints.
 """
 
 import dataclasses
-import json
 import secrets
 import shlex
 import shutil
@@ -18,12 +17,13 @@ from typing import Any
 import numpy as np
 
 from atnet_jax import models
-from atnet_jax.config import of_result
+from atnet_jax.data.folds import selection
 from atnet_jax.errors import UserError
 from atnet_jax.evaluation import report
 from atnet_jax.evaluation.inflation import EpochScores
 from atnet_jax.evaluation.predictions import Prediction
-from atnet_jax.evaluation.report.study import flatten
+from atnet_jax.evaluation.record import FILE, Environment, Folds, Part, Record, flatten, read
+from atnet_jax.evaluation.runs import Curve
 from atnet_jax.experiments.results import write_results
 from atnet_jax.system import files
 
@@ -44,7 +44,7 @@ def merge(parts: Sequence[Path], out: Path) -> Path:
     """
     out = out.resolve()
     files.refuse_existing(out)
-    together: defaultdict[Path, list[_Part]] = defaultdict(list)
+    together: defaultdict[Path, list[report.Run]] = defaultdict(list)
     for part in parts:
         for folder in _run_folders(part):
             together[folder.relative_to(part)].append(_read(folder))
@@ -55,7 +55,7 @@ def merge(parts: Sequence[Path], out: Path) -> Path:
     try:
         for name, run in joined.items():
             (temporary / name).mkdir(parents=True)
-            files.write_json_atomically(temporary / name / "config.json", run.record)
+            run.record.write(temporary / name)
             write_results(temporary / name, run.rows, run.curves, run.epoch_scores)
         if len(joined) > 1:
             report.write([temporary / name for name in joined], temporary / "report.html")
@@ -66,210 +66,156 @@ def merge(parts: Sequence[Path], out: Path) -> Path:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Part:
-    """A finished run of some folds.
-
-    Attributes:
-      run: as reports read it.
-      record: its config.json.
-      folds: of the protocol, number → name.
-      numbers: of the folds that it ran.
-      curves: fold number → its training; None for a method that is not trained by epochs.
-    """
-
-    run: report.Run
-    record: dict[str, Any]
-    folds: dict[int, str]
-    numbers: list[int]
-    curves: dict[int, Any] | None
-
-    @property
-    def folder(self) -> Path:
-        return self.run.workdir
-
-
-@dataclasses.dataclass(frozen=True)
 class _Joined:
-    """A run of all folds; the fields are those of `write_results`, and its config.json."""
+    """A run of all folds: its record, and what `write_results` is given."""
 
-    record: dict[str, Any]
+    record: Record
     rows: list[Prediction]
-    curves: dict[int, Any] | None
+    curves: dict[int, Curve] | None
     epoch_scores: EpochScores | None
 
 
 def _run_folders(part: Path) -> list[Path]:
     """The runs in a workdir: itself, or one for each seed, or for each method and seed."""
-    for pattern in ("config.json", "*/config.json", "*/*/config.json"):
-        if found := sorted(part.glob(pattern)):
+    for above in ("", "*/", "*/*/"):
+        if found := sorted(part.glob(above + FILE)):
             return [path.parent for path in found]
-    raise UserError(f"{part} holds no run: it has no config.json. Give the workdir of a run.")
+    raise UserError(f"{part} holds no run: it has no {FILE}. Give the workdir of a run.")
 
 
-def _read(folder: Path) -> _Part:
+def _read(folder: Path) -> report.Run:
     """A part, after a look at whether its files are whole."""
-    path = folder / "config.json"
-    try:
-        record = json.loads(path.read_text())
-        model = record["config"]["model"]
-        folds = {number: name for number, name in record["folds"]["all"]}
-        numbers = list(record["folds"]["run"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path} does not say which folds the protocol has and which of them the run is of"
-            f" ({error!r}). Give runs of cde or hde that this version made."
-        ) from error
-    network = models.find(model).kind == "network"
+    record = read(folder)
+    network = models.find(record.model).kind == "network"
     network_files = ("curves.json", "epoch_scores.npz") if network else ()
     for name in ("predictions.csv", "metrics.json", *network_files):
         if not (folder / name).is_file():
             raise UserError(
-                f"{folder} is not finished: it is to run the folds {_selection(numbers)}, and has"
-                f" no {name}. Start its command again, which goes on where it stopped."
+                f"{folder} is not finished: it is to run the folds {record.selection}, and has no"
+                f" {name}. Start its command again, which goes on where it stopped."
             )
     run = report.load_run(folder)
-    tested = {row.fold for row in run.predictions}
-    if tested != set(numbers):
+    if network and list(run.curves) != list(record.folds.run):
         raise UserError(
-            f"{folder / 'predictions.csv'} does not fit config.json: it is of the folds"
-            f" {_selection(sorted(tested))}, expected {_selection(numbers)}."
+            f"{folder / 'curves.json'} does not fit {FILE}: it is of the folds"
+            f" {selection(list(run.curves))}, expected {record.selection}."
         )
-    curves = None
-    if network:
-        text = (folder / "curves.json").read_text()
-        curves = {int(fold): curve for fold, curve in json.loads(text).items()}
-        if sorted(curves) != sorted(numbers):
-            raise UserError(
-                f"{folder / 'curves.json'} does not fit config.json: it is of the folds"
-                f" {_selection(sorted(curves))}, expected {_selection(numbers)}."
-            )
-    return _Part(run, record, folds, numbers, curves)
+    return run
 
 
-def _join(parts: Sequence[_Part], command: str) -> _Joined:
+def _join(parts: Sequence[report.Run], command: str) -> _Joined:
     """One run of all folds, from those whose folds are all of them; `command` did it."""
-    parts = sorted(parts, key=lambda part: part.numbers[0])
+    parts = sorted(parts, key=lambda part: part.record.folds.run[0])
     first = parts[0]
+    names = first.record.folds.names
     for part in parts[1:]:
         _refuse_differences(first, part)
-    holder: dict[int, _Part] = {}
+    holder: dict[int, report.Run] = {}
     for part in parts:
-        for fold in part.numbers:
+        for fold in part.record.folds.run:
             other = holder.setdefault(fold, part)
             if other is not part:
                 raise UserError(
-                    f"Fold {fold} ({first.folds[fold]}) is both in {other.folder} and in"
-                    f" {part.folder}. Leave one of them out."
+                    f"Fold {fold} ({names[fold]}) is both in {other.workdir} and in {part.workdir}."
+                    f" Leave one of them out."
                 )
-    if missing := sorted(first.folds.keys() - holder.keys()):
-        names = [f"{fold} ({first.folds[fold]})" for fold in missing[:_NAMED_FOLDS]]
-        if len(missing) > len(names):
-            names.append(f"{len(missing) - len(names)} more")
+    if missing := sorted(set(range(len(names))) - holder.keys()):
+        told = [f"{fold} ({names[fold]})" for fold in missing[:_NAMED_FOLDS]]
+        if len(missing) > len(told):
+            told.append(f"{len(missing) - len(told)} more")
         raise UserError(
-            f"No run is given of these of the {len(first.folds)} folds: {', '.join(names)}. Given:"
+            f"No run is given of these of the {len(names)} folds: {', '.join(told)}. Given:"
             f" {_named(parts)}. Run the command of one of them with"
-            f" --config.folds={_selection(missing)} and a --workdir of its own, and give that too."
+            f" --config.folds={selection(missing)} and a --workdir of its own, and give that too."
         )
     if len(parts) == 1:
-        raise UserError(f"{first.folder} holds all folds already; there is nothing to join.")
+        raise UserError(f"{first.workdir} holds all folds already; there is nothing to join.")
 
-    rows = [row for part in parts for row in part.run.predictions]
-    if len(rows) != first.run.clips:
+    rows = [row for part in parts for row in part.predictions]
+    clips = first.record.data.clips
+    if len(rows) != clips:
         raise UserError(
-            f"The files predictions.csv of {_named(parts)} hold {len(rows)} clips, but config.json"
-            f" says that the data hold {first.run.clips}. Start the commands of these runs again."
+            f"The files predictions.csv of {_named(parts)} hold {len(rows)} clips, but {FILE} says"
+            f" that the data hold {clips}. Start the commands of these runs again."
         )
     # By fold; within a fold as they were.
     order = sorted(range(len(rows)), key=lambda index: rows[index].fold)
-    curves = epoch_scores = None
-    if first.curves is not None:
-        curves = {fold: curve for part in parts for fold, curve in (part.curves or {}).items()}
-    kept = [part.run.epoch_scores for part in parts if part.run.epoch_scores is not None]
+    curves = {fold: curve for part in parts for fold, curve in part.curves.items()}
+    epoch_scores = None
+    kept = [part.epoch_scores for part in parts if part.epoch_scores is not None]
     if kept:
         scores = np.concatenate([scores.scores for scores in kept], axis=1)
         epoch_scores = EpochScores(kept[0].epochs, np.take(scores, order, axis=1))
-    return _Joined(_record(parts, command), [rows[index] for index in order], curves, epoch_scores)
+    return _Joined(
+        _record(parts, command), [rows[index] for index in order], curves or None, epoch_scores
+    )
 
 
-def _named(parts: Sequence[_Part]) -> str:
-    return ", ".join(str(part.folder) for part in parts)
+def _named(parts: Sequence[report.Run]) -> str:
+    return ", ".join(str(part.workdir) for part in parts)
 
 
-def _refuse_differences(first: _Part, other: _Part) -> None:
-    def settings(part: _Part) -> dict[str, Any]:
-        epochs = part.run.epoch_scores
+def _refuse_differences(first: report.Run, other: report.Run) -> None:
+    def settings(part: report.Run) -> dict[str, str]:
+        epochs = part.epoch_scores
+        identity = part.record.identity()
+        identity.pop("folds", None)
         return {
-            **of_result({**part.run.config, "folds": None}),
-            "data": part.record["data"],
-            # The digest of the weights; they may lie elsewhere.
-            "init_from": part.run.init_from,
-            "fold": {str(number): name for number, name in part.folds.items()},
-            "scored epochs": None if epochs is None else epochs.epochs.tolist(),
+            **identity,
+            **{f"fold.{number}": name for number, name in enumerate(part.record.folds.names)},
+            "scored epochs": "none" if epochs is None else str(epochs.epochs.tolist()),
         }
 
     if different := _differences(settings(first), settings(other)):
         raise UserError(
-            f"{first.folder} and {other.folder} are no parts of one run. They differ in"
+            f"{first.workdir} and {other.workdir} are no parts of one run. They differ in"
             f" {'; '.join(different)}."
         )
 
 
-def _record(parts: Sequence[_Part], command: str) -> dict[str, Any]:
-    """The config.json of the run that the parts make up."""
-    first = parts[0].record
-    environments = [part.record["environment"] for part in parts]
-    notes = [
-        note for part in parts for note in part.run.notes if not note.startswith("Only folds ")
-    ]
-    if different := _differences(*environments):
+def _record(parts: Sequence[report.Run], command: str) -> Record:
+    """The record of the run that the parts make up."""
+    records = [part.record for part in parts]
+    first = records[0]
+    environments = [dataclasses.asdict(record.environment) for record in records]
+    notes = [note for record in records for note in record.notes]
+    if different := _differences(*(dict(flatten(environment)) for environment in environments)):
         notes.append(f"The folds were not all computed alike: {'; '.join(different)}.")
-    return {
-        **first,
-        "config": {**first["config"], "folds": ""},
-        "folds": {**first["folds"], "run": sorted(parts[0].folds)},
-        "environment": _common(environments),
-        "command": "\n".join([*(part.run.command for part in parts), command]),
-        "notes": list(dict.fromkeys(notes)),
-        "merged": [
-            {
-                "folder": str(part.folder.absolute()),
-                "folds": _selection(part.numbers),
-                "environment": part.record["environment"],
-                "command": part.run.command,
-            }
+    return dataclasses.replace(
+        first,
+        config={**first.config, "folds": ""},
+        folds=Folds(first.folds.names, tuple(range(len(first.folds.names)))),
+        environment=Environment(**_common(environments)),
+        command="\n".join([*(record.command for record in records), command]),
+        notes=tuple(dict.fromkeys(notes)),
+        merged=tuple(
+            Part(
+                folder=str(part.workdir.absolute()),
+                folds=part.record.selection,
+                environment=part.record.environment,
+                command=part.record.command,
+            )
             for part in parts
-        ],
-    }
+        ),
+    )
 
 
-def _differences(*records: Mapping[str, Any]) -> list[str]:
+def _differences(*records: Mapping[str, str]) -> list[str]:
     """The fields that are not the same in all records, each with its different values."""
-    flat = [dict(flatten(record)) for record in records]
     values = {
-        name: list(dict.fromkeys(record.get(name, "nothing") for record in flat))
-        for name in dict.fromkeys(name for record in flat for name in record)
+        name: list(dict.fromkeys(record.get(name, "nothing") for record in records))
+        for name in dict.fromkeys(name for record in records for name in record)
     }
     return [f"{name}: {' / '.join(found)}" for name, found in values.items() if len(found) > 1]
 
 
 def _common(values: Sequence[Any]) -> Any:
-    """What all values are; where they differ: texts joined, and None for what is no text."""
+    """What all values are; where they differ: their texts joined, None without any."""
     if all(value == values[0] for value in values):
         return values[0]
     if all(isinstance(value, dict) for value in values):
         names = dict.fromkeys(name for value in values for name in value)
         return {name: _common([value.get(name) for value in values]) for name in names}
-    if all(isinstance(value, str) for value in values):
-        return " / ".join(dict.fromkeys(values))
+    if texts := [value for value in values if isinstance(value, str)]:
+        return " / ".join(dict.fromkeys(texts))
     return None
-
-
-def _selection(numbers: Sequence[int]) -> str:
-    """Fold numbers, ascending, as config.folds names them: "0:3,7"."""
-    ranges: list[list[int]] = []
-    for number in numbers:
-        if ranges and number == ranges[-1][1]:
-            ranges[-1][1] += 1
-        else:
-            ranges.append([number, number + 1])
-    return ",".join(f"{a}:{b}" if b > a + 1 else str(a) for a, b in ranges)

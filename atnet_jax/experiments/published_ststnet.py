@@ -5,6 +5,7 @@ which scores the clips of that subject, and what comes out is left in a workdir 
 """
 
 import importlib
+import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,8 +21,9 @@ from atnet_jax import models
 from atnet_jax.config import Config
 from atnet_jax.data.folds import Fold, make_folds
 from atnet_jax.errors import UserError
+from atnet_jax.evaluation.record import Data, Folds, Record
 from atnet_jax.experiments.results import fold_rows, write_results
-from atnet_jax.experiments.workdir import claim, lock
+from atnet_jax.experiments.workdir import claim, command, environment, lock
 from atnet_jax.training.method_inputs import load_inputs
 from atnet_jax.training.trained import Trained
 
@@ -72,32 +74,29 @@ def import_torch(config: Config, folder: Path, workdir: Path) -> Path:
         names=tuple(f"fold {fold.number} ({fold.name})" for fold in folds),
         variables=tuple(to_variables(read_state(path), path) for path in chosen),
     )
-    notes = [
+    notes = (
         f"Nothing was trained here. The clips of each of the {len(chosen)} subjects were scored by"
         f" the network published for them, from the files in {folder}.",
         _CHANNELS,
-    ]
+    )
     if unused:
         names = ", ".join(path.name for path in unused)
-        notes.append(f"These files are of no subject of the data and were not used: {names}.")
+        notes += (f"These files are of no subject of the data and were not used: {names}.",)
     parameters = jax.tree.leaves(trained.variables[0]["params"])
+    record = Record(
+        config=json.loads(config.to_json()),
+        data=Data(len(composite.labels), composite.digest()),
+        init_from=trained.digest,
+        environment=environment(),
+        command=command(),
+        folds=Folds(tuple(fold.name for fold in folds), tuple(fold.number for fold in folds)),
+        notes=notes,
+        excluded=composite.excluded,
+        preparation=composite.preparation,
+        size={"parameters": sum(leaf.size for leaf in parameters)},
+    )
     with lock(workdir):
-        claim(
-            workdir,
-            config,
-            data={"clips": len(composite.labels), "sha256": composite.digest()},
-            init_from=trained.digest,
-            about={
-                "excluded": [list(row) for row in composite.excluded],
-                "preparation": composite.preparation,
-                "folds": {
-                    "all": [[fold.number, fold.name] for fold in folds],
-                    "run": [fold.number for fold in folds],
-                },
-                "notes": notes,
-                "size": {"parameters": sum(leaf.size for leaf in parameters)},
-            },
-        )
+        claim(workdir, record)
         scores = trained.scores(composite.inputs)
         rows = [
             row

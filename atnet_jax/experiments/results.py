@@ -1,6 +1,5 @@
 """What a finished run leaves in its folder: the same for every method, however it was run."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from atnet_jax.data.folds import Fold
 from atnet_jax.evaluation import metrics, predictions, report
 from atnet_jax.evaluation.inflation import EpochScores
 from atnet_jax.evaluation.predictions import Prediction
+from atnet_jax.evaluation.record import read
 from atnet_jax.system import files
 
 
@@ -77,8 +77,8 @@ def write_results(
       epoch_scores: of the same rows; None for such a method.
     """
     predictions.write(workdir / "predictions.csv", rows)
-    record = json.loads((workdir / "config.json").read_text())
-    about = {"protocol": rows[0].protocol, "model": record["config"]["model"], "seed": rows[0].seed}
+    record = read(workdir)
+    about = {"protocol": record.protocol, "model": record.model, "seed": record.seed}
     scores = metrics.evaluate(rows)
     files.write_json_atomically(workdir / "metrics.json", {**about, **scores})
     if curves is not None:

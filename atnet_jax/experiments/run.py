@@ -1,7 +1,7 @@
 """One run: prepared data → folds → training → predictions → metrics, table and report."""
 
-import copy
 import dataclasses
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,13 +18,14 @@ from atnet_jax.data.folds import Fold, Unit, make_folds, select_folds
 from atnet_jax.errors import UserError
 from atnet_jax.evaluation import report
 from atnet_jax.evaluation.inflation import EpochScores
+from atnet_jax.evaluation.record import FILE, Data, Folds, Record
 from atnet_jax.experiments.results import fold_rows, is_finished, write_results
-from atnet_jax.experiments.workdir import claim, lock
+from atnet_jax.experiments.workdir import claim, command, environment, lock
 from atnet_jax.models.handcrafted import svm
 from atnet_jax.system import files
 from atnet_jax.training import processes
-from atnet_jax.training.engine import make_trainer
-from atnet_jax.training.loop import FoldResult, scored_epochs, train_units
+from atnet_jax.training.feed import InMemory
+from atnet_jax.training.loop import FoldResult, read_start, scored_epochs, train_units
 from atnet_jax.training.method_inputs import load_inputs
 from atnet_jax.weights import folder as weights
 
@@ -47,7 +48,7 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> Path 
     """
     config, workdir = check(config), Path(workdir)
     seeds = config.seeds
-    if len(seeds) > 1 and (workdir / "config.json").exists():
+    if len(seeds) > 1 and (workdir / FILE).exists():
         raise UserError(
             f"{workdir} holds a run of one seed. Choose another --workdir for runs of several."
         )
@@ -109,12 +110,9 @@ def _run_network(config: Config, folders: Mapping[int, Path]) -> tuple[list[_Stu
     """Trains the network on every fold."""
     composite = load_inputs(config)
     studies = _studies(config, composite, folders)
-    start, notes = None, _notes(config, studies[0])
-    if config.init_from:
-        trainer = make_trainer(config, composite.inputs)
-        start = weights.load(Path(config.init_from))
-        nothing = np.zeros(trainer.mesh.size, np.int32)
-        _, fresh = weights.overlay(trainer.init(nothing, nothing), start)
+    notes = _notes(config)
+    start, fresh = read_start(config, composite.inputs)
+    if start is not None:
         notes.append(
             f"Every fold starts from the weights in {config.init_from}"
             f" ({start.about.get('source', 'of unknown source')}); at random start:"
@@ -125,7 +123,7 @@ def _run_network(config: Config, folders: Mapping[int, Path]) -> tuple[list[_Stu
     unfinished = _unfinished(config, folders, studies)
     results = train_units(
         config,
-        composite.inputs,
+        InMemory(composite.inputs),
         every,
         [unit for study in unfinished for unit in study.units],
         folders,
@@ -139,7 +137,7 @@ def _run_svm(config: Config, folders: Mapping[int, Path]) -> tuple[list[_Study],
     composite = load_inputs(config)
     machine = models.find(config.model).build_features(config.options.to_dict()).machine
     studies = _studies(config, composite, folders)
-    _claim(config, folders, studies, _notes(config, studies[0]), None)
+    _claim(config, folders, studies, _notes(config), None)
     features = composite.inputs["features"]
     results = {}
     unfinished = _unfinished(config, folders, studies)
@@ -148,7 +146,7 @@ def _run_svm(config: Config, folders: Mapping[int, Path]) -> tuple[list[_Study],
         train, test = unit.fold.train, unit.fold.test
         scores = svm.fit_predict(features[train], unit.labels[train], features[test], machine())
         none = np.zeros(0, np.float32)
-        results[unit.key] = FoldResult(scores, 0, none, none, none, scores[None])
+        results[unit.key] = FoldResult(scores, scores[None], none, 0, none, none, none)
     return unfinished, results
 
 
@@ -176,26 +174,26 @@ def _claim(
 ) -> None:
     """Claims the folder of every seed; the first process does so before the others look."""
     size = _size(config, studies[0].composite)
+    here = environment()
     if not processes.is_first():
         processes.wait_for_all("claimed")
-    record = {}
     for study in studies:
-        settings = copy.deepcopy(config)
-        settings.seeds = (study.seed,)
-        names = [[unit.fold.number, unit.fold.name] for unit in study.protocol_units]
-        record = claim(
-            folders[study.seed],
-            settings,
-            data={"clips": len(study.composite.labels), "sha256": study.composite.digest()},
+        record = Record(
+            config={**json.loads(config.to_json()), "seeds": [study.seed]},
+            data=Data(len(study.composite.labels), study.composite.digest()),
             init_from=None if start is None else weights.digest(start),
-            about={
-                "excluded": [list(row) for row in study.composite.excluded],
-                "preparation": study.composite.preparation,
-                "folds": {"all": names, "run": [unit.fold.number for unit in study.units]},
-                "notes": list(notes),
-                "size": size,
-            },
+            environment=here,
+            command=command(),
+            folds=Folds(
+                names=tuple(unit.fold.name for unit in study.protocol_units),
+                run=tuple(unit.fold.number for unit in study.units),
+            ),
+            notes=tuple(notes),
+            excluded=study.composite.excluded,
+            preparation=study.composite.preparation,
+            size=size,
         )
+        claim(folders[study.seed], record)
     if processes.is_first():
         processes.wait_for_all("claimed")
     folds = f"{len(studies[0].units)} of {len(studies[0].protocol_units)} folds"
@@ -203,7 +201,7 @@ def _claim(
         folds += f" with each of {len(studies)} seeds"
     print(
         f"{splitting(config)} of {config.model}: {len(studies[0].composite.labels)} clips, {folds},"
-        f" on {record['environment']['device']}"
+        f" on {here.device}"
     )
 
 
@@ -277,13 +275,10 @@ def _curve(fold: Fold, result: FoldResult) -> dict[str, Any]:
     }
 
 
-def _notes(config: Config, study: _Study) -> list[str]:
+def _notes(config: Config) -> list[str]:
     notes = []
     if config.shuffle_labels:
         notes.append("Control run: labels were permuted over all clips. Read it against chance.")
-    if config.folds:
-        folds = len(study.protocol_units)
-        notes.append(f"Only folds {config.folds} of the {folds} were run.")
     pictures = {"apex", "colour", "frames"}.intersection(models.find(config.model).inputs)
     if config.data.image_size != 224 and pictures and _is_network(config):
         notes.append(

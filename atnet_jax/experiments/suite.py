@@ -14,6 +14,7 @@ from atnet_jax import models
 from atnet_jax.config import Config, check, method_config
 from atnet_jax.errors import UserError
 from atnet_jax.evaluation import report
+from atnet_jax.evaluation.record import FILE
 from atnet_jax.evaluation.report.standings import FAILED
 from atnet_jax.experiments import run as experiment
 from atnet_jax.experiments.workdir import lock
@@ -69,7 +70,7 @@ def run_leaderboard(config: Config, workdir: str | os.PathLike[str]) -> Path | N
         failed: the message says which and why.
     """
     config, workdir = check(config), Path(workdir)
-    if (workdir / "config.json").exists():
+    if (workdir / FILE).exists():
         raise UserError(f"{workdir} holds a run. Choose another --workdir for the leaderboard.")
     parts = [(protocol, method) for protocol in config.protocols for method in config.methods]
     failed: dict[tuple[str, str], str] = {}

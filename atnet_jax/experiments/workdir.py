@@ -1,7 +1,6 @@
 """What a workdir holds: one run, recorded in config.json, and no other."""
 
 import contextlib
-import json
 import os
 import platform
 import shlex
@@ -15,9 +14,9 @@ from typing import Any
 import jax
 
 import atnet_jax
-from atnet_jax.config import Config, of_result, refuse_old
 from atnet_jax.errors import UserError
-from atnet_jax.system import files, locks
+from atnet_jax.evaluation.record import FILE, Environment, Record, read
+from atnet_jax.system import locks
 from atnet_jax.training import processes
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -47,47 +46,26 @@ def lock(workdir: Path) -> Iterator[None]:
                 folder.rmdir()
 
 
-def claim(
-    workdir: Path,
-    config: Config,
-    *,
-    data: dict[str, Any],
-    init_from: str | None,
-    about: dict[str, Any] | None = None,
-) -> dict[str, Any]:
+def claim(workdir: Path, record: Record) -> Record:
     """Records in config.json what this run is, or checks that the workdir holds this very run.
+
+    The engine's settings, and where data and weights lie, may change from one start to the next.
 
     Args:
       workdir: the folder; made if it is not there.
-      config: the settings.
-      data: what the run reads, for comparison: JSON-able, with a digest.
-      init_from: digest of the weights that it starts from, or None.
-      about: what else readers of the results should know.
+      record: the run.
 
     Returns:
-      The record: "config", "data", "init_from", "environment", "command" and what is in `about`.
+      The record that the workdir holds: this one, or that of the run's first start.
 
     Raises:
       UserError: the workdir holds another run, or other files.
     """
-    settings = json.loads(config.to_json())
-    path = workdir / "config.json"
-    if path.exists():
-        try:
-            record = json.loads(path.read_text())
-            refuse_old(record["config"])
-            before = {**of_result(record["config"]), "data": record["data"]}
-            before["init_from"] = record["init_from"]
-        except UserError as error:
-            raise UserError(f"{path}: {error}") from error
-        except (ValueError, TypeError, KeyError) as error:
-            raise UserError(
-                f"{path} is damaged, so that it is not known which run {workdir} holds. Choose an"
-                f" empty --workdir."
-            ) from error
-        now = {**of_result(settings), "data": data, "init_from": init_from}
+    if (workdir / FILE).exists():
+        first = read(workdir)
+        before, now = first.identity(), record.identity()
         changed = [
-            f"{name}: {before.get(name)!r} → {now.get(name)!r}"
+            f"{name}: {before.get(name, 'nothing')} → {now.get(name, 'nothing')}"
             for name in sorted(before.keys() | now.keys())
             if before.get(name) != now.get(name)
         ]
@@ -96,28 +74,30 @@ def claim(
                 f"{workdir} holds another run. It differs in {'; '.join(changed)}. Choose another"
                 f" --workdir, or the same settings and data to go on with that run."
             )
-        return record
+        return first
     if workdir.exists() and (not workdir.is_dir() or any(map(_is_foreign, workdir.iterdir()))):
         raise UserError(f"{workdir} holds other files, and no run. Choose an empty --workdir.")
     workdir.mkdir(parents=True, exist_ok=True)
-    record = {
-        "config": settings,
-        "data": data,
-        "init_from": init_from,
-        "environment": {
-            "device": f"{jax.device_count()} × {jax.devices()[0].device_kind}",
-            "versions": {
-                "atnet_jax": atnet_jax.__version__,
-                "python": platform.python_version(),
-                **{package: metadata.version(package) for package in _PACKAGES},
-            },
-            "git": git_state(),
-        },
-        "command": shlex.join(sys.argv),
-        **(about or {}),
-    }
-    files.write_json_atomically(path, record)
+    record.write(workdir)
     return record
+
+
+def environment() -> Environment:
+    """What this process computes with."""
+    return Environment(
+        device=f"{jax.device_count()} × {jax.devices()[0].device_kind}",
+        versions={
+            "atnet_jax": atnet_jax.__version__,
+            "python": platform.python_version(),
+            **{package: metadata.version(package) for package in _PACKAGES},
+        },
+        git=git_state(),
+    )
+
+
+def command() -> str:
+    """The command line of this process."""
+    return shlex.join(sys.argv)
 
 
 def _is_foreign(path: Path) -> bool:

@@ -52,13 +52,18 @@ class TrainState(flax.struct.PyTreeNode):
     opt_state: Any
     key: Any
 
+    @property
+    def network(self) -> dict[str, Any]:
+        """What applying the network takes: {"params": …, "batch_stats": …}."""
+        return {"params": self.params, "batch_stats": self.batch_stats}
+
 
 class Metrics(flax.struct.PyTreeNode):
     """Sums over training clips, `[unit]`: divide by `count` for means."""
 
-    loss: jax.Array
-    correct: jax.Array
-    count: jax.Array
+    loss: jax.Array | np.ndarray
+    correct: jax.Array | np.ndarray
+    count: jax.Array | np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +91,17 @@ class Trainer:
     def replicate(self, tree: Any) -> Any:
         """Host arrays that every device holds whole."""
         return jax.device_put(tree, NamedSharding(self.mesh, PartitionSpec()))
+
+    def shapes(self) -> TrainState:
+        """The state of a group of as many units as devices, as shapes alone."""
+        numbers = np.zeros(self.mesh.size, np.int32)
+        return jax.eval_shape(self.init, numbers, numbers)
+
+    def unit_shapes(self) -> TrainState:
+        """The state of one unit, without the unit axis, as shapes alone."""
+        return jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), self.shapes()
+        )
 
 
 def over_units(

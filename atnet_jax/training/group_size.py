@@ -28,8 +28,21 @@ def units_at_once(
     plan: BatchPlan,
     units: Sequence[Unit],
 ) -> int:
-    """How many units to train in one program: a multiple of the number of devices."""
+    """How many units to train in one program: a multiple of the number of devices.
+
+    Args:
+      config: see `atnet_jax.config`.
+      trainer: of the network.
+      inputs: of all clips; only their shapes and sizes are used.
+      plan: makes the batches.
+      units: those to train.
+    """
     devices = trainer.mesh.size
+    together = len(units)
+    if config.recipe.shared_batches:  # Which is only within a seed.
+        together = max(collections.Counter(unit.seed for unit in units).values())
+    if together <= devices:
+        return devices
     wanted = config.engine.folds_per_batch
     if not wanted:
         stats = trainer.mesh.devices.flat[0].memory_stats()
@@ -39,9 +52,6 @@ def units_at_once(
             wanted = devices * max(1, int((_USABLE * stats["bytes_limit"] - shared) // needed))
         else:
             wanted = devices * (_SHARING_ON_CPU if config.recipe.shared_batches else 1)
-    together = len(units)
-    if config.recipe.shared_batches:  # Which is only within a seed.
-        together = max(collections.Counter(unit.seed for unit in units).values())
     return even_size(wanted, together, devices)
 
 
@@ -56,12 +66,10 @@ def _bytes_of_a_unit(
 ) -> int:
     """What the compiler plans for one unit a device: its state and all that a step leaves lying."""
     units = [unit] * trainer.mesh.size
-    numbers = np.zeros(len(units), np.int32)
-    state = jax.eval_shape(trainer.init, numbers, numbers)
     shapes: Any = {
         name: jax.ShapeDtypeStruct(array.shape, array.dtype) for name, array in inputs.items()
     }
-    compiled = trainer.epoch.lower(state, shapes, plan.blocks(units, 0), 0.1).compile()
+    compiled = trainer.epoch.lower(trainer.shapes(), shapes, plan.blocks(units, 0), 0.1).compile()
     analysis = compiled.memory_analysis()
     return analysis.temp_size_in_bytes + analysis.output_size_in_bytes
 

@@ -34,6 +34,8 @@ class UnitEpoch(NamedTuple):
       learning_rate: that of the epoch.
       steps: optimiser steps of this unit in the epoch.
       clips: training clips that these steps saw.
+      validation_uf1: of the clips that the unit holds back to choose its epoch, None if it has none
+        or they were not scored.
     """
 
     seed: int
@@ -45,6 +47,7 @@ class UnitEpoch(NamedTuple):
     learning_rate: float
     steps: int
     clips: int
+    validation_uf1: float | None = None
 
 
 class Watch:
@@ -123,6 +126,9 @@ class Watch:
         others = f" +{len(group) - 1}" if len(group) > 1 else ""
         loss = sum(unit.loss for unit in group) / len(group)
         parts.append(f"{name}{others}: loss {loss:.3f}")
+        uf1 = [unit.validation_uf1 for unit in group if unit.validation_uf1 is not None]
+        if uf1:
+            parts.append(f"validation UF1 {sum(uf1) / len(uf1):.3f}")
         self._bar.set_postfix_str(", ".join(parts), refresh=False)
         self._bar.update(len(group))
 

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import hashlib
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,11 @@ from tqdm import tqdm
 from atnet_jax import models
 from atnet_jax.config import Config, restore
 from atnet_jax.errors import UserError
+from atnet_jax.evaluation.record import FILE, Record, read
 from atnet_jax.models import Network
 from atnet_jax.training.checkpoint import FoldCheckpoints
 from atnet_jax.training.engine import PRECISIONS, apply_network, compiler_options, make_trainer
+from atnet_jax.training.loop import read_network
 
 # Of more networks, reading shows its progress.
 _MANY = 8
@@ -125,16 +126,12 @@ def load(workdir: Path) -> Trained:
     if not workdir.is_dir():
         raise UserError(f"{workdir}: no such folder; give the workdir of a run of `atnet train`.")
     folders = [workdir]
-    if not (workdir / "config.json").exists():
-        folders = sorted(
-            (path.parent for path in workdir.glob("seed_*/config.json")),
+    if not (workdir / FILE).exists():
+        seeds = sorted(
+            (path.parent for path in workdir.glob(f"seed_*/{FILE}")),
             key=lambda folder: (len(folder.name), folder.name),
         )
-    if not folders:
-        raise UserError(
-            f"{workdir} holds no run, there is no config.json; give the workdir of a run of"
-            " `atnet train`."
-        )
+        folders = seeds or folders
     runs = [_load_run(folder, len(folders) > 1) for folder in folders]
     first = runs[0]
     return dataclasses.replace(
@@ -145,23 +142,22 @@ def load(workdir: Path) -> Trained:
 
 
 def _load_run(folder: Path, several_seeds: bool) -> Trained:
-    path = folder / "config.json"
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        settings, folds = record["config"], record["folds"]
-        chosen = [(int(number), str(dict(folds["all"])[number])) for number in folds["run"]]
-        model = settings["model"]
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{path} cannot be read as the record of a run ({error!r}).") from error
+    record = read(folder)
+    if record.task == "pretrain":
+        raise UserError(
+            f"{folder} is a pre-training, whose network knows macro-expressions alone: give"
+            f" config.init_from={folder / 'weights'} to a run, and that run here."
+        )
+    model, chosen = record.model, record.folds.run
     if model in models.names() and models.find(model).kind != "network":
         raise UserError(
             f"{folder} is a run of {model}, features and an SVM that keeps no trained network; give"
             " a run of a network, such as --config=final."
         )
     try:
-        config = restore(settings)
+        config = restore(record.config)
     except UserError as error:
-        raise UserError(f"{path}: {error}") from error
+        raise UserError(f"{folder / FILE}: {error}") from error
     if not config.engine.keep_networks:
         raise UserError(
             f"{folder} is a run with config.engine.keep_networks=False, which keeps no trained"
@@ -169,14 +165,13 @@ def _load_run(folder: Path, several_seeds: bool) -> Trained:
         )
     shapes = input_shapes(config)
     trainer = make_trainer(config, {name: np.zeros((1, *shapes[name])) for name in shapes})
-    state = jax.eval_shape(trainer.init, *[np.zeros(trainer.mesh.size, np.int32)] * 2)
-    state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), state)
-    like = {"state": state.replace(step=None, opt_state=None, key=None)}
+    shape_of_a_unit = trainer.unit_shapes()
     names, variables = [], []
     with FoldCheckpoints(folder / "checkpoints") as checkpoints:
-        for number, name in tqdm(
+        for number in tqdm(
             chosen, "reading networks", unit=" networks", disable=len(chosen) < _MANY or None
         ):
+            name = record.folds.names[number]
             done = checkpoints.epochs_done(number)
             if done < config.recipe.num_epochs:
                 hint = (
@@ -188,8 +183,7 @@ def _load_run(folder: Path, several_seeds: bool) -> Trained:
                     f"{folder}: fold {number} ({name}) has a checkpoint of {done} of"
                     f" {config.recipe.num_epochs} epochs; {hint}."
                 )
-            read = checkpoints.read(number, like)["state"]
-            variables.append({"params": read.params, "batch_stats": read.batch_stats})
+            variables.append(read_network(checkpoints, number, shape_of_a_unit))
             whose = "all subjects" if config.task == "final" else f"fold {number} ({name})"
             names.append(f"seed {config.seeds[0]}, {whose}" if several_seeds else whose)
     return Trained(
@@ -202,9 +196,9 @@ def _load_run(folder: Path, several_seeds: bool) -> Trained:
     )
 
 
-def _face(record: Mapping[str, Any]) -> str:
+def _face(record: Record) -> str:
     """The one detector of all data sets, as far as the run's record tells."""
-    detectors = {options.get("face") for options in record.get("preparation", {}).values()}
+    detectors = {options.get("face") for options in record.preparation.values()}
     return str(detectors.pop()) if len(detectors) == 1 else ""
 
 
@@ -214,10 +208,5 @@ def _notes(config: Config) -> list[str]:
         notes.append(
             "These networks are of a control run: they were trained on permuted labels, and what"
             " they say means nothing."
-        )
-    if config.selection == "nested":
-        notes.append(
-            "The run chose every fold's epoch, but keeps the networks of the last one, which are"
-            " used here."
         )
     return notes

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from atnet_jax.data.composite import Composite
-from atnet_jax.data.folds import make_folds, select_folds
+from atnet_jax.data.folds import make_folds, select_folds, selection
 from atnet_jax.errors import UserError
 
 
@@ -99,6 +99,12 @@ def test_refusals(composite):
 def test_selection(composite, selection, expected):
     chosen = select_folds(make_folds("cde", composite), selection)
     assert [fold.number for fold in chosen] == expected
+
+
+@pytest.mark.parametrize("text", ["0", "0:3", "0,2", "1,3", "0:2,3"])
+def test_a_selection_is_written_as_it_is_read(composite, text):
+    folds = select_folds(make_folds("cde", composite), text)
+    assert selection([fold.number for fold in folds]) == text
 
 
 @pytest.mark.parametrize("selection", ["4", "0:9", "1,1", "0:2,1", "x", "2:2", "-1", ","])

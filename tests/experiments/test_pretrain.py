@@ -27,6 +27,7 @@ from atnet_jax.errors import UserError
 from atnet_jax.evaluation import metrics
 from atnet_jax.experiments import pretrain
 from atnet_jax.models.layers.batch_norm import BatchNorm
+from atnet_jax.training import loop
 from atnet_jax.training.batches import Batches
 from atnet_jax.training.engine import Trainer, make_trainer
 from atnet_jax.training.optimizer import learning_rate
@@ -63,19 +64,26 @@ def trainer() -> Trainer:
         return make_trainer(config, {"apex": np.empty((0, 32, 32, 1), np.uint8)})
 
 
+def use(patch: pytest.MonkeyPatch, trainer: Trainer) -> None:
+    """Makes it the one that is pre-trained."""
+    for module in (pretrain, loop):
+        patch.setattr(module, "make_trainer", lambda *_: trainer)
+
+
 @pytest.fixture
 def one_layer(trainer, monkeypatch) -> Trainer:
-    """Makes it the one that is pre-trained."""
-    monkeypatch.setattr(pretrain, "make_trainer", lambda *_: trainer)
+    use(monkeypatch, trainer)
     return trainer
+
+
+LABELS = np.random.default_rng(0).choice(3, 45, p=(0.6, 0.2, 0.2))
 
 
 def write_data(root: Path, *, grey: int = 0) -> Path:
     """Two sets, 5 and 4 subjects of 5 pictures, unbalanced; each of one grey level of its own."""
-    labels = np.random.default_rng(0).choice(3, 45, p=(0.6, 0.2, 0.2)).tolist()
     rows = [
-        Picture(f"S{k // 5}", label, np.full((32, 32), grey + k, np.uint8))
-        for k, label in enumerate(labels)
+        Picture(f"S{k // 5}", int(label), np.full((32, 32), grey + k, np.uint8))
+        for k, label in enumerate(LABELS)
     ]
     write_set(root, "ck_plus", rows[:25])
     write_set(root, "jaffe", rows[25:])
@@ -104,8 +112,8 @@ def assert_same_result(workdir: Path, other: Path) -> None:
     assert (workdir / "metrics.json").read_bytes() == (other / "metrics.json").read_bytes()
 
 
-def spied(trainer: Trainer, spy: Callable[..., None]) -> Callable[..., Trainer]:
-    """Makes a trainer that shows `spy` what each step and prediction is given, but the state."""
+def spied(trainer: Trainer, spy: Callable[..., None]) -> Trainer:
+    """A trainer that shows `spy` what each step and prediction is given, but the state."""
 
     def epoch(state: Any, inputs: Any, blocks: Any, rate: Any) -> Any:
         (block,) = blocks
@@ -117,21 +125,27 @@ def spied(trainer: Trainer, spy: Callable[..., None]) -> Callable[..., Trainer]:
         spy("predict", *rest)
         return trainer.predict(state, *rest)
 
-    return lambda *_: dataclasses.replace(trainer, epoch=epoch, predict=predict)
+    return dataclasses.replace(trainer, epoch=epoch, predict=predict)
 
 
-def script_validation(monkeypatch, *uf1: float) -> list[np.ndarray]:
-    """Validation finds these UF1, one after the other; returns the kernels it is shown."""
-    script = iter(uf1)
+def scripted(trainer: Trainer, *right: int) -> tuple[Trainer, list[np.ndarray]]:
+    """A trainer that reads so many of the 10 validation pictures right, epoch after epoch.
+
+    Returns it, and the kernels that it is shown.
+    """
+    script = iter(right)
     kernels = []
 
-    def validate(config: Config, trainer: Trainer, state: Any, *_: Any) -> tuple[float, np.ndarray]:
+    def predict(state: Any, inputs: Mapping[str, np.ndarray], _: np.ndarray) -> np.ndarray:
         kernels.append(np.array(state.params["spatial"]["conv1"]["kernel"][0]))
-        right = round(100 * next(script))
-        return 1.0, np.array([[right, 100 - right, 0], [100 - right, right, 0], [0, 0, 0]])
+        return np.eye(3, dtype=np.float32)[said(inputs["apex"][:, 0, 0, 0], next(script))][None]
 
-    monkeypatch.setattr(pretrain, "_validate", validate)
-    return kernels
+    return dataclasses.replace(trainer, predict=predict), kernels
+
+
+def said(pictures: np.ndarray, right: int) -> np.ndarray:
+    """The first so many pictures are taken for what they are, the others for the next class."""
+    return np.where(np.arange(len(pictures)) < right, LABELS[pictures], (LABELS[pictures] + 1) % 3)
 
 
 def test_training_sees_the_training_pictures_with_their_labels_and_no_other(
@@ -142,7 +156,7 @@ def test_training_sees_the_training_pictures_with_their_labels_and_no_other(
 
     def spy(call: str, inputs: Mapping[str, np.ndarray], positions: np.ndarray, *rest: Any) -> None:
         grey = inputs["apex"][:, 0, 0, 0]
-        assert positions.tolist() == [list(range(8))]
+        assert positions.tolist() == [list(range(len(grey)))]
         if call == "predict":
             validated.extend(grey.tolist())
             return
@@ -151,7 +165,7 @@ def test_training_sees_the_training_pictures_with_their_labels_and_no_other(
         trained.extend(zip(grey[keep].tolist(), labels[0][keep].tolist(), strict=True))
 
     config = settings(data_dir, num_epochs=1)
-    monkeypatch.setattr(pretrain, "make_trainer", spied(one_layer, spy))
+    use(monkeypatch, spied(one_layer, spy))
     pretrain.pretrain(config, tmp_path / "run")
 
     pictures = load_macro_pictures(data_dir, SETS, image_size=32)
@@ -201,13 +215,20 @@ def test_the_training_is_that_of_the_later_folds(steps, one_layer, data_dir, tmp
 
 
 def test_the_weights_are_those_of_the_first_best_epoch(one_layer, monkeypatch, data_dir, tmp_path):
-    kernels = script_validation(monkeypatch, 0.3, 0.8, 0.5, 0.8)
+    right = (3, 8, 5, 8)
+    trainer, kernels = scripted(one_layer, *right)
+    use(monkeypatch, trainer)
     pretrain.pretrain(settings(data_dir), tmp_path / "run")
     result = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    pictures = load_macro_pictures(data_dir, SETS, image_size=32)
+    _, validation = split_by_subject(pictures, 0.2, 0)
+    confusions = [
+        metrics.confusion_matrix(LABELS[validation], said(validation, count)) for count in right
+    ]
     assert result["epoch"] == 2
     assert result["validation"]["accuracy"] == 0.8
-    assert result["validation"]["confusion"][0] == [80, 20, 0]
-    assert result["curves"]["validation_uf1"] == pytest.approx([0.3, 0.8, 0.5, 0.8])
+    assert result["validation"]["confusion"] == confusions[1].tolist()
+    assert result["curves"]["validation_uf1"] == [metrics.uf1(found) for found in confusions]
     kept = weights.load(tmp_path / "run" / "weights")
     kernel = kept.params["spatial"]["conv1"]["kernel"]
     assert [np.array_equal(kernel, other) for other in kernels] == [False, True, False, False]
@@ -228,11 +249,12 @@ def test_without_validation_the_last_epoch_is_kept(one_layer, data_dir, tmp_path
 def test_broken_off_and_started_again_keeps_the_same_weights(
     steps_left, epochs_saved, one_layer, monkeypatch, data_dir, tmp_path
 ):
-    # Epochs of 7 steps; checkpoints after epochs 2 and 4; the best epoch is the first.
-    uf1 = (0.9, 0.2, 0.3, 0.4)
+    # Epochs of 7 steps and one of validation; checkpoints after epochs 2 and 4; the first is best.
+    right = (9, 2, 3, 4)
     config = settings(data_dir, checkpoint_every=2)
-    script_validation(monkeypatch, *uf1)
+    use(monkeypatch, scripted(one_layer, *right)[0])
     pretrain.pretrain(config, tmp_path / "whole")
+    assert json.loads((tmp_path / "whole" / "metrics.json").read_text())["epoch"] == 1
 
     def spy(*_: Any) -> None:
         nonlocal steps_left
@@ -240,13 +262,11 @@ def test_broken_off_and_started_again_keeps_the_same_weights(
         if steps_left < 0:
             raise KeyboardInterrupt
 
-    script_validation(monkeypatch, *uf1)
-    with monkeypatch.context() as patch:
-        patch.setattr(pretrain, "make_trainer", spied(one_layer, spy))
-        with pytest.raises(KeyboardInterrupt):
-            pretrain.pretrain(config, tmp_path / "broken")
+    use(monkeypatch, spied(scripted(one_layer, *right)[0], spy))
+    with pytest.raises(KeyboardInterrupt):
+        pretrain.pretrain(config, tmp_path / "broken")
     assert not (tmp_path / "broken" / "weights").exists()
-    script_validation(monkeypatch, *uf1[epochs_saved:])
+    use(monkeypatch, scripted(one_layer, *right[epochs_saved:])[0])
     pretrain.pretrain(config, tmp_path / "broken")
     assert_same_result(tmp_path / "broken", tmp_path / "whole")
 
@@ -262,7 +282,7 @@ def test_a_finished_run_only_tells_its_result(one_layer, monkeypatch, data_dir, 
     def spy(*_: Any) -> None:
         raise AssertionError("It computes.")
 
-    monkeypatch.setattr(pretrain, "make_trainer", spied(one_layer, spy))
+    use(monkeypatch, spied(one_layer, spy))
     before = {file: file.stat().st_mtime_ns for file in (tmp_path / "run").rglob("*")}
     pretrain.pretrain(config, tmp_path / "run")
     assert capsys.readouterr().out == told
@@ -293,15 +313,16 @@ def test_another_run_or_other_data_in_the_workdir_are_refused(one_layer, data_di
     with pytest.raises(UserError, match=r"holds another run.*validation_share: 0\.2 → 0\.4"):
         pretrain.pretrain(settings(data_dir, num_epochs=1, validation_share=0.4), tmp_path / "run")
     other = write_data(tmp_path / "other", grey=1)
-    with pytest.raises(UserError, match=r"holds another run.*data: .*sha256"):
+    with pytest.raises(UserError, match=r"holds another run.*data\.sha256"):
         pretrain.pretrain(settings(other, num_epochs=1), tmp_path / "run")
 
 
 def test_divergence_stops(one_layer, monkeypatch, data_dir, tmp_path):
     with pytest.raises(UserError, match="training loss is nan in epoch 1"):
         pretrain.pretrain(settings(data_dir, learning_rate=1e38), tmp_path / "training")
-    monkeypatch.setattr(pretrain, "_validate", lambda *_: (np.inf, np.eye(3, dtype=int)))
-    with pytest.raises(UserError, match="validation loss is inf in epoch 1"):
+    scores = np.full((1, 16, 3), np.nan, np.float32)
+    use(monkeypatch, dataclasses.replace(one_layer, predict=lambda *_: scores))
+    with pytest.raises(UserError, match="score of a held-out clip is nan in epoch 1"):
         pretrain.pretrain(settings(data_dir), tmp_path / "validation")
 
 
@@ -313,6 +334,8 @@ def test_divergence_stops(one_layer, monkeypatch, data_dir, tmp_path):
         ({"folds": "0:3"}, r"config\.folds is '0:3'"),
         ({"shuffle_labels": True}, r"config\.shuffle_labels is True"),
         ({"magnification": 5.0}, r"config\.recipe\.magnification is 5\.0"),
+        ({"keep_networks": False}, r"config\.engine\.keep_networks is False, .* takes True only"),
+        ({"score_every": 2}, r"config\.score_every is 2"),
         ({"validation_share": 0.7}, r"config\.validation_share is 0\.7"),
         ({"datasets": ("mug",)}, "'mug' is not prepared"),
     ],

@@ -1,7 +1,6 @@
 """STSTNet's published networks, as PyTorch writes them, against a forward pass written out."""
 
 import csv
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -135,13 +134,12 @@ def test_each_subject_is_scored_by_its_own_network(folder, data_dir, tmp_path):
     assert np.ptp([row.scores for row in rows], axis=0).min() > 0.1
     run = report.load_run(tmp_path / "run")
     assert f"from the files in {folder}" in run.notes[0]
-    assert run.size == {"parameters": 1683}
-    assert run.command.startswith("atnet score-ststnet --data_dir=")
+    assert run.record.size == {"parameters": 1683}
+    assert run.record.command.startswith("atnet score-ststnet --data_dir=")
+    assert run.record.init_from is not None and len(run.record.init_from) == 64
+    assert run.model == "ststnet"
     assert "Nothing was trained here" in (tmp_path / "run" / "report.html").read_text()
     assert "Nothing was trained here" in (tmp_path / "run" / "table.md").read_text()
-    record = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert len(record["init_from"]) == 64
-    assert record["config"]["model"] == "ststnet"
 
 
 def test_another_run_in_the_workdir_is_refused(folder, data_dir, tmp_path):

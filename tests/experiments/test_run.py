@@ -22,7 +22,8 @@ from atnet_jax.training import loop as fold_training
 from atnet_jax.training.batches import Batches
 from atnet_jax.training.checkpoint import FoldCheckpoints
 from atnet_jax.training.engine import make_trainer
-from atnet_jax.training.loop import train_units
+from atnet_jax.training.feed import InMemory
+from atnet_jax.training.loop import read_network, train_units
 from atnet_jax.weights import folder as weights
 from tests.tiny_runs import REPOSITORY, command, prepare_data, run_main, settings
 
@@ -122,7 +123,7 @@ def test_labels_of_test_clips_never_reach_training(data_dir, tmp_path):
     def train(labels, name):
         units = [Unit(0, fold, labels) for fold in folds]
         folder = {0: tmp_path / name}
-        return train_units(config, composite.inputs, units, units[:1], folder)[0, 0]
+        return train_units(config, InMemory(composite.inputs), units, units[:1], folder)[0, 0]
 
     def changed(clips):
         wrong = labels.copy()
@@ -215,7 +216,7 @@ def test_nested_selection_looks_at_subjects_held_back_and_at_no_test_label(data_
     def train(name):
         units = [Unit(0, fold, labels) for fold in folds]
         folder = {0: tmp_path / name}
-        return train_units(config, composite.inputs, units, units[:1], folder)[0, 0]
+        return train_units(config, InMemory(composite.inputs), units, units[:1], folder)[0, 0]
 
     honest = train("a")
     labels[folds[0].test] = (labels[folds[0].test] + 1) % 3
@@ -270,21 +271,13 @@ def test_every_fold_starts_from_the_weights_given(learnt, data_dir, tmp_path):
     experiment.train_and_evaluate(config, tmp_path / "run")
     given = weights.load(learnt)
     checkpoints = FoldCheckpoints(tmp_path / "run" / "checkpoints")
-    zero = np.zeros(1, np.int32)
-    like = jax.eval_shape(make_trainer(config, composite.inputs).init, zero, zero)
-    like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), like)
-    history = {
-        "loss": np.zeros(1, np.float32),
-        "accuracy": np.zeros(1, np.float32),
-        "seconds": np.zeros(1, np.float32),
-        "scores": np.zeros((1, 6, 3), np.float32),
-    }
-    states = [checkpoints.restore(k, {"state": like, "history": history})["state"] for k in (0, 3)]
-    for state in states:
+    shapes = make_trainer(config, composite.inputs).unit_shapes()
+    networks = [read_network(checkpoints, fold, shapes) for fold in (0, 3)]
+    for network in networks:
         # A learning rate of 0 leaves the parameters where they started.
         for name, array in given.params["streams"].items():
-            assert np.array_equal(state.params["streams"][name], array)
-    fresh = [state.params["classifier"]["kernel"] for state in states]
+            assert np.array_equal(network["params"]["streams"][name], array)
+    fresh = [network["params"]["classifier"]["kernel"] for network in networks]
     assert not np.array_equal(*fresh)
     table = (tmp_path / "run" / "table.md").read_text()
     assert f"starts from the weights in {learnt} (a test); at random start: classifier" in table
@@ -297,7 +290,8 @@ def test_a_good_start_lowers_the_loss_of_the_first_epoch(learnt, data_dir, tmp_p
         composite = load_composite(data_dir, ("manifest",), config.data.flow, ("flow_map",))
         units = [Unit(0, fold, composite.labels) for fold in make_folds("cde", composite)]
         results = train_units(
-            config, composite.inputs, units, units[:1], {0: tmp_path / f"from{bool(start)}"},
+            config, InMemory(composite.inputs), units, units[:1],
+            {0: tmp_path / f"from{bool(start)}"},
             weights.load(Path(start)) if start else None,
         )  # fmt: skip
         losses.append(results[0, 0].loss[0])

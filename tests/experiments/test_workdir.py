@@ -1,5 +1,7 @@
+import dataclasses
 import errno
 import fcntl
+import json
 import os
 import re
 import shlex
@@ -13,7 +15,8 @@ import pytest
 
 from atnet_jax.config import default_config
 from atnet_jax.errors import UserError
-from atnet_jax.experiments.workdir import claim, lock
+from atnet_jax.evaluation.record import Data, Folds, Record, read
+from atnet_jax.experiments.workdir import claim, command, environment, lock
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 HOLDER = """
@@ -26,8 +29,11 @@ with lock(Path(sys.argv[1])):
 """
 
 
-def take(workdir: Path) -> dict:
-    return claim(workdir, default_config("ststnet"), data={"clips": 3}, init_from=None)
+def take(workdir: Path) -> Record:
+    config = json.loads(default_config("ststnet").to_json())
+    folds = Folds(("casme2/s1", "samm/s1"), (0, 1))
+    new = Record(config, Data(3, "0" * 64), None, environment(), command(), folds)
+    return claim(workdir, new)
 
 
 def listed(folder: Path) -> list[str]:
@@ -148,10 +154,11 @@ def test_a_kill_as_the_workdir_is_claimed_leaves_it_free(tmp_path):
         take(tmp_path / "other")
 
 
-@pytest.mark.parametrize("content", [b"", b'{"config": {"model": "stst', b"\xff\xfe", b"[]", b"{}"])
-def test_a_damaged_record_is_refused(tmp_path, content):
-    take(tmp_path)
-    (tmp_path / "config.json").write_bytes(content)
-    with pytest.raises(UserError, match=r"config\.json is damaged.*Choose an empty --workdir"):
-        take(tmp_path)
-    assert (tmp_path / "config.json").read_bytes() == content
+def test_a_workdir_keeps_the_record_of_its_first_start(tmp_path):
+    first = take(tmp_path)
+    there = dataclasses.replace(first, command="another start", notes=("another day",))
+    assert claim(tmp_path, there) == first
+    data = dataclasses.replace(first, data=Data(3, "1" * 64))
+    with pytest.raises(UserError, match=r"holds another run\. .* data\.sha256: 0{64} → 1{64}\."):
+        claim(tmp_path, data)
+    assert read(tmp_path) == first

@@ -28,6 +28,7 @@ from atnet_jax.inference.export.readme import LOADER
 from atnet_jax.inference.export.signature import NOT_FOR, describe
 from atnet_jax.training import trained
 from atnet_jax.training.trained import Trained, input_shapes
+from tests.evaluation.report.workdirs import write_run
 
 _NETWORKS = ("fusion", "micro_attention", "ststnet", "temporal")
 # How large their classifiers are, so that no class is certain.
@@ -389,10 +390,9 @@ def test_command_exports_a_run_to_the_same_bytes_each_time(folder, monkeypatch, 
 
 
 def test_run_of_an_svm_is_refused(tmp_path):
-    record = {"config": {"model": "lbp_top"}, "folds": {"run": [], "all": []}}
-    (tmp_path / "config.json").write_text(json.dumps(record))
+    run = write_run(tmp_path / "run", "lbp_top")
     with pytest.raises(UserError, match="an SVM that keeps no trained network"):
-        command.run(Namespace(run=tmp_path, out=tmp_path / "out"))
+        command.run(Namespace(run=run, out=tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
 

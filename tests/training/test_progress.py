@@ -255,6 +255,12 @@ class Terminal(io.StringIO):
         return True
 
 
+def test_the_line_tells_how_well_validation_clips_are_read(tmp_path, clock, capsys):
+    with Watch("cde ststnet", 1, {(0, k): 0 for k in range(3)}, {0: tmp_path}) as seen:
+        seen.epoch([unit(fold=k, validation_uf1=uf1) for k, uf1 in enumerate((0.25, None, 0.75))])
+    assert last_line(capsys).endswith("casme2/sub01 +2: loss 0.500, validation UF1 0.500")
+
+
 def test_a_log_file_gets_few_lines_and_a_terminal_many(tmp_path, monkeypatch):
     looks = {}
     for stream in (Terminal(), io.StringIO()):

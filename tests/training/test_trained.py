@@ -39,10 +39,11 @@ def copy(run, tmp_path) -> Path:
     return Path(shutil.copytree(run, tmp_path / "copy"))
 
 
-def test_scores_are_those_of_the_run(run, data_dir):
-    networks = trained.load(run)
+def assert_scores_of(run: Path, networks: trained.Trained) -> None:
     config = networks.config
-    composite = load_composite(data_dir, config.data.datasets, config.data.flow, networks.inputs)
+    composite = load_composite(
+        config.data.dir, config.data.datasets, config.data.flow, networks.inputs
+    )
     rows = predictions.read(run / "predictions.csv")
     folds = make_folds("cde", composite)
     assert networks.names == tuple(f"fold {fold.number} ({fold.name})" for fold in folds)
@@ -53,6 +54,18 @@ def test_scores_are_those_of_the_run(run, data_dir):
         np.testing.assert_allclose(scores, told, atol=1e-6)
     first, second = networks.scores(composite.inputs)[:2]
     assert np.abs(first - second).max() > 1e-3
+
+
+def test_scores_are_those_of_the_run(run):
+    assert_scores_of(run, trained.load(run))
+
+
+def test_where_epochs_were_chosen_the_networks_are_theirs(data_dir, tmp_path):
+    config = settings(data_dir, selection="nested", validation_share=0.5, num_epochs=8)
+    experiment.train_and_evaluate(config, tmp_path)
+    curves = json.loads((tmp_path / "curves.json").read_text())
+    assert min(curve["kept_epoch"] for curve in curves.values()) < 8
+    assert_scores_of(tmp_path, trained.load(tmp_path))
 
 
 def test_settings_are_those_of_the_run(run, data_dir):
@@ -66,7 +79,7 @@ def test_final_trains_on_everybody_and_scores_nobody(final, data_dir, capsys):
         "checkpoints", "config.json", "curves.json", "tensorboard",
     ]  # fmt: skip
     record = json.loads((final / "config.json").read_text())
-    assert record["folds"] == {"all": [[0, "all subjects"]], "run": [0]}
+    assert record["folds"] == {"names": ["all subjects"], "run": [0]}
     networks = trained.load(final)
     assert networks.names == ("all subjects",)
     # Started again it is through, and says what it is for rather than a figure.
@@ -120,13 +133,12 @@ def test_several_seeds_are_one_ensemble(run, copy, tmp_path):
     assert names[0].startswith("seed 0, fold 0") and names[-1].startswith("seed 1, fold 5")
 
 
-def test_notes_of_a_control_and_of_chosen_epochs(copy):
+def test_the_note_of_a_control(copy):
     record = json.loads((copy / "config.json").read_text())
-    record["config"] |= {"shuffle_labels": True, "selection": "nested"}
+    record["config"] |= {"shuffle_labels": True}
     (copy / "config.json").write_text(json.dumps(record))
-    control, chosen = trained.load(copy).notes
-    assert "permuted labels" in control
-    assert "last one" in chosen
+    (note,) = trained.load(copy).notes
+    assert "permuted labels" in note
 
 
 @pytest.mark.parametrize(
@@ -134,8 +146,7 @@ def test_notes_of_a_control_and_of_chosen_epochs(copy):
     [
         (lambda run: shutil.rmtree(run), "no such folder"),
         (lambda run: (run / "config.json").unlink(), "holds no run"),
-        (lambda run: (run / "config.json").write_text("{"), "cannot be read as the record"),
-        (lambda run: (run / "config.json").write_text("[1]"), "cannot be read as the record"),
+        (lambda run: (run / "config.json").write_text("{"), "no record of a run"),
         (lambda run: shutil.rmtree(run / "checkpoints"), "joined runs have none"),
         (lambda run: shutil.rmtree(run / "checkpoints" / "fold_002"), r"fold 2 \(.*0 of 6 epochs"),
     ],
@@ -152,6 +163,7 @@ def test_what_is_no_finished_run(copy, spoil, message):
         ("model", "lbp_top", "an SVM that keeps no trained network"),
         ("model", "lenet", "No model is called"),
         ("directions", "circular", "another version"),
+        ("task", "pretrain", r"give config\.init_from=.*/weights to a run"),
         ("recipe", {"num_epochs": 60}, "start its command again"),
     ],
 )

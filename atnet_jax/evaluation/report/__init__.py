@@ -9,11 +9,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from atnet_jax.errors import UserError
+from atnet_jax.evaluation.record import Exclusion
 from atnet_jax.evaluation.report import latex, leaderboard, markdown, page, standings
 from atnet_jax.evaluation.report.blocks import MARK, Document
 from atnet_jax.evaluation.report.contents import document
 from atnet_jax.evaluation.report.result_tables import table_markdown
-from atnet_jax.evaluation.runs import Curve, Exclusion, Run, load_run
+from atnet_jax.evaluation.runs import Curve, Run, load_run
 from atnet_jax.system.files import write_text_atomically
 
 __all__ = [

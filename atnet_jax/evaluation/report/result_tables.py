@@ -77,7 +77,7 @@ def tables(overview: Overview, study: Study) -> list[Block]:
 
 
 def _digests_differ(methods: Iterable[Method]) -> bool:
-    return len({run.digest for method in methods for run in method.runs}) > 1
+    return len({run.record.data.sha256 for method in methods for run in method.runs}) > 1
 
 
 def _results_table(

@@ -11,6 +11,7 @@ import numpy as np
 from atnet_jax import models, published
 from atnet_jax.errors import UserError
 from atnet_jax.evaluation.metrics import Evaluation
+from atnet_jax.evaluation.record import FILE
 from atnet_jax.evaluation.report.study import (
     LabelledClip,
     Method,
@@ -67,7 +68,7 @@ class Standing:
         published: what is published of it.
         inflated: NOT RESULTS: what choosing the epoch on the test clips would have claimed, by
             "full" or database; empty where no scores of single epochs were kept.
-        size: "parameters" or "features" -> how many; empty where that was not recorded.
+        size: "parameters" or "features" -> how many.
         seconds: of training a fold, on average; None where that was not recorded.
         devices: what its runs were computed on.
         differences: sentences on where it differs from the published method and training.
@@ -106,7 +107,7 @@ def read(workdir: Path) -> tuple[dict[str, list[Standing]], list[Missing]]:
         found: list[Standing] = []
         for folder in sorted(path for path in (workdir / protocol).glob("*") if path.is_dir()):
             # One method's runs at a time: the scores of all their epochs take much memory.
-            seeds = sorted(path.parent for path in folder.glob("seed_*/config.json"))
+            seeds = sorted(path.parent for path in folder.glob(f"seed_*/{FILE}"))
             finished = [seed for seed in seeds if (seed / "report.html").is_file()]
             reasons = []
             if (folder / FAILED).is_file():
@@ -167,9 +168,9 @@ def _standing(name: str, method: Method) -> Standing:
         summary=method.summary,
         published=_published(first),
         inflated={group: Scores(*kinds.picked_by_fold) for group, kinds in inflated.items()},
-        size=first.size,
+        size=first.record.size,
         seconds=_seconds(method.runs),
-        devices=sorted({run.device for run in method.runs if run.device}),
+        devices=sorted({run.record.environment.device for run in method.runs}),
         differences=_differences(method.runs),
         clips=method.clips,
         results=first.metrics,
@@ -179,7 +180,7 @@ def _standing(name: str, method: Method) -> Standing:
 def _published(run: Run) -> Published:
     """Of its own publication, or else of the paper's tables; a control has no such figure."""
     own = models.find(run.model).published if run.model in models.names() else None
-    if run.is_control:
+    if run.record.is_control:
         return Published({}, "")
     if own is not None and run.protocol == "cde":
         scores = {group: Scores(uf1, uar) for group, (uf1, uar) in own.cde.items()}

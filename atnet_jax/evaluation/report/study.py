@@ -5,14 +5,13 @@ import itertools
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
 from atnet_jax import published
-from atnet_jax.config import of_result
 from atnet_jax.errors import UserError
 from atnet_jax.evaluation import statistics
 from atnet_jax.evaluation.inflation import inflated_figures
@@ -20,9 +19,6 @@ from atnet_jax.evaluation.predictions import Prediction
 from atnet_jax.evaluation.runs import TABLES, Run
 from atnet_jax.evaluation.statistics import PairedTests, Summary
 
-# What does not tell one method from another: runs that differ in the seed alone are averaged, and
-# the digest of the weights says more than their folder's name.
-_NOT_SETTINGS = frozenset({"seeds", "init_from"})
 # A label names settings without these groups.
 _GROUPS = re.compile(r"^(options|data|recipe)\.")
 # A label names so many settings at most.
@@ -77,7 +73,7 @@ class Method:
     @property
     def is_control(self) -> bool:
         """Whether its labels were shuffled, which every seed does in another way."""
-        return self.runs[0].is_control
+        return self.runs[0].record.is_control
 
     @property
     def clips(self) -> frozenset[LabelledClip]:
@@ -207,28 +203,18 @@ def inflation(method: Method, groups: Sequence[str]) -> dict[str, Inflation]:
     }
 
 
-def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Fields of nested settings with dotted names, in the order they are given."""
-    for name, value in settings.items():
-        if isinstance(value, Mapping) and value:
-            yield from flatten(value, f"{prefix}{name}.")
-        else:
-            shown = value if isinstance(value, str) else json.dumps(value, default=str)
-            yield f"{prefix}{name}", shown
-
-
 def _settings(run: Run) -> dict[str, str]:
-    """All that makes two runs of one method different methods."""
-    settings = {
-        name: value for name, value in of_result(run.config).items() if name not in _NOT_SETTINGS
-    }
+    """All that makes two runs of one method different methods; the seed does not."""
+    identity = run.record.identity()
+    for name in ("seeds", "data.clips", "data.sha256", "init_from"):
+        identity.pop(name, None)
     # A control's labels, and with them the digest, follow from the seed; its clips do not.
     names = sorted((row.dataset, row.subject, row.clip) for row in run.predictions)
     data = hashlib.sha256(repr(names).encode("utf-8", "backslashreplace")).hexdigest()
     return {
-        **dict(flatten(settings)),
-        "data": (data if run.is_control else run.digest)[:12],
-        "weights": (run.init_from or "random")[:12],
+        **identity,
+        "data": (data if run.record.is_control else run.record.data.sha256)[:12],
+        "weights": (run.record.init_from or "random")[:12],
     }
 
 
@@ -246,16 +232,15 @@ def _labels(runs: Sequence[Run]) -> list[tuple[str, str]]:
     """A label for each method, and the part of it that tells it from others of the same row."""
     alike: defaultdict[tuple[str, str, bool], list[Run]] = defaultdict(list)
     for run in runs:
-        alike[run.protocol, run.title, run.is_control].append(run)
+        alike[run.protocol, run.title, run.record.is_control].append(run)
     labels: list[tuple[str, str]] = []
     taken: set[tuple[str, str]] = set()
     for run in runs:
         base = run.title
-        parts = ["control with shuffled labels"] if run.is_control else []
-        if run.is_partial:
-            folds = run.config.get("folds")
-            parts.append(f"only folds {folds}" if folds else "not all clips")
-        others = [_settings(other) for other in alike[run.protocol, base, run.is_control]]
+        parts = ["control with shuffled labels"] if run.record.is_control else []
+        if run.record.is_partial:
+            parts.append(f"only folds {run.record.selection}")
+        others = [_settings(other) for other in alike[run.protocol, base, run.record.is_control]]
         mine = _settings(run)
         differing = [
             name

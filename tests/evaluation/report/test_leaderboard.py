@@ -196,7 +196,7 @@ def test_what_differs_from_the_published_training_is_said(board, monkeypatch):
     monkeypatch.setattr(ststnet, "DEVIATIONS", ())
     changed = "Not the published training: num_epochs 3 (published: 800)."
     board("ststnet", right=0.9)
-    board("temporal", right=0.5, seeds=(0, 1), notes=[changed])
+    board("temporal", right=0.5, seeds=(0, 1), notes=(changed,))
     said = board.said()
     assert [cell.line for cell in said.column("Recipe")] == ["yes", "no 2 differences"]
     texts = [text.text for text in said.parts["ATNet temporal: 2 differences"].blocks]

@@ -4,7 +4,8 @@ import jinja2
 import pytest
 
 from atnet_jax.evaluation.predictions import Prediction
-from atnet_jax.evaluation.report import load_run, page, templates
+from atnet_jax.evaluation.record import Environment
+from atnet_jax.evaluation.report import Exclusion, load_run, page, templates
 from atnet_jax.evaluation.report.blocks import Cell, Document, Row, Section, Table
 from atnet_jax.evaluation.report.contents import document
 from tests.evaluation.report.page_reader import Page, check
@@ -39,10 +40,10 @@ def hostile_folders(root, name):
         "tested": tested,
         "epochs": 3,
         "settings": {name: name, "nested": {name: [name]}},
-        "notes": [name],
-        "excluded": [[name, name, name]],
+        "notes": (name,),
+        "excluded": (Exclusion(name, name, name),),
         "command": name,
-        "environment": {"device": name, "versions": {name: name}},
+        "environment": Environment(name, {name: name}, None),
         "data": {"clips": 12, "sha256": name},
         "init_from": name,
     }
@@ -69,7 +70,8 @@ def test_hostile_names_are_shown_not_obeyed(tmp_path, name):
 
 def test_control_signs_and_lone_surrogates_cannot_break_the_page(tmp_path):
     names = ["a\x00b", "a\x1bb", "a\ud800b", "a\u202eb"]
-    folder = write_run(tmp_path / "run", notes=names)
+    folder = write_run(tmp_path / "run")
+    change_json(folder / "config.json", notes=names)
     text = rendered([folder])
     assert text.encode()
     assert text.count("a\ufffdb") == len(names)
@@ -84,9 +86,9 @@ def test_templates_escape_and_know_no_misspelt_names():
 
 
 def test_pages_of_one_and_of_many_runs_are_for_all_readers(tmp_path):
-    fusion = write_run(tmp_path / "a", epochs=3, tested=paper_clips(), notes=["note"])
+    fusion = write_run(tmp_path / "a", epochs=3, tested=paper_clips(), notes=("note",))
     many = [fusion, write_run(tmp_path / "b", seed=1, epochs=3, tested=paper_clips())]
-    excluded = [["samm", "a", "b"]]
+    excluded = (Exclusion("samm", "a", "b"),)
     many.append(write_run(tmp_path / "c", "lbp_top_p4_tim10", tested=paper_clips()))
     many.append(write_run(tmp_path / "d", "ststnet", excluded=excluded))
     many.append(write_run(tmp_path / "e", protocol="hde", epochs=3))

@@ -1,11 +1,12 @@
+import dataclasses
 import json
-import re
 
 import numpy as np
 import pytest
 
 from atnet_jax.errors import UserError
 from atnet_jax.evaluation import metrics, predictions, report
+from atnet_jax.evaluation.record import Data, Folds, read
 from tests.evaluation.report.workdirs import (
     DIGEST,
     change_json,
@@ -24,37 +25,23 @@ def test_a_run_is_what_its_workdir_holds(tmp_path):
         seed=3,
         epochs=4,
         init_from="ab" * 32,
-        excluded=[["samm", "006/1", "no apex"]],
-        notes=["a note"],
-        data={"clips": 40},
+        excluded=(report.Exclusion("samm", "006/1", "no apex"),),
+        notes=("a note",),
     )
     run = report.load_run(folder)
     assert (run.protocol, run.model, run.paper_row) == ("cde", "temporal", "ATNet temporal")
     assert run.seed == 3
     assert list(run.predictions) == predictions.read(folder / "predictions.csv")
     assert run.metrics == metrics.evaluate(run.predictions)
-    assert run.config["recipe"]["learning_rate"] == 0.01
+    assert run.record == read(folder)
+    assert run.record.config["recipe"]["learning_rate"] == 0.01
     assert list(run.curves) == list(range(9))
     assert run.curves[8]["name"] == "smic/s2"
     assert run.epoch_scores is not None
     assert run.epoch_scores.scores.shape == (4, 36, 3)
     assert run.notes == ["a note"]
-    assert run.exclusions == [report.Exclusion("samm", "006/1", "no apex")]
-    assert (run.clips, run.digest, run.init_from) == (40, DIGEST, "ab" * 32)
-    assert run.versions == {"jax": "0.10.1", "numpy": "2.3.0"}
-    assert run.device == "1 × cpu"
-    assert run.command == "python -m atnet_jax.main --config=configs/cde.py:temporal"
+    assert run.record.data == Data(36, DIGEST)
     assert run.workdir == folder
-
-
-def test_what_later_versions_record_may_be_absent(tmp_path):
-    folder = write_run(tmp_path / "run")
-    record = json.loads((folder / "config.json").read_text())
-    write_json(folder / "config.json", {name: record[name] for name in ("config", "data")})
-    run = report.load_run(folder)
-    assert run.exclusions is None
-    assert (run.notes, run.versions, run.device, run.command) == ([], {}, "", "")
-    assert (run.init_from, run.curves, run.epoch_scores) == (None, {}, None)
 
 
 @pytest.mark.parametrize(
@@ -73,12 +60,12 @@ def test_the_papers_row_follows_from_the_settings(tmp_path, method, options, row
     assert report.load_run(folder).paper_row == row
 
 
-@pytest.mark.parametrize(
-    ("folds", "there", "partial"), [("", 36, False), ("0:3", 36, True), ("", 37, True)]
-)
-def test_a_run_of_some_folds_is_partial(tmp_path, folds, there, partial):
-    folder = write_run(tmp_path / "run", settings={"folds": folds}, data={"clips": there})
-    assert report.load_run(folder).is_partial is partial
+def test_a_run_of_some_folds_says_so(tmp_path):
+    folder = write_run(tmp_path / "run", settings={"folds": "0:9"}, data={"clips": 40})
+    assert report.load_run(folder).notes == [
+        "Only folds 0:9 of the 10 were run (36 of 40 clips), so the figures are not those of the"
+        " protocol."
+    ]
 
 
 def test_a_kept_epoch_is_read(tmp_path):
@@ -110,29 +97,8 @@ def test_pre_training_is_no_run_of_a_protocol(tmp_path):
         report.load_run(folder)
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"config": 3}, "'config' must be dict, found int"),
-        ({"data": {"clips": 36}}, "it lacks 'sha256'"),
-        ({"data": {"clips": True, "sha256": ""}}, "'clips' must be int, found bool"),
-        ({"init_from": 3}, "'init_from' must be"),
-        ({"environment": []}, "'environment' must be dict, found list"),
-        ({"notes": [3]}, "a note must be str, found int"),
-        ({"excluded": [["a", "b"]]}, r"an excluded row must be \[dataset, clip, reason\]"),
-        ({"excluded": [["a", "b", 3]]}, "an excluded row must be"),
-        ({"command": None}, "'command' must be str, found NoneType"),
-    ],
-)
-def test_a_damaged_record_is_named(tmp_path, changes, message):
-    folder = write_run(tmp_path / "run")
-    change_json(folder / "config.json", **changes)
-    with pytest.raises(UserError, match=rf"^{re.escape(str(folder / 'config.json'))}: {message}"):
-        report.load_run(folder)
-
-
 @pytest.mark.parametrize("text", ["", "{", "[1]", "[" * 100_000, "\xff"])
-@pytest.mark.parametrize("name", ["config.json", "metrics.json", "curves.json"])
+@pytest.mark.parametrize("name", ["metrics.json", "curves.json"])
 def test_what_is_no_json_object_is_named(tmp_path, name, text):
     folder = write_run(tmp_path / "run")
     (folder / name).write_bytes(text.encode("latin-1"))
@@ -156,9 +122,20 @@ def test_scores_that_do_not_follow_from_the_predictions(tmp_path):
         report.load_run(folder)
 
 
-def test_more_predictions_than_clips(tmp_path):
-    folder = write_run(tmp_path / "run", data={"clips": 35})
-    with pytest.raises(UserError, match=r"36 clips, but config\.json says that the data hold 35"):
+@pytest.mark.parametrize("clips", [35, 37])
+def test_predictions_of_more_or_fewer_clips_than_there_are(tmp_path, clips):
+    folder = write_run(tmp_path / "run", data={"clips": clips})
+    message = rf"36 clips, but config\.json says that the data hold {clips}"
+    with pytest.raises(UserError, match=message):
+        report.load_run(folder)
+
+
+def test_predictions_of_other_folds(tmp_path):
+    folder = write_run(tmp_path / "run", settings={"folds": "0:9"}, data={"clips": 40})
+    some = Folds(("a", "b", "c"), (0, 2))
+    dataclasses.replace(read(folder), folds=some).write(folder)
+    message = r"does not fit config\.json: it is of the folds 0:9, expected 0,2\."
+    with pytest.raises(UserError, match=message):
         report.load_run(folder)
 
 

@@ -11,6 +11,7 @@ from atnet_jax import models, published
 from atnet_jax.config import default_config
 from atnet_jax.evaluation import metrics, predictions
 from atnet_jax.evaluation.predictions import Prediction
+from atnet_jax.evaluation.record import Data, Environment, Folds, Record
 
 DIGEST = "0123456789abcdef" * 4
 
@@ -71,7 +72,8 @@ def write_run(
     """A finished run of a method or preset.
 
     `epochs` adds curves.json and epoch_scores.npz; `settings` (dotted names) and `options` change
-    config.json's settings, `data` its data and other names its other fields.
+    config.json's settings, `data` its data and other names its other fields. With settings of
+    `folds`, there is one fold more than was run.
     """
     folder.mkdir(parents=True)
     tested = clips() if tested is None else tested
@@ -89,17 +91,17 @@ def write_run(
         folder / "metrics.json",
         {"protocol": protocol, "model": config["model"], "seed": seed, **metrics.evaluate(rows)},
     )
-    write_json(
-        folder / "config.json",
-        {
-            "config": config,
-            "data": {"clips": len(rows), "sha256": DIGEST, **(data or {})},
-            "init_from": None,
-            "environment": {"device": "1 × cpu", "versions": {"jax": "0.10.1", "numpy": "2.3.0"}},
-            "command": f"python -m atnet_jax.main --config=configs/{protocol}.py:{method}",
-            **record,
-        },
-    )
+    run = tuple(sorted({row.fold for row in rows}))
+    names = tuple(f"fold {number}" for number in range(run[-1] + 1 + bool(config["folds"])))
+    about = {
+        "config": config,
+        "data": Data(**{"clips": len(rows), "sha256": DIGEST, **(data or {})}),
+        "init_from": None,
+        "environment": Environment("1 × cpu", {"jax": "0.10.1", "numpy": "2.3.0"}, None),
+        "command": f"python -m atnet_jax.main --config=configs/{protocol}.py:{method}",
+        "folds": Folds(names, run),
+    }
+    Record(**{**about, **record}).write(folder)
     if epochs:
         write_epochs(folder, rows, epochs)
     return folder

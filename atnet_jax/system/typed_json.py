@@ -1,0 +1,78 @@
+"""Reading JSON as objects of given types, with errors that name the place."""
+
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+
+def parse(data: bytes) -> dict[str, Any]:
+    """The JSON object in a file's bytes.
+
+    Raises:
+        ValueError: it is no JSON, or no object; NaN and infinity are no JSON.
+    """
+    try:
+        found = json.loads(data, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not JSON: {error}") from error
+    return _checked(dict, found, "")
+
+
+def _refuse(name: str) -> None:
+    raise ValueError(f"it holds {name}")
+
+
+def decode(kind: Any, value: Any, where: str = "") -> Any:
+    """A JSON value as an object of a type.
+
+    Args:
+        kind: a dataclass (from an object), `tuple[T, ...]` (from a list), `Mapping[str, T]`,
+            `T | None`, str, int, bool or Any.
+        value: as `parse` gives it.
+        where: its dotted name, for errors.
+
+    Raises:
+        ValueError: a value is of another type, or a field of a dataclass is missing.
+    """
+    origin, parts = typing.get_origin(kind), typing.get_args(kind)
+    if origin is types.UnionType:
+        return None if value is None else decode(parts[0], value, where)
+    if dataclasses.is_dataclass(kind):
+        fields = _checked(dict, value, where)
+        below = f"{where}." if where else ""
+        known = {}
+        for name, hint in typing.get_type_hints(kind).items():
+            if name not in fields:
+                raise ValueError(f"{below}{name} is missing")
+            known[name] = decode(hint, fields[name], f"{below}{name}")
+        make: Any = kind
+        return make(**known)
+    if origin is tuple:
+        items = enumerate(_checked(list, value, where))
+        return tuple(decode(parts[0], item, f"{where}[{place}]") for place, item in items)
+    if origin is not None:  # A Mapping.
+        fields = _checked(dict, value, where)
+        return {name: decode(parts[1], item, f"{where}.{name}") for name, item in fields.items()}
+    return value if kind is Any else _checked(kind, value, where)
+
+
+def _checked(kind: type, value: Any, where: str) -> Any:
+    # A bool is an int to Python, but not to JSON.
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise ValueError(
+            f"{where or 'it'} must be {_JSON[kind]}, found {_JSON.get(type(value), 'null')}"
+        )
+    return value
+
+
+_JSON: Mapping[type, str] = {
+    dict: "an object",
+    list: "a list",
+    str: "a text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+}

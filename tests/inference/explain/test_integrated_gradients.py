@@ -155,7 +155,8 @@ def shallow():
 
 
 def of_grey(trained, grey):
-    return trained.network.apply(trained.variables[0], grey, False, method="of_grey")
+    logits = jax.jit(lambda *given: trained.network.apply(*given, False, method="of_grey"))
+    return logits(trained.variables[0], grey)
 
 
 def test_a_map_s_grey_levels_are_what_the_network_makes_of_it(shallow):

@@ -1,7 +1,7 @@
 """Imports weights that Caffe trained.
 
 Reads a binary .caffemodel without Caffe, and writes a folder of weights for
---config.task.init_from.
+--config.init_from.
 """
 
 from argparse import Namespace

@@ -1,6 +1,6 @@
 """Joins runs of some folds each into one run of all folds.
 
-For an experiment that several machines share: --config.task.folds=0:17, 17:34 and so on, each with
+For an experiment that several machines share: --config.folds=0:17, 17:34 and so on, each with
 a workdir of its own. Runs that overlap, differ or leave a fold out are refused.
 """
 

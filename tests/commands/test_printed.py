@@ -18,6 +18,7 @@ PAGES = sorted(
     for folder in ("*.md", "docs/*.md", "benchmarks/*.md", "data_builders/*/*.md", "configs/*.py")
     for path in REPOSITORY.glob(folder)
 )
+CONFIGS = [path for path in PAGES if path.parent.name == "configs" and path.stem[0] != "_"]
 SOURCES = sorted(
     path
     for folder in ("atnet_jax", "data_builders", "benchmarks")
@@ -88,6 +89,15 @@ def test_commands_of_the_documentation(path, monkeypatch):
         given = commands.parser_of(verb).read(rest)
         if verb == "train":
             load_config(concrete(given.config), given.settings)
+
+
+def test_settings_that_are_named(monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
+    there_are = {name for page in CONFIGS for name in setting_types(load_config(str(page)))}
+    for path in [*PAGES, *SOURCES]:
+        for text in texts(path):
+            for name in re.findall(r"--config\.([a-z][a-z_.]*[a-z])", text):
+                assert name in there_are or name.startswith("options."), f"{path}: {name}"
 
 
 def test_commands_of_messages_and_docstrings():

@@ -35,11 +35,11 @@ def test_a_file_of_ones_own(tmp_path):
         "from atnet_jax.config import default_config\n"
         "def get_config(model='spatial'):\n"
         "    config = default_config(model)\n"
-        "    config.num_epochs = 7\n"
+        "    config.recipe.num_epochs = 7\n"
         "    return config\n"
     )
     assert load_config(str(file)).num_epochs == 7
-    assert load_config(f"{file}:ststnet", ["--config.num_epochs=8"]).num_epochs == 8
+    assert load_config(f"{file}:ststnet", ["--config.recipe.num_epochs=8"]).num_epochs == 8
 
 
 @pytest.mark.parametrize(
@@ -62,9 +62,9 @@ def test_configurations_that_cannot_be(text, message, monkeypatch):
 def test_settings(monkeypatch):
     config = load_config(
         "cde",
-        ["--config.num_epochs=3", "--config.seeds=(1,2)", "--config.augment.shift", "0.5",
-         "--config.deterministic", "--noconfig.balance_classes", "--config.data_dir=a b",
-         "--config.learning_rate=1"],
+        ["--config.recipe.num_epochs=3", "--config.seeds=(1,2)", "--config.recipe.augment.shift", "0.5",
+         "--config.deterministic", "--noconfig.balance_classes", "--config.data.dir=a b",
+         "--config.recipe.learning_rate=1"],
     )  # fmt: skip
     changed = {"num_epochs": 3, "seeds": (1, 2), "deterministic": True, "data_dir": "a b",
                "balance_classes": False, "learning_rate": 1.0}  # fmt: skip
@@ -79,16 +79,16 @@ def test_settings(monkeypatch):
     [
         ("--config.num_epoch=3", "There is no setting config.num_epoch. Did you mean num_epochs?"),
         (
-            "--config.augment.shft=3",
-            "There is no setting config.augment.shft. Did you mean",
+            "--config.recipe.augment.shft=3",
+            "There is no setting config.recipe.augment.shft. Did you mean",
         ),
-        ("--config.num_epochs=abc", "--config.num_epochs=abc: expected a whole number."),
-        ("--config.num_epochs=2.5", "--config.num_epochs=2.5: expected a whole number."),
-        ("--config.learning_rate=ten", "--config.learning_rate=ten: expected a number."),
+        ("--config.recipe.num_epochs=abc", "--config.recipe.num_epochs=abc: expected a whole number."),
+        ("--config.recipe.num_epochs=2.5", "--config.recipe.num_epochs=2.5: expected a whole number."),
+        ("--config.recipe.learning_rate=ten", "--config.recipe.learning_rate=ten: expected a number."),
         ("--config.shuffle_labels=maybe", "--config.shuffle_labels=maybe: expected True or False."),
         ("--config.seeds=(1,", "--config.seeds=(1,: expected a tuple, such as"),
-        ("--config.augment=3", "--config.augment=3: expected one of the settings in it."),
-        ("--config.num_epochs", "Missing value for flag --config.num_epochs."),
+        ("--config.recipe.augment=3", "--config.recipe.augment=3: expected one of the settings in it."),
+        ("--config.recipe.num_epochs", "Missing value for flag --config.recipe.num_epochs."),
         ("x", "Unexpected argument 'x'. Pass settings as --config.NAME=VALUE."),
     ],
 )
@@ -101,7 +101,7 @@ def test_settings_that_cannot_be(setting, message, capsys):
 
 
 def test_a_setting_may_come_before_the_configuration(capsys):
-    arguments = ["--config.num_epochs=abc", "--workdir=x", "--config=cde"]
+    arguments = ["--config.recipe.num_epochs=abc", "--workdir=x", "--config=cde"]
     assert commands.run(["train", *arguments]) == 1
     assert "expected a whole number" in capsys.readouterr().err
 
@@ -114,7 +114,7 @@ def test_help_lists_every_setting(capsys):
     for name in config:
         if name not in ("augment", "options"):
             assert f"  {name} = {config[name]!r}\n" in said
-    assert f"  augment.shift = {config.augment.shift}\n" in said
+    assert f"  augment.shift = {config.recipe.augment.shift}\n" in said
 
 
 def test_configurations_are_found_beside_the_package(tmp_path):

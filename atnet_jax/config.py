@@ -18,7 +18,7 @@ from atnet_jax import models
 from atnet_jax.errors import UserError
 from atnet_jax.models import Method
 from atnet_jax.names import DATASETS, DEFAULT_FLOW, FLOWS, MACRO_EXPRESSIONS, MICRO_EXPRESSIONS
-from atnet_jax.preprocessing.motion import OPTIONS, motion_named
+from atnet_jax.preprocessing.motion import OPTIONS, all_motions
 from atnet_jax.values import (
     Kind,
     anything,
@@ -56,7 +56,7 @@ def _flow() -> Kind:
     more = ", ".join(f"_{word}" for word in OPTIONS.values())
     return Kind(
         f"{', '.join(FLOWS)}, followed by {more} where it was prepared so",
-        lambda value: motion_named(value).name,
+        choice(*(motion.name for motion in all_motions())).read,
     )
 
 
@@ -474,7 +474,7 @@ def flat(settings: Mapping[str, Any] | Config, prefix: str = "") -> Iterator[tup
             yield f"{prefix}{name}", value
 
 
-def of_result(settings: Mapping[str, Any]) -> dict[str, Any]:
+def of_result(settings: Mapping[str, Any] | Config) -> dict[str, Any]:
     """Of a run's settings, with dotted names, those that its result depends on.
 
     The engine's are none, and neither is the folder of the data: the data themselves are.
@@ -549,15 +549,17 @@ def _check_options(config: Config) -> None:
     """Refuses options that the method has not, or that it cannot have so."""
     declared = models.find(config.model).option_types
     kinds = {name: _kind(type_) for name, type_ in declared.items()}
-    if set(config.options) != set(kinds):
+    options = config.options
+    given = options.to_dict() if isinstance(options, ConfigDict) else options
+    if not isinstance(given, dict) or set(given) != set(kinds):
         raise UserError(
-            f"config.options are {', '.join(config.options) or 'none'}, but those of"
-            f" {config.model} are {', '.join(kinds) or 'none'}. Name the method with the"
+            f"config.options is {given!r}, but the options of {config.model} are"
+            f" {', '.join(kinds) or 'none'}: name the method with the"
             f" configuration, as in --config=configs/cde.py:{config.model}, not with"
             f" --config.model."
         )
     for name, kind in kinds.items():
-        config.options[name] = _read(Field(f"options.{name}", None, kind, ""), config.options[name])
+        options[name] = _read(Field(f"options.{name}", None, kind, ""), config.options[name])
 
 
 def _kind(declared: Any) -> Kind:
@@ -616,6 +618,8 @@ def _check_method(config: Config) -> None:
             f" one pass over the clips as they are: leave it at {type(recipe[name])(0)!r}, or also"
             f" set config.recipe.shared_batches=False."
         )
+    if network:  # Which may refuse the size of the pictures.
+        method.build_network(config.options.to_dict()).input_shapes(config.data.image_size)
     if config.task == "evaluate":
         if config.selection == "nested" and not config.validation_share:
             raise UserError(

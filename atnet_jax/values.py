@@ -116,9 +116,9 @@ def ranges() -> Kind:
     whole_text = re.compile(rf"({part}(,{part})*)?", re.ASCII)
 
     def read(value: Any) -> str:
-        if not isinstance(value, str) or not whole_text.fullmatch(value):
+        if not isinstance(value, str) or not whole_text.fullmatch(value.replace(" ", "")):
             raise ValueError(value)
-        return value
+        return value.replace(" ", "")
 
     return Kind('numbers or ranges, such as "3,5" or "0:17", or "" for all', read)
 

@@ -43,30 +43,19 @@ def make_folds(
       protocol: "cde", "hde" or "final".
       composite: the clips.
       validation_share: share of each database's training subjects that a fold holds back, at least
-        one, to choose its epoch by; 0: none.
+        one, to choose its epoch by; 0: none, as "final" has to have it.
       seed: of the draw of these subjects.
 
     Raises:
-      UserError: unknown protocol, a share not from 0 to 0.5 or, with "final", not 0, or nothing
-        would be left to train on.
+      UserError: nothing would be left to train on.
     """
     if protocol == "final":
-        if validation_share:
-            raise UserError(
-                "The protocol 'final' trains on all subjects and holds none back to choose an epoch"
-                " by: leave config.selection at 'last'."
-            )
         nothing = np.zeros(0, np.intp)
         return [Fold(0, "all subjects", np.arange(len(composite.labels)), nothing, nothing)]
     subjects = [f"{d}/{s}" for d, s in zip(composite.dataset, composite.subject, strict=True)]
-    if protocol == "cde":
-        groups = subjects
-        unit = "subjects"
-    elif protocol == "hde":
-        groups = list(composite.dataset)
-        unit = "databases"
-    else:
-        raise UserError(f"The protocol is 'cde', 'hde' or 'final', not {protocol!r}.")
+    groups, unit = (
+        (subjects, "subjects") if protocol == "cde" else (list(composite.dataset), "databases")
+    )
     names = sorted(set(groups))
     if len(names) < 2:
         raise UserError(
@@ -96,12 +85,7 @@ def hold_back(subjects: Sequence[str], share: float, seed: Sequence[int]) -> lis
       subjects: their names, in an order that does not depend on the clips'.
       share: 0 (none) to 0.5.
       seed: of the draw.
-
-    Raises:
-      UserError: the share is not in that range.
     """
-    if not 0 <= share <= 0.5:
-        raise UserError(f"config.validation_share is {share}, expected 0 (none) to 0.5.")
     if share == 0 or len(subjects) < 2:
         return []
     drawn: list[int] = np.random.default_rng(seed).permutation(len(subjects)).tolist()

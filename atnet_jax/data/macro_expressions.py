@@ -18,7 +18,6 @@ from atnet_jax.data.composite import resize
 from atnet_jax.data.folds import hold_back
 from atnet_jax.data.record import text
 from atnet_jax.errors import UserError
-from atnet_jax.names import MACRO_EXPRESSIONS
 
 # Four threads read and decode about 2,000 pictures a second on two cores, more were slower there:
 # reading a record holds Python's lock. Ahead of the training they hold 64 pictures, 3 MB.
@@ -87,14 +86,8 @@ def load_macro_pictures(
       image_size: height and width that pictures are reduced to, in pixels.
 
     Raises:
-      UserError: no data set is given, one is given twice, is none of macro-expressions, or is not
-        prepared.
+      UserError: a data set is not prepared.
     """
-    if not names or len(set(names)) < len(names) or not set(names) <= set(MACRO_EXPRESSIONS):
-        raise UserError(
-            f"config.data.datasets is {tuple(names)}, expected one or several, once each, of the"
-            f" macro-expression sets {', '.join(MACRO_EXPRESSIONS)}."
-        )
     sha = hashlib.sha256()
     sources: list[Sequence[Any]] = []
     labels: list[int] = []
@@ -132,9 +125,6 @@ def split_by_subject(
     Of each data set, `share` of the subjects validate, at least one, drawn from the seed and the
     data set's own subjects: the same ones whichever other data sets there are. The subject of a
     data set of one is trained on.
-
-    Raises:
-      UserError: the share is not from 0 (no validation) to 0.5.
     """
     kept = set()
     for name in pictures.names:

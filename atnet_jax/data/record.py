@@ -306,7 +306,7 @@ def prepared(data_dir: str | os.PathLike[str], name: str, flow: str) -> Any:
     if name in MACRO_EXPRESSIONS:
         raise UserError(
             f"{name!r} holds pictures of macro-expressions, which are for pre-training"
-            f" (--config=pretrain); config.data.datasets names clips of micro-expressions here."
+            f" (--config=pretrain); here, clips of micro-expressions are needed."
         )
     data_dir = Path(data_dir)
     # What a killed preparation leaves behind is called incomplete.….

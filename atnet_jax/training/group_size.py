@@ -87,6 +87,7 @@ def explained() -> Iterator[None]:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         raise UserError(
-            "The device's memory does not hold as many folds at once. Set a smaller"
-            " config.engine.folds_per_batch; the checkpoints are kept."
+            "The device's memory does not hold as many folds, or as large batches, at once. Set a"
+            " smaller config.engine.folds_per_batch, or config.recipe.batch_size if that is 1; the"
+            " checkpoints are kept."
         ) from error

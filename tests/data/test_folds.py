@@ -80,14 +80,10 @@ def test_the_real_composite_has_68_folds_of_the_paper(real_data):
     assert [len(f.test) for f in make_folds("hde", composite)] == [145, 133, 164]
 
 
-def test_refusals(composite):
-    with pytest.raises(UserError, match="'cde', 'hde' or 'final', not 'loso'"):
-        make_folds("loso", composite)
+def test_refusals():
     alone = Composite({}, np.zeros(2, np.int32), ["samm"] * 2, ["006"] * 2, ["a", "b"])
     with pytest.raises(UserError, match="at least two subjects; the data hold 1: samm/006"):
         make_folds("cde", alone)
-    with pytest.raises(UserError, match=r"validation_share is 0\.6, expected 0 \(none\) to 0\.5"):
-        make_folds("cde", composite, 0.6)
     with pytest.raises(UserError, match="at least two databases"):
         make_folds("hde", alone)
 

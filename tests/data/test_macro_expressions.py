@@ -100,9 +100,6 @@ def test_share_of_validation(data_dir):
     assert (len(train), len(validation)) == (15, 0)
     train, _ = split_by_subject(pictures, share=0.5, seed=0)
     assert {dataset for dataset, _ in subjects_of(pictures, train)} == {"jaffe", "mug"}
-    for share in (-0.1, 0.6, float("nan")):
-        with pytest.raises(UserError, match=r"validation_share is .*, expected 0 \(none\) to 0\.5"):
-            split_by_subject(pictures, share, seed=0)
 
 
 def test_the_digest_tells_data_apart(tmp_path):
@@ -128,12 +125,6 @@ def test_what_is_not_prepared_is_named_with_the_command(data_dir):
     command = "atnet prepare --dataset=oulu_casia --manual_dir=FOLDER_OF_YOUR_COPY --data_dir="
     with pytest.raises(UserError, match=command):
         load_macro_pictures(data_dir, ("ck_plus", "oulu_casia"))
-
-
-@pytest.mark.parametrize("names", [(), ("jaffe", "jaffe"), ("jaffe", "casme2")])
-def test_no_set_or_one_twice_or_of_micro_expressions_is_refused(names, data_dir):
-    with pytest.raises(UserError, match=r"expected one or several, once each, of .* ck_plus, oulu"):
-        load_macro_pictures(data_dir, names)
 
 
 def test_a_record_without_a_picture_is_named(tmp_path):

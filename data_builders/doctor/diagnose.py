@@ -8,7 +8,6 @@ from atnet_jax.names import DEFAULT_FLOW
 from atnet_jax.published import DATABASES
 from atnet_jax.system.files import refuse_existing, write_json_atomically, write_text_atomically
 from data_builders.doctor import composite, digests, report
-from data_builders.doctor.findings import Checkup
 
 REPORT, DIGESTS = "doctor.json", "digests.csv"
 
@@ -63,7 +62,16 @@ def diagnose(
     listed = None if composite_list is None else composite.read_list(composite_list)
     other = None if compare is None else digests.read(compare, raw=manual_dir is not None)
 
-    checkup = _look(data_dir, manual_dir, dataset, face, flow, num_workers)
+    # TFDS is slow to import, and every worker process imports this module.
+    if data_dir is not None:
+        from data_builders.doctor.prepared import check_prepared
+
+        checkup = check_prepared(data_dir, dataset, flow, num_workers)
+    else:
+        from data_builders.doctor.raw import check_raw
+
+        assert manual_dir is not None and dataset is not None
+        checkup = check_raw(manual_dir, dataset, face, num_workers)
     verdicts = composite.judge(checkup, listed)
     if other is not None:
         digests.compare(checkup, other)
@@ -75,22 +83,3 @@ def diagnose(
         write_text_atomically(out / DIGESTS, table)
         write_json_atomically(out / REPORT, report.to_json(checkup, verdicts, about))
     return not any(finding.is_error for finding in checkup.findings)
-
-
-def _look(
-    data_dir: Path | None,
-    manual_dir: Path | None,
-    dataset: str | None,
-    face: str,
-    flow: str,
-    num_workers: int | None,
-) -> Checkup:
-    # TFDS is slow to import, and every worker process imports this module.
-    if data_dir is not None:
-        from data_builders.doctor.prepared import check_prepared
-
-        return check_prepared(data_dir, dataset, flow, num_workers)
-    from data_builders.doctor.raw import check_raw
-
-    assert manual_dir is not None and dataset is not None
-    return check_raw(manual_dir, dataset, face, num_workers)

@@ -13,7 +13,7 @@ import pytest
 from atnet_jax import models
 from atnet_jax.config import default_config
 from atnet_jax.training.trained import Trained, input_shapes
-from data_builders.synthetic import casme2
+from data_builders.synthetic import clip_specs
 from data_builders.synthetic.clip_spec import ClipSpec
 from data_builders.synthetic.scene import Scene
 
@@ -23,7 +23,7 @@ Write = Callable[..., Path]
 @pytest.fixture(scope="session")
 def spec() -> ClipSpec:
     """The expression: frames 0 to 29, onset 5, apex 14."""
-    drawn = casme2.clips(0, 1, 0)[0]
+    drawn = clip_specs("casme2", 1, 1, 0)[0]
     return dataclasses.replace(drawn, first=0, onset=5, apex=14, offset=26, last=29, peak=5.0)
 
 

@@ -16,6 +16,7 @@ from atnet_jax.experiments import run as experiment
 from atnet_jax.experiments import suite
 from configs import leaderboard
 from tests.evaluation.report.workdirs import write_run
+from tests.settings import change
 from tests.tiny_runs import REPOSITORY, prepare_data
 
 METHODS = ("lbp_top_p4_tim10", "ststnet", "temporal")

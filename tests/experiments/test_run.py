@@ -25,6 +25,7 @@ from atnet_jax.training.engine import make_trainer
 from atnet_jax.training.feed import InMemory
 from atnet_jax.training.loop import read_network, train_units
 from atnet_jax.weights import folder as weights
+from tests.settings import change
 from tests.tiny_runs import REPOSITORY, command, prepare_data, run_main, settings
 
 

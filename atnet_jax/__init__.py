@@ -1,3 +1,3 @@
 """ATNet and the methods it is compared with: cross-dataset micro-expression recognition in JAX."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -66,7 +66,7 @@ def _method(*, presets: bool = False) -> Kind:
     def read(value: Any) -> str:
         return choice(*models.names(), *(models.presets() if presets else ())).read(value)
 
-    more = " or a preset of one" if presets else ""
+    more = ", or a preset of one" if presets else ""
     return Kind(f"one of {', '.join(models.names())}{more}", read)
 
 
@@ -99,8 +99,7 @@ FIELDS = (
         'What is done. "evaluate": a method is trained and tested under a protocol. "final": one'
         ' network of all subjects is trained, for other clips; nothing is left to test. "pretrain":'
         " a network learns from macro-expressions, and its weights are written for init_from."
-        ' "table", "leaderboard": several methods are evaluated (configs/table2.py,'
-        " configs/leaderboard.py).",
+        ' "table", "leaderboard": several methods are evaluated.',
     ),
     Field(
         "protocol",
@@ -122,7 +121,7 @@ FIELDS = (
         "fusion",
         _method(),
         "The method, a file in atnet_jax/models. Named with the configuration, as in"
-        " --config=configs/cde.py:temporal, it brings its options and its recipe.",
+        " --config=cde:temporal, it brings its options and its recipe.",
         RUNS,
     ),
     Field(
@@ -449,7 +448,7 @@ def check(config: Config) -> Config:
     for name in fields.keys() - given.keys():
         raise UserError(
             f"config.{name} is missing, which the task {task!r} needs. Begin with a configuration"
-            f" of that task, such as configs/{_EXAMPLES[task]}.py."
+            f" of that task, such as --config={_EXAMPLES[task]}."
         )
     meant = {
         name: value
@@ -555,7 +554,7 @@ def _check_options(config: Config) -> None:
         raise UserError(
             f"config.options is {given!r}, but the options of {config.model} are"
             f" {', '.join(kinds) or 'none'}: name the method with the"
-            f" configuration, as in --config=configs/cde.py:{config.model}, not with"
+            f" configuration, as in --config=cde:{config.model}, not with"
             f" --config.model."
         )
     for name, kind in kinds.items():

@@ -7,7 +7,7 @@ clip, label):
     python benchmarks/released_flow_maps.py --maps=FILE.npz --out=maps
     atnet prepare --dataset=manifest --manual_dir=maps --data_dir=maps/data
     atnet train --config=cde:ststnet --config.data.dir=maps/data \
-        --config.data.datasets="('manifest',)" --workdir=runs/ststnet
+        --config.data.datasets=manifest --workdir=runs/ststnet
 """
 
 import csv

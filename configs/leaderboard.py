@@ -2,7 +2,7 @@ r"""The leaderboard: every method under both protocols, with five seeds.
 
     atnet train --config=leaderboard --workdir=runs/leaderboard
     atnet train --config=leaderboard --workdir=runs/leaderboard \
-        --config.methods=ststnet,temporal --config.protocols=cde --config.seeds="(0,)"
+        --config.methods=ststnet,temporal --config.protocols=cde --config.seeds=0
 
 Each run has the folder PROTOCOL/METHOD/seed_N in the workdir, as if it were run alone. Started
 again, with all methods or with some, it goes on with what is not through. See docs/leaderboard.md.

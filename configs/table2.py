@@ -1,7 +1,7 @@
 r"""The whole of Table II: twelve methods under composite database evaluation.
 
     atnet train --config=table2 --workdir=runs/table2
-    atnet train --config=table2 --config.seeds="(0,1,2,3,4)" \
+    atnet train --config=table2 --config.seeds=0,1,2,3,4 \
         --workdir=runs/table2
 
 Every method has a folder in the workdir, as if it were run alone; what is through is not run

@@ -20,13 +20,6 @@ from atnet_jax.errors import UserError
 if TYPE_CHECKING:
     from atnet_jax.config import Config
 
-_EXPECTED = {
-    int: "a whole number",
-    float: "a number",
-    bool: "True or False",
-    tuple: "a tuple, such as \"('a', 'b')\" or \"(0, 1)\"",
-}
-
 
 def add_arguments(parser: Parser) -> None:
     """Defines the options."""
@@ -101,6 +94,8 @@ def load_config(text: str, settings: Sequence[str] = ()) -> "Config":
     from absl import flags
     from ml_collections import ConfigDict, config_flags
 
+    from atnet_jax.config import FIELDS
+
     name, *argument = text.split(":", 1)
     file = _find(name)
     spec = importlib.util.spec_from_file_location("config_file", file)
@@ -134,7 +129,9 @@ def load_config(text: str, settings: Sequence[str] = ()) -> "Config":
     except flags.IllegalFlagValueError as error:
         name = str(error).removeprefix("flag --config.").partition("=")[0]
         given = [setting for setting in settings if name in setting.partition("=")[0]][-1]
-        expected = _EXPECTED.get(known[name], "one of the settings in it")
+        expected = {field.name: field.kind.words for field in FIELDS}.get(name)
+        if expected is None:  # A group, or an option of a method.
+            expected = "a value of the kind of its default"
         raise UserError(f"{given}: expected {expected}.") from error
     except flags.Error as error:
         raise UserError(f"{error}.") from error

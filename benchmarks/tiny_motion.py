@@ -43,6 +43,7 @@ from skimage.registration import optical_flow_tvl1
 
 from atnet_jax.errors import UserError
 from atnet_jax.names import FLOWS
+from benchmarks import tiny_motion_pictures
 from benchmarks.clip_flow import FlowOfClip, blocks_of, flow_of_clip
 from benchmarks.moving_clips import (
     FRAMES,
@@ -74,6 +75,7 @@ _DEGRADATIONS = flags.DEFINE_list("degradations", None, "What is done to the cli
 _CLIPS = flags.DEFINE_integer("clips", 4, "Clips: faces and pictures in turns.", lower_bound=1)
 _JSON = flags.DEFINE_string("json", None, "Write every figure to this file.")
 _TABLE = flags.DEFINE_string("table", None, "Write the table to this Markdown file.")
+_PICTURES = flags.DEFINE_string("pictures", None, "Draw into this folder.")
 _SPEED = flags.DEFINE_bool("speed", False, "Measure pairs a second instead.")
 _SECONDS = flags.DEFINE_float("seconds", 3.0, "--speed: least time a method is measured.")
 
@@ -105,6 +107,10 @@ def main(argv: Sequence[str]) -> None:
             print(table)
             if _TABLE.value:
                 Path(_TABLE.value).write_text(table, encoding="utf-8")
+            if _PICTURES.value:
+                folder = Path(_PICTURES.value)
+                folder.mkdir(parents=True, exist_ok=True)
+                _draw(folder, methods, report["scores"])
     except UserError as error:
         sys.exit(f"Error: {error}")
     if _JSON.value:
@@ -310,6 +316,41 @@ def _table(
         count = len(by_method[methods[0]])
         lines.append(f"| {motion:g} | {shown} | {count} | {' | '.join(cells)} |")
     return lines
+
+
+def _draw(folder: Path, methods: dict[str, FlowOfClip], records: Sequence[dict[str, Any]]) -> None:
+    """Block magnitudes of a face at 0.03 pixels over time, and how quality grows with motion.
+
+    The curves are those of the clips that can move at each of the motions.
+    """
+    degradation = read_degradation(ALWAYS[0])
+    skin = skins(1)[0]
+    clip = degradation.clip(skin, ONE_MOTION)
+    frames = degradation.apply(clip.frames(), skin.name)
+    magnitudes = {"truth": blocks_of(clip.flows())[..., 1]}
+    for name, method in methods.items():
+        magnitudes[name] = blocks_of(method(frames))[..., 1]
+    tiny_motion_pictures.write_blocks(folder / "blocks.png", magnitudes)
+    motions = {record["motion"] for record in records}
+    clips = set[str].intersection(
+        *({r["clip"] for r in records if r["motion"] == motion} for motion in motions)
+    )
+    records = [record for record in records if record["clip"] in clips]
+    for name in dict.fromkeys(record["degradation"] for record in records):
+        curves: dict[str, list[tuple[float, float]]] = {}
+        for method in methods:
+            chosen = [
+                r
+                for r in records
+                if (r["method"], r["degradation"], r["truth"]) == (method, name, "seen")
+            ]
+            curves[method] = [
+                (motion, mean_scores([r for r in chosen if r["motion"] == motion])[0])
+                for motion in sorted({r["motion"] for r in chosen})
+            ]
+        if all(len(curve) > 1 for curve in curves.values()):
+            path = folder / f"correlation_{name}.png"
+            tiny_motion_pictures.write_curves(path, f"magnitude, {name}", curves)
 
 
 def speed(methods: dict[str, FlowOfClip], seconds: float) -> list[dict[str, Any]]:

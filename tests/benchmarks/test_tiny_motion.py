@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from absl import flags
@@ -165,6 +166,7 @@ def test_command_line(tmp_path):
         "--clips=1",
         f"--json={tmp_path / 'scores.json'}",
         f"--table={tmp_path / 'table.md'}",
+        f"--pictures={tmp_path / 'pictures'}",
     )
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "scores.json").read_text())
@@ -176,6 +178,11 @@ def test_command_line(tmp_path):
     table = (tmp_path / "table.md").read_text()
     assert table.count("| 0.03 | head (skin) | 1 |") == 2
     assert table in done.stdout
+    names = {path.name for path in (tmp_path / "pictures").iterdir()}
+    assert names == {"blocks.png", "correlation_8bit.png", "correlation_head.png"}
+    for path in (tmp_path / "pictures").iterdir():
+        assert path.stat().st_size < 150_000
+        assert cv2.imread(str(path)) is not None
 
 
 def test_a_wrong_argument_ends_the_command():

@@ -167,7 +167,7 @@ def test_what_an_option_cannot_be_is_refused_by_name(model, option, tmp_path):
         ("fusion", {"task": "pretrain", "data.datasets": ("mug",)}, "fusion reads apex, adm"),
         ("spatial", {"task": "pretrain", "data.datasets": ("mug",), "seeds": (0, 1)}, "has one"),
         ("spatial", {"task": "pretrain", "data.datasets": ("mug",), "folds": "0:3"},
-         "folds is '0:3', but pre-training has no such thing"),
+         "folds is '0:3', but pre-training takes '' only"),
         ("spatial", {"task": "pretrain", "data.datasets": ("mug",), "shuffle_labels": True},
          "shuffle_labels is True"),
         ("spatial", {"task": "pretrain", "data.datasets": ("mug",), "recipe.magnification": 5.0},

@@ -81,12 +81,18 @@ def test_settings():
     [
         ("seed=3", "There is no setting config.seed. Did you mean seeds?"),
         ("num_epochs=3", "There is no setting config.num_epochs. Did you mean recipe.num_epochs?"),
-        ("recipe.num_epochs=abc", "--config.recipe.num_epochs=abc: expected a whole number."),
-        ("recipe.num_epochs=2.5", "--config.recipe.num_epochs=2.5: expected a whole number."),
-        ("recipe.momentum=ten", "--config.recipe.momentum=ten: expected a number."),
+        (
+            "recipe.num_epochs=abc",
+            "--config.recipe.num_epochs=abc: expected a whole number from 1 to",
+        ),
+        (
+            "recipe.num_epochs=2.5",
+            "--config.recipe.num_epochs=2.5: expected a whole number from 1 to",
+        ),
+        ("recipe.momentum=ten", "--config.recipe.momentum=ten: expected a number from 0 to 1."),
         ("shuffle_labels=maybe", "--config.shuffle_labels=maybe: expected True or False."),
-        ("seeds=(1,", "--config.seeds=(1,: expected a tuple, such as"),
-        ("data=3", "--config.data=3: expected one of the settings in it."),
+        ("seeds=(1,", "--config.seeds=(1,: expected one or several different values, each a"),
+        ("data=3", "--config.data=3: expected a value of the kind of its default."),
         ("recipe.num_epochs", "Missing value for flag --config.recipe.num_epochs."),
         ("recipe.num_epochs=0", "config.recipe.num_epochs is 0, expected a whole number from 1"),
     ],

@@ -4,10 +4,10 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import flax
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax import struct
 from jaxtyping import Array, Float
 
 from atnet_jax.models import Network
@@ -19,7 +19,7 @@ STREAMS = {"apex": "spatial", "adm": "temporal"}
 """The module that reads an input, by the input's name."""
 
 
-@flax.struct.dataclass
+@struct.dataclass
 class Explained:
     """One trained network; functions of it are compiled once for all networks of a run.
 
@@ -30,8 +30,8 @@ class Explained:
     """
 
     variables: Mapping[str, Any]
-    network: Network = flax.struct.field(pytree_node=False)
-    precision: str = flax.struct.field(pytree_node=False)
+    network: Network = struct.field(pytree_node=False)
+    precision: str = struct.field(pytree_node=False)
 
 
 class Observed(NamedTuple):

@@ -71,9 +71,9 @@ def load(directory: Path) -> Weights:
         raise UserError(f"{directory}: no such folder of weights.")
     if not (directory / _ABOUT).is_file():
         within = directory / "weights"
-        hint = f"do you mean {within}?" if (within / _ABOUT).is_file() else (
-            "give one that pre-training or `atnet import-caffe` wrote."
-        )  # fmt: skip
+        hint = "give one that pre-training or `atnet import-caffe` wrote."
+        if (within / _ABOUT).is_file():
+            hint = f"do you mean {within}?"
         raise UserError(f"{directory} is no folder of weights, it holds no {_ABOUT}; {hint}")
     try:
         record = json.loads((directory / _ABOUT).read_text(encoding="utf-8"))

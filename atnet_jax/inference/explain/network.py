@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -32,18 +32,6 @@ class Explained:
     variables: Mapping[str, Any]
     network: Network = struct.field(pytree_node=False)
     precision: str = struct.field(pytree_node=False)
-
-
-class Observed(NamedTuple):
-    """What a network makes of a clip.
-
-    Attributes:
-      features: of each stream, `[clip, 512]`, before they are normalised.
-      last_map: of the spatial stream, `[clip, height, width, 512]`; None without one.
-    """
-
-    features: dict[str, jax.Array]
-    last_map: jax.Array | None
 
 
 def explained(trained: Trained, number: int) -> Explained:
@@ -78,8 +66,15 @@ def margin(logits: Float[Array, "*batch 3"], class_index: Any) -> Float[Array, "
 
 
 @compiled
-def observe(explained: Explained, inputs: Mapping[str, Any]) -> Observed:
-    """What the streams of a network make of clips."""
+def observe(
+    explained: Explained, inputs: Mapping[str, Any]
+) -> tuple[dict[str, jax.Array], jax.Array | None]:
+    """What the streams of a network make of clips.
+
+    Returns:
+      The features of each stream, `[clip, 512]`, before they are normalised, and the last map of
+      the spatial stream, `[clip, height, width, 512]`, or None without one.
+    """
     features = {}
 
     def keep(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
@@ -91,13 +86,11 @@ def observe(explained: Explained, inputs: Mapping[str, Any]) -> Observed:
     with nn.intercept_methods(keep):
         _, sown = _apply(explained, inputs, mutable=["maps"])
     maps = jax.tree.leaves(sown.get("maps", {}))
-    return Observed(features, maps[0] if maps else None)
+    return features, maps[0] if maps else None
 
 
 def logits(
-    explained: Explained,
-    features: Mapping[str, jax.Array],
-    inputs: Mapping[str, Any] | None = None,
+    explained: Explained, features: Mapping[str, jax.Array], inputs: Mapping[str, Any] | None = None
 ) -> Float[Array, "clip 3"]:
     """A network's logits, with features put in the place of some or all streams'.
 

@@ -6,9 +6,7 @@ checkpoints.
 """
 
 import dataclasses
-import secrets
 import shlex
-import shutil
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -51,17 +49,13 @@ def merge(parts: Sequence[Path], out: Path) -> Path:
     command = f"atnet merge {shlex.join([*map(str, parts), f'--out={out}'])}"
     joined = {name: _join(group, command) for name, group in together.items()}
 
-    temporary = out.with_name(f".{out.name}.{secrets.token_hex(8)}.tmp")
-    try:
+    with files.new_folder(out) as folder:
         for name, run in joined.items():
-            (temporary / name).mkdir(parents=True)
-            run.record.write(temporary / name)
-            write_results(temporary / name, run.rows, run.curves, run.epoch_scores)
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            run.record.write(folder / name)
+            write_results(folder / name, run.rows, run.curves, run.epoch_scores)
         if len(joined) > 1:
-            report.write([temporary / name for name in joined], temporary / "report.html")
-        temporary.replace(out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            report.write([folder / name for name in joined], folder / "report.html")
     return out / "report.html"
 
 

@@ -5,6 +5,8 @@ import io
 import json
 import os
 import secrets
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,24 @@ def refuse_existing(out: Path) -> None:
     """
     if os.path.lexists(out) and not (out.is_dir() and not any(out.iterdir())):
         raise UserError(f"{out} exists already. Choose a new --out.")
+
+
+@contextlib.contextmanager
+def new_folder(out: Path) -> Iterator[Path]:
+    """A folder to fill, which is `out` in the end: that is complete or not there at all.
+
+    Raises:
+        UserError: there is something of that name.
+        OSError: the folder cannot be made.
+    """
+    refuse_existing(out)
+    temporary = out.with_name(f".{out.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        temporary.rename(out)  # Replaces an empty folder, but no other.
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_text_atomically(path: Path, text: str) -> None:

@@ -13,6 +13,7 @@ from atnet_jax import models
 from atnet_jax.errors import UserError
 from atnet_jax.models.layers.batch_norm import EPSILON
 from atnet_jax.weights.caffe_grey import to_one_channel
+from atnet_jax.weights.folder import Weights
 
 # What a Caffe layer holds, in Caffe's order, by our names.
 _BLOBS = (
@@ -45,27 +46,6 @@ class Target:
         return blob.transpose(np.argsort(_CAFFE_AXES[len(self.shape)]))
 
 
-@dataclasses.dataclass(frozen=True)
-class Mapped:
-    """The result of `map_layers`; layers have Caffe's names.
-
-    Attributes:
-      params: nested dicts as our network has them, of the layers found.
-      batch_stats: likewise.
-      imported: layers of the file that the network has.
-      absent: layers of the network that the file does not hold, or not trained.
-      ignored: layers of the file that the network does not have.
-      notes: what else the user should know, in sentences.
-    """
-
-    params: Mapping[str, Any]
-    batch_stats: Mapping[str, Any]
-    imported: list[str]
-    absent: list[str]
-    ignored: list[str]
-    notes: list[str]
-
-
 def network_layers(model: str) -> dict[str, list[Target]]:
     """Caffe's name of each layer of a network → where its blobs go, in Caffe's order."""
     network = models.find(model).build_network()
@@ -90,12 +70,17 @@ def network_layers(model: str) -> dict[str, list[Target]]:
     return {layer: ordered(found) for layer, found in arrays.items()}
 
 
-def map_layers(layers: Mapping[str, Sequence[np.ndarray]], model: str) -> Mapped:
+def map_layers(layers: Mapping[str, Sequence[np.ndarray]], model: str) -> Weights:
     """Finds the layers of a .caffemodel in one of our networks (`CAFFE_MODELS`).
 
-    Input layers for three channels become those for one; see `atnet_jax.caffe_grey`. The blobs of
+    Input layers for three channels become those for one; see `caffe_grey`. The blobs of
     batch normalisation are taken as they are, sums and the factor to divide them by; a factor of 0
     means that the layer was never trained, and its statistics count as absent.
+
+    Returns:
+      The weights of the layers found. `about` tells, by Caffe's names of layers: "imported", of
+      the file and the network; "absent", of the network, not in the file or not trained; "ignored",
+      of the file, not in the network; and "notes", what else the user should know, in sentences.
 
     Raises:
       UserError: a layer's shape does not fit, batch normalisation holds impossible statistics, or
@@ -105,11 +90,8 @@ def map_layers(layers: Mapping[str, Sequence[np.ndarray]], model: str) -> Mapped
     shapes = {name: [target.caffe_shape for target in targets[name]] for name in targets}
     colour = _has_three_channels(layers)
     if colour:
-        shapes |= {
-            "conv1": [(64, 3, 7, 7), (64,)],
-            "data_bn": [(3,), (3,), ()],
-            "data_scale": [(3,), (3,)],
-        }
+        shapes["conv1"] = [(64, 3, 7, 7), (64,)]
+        shapes |= {"data_bn": [(3,), (3,), ()], "data_scale": [(3,), (3,)]}
     blobs = {name: _shaped(name, layers[name], shapes[name]) for name in targets if name in layers}
     if not blobs:
         raise UserError(
@@ -137,30 +119,29 @@ def map_layers(layers: Mapping[str, Sequence[np.ndarray]], model: str) -> Mapped
     if colour:
         grey, error = to_one_channel({name: blobs[name] for name in _INPUT_LAYERS if name in blobs})
         blobs |= grey
+        off = (
+            ", but for the 3 outermost pixels, where zeros are padded: there it is off by up to"
+            f" {error.max():.2%} of the range of a filter's outputs (median filter"
+            f" {np.median(error):.2%})"
+        )
         notes.append(
             "The input layers for three channels became layers for one. On a grey picture conv1"
-            " gives the same as before"
-            + (
-                "."
-                if error.max() < 1e-6
-                else ", but for the 3 outermost pixels, where zeros are padded: there it is off by"
-                f" up to {error.max():.2%} of the range of a filter's outputs (median filter"
-                f" {np.median(error):.2%})."
-            )
+            f" gives the same as before{'' if error.max() < 1e-6 else off}."
         )
 
     trees: dict[str, dict[tuple[str, ...], np.ndarray]] = {"params": {}, "batch_stats": {}}
     for name, arrays in blobs.items():
         for target, array in zip(targets[name], arrays, strict=True):
             trees[target.collection][target.path] = target.from_caffe(array)
-    return Mapped(
-        params=traverse_util.unflatten_dict(trees["params"]),
-        batch_stats=traverse_util.unflatten_dict(trees["batch_stats"]),
-        imported=[name for name in layers if name in blobs],
-        absent=[name for name in targets if name not in blobs],
-        ignored=[name for name in layers if name not in targets],
-        notes=notes,
-    )
+    about = {
+        "model": model,
+        "imported": [name for name in layers if name in blobs],
+        "absent": [name for name in targets if name not in blobs],
+        "ignored": [name for name in layers if name not in targets],
+        "notes": notes,
+    }
+    params, batch_stats = map(traverse_util.unflatten_dict, trees.values())
+    return Weights(params, batch_stats, about)
 
 
 def _has_three_channels(layers: Mapping[str, Sequence[np.ndarray]]) -> bool:

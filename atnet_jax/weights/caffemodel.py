@@ -5,10 +5,8 @@ described here; protobuf skips the rest. Field numbers and their meaning: Caffe'
 `src/caffe/proto/caffe.proto`, and `Blob::FromProto` in `src/caffe/blob.cpp`.
 """
 
-import dataclasses
 import hashlib
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,22 +49,12 @@ _MESSAGES = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class CaffeModel:
-    """What a .caffemodel holds.
-
-    Attributes:
-      layers: layer → its arrays (Caffe's blobs), float32, in Caffe's order and shapes; layers
-        without any are left out.
-      sha256: of the file.
-    """
-
-    layers: Mapping[str, list[np.ndarray]]
-    sha256: str
-
-
-def read(path: Path) -> CaffeModel:
+def read(path: Path) -> tuple[dict[str, list[np.ndarray]], str]:
     """Reads a binary .caffemodel, of Caffe's old layer messages (V1) or of the new.
+
+    Returns:
+      Layer → its arrays (Caffe's blobs), float32, in Caffe's order and shapes, without the layers
+      that have none; and the SHA-256 of the file.
 
     Raises:
       UserError: the file is not there, too large, damaged, or something else than a .caffemodel.
@@ -116,7 +104,7 @@ def read(path: Path) -> CaffeModel:
             f"{path}: holds no layer with arrays. Expected a trained network (.caffemodel), not its"
             f" definition or a solver's state."
         )
-    return CaffeModel(layers, hashlib.sha256(data).hexdigest())
+    return layers, hashlib.sha256(data).hexdigest()
 
 
 def _damaged(place: str, what: str) -> UserError:
@@ -178,14 +166,11 @@ def _net_parameter_class() -> Any:
     file = descriptor_pb2.FileDescriptorProto(
         name="caffemodel.proto", package="caffe", syntax="proto2"
     )
+    labels = _Field.LABEL_OPTIONAL, _Field.LABEL_REPEATED
     for message_name, fields in _MESSAGES.items():
         message = file.message_type.add(name=message_name)
         for name, number, kind, repeated in fields:
-            field = message.field.add(
-                name=name,
-                number=number,
-                label=_Field.LABEL_REPEATED if repeated else _Field.LABEL_OPTIONAL,
-            )
+            field = message.field.add(name=name, number=number, label=labels[repeated])
             if isinstance(kind, str):
                 field.type = _Field.TYPE_MESSAGE
                 field.type_name = f".caffe.{kind}"

@@ -7,12 +7,9 @@ the checksum of that checkpoint's files.
 import dataclasses
 import hashlib
 import json
-import os
-import secrets
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -49,27 +46,18 @@ def save(directory: Path, weights: Weights) -> None:
       UserError: there is something else of that name, or it cannot be written.
     """
     directory = directory.expanduser().resolve()
-    temporary = directory.with_name(f".{directory.name}.{secrets.token_hex(8)}.tmp")
+    arrays = {
+        name: traverse_util.unflatten_dict(_flat(getattr(weights, name))) for name in _COLLECTIONS
+    }
     try:
-        files.refuse_existing(directory)
-        temporary.mkdir(parents=True)
-        with ocp.StandardCheckpointer() as checkpointer:
-            checkpointer.save(
-                temporary / _ARRAYS,
-                {
-                    name: traverse_util.unflatten_dict(_flat(getattr(weights, name)))
-                    for name in _COLLECTIONS
-                },
-            )
-        files.write_json_atomically(
-            temporary / _ABOUT,
-            {"about": dict(weights.about), "sha256": _files_digest(temporary / _ARRAYS)},
-        )
-        os.rename(temporary, directory)  # Replaces an empty folder, but no other.
+        with files.new_folder(directory) as folder:
+            with ocp.StandardCheckpointer() as checkpointer:
+                checkpointer.save(folder / _ARRAYS, arrays)
+            checksum = _files_digest(folder / _ARRAYS)
+            about = {"about": dict(weights.about), "sha256": checksum}
+            files.write_json_atomically(folder / _ABOUT, about)
     except OSError as error:
         raise UserError(f"{directory}: the weights cannot be written ({error}).") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def load(directory: Path) -> Weights:
@@ -83,9 +71,9 @@ def load(directory: Path) -> Weights:
         raise UserError(f"{directory}: no such folder of weights.")
     if not (directory / _ABOUT).is_file():
         within = directory / "weights"
-        hint = f"do you mean {within}?" if (within / _ABOUT).is_file() else (
-            "give one that pre-training or `atnet import-caffe` wrote."
-        )  # fmt: skip
+        hint = "give one that pre-training or `atnet import-caffe` wrote."
+        if (within / _ABOUT).is_file():
+            hint = f"do you mean {within}?"
         raise UserError(f"{directory} is no folder of weights, it holds no {_ABOUT}; {hint}")
     try:
         record = json.loads((directory / _ABOUT).read_text(encoding="utf-8"))
@@ -126,28 +114,13 @@ def _files_digest(directory: Path) -> str:
     return checksum.hexdigest()
 
 
-@runtime_checkable
-@runtime_checkable
-class State(Protocol):
-    """What weights can be laid over: parameters and statistics, and whatever else there is."""
-
-    params: Any
-    batch_stats: Any
-
-    def replace(self, **updates: Any) -> Any:
-        """A copy with some fields replaced."""
-
-
-StateT = TypeVar("StateT", bound=State)
-
-
-def overlay(state: StateT, weights: Weights) -> tuple[StateT, list[str]]:
+def overlay(state: Any, weights: Weights) -> tuple[Any, list[str]]:
     """Lays weights over the parameters and statistics of every fold.
 
     The rest of training's state stays as it is.
 
     Args:
-      state: of a group of folds, whose leaves have the fold as their first axis.
+      state: of a group of folds (`TrainState`), whose leaves have the fold as their first axis.
       weights: of all layers of the network or some.
 
     Returns:

@@ -3,6 +3,7 @@
 Writes a folder of weights, which `--config.init_from` takes. Needs no Caffe.
 """
 
+import dataclasses
 from pathlib import Path
 
 from atnet_jax.errors import UserError
@@ -16,30 +17,30 @@ def import_caffe(path: Path, model: str, out: Path) -> str:
     Raises:
       UserError: the file cannot be used, or the folder holds something.
     """
-    source = caffemodel.read(path)
+    layers, sha256 = caffemodel.read(path)
     try:
-        mapped = caffe_mapping.map_layers(source.layers, model)
+        mapped = caffe_mapping.map_layers(layers, model)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
-    about = {
-        "source": path.name,
-        "sha256": source.sha256,
-        "model": model,
-        "imported": mapped.imported,
-        "absent": mapped.absent,
-        "ignored": mapped.ignored,
-        "notes": mapped.notes,
-    }
-    weights.save(out, weights.Weights(mapped.params, mapped.batch_stats, about))
+    about = {"source": path.name, "sha256": sha256, **mapped.about}
+    weights.save(out, dataclasses.replace(mapped, about=about))
 
-    def shapes(name: str) -> str:
-        return ", ".join("×".join(map(str, blob.shape)) or "1" for blob in source.layers[name])
+    imported, absent, ignored = (about[key] for key in ("imported", "absent", "ignored"))
+    width = max(map(len, imported))
 
-    width = max(map(len, mapped.imported))
-    lines = [f"{len(mapped.imported)} layers imported, with the file's shapes:"]
-    lines += [f"  {name:{width}}  {shapes(name)}" for name in mapped.imported]
-    lines += [f"{len(mapped.absent)} layers of the network are absent: they keep initial values."]
-    lines += [f"  {name}" for name in mapped.absent]
-    lines += [f"{len(mapped.ignored)} layers of the file are ignored: the network has none such."]
-    lines += [f"  {name:{width}}  {shapes(name)}" for name in mapped.ignored]
-    return "\n".join([*lines, *mapped.notes, f"weights: {out}"])
+    def line(name: str) -> str:
+        shapes = ("×".join(map(str, blob.shape)) or "1" for blob in layers[name])
+        return f"  {name:{width}}  {', '.join(shapes)}"
+
+    return "\n".join(
+        [
+            f"{len(imported)} layers imported, with the file's shapes:",
+            *map(line, imported),
+            f"{len(absent)} layers of the network are absent: they keep initial values.",
+            *(f"  {name}" for name in absent),
+            f"{len(ignored)} layers of the file are ignored: the network has none such.",
+            *map(line, ignored),
+            *about["notes"],
+            f"weights: {out}",
+        ]
+    )

@@ -24,7 +24,6 @@ from atnet_jax.commands import export as command
 from atnet_jax.config import default_config
 from atnet_jax.errors import UserError
 from atnet_jax.inference.export.program import PLATFORMS, export_program, named_arrays
-from atnet_jax.inference.export.readme import LOADER
 from atnet_jax.inference.export.signature import NOT_FOR, describe
 from atnet_jax.training import trained
 from atnet_jax.training.trained import Trained, input_shapes
@@ -109,7 +108,8 @@ def copy(folder, tmp_path) -> Path:
 
 def _load(folder: Path) -> tuple[dict[str, Any], Callable[..., np.ndarray]]:
     names: dict[str, Any] = {}
-    exec(LOADER, names)
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    exec(text.split("```python")[1].split("```")[0], names)
     return names["load"](folder)
 
 
@@ -273,7 +273,6 @@ def test_files_are_those_of_the_signature_and_hold_the_arrays(folder):
 
 def test_readme_tells_what_matters(folder):
     text = (folder("fusion") / "README.md").read_text()
-    assert LOADER in text
     assert NOT_FOR in text
     assert "> A note." in text
     assert "| `apex` | [clip, 32, 32, 1] uint8 | grey level, 0 to 255 |" in text

@@ -271,8 +271,8 @@ def map_blobs(blobs, model: str = "spatial"):
 def test_normalisation_and_its_scale_are_layers_of_their_own():
     blobs = reference("spatial").blobs
     mapped = map_blobs({name: blobs[name] for name in ("conv1_bn", "last_scale")})
-    assert mapped.imported == ["conv1_bn", "last_scale"]
-    assert {"conv1_scale", "last_bn"} <= set(mapped.absent)
+    assert mapped.about["imported"] == ["conv1_bn", "last_scale"]
+    assert {"conv1_scale", "last_bn"} <= set(mapped.about["absent"])
     assert set(mapped.batch_stats["spatial"]) == {"conv1_bn"}
     assert set(mapped.params["spatial"]) == {"last_bn"}
     for name, blob in zip(
@@ -288,10 +288,10 @@ def test_untrained_normalisation_counts_as_absent():
     for name in ("data_bn", "conv1_bn"):
         blobs[name][2][:] = 0
     mapped = map_blobs(blobs)
-    assert sorted(mapped.absent) == ["conv1_bn", "data_bn"]
+    assert sorted(mapped.about["absent"]) == ["conv1_bn", "data_bn"]
     assert "conv1_bn" not in mapped.batch_stats["spatial"]
     assert mapped.params["spatial"]["conv1_bn"]["scale"].shape == (64,)
-    assert any(note.startswith("conv1_bn has the factor 0") for note in mapped.notes)
+    assert any(note.startswith("conv1_bn has the factor 0") for note in mapped.about["notes"])
 
 
 def changed(blobs, name: str, number: int, change):

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from atnet_jax.inference.explain import grad_cam, integrated_gradients, occlusion, streams
-from atnet_jax.inference.explain.network import blueprint, observe
+from atnet_jax.inference.explain.network import explained, observe
 from atnet_jax.names import CLASSES
 from atnet_jax.preprocessing.adm import BLOCKS
 from atnet_jax.training.trained import Trained
@@ -86,7 +86,7 @@ def explain(
     if not len(chosen):
         raise ValueError("networks names none")
     inputs = {name: np.asarray(inputs[name], np.float32) for name in trained.inputs}
-    each = [_parts(trained, trained.variables[number], inputs, class_index) for number in chosen]
+    each = [_parts(trained, number, inputs, class_index) for number in chosen]
     mean = jax.tree.map(lambda *values: np.mean(values, axis=0, dtype=np.float64), *each)
 
     found: dict[str, Any] = {}
@@ -109,29 +109,20 @@ def explain(
 
 
 def _parts(
-    trained: Trained,
-    variables: Mapping[str, Any],
-    inputs: Mapping[str, np.ndarray],
-    class_index: int,
+    trained: Trained, number: int, inputs: Mapping[str, np.ndarray], class_index: int
 ) -> dict[str, Any]:
     """What is averaged over networks, of one of them."""
-    kind, variables = blueprint(trained), jax.device_put(variables)
-    if "flow_map" in inputs:
-        attributions = integrated_gradients.of_flow_map(
-            kind, variables, inputs["flow_map"], class_index
-        )
-        return {"attributions": attributions.values, "change": attributions.change}
+    network = explained(trained, number)
     found: dict[str, Any] = {}
-    features, last_map = observe(kind, variables, inputs)
+    # A flow map's network has no streams.
+    features, last_map = ({}, None) if "flow_map" in inputs else observe(network, inputs)
     if "apex" in inputs:
-        given = kind, variables, features
-        found["weighted_sum"] = grad_cam.weighted_sum(*given, last_map, class_index)
-        found["drops"] = occlusion.drops(*given, inputs["apex"], class_index)
-    if "adm" in inputs:
-        attributions = integrated_gradients.of_adm(
-            kind, variables, features, inputs["adm"], class_index
+        found["weighted_sum"] = grad_cam.weighted_sum(network, features, last_map, class_index)
+        found["drops"] = occlusion.drops(network, features, inputs["apex"], class_index)
+    if "adm" in inputs or "flow_map" in inputs:
+        found["attributions"], found["change"], _ = integrated_gradients.attributions(
+            network, features, inputs, class_index
         )
-        found |= {"attributions": attributions.values, "change": attributions.change}
     if len(features) > 1:
-        found["contributions"] = streams.contributions(kind, variables, features, class_index)
+        found["contributions"] = streams.contributions(network, features, class_index)
     return found

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32
 
-from atnet_jax.inference.explain.network import Blueprint, Variables, compiled, logits, margin
+from atnet_jax.inference.explain.network import Explained, compiled, logits, margin
 
 # Cell k of ResNet-10's last map looks at the pixels around 32 k + 2: five layers of stride 2, of
 # which the pooling, without padding, moves the middle by 2 pixels and no other layer moves it.
@@ -21,8 +21,7 @@ _STRIDE, _OFFSET = 32, 2
 
 @compiled
 def weighted_sum(
-    blueprint: Blueprint,
-    variables: Variables,
+    explained: Explained,
     features: Mapping[str, jax.Array],
     last_map: Float[Array, "1 height width channel"],
     class_index: Any,
@@ -33,8 +32,7 @@ def weighted_sum(
     means, so αₖ is the features' gradient over the number of cells.
 
     Args:
-      blueprint: the network's kind.
-      variables: its parameters and statistics.
+      explained: the network.
       features: of all streams.
       last_map: A.
       class_index: the class.
@@ -42,7 +40,7 @@ def weighted_sum(
 
     def score(spatial: jax.Array) -> jax.Array:
         replaced = {**features, "spatial": spatial}
-        return margin(logits(blueprint, variables, replaced), class_index).sum()
+        return margin(logits(explained, replaced), class_index).sum()
 
     (gradient,) = jax.grad(score)(features["spatial"])
     cells = last_map.shape[1] * last_map.shape[2]

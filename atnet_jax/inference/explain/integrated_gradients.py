@@ -10,6 +10,7 @@ so the error of each part's quadrature is known, not estimated: the worst part i
 errors together are small.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, Float64
 
-from atnet_jax.inference.explain.network import Blueprint, Variables, compiled, logits, margin
+from atnet_jax.inference.explain.network import Explained, compiled, logits, margin
 from atnet_jax.preprocessing.flow_range import scale_to_unit_range
 
 TOLERANCE = 1e-4
@@ -51,53 +52,27 @@ class Attributions(NamedTuple):
     parts: int
 
 
-def of_adm(
-    blueprint: Blueprint,
-    variables: Variables,
+def attributions(
+    explained: Explained,
     features: Mapping[str, jax.Array],
-    adm: Float32[np.ndarray, "1 row 128"],
+    inputs: Mapping[str, Float32[np.ndarray, "1 *shape"]],
     class_index: int,
 ) -> Attributions:
-    """Of each value of the ADM `[row, 128]`; the baseline is no motion.
+    """Integrated gradients of the ADM `[row, 128]` or of the flow map `[28, 28, 3]`.
+
+    The baseline is no motion. STSTNet stretches each map to grey levels 0 to 255, which makes any
+    share of a map look like the map itself. The line of a flow map therefore goes through grey
+    levels: from that of no motion, as this map's stretching has it, to the map's own.
 
     Args:
-      blueprint: the network's kind.
-      variables: its parameters and statistics.
+      explained: the network.
       features: of all streams; the spatial one's stay as they are.
-      adm: the clip's.
+      inputs: the clip's; "adm" or else "flow_map" is looked at.
       class_index: the class.
     """
     others = {name: array for name, array in features.items() if name != "temporal"}
-    return _integrate(
-        lambda places, shares: _look_at_adm(
-            blueprint, variables, others, adm, class_index, places, shares
-        )
-    )
-
-
-def of_flow_map(
-    blueprint: Blueprint,
-    variables: Variables,
-    flow_map: Float32[np.ndarray, "1 28 28 3"],
-    class_index: int,
-) -> Attributions:
-    """Of each value of the flow map `[28, 28, 3]`; the baseline is no motion.
-
-    STSTNet stretches each map to grey levels 0 to 255, which makes any share of a map look like the
-    map itself. The line therefore goes through grey levels: from that of no motion, as this map's
-    stretching has it, to the map's own.
-
-    Args:
-      blueprint: the network's kind.
-      variables: its parameters and statistics.
-      flow_map: the clip's.
-      class_index: the class.
-    """
-    return _integrate(
-        lambda places, shares: _look_at_flow_map(
-            blueprint, variables, flow_map, class_index, places, shares
-        )
-    )
+    motion = {name: inputs[name] for name in ("adm", "flow_map") if name in inputs}
+    return _integrate(functools.partial(_look, explained, others, motion, class_index))
 
 
 def completeness_error(values: np.ndarray, change: float) -> float:
@@ -138,54 +113,34 @@ def _integrate(look: Look) -> Attributions:
     )
 
 
-def _slopes(
-    score: Callable[[jax.Array], jax.Array],
-    baseline: Float[Array, "1 *shape"],
-    x: Float[Array, "1 *shape"],
+@compiled
+def _look(
+    explained: Explained,
+    others: Mapping[str, jax.Array],
+    motion: Mapping[str, Float[Array, "1 *shape"]],
+    class_index: Any,
     places: Float[Array, " place"],
     shares: Float[Array, " place"],
 ) -> tuple[Float[Array, "*shape"], Float[Array, " place"]]:
     """What `look` of `_integrate` gives."""
+    ((kind, array),) = motion.items()
+    array = jnp.asarray(array, jnp.float32)
+    baseline, x = (_NOTHING * array, array) if kind == "adm" else grey_levels(array)
+
+    def score(points: jax.Array) -> jax.Array:
+        if kind == "adm":
+            seen = logits(explained, others, {"adm": points})
+        else:
+            seen = explained.network.apply(
+                explained.variables, points, train=False, method="of_grey"
+            )
+        return margin(seen, class_index)
+
     away = x - baseline
     points = baseline + places.reshape(-1, *[1] * (x.ndim - 1)) * away
     scores, pull_back = jax.vjp(score, points)
     (gradients,) = pull_back(shares)
     return (gradients * away).sum(axis=0), scores
-
-
-@compiled
-def _look_at_adm(
-    blueprint: Blueprint,
-    variables: Variables,
-    others: Mapping[str, jax.Array],
-    adm: Float[Array, "1 row 128"],
-    class_index: Any,
-    places: Float[Array, " place"],
-    shares: Float[Array, " place"],
-) -> tuple[Float[Array, "row 128"], Float[Array, " place"]]:
-    adm = jnp.asarray(adm, jnp.float32)
-
-    def score(points: jax.Array) -> jax.Array:
-        return margin(logits(blueprint, variables, others, {"adm": points}), class_index)
-
-    return _slopes(score, _NOTHING * adm, adm, places, shares)
-
-
-@compiled
-def _look_at_flow_map(
-    blueprint: Blueprint,
-    variables: Variables,
-    flow_map: Float[Array, "1 28 28 3"],
-    class_index: Any,
-    places: Float[Array, " place"],
-    shares: Float[Array, " place"],
-) -> tuple[Float[Array, "28 28 3"], Float[Array, " place"]]:
-    def score(points: jax.Array) -> jax.Array:
-        seen = blueprint.network.apply(variables, points, train=False, method="of_grey")
-        return margin(seen, class_index)
-
-    flow_map = jnp.asarray(flow_map, jnp.float32)
-    return _slopes(score, *grey_levels(flow_map), places, shares)
 
 
 def grey_levels(

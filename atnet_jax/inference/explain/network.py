@@ -2,11 +2,12 @@
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax import struct
 from jaxtyping import Array, Float
 
 from atnet_jax.models import Network
@@ -17,45 +18,40 @@ from atnet_jax.training.trained import Trained
 STREAMS = {"apex": "spatial", "adm": "temporal"}
 """The module that reads an input, by the input's name."""
 
-Variables = Mapping[str, Any]
 
-
-class Blueprint(NamedTuple):
-    """What is compiled once for all networks of one kind."""
-
-    network: Network
-    precision: str
-
-
-class Observed(NamedTuple):
-    """What a network makes of a clip.
+@struct.dataclass
+class Explained:
+    """One trained network; functions of it are compiled once for all networks of a run.
 
     Attributes:
-      features: of each stream, `[clip, 512]`, before they are normalised.
-      last_map: of the spatial stream, `[clip, height, width, 512]`; None without one.
+      variables: its parameters and statistics.
+      network: of which kind it is.
+      precision: of its matrix products.
     """
 
-    features: dict[str, jax.Array]
-    last_map: jax.Array | None
+    variables: Mapping[str, Any]
+    network: Network = struct.field(pytree_node=False)
+    precision: str = struct.field(pytree_node=False)
 
 
-def blueprint(trained: Trained) -> Blueprint:
-    """The kind of the trained networks."""
-    return Blueprint(trained.network, trained.config.recipe.precision)
+def explained(trained: Trained, number: int) -> Explained:
+    """The trained network of this number."""
+    variables = jax.device_put(trained.variables[number])
+    return Explained(variables, trained.network, trained.config.recipe.precision)
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`jax.jit` of a function whose first argument is a `Blueprint`, in that one's precision."""
+    """`jax.jit` of a function whose first argument is an `Explained`, in that one's precision."""
 
-    def precise(blueprint: Blueprint, *args: Any) -> Any:
+    def precise(explained: Explained, *args: Any) -> Any:
         # Around all of it: gradients that are written out are traced after the forward pass.
-        with jax.default_matmul_precision(PRECISIONS[blueprint.precision]):
-            return function(blueprint, *args)
+        with jax.default_matmul_precision(PRECISIONS[explained.precision]):
+            return function(explained, *args)
 
     @functools.cache
     def jitted() -> Callable[..., Any]:
         # At the first call: to ask for the device when a module is imported would be too early.
-        return jax.jit(precise, static_argnums=0, compiler_options=compiler_options())
+        return jax.jit(precise, compiler_options=compiler_options())
 
     return functools.wraps(function)(lambda *args: jitted()(*args))
 
@@ -70,13 +66,14 @@ def margin(logits: Float[Array, "*batch 3"], class_index: Any) -> Float[Array, "
 
 
 @compiled
-def observe(blueprint: Blueprint, variables: Variables, inputs: Mapping[str, Any]) -> Observed:
+def observe(
+    explained: Explained, inputs: Mapping[str, Any]
+) -> tuple[dict[str, jax.Array], jax.Array | None]:
     """What the streams of a network make of clips.
 
-    Args:
-      blueprint: the network's kind.
-      variables: its parameters and statistics.
-      inputs: of the clips.
+    Returns:
+      The features of each stream, `[clip, 512]`, before they are normalised, and the last map of
+      the spatial stream, `[clip, height, width, 512]`, or None without one.
     """
     features = {}
 
@@ -87,22 +84,18 @@ def observe(blueprint: Blueprint, variables: Variables, inputs: Mapping[str, Any
         return output
 
     with nn.intercept_methods(keep):
-        _, sown = _apply(blueprint, variables, inputs, mutable=["maps"])
+        _, sown = _apply(explained, inputs, mutable=["maps"])
     maps = jax.tree.leaves(sown.get("maps", {}))
-    return Observed(features, maps[0] if maps else None)
+    return features, maps[0] if maps else None
 
 
 def logits(
-    blueprint: Blueprint,
-    variables: Variables,
-    features: Mapping[str, jax.Array],
-    inputs: Mapping[str, Any] | None = None,
+    explained: Explained, features: Mapping[str, jax.Array], inputs: Mapping[str, Any] | None = None
 ) -> Float[Array, "clip 3"]:
     """A network's logits, with features put in the place of some or all streams'.
 
     Args:
-      blueprint: the network's kind.
-      variables: its parameters and statistics.
+      explained: the network.
       features: `[clip, 512]` or, the same for all clips, `[1, 512]`, by the stream's name. These
         streams are not run.
       inputs: of the others.
@@ -117,7 +110,7 @@ def logits(
         return jnp.broadcast_to(given, (max(sizes), given.shape[-1]))
 
     with nn.intercept_methods(replace):
-        return _apply(blueprint, variables, inputs)
+        return _apply(explained, inputs)
 
 
 def _stream(context: Any) -> str | None:
@@ -127,16 +120,14 @@ def _stream(context: Any) -> str | None:
     return path[0] if is_stream and context.method_name == "__call__" else None
 
 
-def _apply(
-    blueprint: Blueprint, variables: Variables, inputs: Mapping[str, Any], **kwargs: Any
-) -> Any:
+def _apply(explained: Explained, inputs: Mapping[str, Any], **kwargs: Any) -> Any:
     # The inputs of streams that are not run are read by nobody.
     batch = {name: jnp.asarray(inputs.get(name, 0), jnp.float32) for name in STREAMS}
     return apply_network(
-        blueprint.network,
-        blueprint.precision,
-        variables["params"],
-        variables["batch_stats"],
+        explained.network,
+        explained.precision,
+        explained.variables["params"],
+        explained.variables["batch_stats"],
         batch,
         train=False,
         **kwargs,

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, Int
 
-from atnet_jax.inference.explain.network import Blueprint, Variables, compiled, logits
+from atnet_jax.inference.explain.network import Explained, compiled, logits
 
 POSITIONS = 13
 """Of the patch, in each direction: it has 1/7 of the frame's size and moves by half of its own."""
@@ -28,8 +28,7 @@ def corners(size: int) -> Int[np.ndarray, "13"]:
 
 
 def drops(
-    blueprint: Blueprint,
-    variables: Variables,
+    explained: Explained,
     features: Mapping[str, jax.Array],
     apex: Float32[np.ndarray, "1 size size 1"],
     class_index: int,
@@ -37,8 +36,7 @@ def drops(
     """By how much the class's probability drops at each position of the patch.
 
     Args:
-      blueprint: the network's kind.
-      variables: its parameters and statistics.
+      explained: the network.
       features: of all streams for the frame as it is.
       apex: the frame, grey levels.
       class_index: the class.
@@ -47,10 +45,10 @@ def drops(
     top, left = (grid.ravel() for grid in np.meshgrid(*[corners(apex.shape[1])] * 2, indexing="ij"))
     # One row of positions at a time: more at once are no faster on a CPU.
     hidden = [
-        _probabilities(blueprint, variables, others, apex, class_index, *places)
+        _probabilities(explained, others, apex, class_index, *places)
         for places in zip(np.split(top, POSITIONS), np.split(left, POSITIONS), strict=True)
     ]
-    return np.asarray(_probability(blueprint, variables, features, class_index)) - np.stack(hidden)
+    return np.asarray(_probability(explained, features, class_index)) - np.stack(hidden)
 
 
 def drop_map(drops: Float[np.ndarray, "13 13"], size: int) -> Float32[np.ndarray, "{size} {size}"]:
@@ -68,15 +66,14 @@ def drop_map(drops: Float[np.ndarray, "13 13"], size: int) -> Float32[np.ndarray
 
 @compiled
 def _probability(
-    blueprint: Blueprint, variables: Variables, features: Mapping[str, jax.Array], class_index: Any
+    explained: Explained, features: Mapping[str, jax.Array], class_index: Any
 ) -> Float[Array, " clip"]:
-    return jax.nn.softmax(logits(blueprint, variables, features))[:, class_index]
+    return jax.nn.softmax(logits(explained, features))[:, class_index]
 
 
 @compiled
 def _probabilities(
-    blueprint: Blueprint,
-    variables: Variables,
+    explained: Explained,
     others: Mapping[str, jax.Array],
     apex: Float[Array, "1 size size 1"],
     class_index: Any,
@@ -90,5 +87,4 @@ def _probabilities(
     rows, columns = ((pixels >= k[:, None]) & (pixels < k[:, None] + size) for k in (top, left))
     patch = (rows[:, :, None] & columns[:, None, :])[..., None]
     frames = {"apex": jnp.where(patch, apex.mean(), apex)}
-    shown = logits(blueprint, variables, others, frames)
-    return jax.nn.softmax(shown)[:, class_index]
+    return jax.nn.softmax(logits(explained, others, frames))[:, class_index]

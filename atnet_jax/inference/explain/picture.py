@@ -28,6 +28,11 @@ _FOR, _AGAINST = np.array([43, 24, 178]), np.array([172, 102, 33])
 _BLACK, _GREY, _PALE, _WHITE = (0, 0, 0), (120, 120, 120), (235, 235, 235), (255, 255, 255)
 _MIDDLE = 150  # the grey of a face, on which scales are shown
 
+_SIGNED_MAPS = {
+    "occlusion": "drop of the class's probability",
+    "flow_map": "integrated gradients, logits",
+}
+
 Canvas = UInt8[np.ndarray, "_ _ 3"]
 
 
@@ -50,16 +55,13 @@ def pictures(
     drawn = {}
     if explanation.grad_cam is not None:
         drawn["grad_cam"] = _grad_cam(explanation.grad_cam, apex_crop)
-    if explanation.occlusion is not None:
-        title = "drop of the class's probability"
-        drawn["occlusion"] = _signed_map(explanation.occlusion, apex_crop, title)
-    if explanation.flow_map is not None:
-        title = "integrated gradients, logits"
-        drawn["flow_map"] = _signed_map(explanation.flow_map, apex_crop, title)
+    for name, title in _SIGNED_MAPS.items():
+        if (values := getattr(explanation, name)) is not None:
+            drawn[name] = _signed_map(values, apex_crop, title)
     if explanation.adm is not None:
         rows = np.zeros((FLOWS, 2 * BLOCKS * BLOCKS), np.float32) if adm is None else adm
         drawn["adm"] = _adm(explanation.adm, apex_crop, rows)
-    return {name: _png(canvas) for name, canvas in drawn.items()}
+    return {name: png(canvas) for name, canvas in drawn.items()}
 
 
 def _grad_cam(heat: np.ndarray, crop: np.ndarray) -> Canvas:
@@ -77,7 +79,7 @@ def _signed_map(values: np.ndarray, crop: np.ndarray, title: str) -> Canvas:
     most = float(np.abs(values).max())
     smooth = cv2.INTER_LINEAR if len(values) >= BLOCKS * BLOCKS else cv2.INTER_NEAREST
     face = _signed(_stretched(values, _FACE, smooth), most, _face(crop, _FACE))
-    return _framed(face, _signed_scale(_FACE, _MIDDLE), _ends(most), title)
+    return _framed(face, _signed_scale(_FACE), _ends(most), title)
 
 
 def _adm(values: np.ndarray, crop: np.ndarray, adm: np.ndarray) -> Canvas:
@@ -86,7 +88,7 @@ def _adm(values: np.ndarray, crop: np.ndarray, adm: np.ndarray) -> Canvas:
     most = float(np.abs(total).max())
     face = _signed(_stretched(total, _FACE, cv2.INTER_NEAREST), most, _face(crop, _FACE))
     title = "sum over time, logits a block"
-    left = _framed(face, _signed_scale(_FACE, _MIDDLE), _ends(most), title)
+    left = _framed(face, _signed_scale(_FACE), _ends(most), title)
     return np.hstack([left, _in_time(values, crop, adm)])
 
 
@@ -103,12 +105,12 @@ def _in_time(values: np.ndarray, crop: np.ndarray, adm: np.ndarray) -> Canvas:
         row, column = divmod(index, _COLUMNS)
         x, y = column * (_SMALL + _GAP), _MARGIN + row * (_SMALL + _LINE)
         small = _signed(_stretched(total, _SMALL, cv2.INTER_NEAREST), most, _face(crop, _SMALL))
-        _paste(canvas, small, x, y + _LINE - 6)
+        canvas[y + _LINE - 6 :, x:][:_SMALL, :_SMALL] = small
         title = f"{_frame(start)} to {_frame(end)}"
         _write(canvas, title, (x + _SMALL // 2, y + 10), "centre")
     place = np.s_[_MARGIN + height + 10 :, :width]
     canvas[place] = _course(values.sum(axis=(1, 2)), adm, (first, stop), canvas[place].shape[:2])
-    scale = _with_numbers(_signed_scale(height - 16, _MIDDLE), _ends(most), "logits a block")
+    scale = _with_numbers(_signed_scale(height - 16), _ends(most), "logits a block")
     top = _MARGIN + _LINE - 6
     return np.hstack([canvas, _padded(scale, top, len(canvas) - top - len(scale))])
 
@@ -161,17 +163,10 @@ def _course(
         cv2.polylines(canvas, [np.array(points)], False, _BLACK, 1, cv2.LINE_AA)
     cv2.line(canvas, (x(0), middle), (x(FLOWS), middle), _GREY, 1)
     cv2.line(canvas, (x(HALF_WINDOW), top - 4), (x(HALF_WINDOW), bottom + 4), _GREY, 1)
-    for frame in range(-HALF_WINDOW, HALF_WINDOW + 1, HALF_WINDOW // 2):
-        align = {-HALF_WINDOW: "left", HALF_WINDOW: "right"}.get(frame, "centre")
-        cv2.line(
-            canvas, (x(frame + HALF_WINDOW), bottom), (x(frame + HALF_WINDOW), bottom + 3), _GREY
-        )
-        _write(
-            canvas,
-            _frame(frame + HALF_WINDOW, "apex"),
-            (x(frame + HALF_WINDOW), bottom + 16),
-            align,
-        )
+    for row in range(0, FLOWS + 1, HALF_WINDOW // 2):
+        align = {0: "left", FLOWS: "right"}.get(row, "centre")
+        cv2.line(canvas, (x(row), bottom), (x(row), bottom + 3), _GREY)
+        _write(canvas, _frame(row, "apex"), (x(row), bottom + 16), align)
     _write(canvas, "frames relative to the apex", (width // 2, height - 5), "centre")
     _write(canvas, f"bars: sum over the face, up to {most:.2g} logits", (left, 12))
     if motion.any():
@@ -185,9 +180,9 @@ def _signed(values: np.ndarray, most: float, background: Canvas) -> Canvas:
     return _blend(background, np.where(share[..., None] > 0, _FOR, _AGAINST), _OPACITY * abs(share))
 
 
-def _signed_scale(height: int, grey: int) -> Canvas:
+def _signed_scale(height: int) -> Canvas:
     values = np.linspace(1, -1, height)[:, None].repeat(_BAR, axis=1)
-    return _signed(values, 1.0, _plain(height, _BAR, grey))
+    return _signed(values, 1.0, _plain(height, _BAR))
 
 
 def _ends(most: float) -> list[str]:
@@ -231,11 +226,6 @@ def _padded(picture: Canvas, top: int, below: int, left: int = 0) -> Canvas:
     return np.pad(picture, ((top, below), (left, _MARGIN), (0, 0)), constant_values=255)
 
 
-def _paste(canvas: Canvas, picture: Canvas, x: int, y: int) -> None:
-    height, width, _ = picture.shape
-    canvas[y : y + height, x : x + width] = picture
-
-
 def _plain(height: int, width: int, grey: int = _MIDDLE) -> Canvas:
     return np.full((height, width, 3), grey, np.uint8)
 
@@ -247,7 +237,6 @@ def _write(canvas: Canvas, text: str, place: tuple[int, int], align: str = "left
     cv2.putText(canvas, text, (x, place[1]), font, size, _BLACK, 1, cv2.LINE_AA)
 
 
-def _png(canvas: Canvas) -> bytes:
-    done, encoded = cv2.imencode(".png", canvas)
-    assert done
-    return encoded.tobytes()
+def png(canvas: Canvas) -> bytes:
+    """The picture as a PNG file."""
+    return cv2.imencode(".png", canvas)[1].tobytes()

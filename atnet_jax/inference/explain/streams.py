@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from atnet_jax.inference.explain.network import Blueprint, Variables, compiled, logits, margin
+from atnet_jax.inference.explain.network import Explained, compiled, logits, margin
 
 
 @compiled
 def contributions(
-    blueprint: Blueprint, variables: Variables, features: Mapping[str, jax.Array], class_index: Any
+    explained: Explained, features: Mapping[str, jax.Array], class_index: Any
 ) -> dict[str, Float[Array, ""]]:
     """Each stream's Shapley value, in logits: Shapley, A value for n-person games, 1953.
 
@@ -25,37 +25,28 @@ def contributions(
     matter, and a stream's value is its part of the linear sum.
 
     Args:
-      blueprint: the network's kind.
-      variables: its parameters and statistics.
+      explained: the network.
       features: of all streams.
       class_index: the class.
     """
 
-    def gain(taking_part: tuple[str, ...]) -> jax.Array:
+    def gain(*joined: str) -> jax.Array:
         present = {
-            name: array if name in taking_part else jnp.zeros_like(array)
+            name: array if name in joined else jnp.zeros_like(array)
             for name, array in features.items()
         }
-        return margin(logits(blueprint, variables, present), class_index)[0]
+        return margin(logits(explained, present), class_index)[0]
 
-    orders = list(itertools.permutations(features))
-    return {
-        name: sum(
-            (
-                gain((*order[: order.index(name)], name)) - gain(order[: order.index(name)])
-                for order in orders
-            ),
-            start=jnp.zeros(()),
-        )
-        / factorial(len(features))
-        for name in features
-    }
+    rises = dict.fromkeys(features, jnp.zeros(()))
+    for order in itertools.permutations(features):
+        for place, name in enumerate(order):
+            rises[name] += gain(*order[:place], name) - gain(*order[:place])
+    return {name: rise / factorial(len(features)) for name, rise in rises.items()}
 
 
 def shares(contributions: Mapping[str, float]) -> dict[str, float]:
     """Absolute contributions over their sum; equal ones where there are none."""
     total = sum(map(abs, contributions.values()))
-    count = len(contributions)
-    return {
-        name: abs(value) / total if total else 1 / count for name, value in contributions.items()
-    }
+    if not total:
+        return dict.fromkeys(contributions, 1 / len(contributions))
+    return {name: abs(value) / total for name, value in contributions.items()}

@@ -2,28 +2,27 @@
 
 import hashlib
 import io
-import os
-import secrets
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
+import jinja2
 import numpy as np
 
 from atnet_jax.errors import UserError
-from atnet_jax.inference.export import readme
-from atnet_jax.inference.export.program import DTYPES, export_program, named_arrays, serialise
+from atnet_jax.inference.export.program import DTYPES, export_program, named_arrays
 from atnet_jax.inference.export.signature import describe
 from atnet_jax.system import files
 from atnet_jax.training.trained import Trained, input_shapes
 
-PROGRAM = "program.jax_export"
-SIGNATURE = "signature.json"
-EXAMPLE = "example.npz"
-README = "README.md"
-
+# Text, not HTML: nothing is to be escaped.
+_README = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(Path(__file__).parent),
+    undefined=jinja2.StrictUndefined,
+    trim_blocks=True,
+    keep_trailing_newline=True,
+).get_template("README.md.jinja")
 _EXAMPLE_CLIPS = 5
 
 # Between the program's probabilities and those of `Trained.scores`.
@@ -48,7 +47,6 @@ def export(trained: Trained, out: Path) -> dict[str, Any]:
     out = out.expanduser().absolute()
     files.refuse_existing(out)
     program = export_program(trained)
-    serialised = serialise(program)
     example = _example(trained)
     scores = trained.scores(example)
     call = jax.jit(program.call)
@@ -58,27 +56,22 @@ def export(trained: Trained, out: Path) -> dict[str, Any]:
             raise RuntimeError(f"The program errs by {error} from the network of {name}.")
 
     described = describe(trained, program)
-    temporary = out.with_name(f".{out.name}.{secrets.token_hex(8)}.tmp")
     try:
-        temporary.mkdir(parents=True)
-        described["program"] |= _write(temporary / PROGRAM, serialised)
-        described["example"] = _write(
-            temporary / EXAMPLE, _packed({**example, "probabilities": scores})
-        )
-        described["networks"] = [
-            {"name": name}
-            | _write(temporary / f"network_{number:03d}.npz", _packed(named_arrays(variables)))
-            for number, (name, variables) in enumerate(
-                zip(trained.names, trained.variables, strict=True)
-            )
-        ]
-        files.write_json_atomically(temporary / SIGNATURE, described)
-        files.write_text_atomically(temporary / README, readme.text(described))
-        os.rename(temporary, out)
+        with files.new_folder(out) as folder:
+            described["program"] |= _write(folder / "program.jax_export", program.serialize())
+            arrays = {**example, "probabilities": scores}
+            described["example"] = _write(folder / "example.npz", _packed(arrays))
+            described["networks"] = [
+                {"name": name}
+                | _write(folder / f"network_{number:03d}.npz", _packed(named_arrays(variables)))
+                for number, (name, variables) in enumerate(
+                    zip(trained.names, trained.variables, strict=True)
+                )
+            ]
+            files.write_json_atomically(folder / "signature.json", described)
+            files.write_text_atomically(folder / "README.md", _README.render(described))
     except OSError as error:
         raise UserError(f"{out}: the networks cannot be written ({error}).") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return described
 
 
@@ -101,10 +94,7 @@ def _packed(arrays: Mapping[str, np.ndarray]) -> bytes:
     return buffer.getvalue()
 
 
-def _write(path: Path, content: bytes) -> dict[str, Any]:
-    files.write_bytes_atomically(path, content)
-    return {
-        "file": path.name,
-        "bytes": len(content),
-        "sha256": hashlib.sha256(content).hexdigest(),
-    }
+def _write(path: Path, content: bytes | bytearray) -> dict[str, Any]:
+    files.write_bytes_atomically(path, bytes(content))
+    checksum = hashlib.sha256(content).hexdigest()
+    return {"file": path.name, "bytes": len(content), "sha256": checksum}

@@ -66,11 +66,6 @@ def export_program(trained: Trained) -> jax.export.Exported:
         return jax.export.export(jax.jit(probabilities), platforms=PLATFORMS)(weights, inputs)
 
 
-def serialise(program: jax.export.Exported) -> bytes:
-    """The program as `jax.export.deserialize` reads it."""
-    return bytes(program.serialize())
-
-
 def _convolve(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
     """Has `Conv` be a convolution, on whatever device it is traced.
 

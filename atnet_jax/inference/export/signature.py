@@ -10,6 +10,7 @@ import atnet_jax
 from atnet_jax import models
 from atnet_jax.inference.export.program import DTYPES, named_arrays
 from atnet_jax.names import CLASSES
+from atnet_jax.preprocessing.face import SIZE
 from atnet_jax.preprocessing.motion import Motion, motion_named
 from atnet_jax.preprocessing.window import FLOWS, HALF_WINDOW
 from atnet_jax.training.trained import Trained, input_shapes
@@ -24,8 +25,7 @@ NOT_FOR = (
     " evaluation says."
 )
 
-_FULL_SIZE = 224
-_CROPS = f"face crops of {_FULL_SIZE}×{_FULL_SIZE} pixels"
+_CROPS = f"face crops of {SIZE}×{SIZE} pixels"
 
 
 def describe(trained: Trained, program: jax.export.Exported) -> dict[str, Any]:
@@ -97,10 +97,10 @@ def _meaning(name: str, trained: Trained, motion: Motion) -> dict[str, str]:
         }
     if name == "apex":
         how = (
-            f"Face crop of the apex frame, {_FULL_SIZE}×{_FULL_SIZE} pixels, grey; face detector:"
+            f"Face crop of the apex frame, {SIZE}×{SIZE} pixels, grey; face detector:"
             f" {trained.face or 'see the data that the networks were trained on'}."
         )
-        if size != _FULL_SIZE:
+        if size != SIZE:
             how += f" Reduced to {size}×{size} by averaging over areas."
         if trained.config.recipe.magnification:
             how += (

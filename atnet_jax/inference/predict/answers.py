@@ -227,63 +227,39 @@ def answer(
     else:
         with stages.stage(READING):
             scanned = scan(
-                footage,
-                options.box,
-                detector,
-                lambda read: progress(f"{READING} {read}/{frames}"),
+                footage, options.box, detector, lambda read: progress(f"{READING} {read}/{frames}")
             )
         frames = len(scanned.numbers)
         if frames < 2:
             raise UserError(f"{path}: one frame shows no motion; a clip has from two frames on")
         found += scanned.warnings
         with stages.stage(SPOTTING):
-            spotted = find(
-                path,
-                scanned,
-                frame_rate,
-                options.spotting,
-                options.onset,
-                options.apex,
-                options.offset,
-            )
-        intervals, course = spotted.intervals, spotted.course
-        found += spotted.warnings
+            numbers = options.onset, options.apex, options.offset
+            intervals, course, more = find(path, scanned, frame_rate, options.spotting, numbers)
+        found += more
 
-    expressions = []
     faces = _faces(footage, intervals, options.box, detector, stages)
     lost = [each for each in intervals if each not in faces]
     if lost and len(intervals) == 1:
         raise no_face(footage, f"the apex frame, {lost[0].apex}")
     if lost:
-        found.append(
-            Caveat(
-                "face_lost",
-                "No face was found at the apex of"
-                f" {', '.join(f'{each.onset}…{each.offset}' for each in lost)}, which are not"
-                " read.",
-            )
-        )
+        where = ", ".join(f"{each.onset}…{each.offset}" for each in lost)
+        text = f"No face was found at the apex of {where}, which are not read."
+        found.append(Caveat("face_lost", text))
     motion = motion_named(trained.config.data.flow)
     method = flow_method(motion.flow)
-    seen = [each for each in intervals if each in faces]
+    seen = {each: faces[each] for each in intervals if each in faces}
     with stages.stage(CROPPING):
-        cut = _cut(
-            footage,
-            {each: faces[each] for each in seen},
-            method.reach,
-            reads(trained.config),
-        )
-    for each in seen:
-        box, others = faces[each]
-        crops = cut[each]
+        cut = _cut(footage, seen, method.reach, reads(trained.config))
+    expressions = []
+    for each, crops in cut.items():
         with stages.stage(MOTION):
             features = describe(
                 crops, flow=method, key=str(path), frame_rate=frame_rate, **motion.options
             )
+        _, others = faces[each]
         expressions.append(
-            _express(
-                trained, options, frame_rate, each, box, others, crops, features, method, stages
-            )
+            _express(trained, options, each, others, crops, features, method, stages)
         )
     return Answer(
         clip=str(path),
@@ -318,11 +294,7 @@ class _Stages(Stopwatch):
 
 
 def _faces(
-    footage: Footage,
-    intervals: Sequence[Interval],
-    box: Box | None,
-    detector: str,
-    stages: _Stages,
+    footage: Footage, intervals: Sequence[Interval], box: Box | None, detector: str, stages: _Stages
 ) -> dict[Interval, tuple[Box, list[Face]]]:
     """The box of each interval's face, found in its apex frame as in preparing the training data.
 
@@ -363,16 +335,15 @@ def _cut(
 def _express(
     trained: Trained,
     options: Options,
-    frame_rate: float,
     interval: Interval,
-    box: Box,
     faces: list[Face],
     crops: Crops,
     features: PreparedClip,
     flow: FlowMethod,
     stages: _Stages,
 ) -> Expression:
-    inputs = network_inputs(trained, features, flow)
+    computed = inputs_of_clip(trained.config, features, flow)
+    inputs = {name: computed[name][None] for name in trained.inputs}
     with stages.stage(NETWORKS):
         each = trained.scores(inputs)[:, 0]
     scores, spread = each.mean(axis=0), each.std(axis=0)
@@ -385,28 +356,20 @@ def _express(
             explanation = explain(trained, inputs, best, [int(k) for k in chosen])
     return Expression(
         interval=interval,
-        box=box,
+        box=crops.crop_box,
         scores=scores,
         spread=spread,
         votes=tuple(np.bincount(each.argmax(axis=1), minlength=len(CLASSES)).tolist()),
         predicted=best if scores[best] >= options.abstain_below else None,
         warnings=[
-            *caveats.of_face(faces, box, crops.at([crops.apex])[0]),
-            *caveats.of_motion(crops, frame_rate),
+            *caveats.of_face(faces, crops.crop_box, crops.at([crops.apex])[0]),
+            *caveats.of_motion(crops, features.frame_rate),
             *caveats.of_scores(float(spread[best]), len(each)),
         ],
         onset_crop=crops.at([crops.onset])[0],
         features=features,
         explanation=explanation,
     )
-
-
-def network_inputs(
-    trained: Trained, features: PreparedClip, flow: FlowMethod
-) -> dict[str, np.ndarray]:
-    """A clip as the networks read it, with a leading axis of one clip."""
-    inputs = inputs_of_clip(trained.config, features, flow)
-    return {name: inputs[name][None] for name in trained.inputs}
 
 
 def _by_class(values: np.ndarray) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Float64, UInt8
@@ -42,6 +42,8 @@ _TURNED = 0.3
 _CUT = 20.0
 # Fewer flows than a quarter of the window.
 _FEW = FLOWS // 4
+# Of the highest score's standard deviation over the networks.
+_DIFFERENT = 0.2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Caveat:
     text: str
 
 
-def of_frame_rate(frame_rate: float, given: bool, assumed: float) -> list[Caveat]:
+def of_frame_rate(frame_rate: float, given: bool, assumed: float) -> Iterator[Caveat]:
     """Whether the clip was filmed about as fast as the training data.
 
     Args:
@@ -66,60 +68,44 @@ def of_frame_rate(frame_rate: float, given: bool, assumed: float) -> list[Caveat
         assumed: What is used where nobody knows.
     """
     if not frame_rate:
-        return [
-            Caveat(
-                "frame_rate_unknown",
-                f"The frame rate is unknown, {assumed:g} frames a second are assumed; give it with"
-                " --frame_rate. Durations, and where expressions are looked for, depend on it.",
-            )
-        ]
-    if _SLOWEST <= frame_rate <= _FASTEST:
-        return []
-    span = (FLOWS + 1) / frame_rate
-    kind = "slow" if frame_rate < _SLOWEST else "fast"
-    hint = (
-        ""
-        if given
-        else " If the file plays in slow motion, give the rate it was filmed at with --frame_rate."
-    )
-    return [
-        Caveat(
-            f"frame_rate_{kind}",
-            f"{frame_rate:g} frames a second: the networks know 100 to 200, at which the 65 frames"
-            f" around the apex last 0.3 to 0.6 s; here they last {span:.2f} s, and the motion from"
-            f" frame to frame is another. Do not trust the scores.{hint}",
+        yield Caveat(
+            "frame_rate_unknown",
+            f"The frame rate is unknown, {assumed:g} frames a second are assumed; give it with"
+            " --frame_rate. Durations, and where expressions are looked for, depend on it.",
         )
-    ]
+    elif not _SLOWEST <= frame_rate <= _FASTEST:
+        hint = "If the file plays in slow motion, give the rate it was filmed at with --frame_rate."
+        yield Caveat(
+            f"frame_rate_{'slow' if frame_rate < _SLOWEST else 'fast'}",
+            f"{frame_rate:g} frames a second: the networks know 100 to 200, at which the 65 frames"
+            f" around the apex last 0.3 to 0.6 s; here they last {(FLOWS + 1) / frame_rate:.2f} s,"
+            " and the motion from frame to frame is another. Do not trust the scores."
+            + ("" if given else f" {hint}"),
+        )
 
 
-def of_timing(seconds: Sequence[float] | Float64[np.ndarray, " frame"]) -> list[Caveat]:
+def of_timing(seconds: Sequence[float] | Float64[np.ndarray, " frame"]) -> Iterator[Caveat]:
     """Whether the frames follow one another evenly.
 
     Args:
         seconds: When each is shown.
     """
-    times = np.asarray(seconds)
-    if len(times) < 3 or not np.isfinite(times).all() or not (np.diff(times) > 0).all():
-        return []
-    steps = np.diff(times)
-    off = np.abs(steps / np.median(steps) - 1)
-    uneven = float((off > _UNEVEN).mean())
-    if not uneven:
-        return []
-    return [
-        Caveat(
+    steps = np.diff(seconds)
+    if len(steps) < 2 or not np.isfinite(seconds).all() or not (steps > 0).all():
+        return
+    uneven = float((np.abs(steps / np.median(steps) - 1) > _UNEVEN).mean())
+    if uneven:
+        yield Caveat(
             "uneven_timing",
             f"{uneven:.0%} of the frames follow unevenly (dropped frames, or a variable frame"
             " rate), which looks like sudden motion.",
         )
-    ]
 
 
-def of_crops(crops: UInt8[np.ndarray, "frame 224 224"]) -> list[Caveat]:
+def of_crops(crops: UInt8[np.ndarray, "frame 224 224"]) -> Iterator[Caveat]:
     """Doubled frames, and cuts, flashes or shakes, in all frames of a clip."""
     if len(crops) < 2:
-        return []
-    found = []
+        return
     # Enough pixels to tell, in integers as wide as their difference needs.
     some = crops[:, ::4, ::4].astype(np.int16)
     change = np.abs(np.diff(some, axis=0)).mean(axis=(1, 2))
@@ -127,26 +113,22 @@ def of_crops(crops: UInt8[np.ndarray, "frame 224 224"]) -> list[Caveat]:
     still = change[1:-1] < _STILL * np.minimum(change[:-2], change[2:])
     doubled = float(still.mean()) if len(still) else 0.0
     if doubled >= _DOUBLED:
-        found.append(
-            Caveat(
-                "doubled_frames",
-                f"{doubled:.0%} of the frames repeat the one before: the video was stretched to its"
-                " frame rate, and its motion comes in jerks.",
-            )
+        yield Caveat(
+            "doubled_frames",
+            f"{doubled:.0%} of the frames repeat the one before: the video was stretched to its"
+            " frame rate, and its motion comes in jerks.",
         )
     if change.max() > _CUT:
-        where = int(change.argmax()) + 1
-        found.append(
-            Caveat(
-                "sudden_change",
-                f"The picture changes suddenly at frame {where} of the clip (a cut, a flash or a"
-                " shaken camera), which is taken for motion.",
-            )
+        yield Caveat(
+            "sudden_change",
+            f"The picture changes suddenly at frame {int(change.argmax()) + 1} of the clip (a cut,"
+            " a flash or a shaken camera), which is taken for motion.",
         )
-    return found
 
 
-def of_face(faces: Sequence[Face], box: Box, crop: UInt8[np.ndarray, "224 224"]) -> list[Caveat]:
+def of_face(
+    faces: Sequence[Face], box: Box, crop: UInt8[np.ndarray, "224 224"]
+) -> Iterator[Caveat]:
     """Of the face at the apex: how many, how large, how it is held and lit.
 
     Args:
@@ -154,104 +136,79 @@ def of_face(faces: Sequence[Face], box: Box, crop: UInt8[np.ndarray, "224 224"])
         box: What was cropped.
         crop: Of the apex frame.
     """
-    found = []
     if len(faces) > 1:
-        found.append(
-            Caveat(
-                "several_faces",
-                f"{len(faces)} faces: the largest one is read; give --box=x0,y0,x1,y1 for another.",
-            )
+        yield Caveat(
+            "several_faces",
+            f"{len(faces)} faces: the largest one is read; give --box=x0,y0,x1,y1 for another.",
         )
     side = min(box[2] - box[0], box[3] - box[1])
     if side < _SMALL:
-        found.append(
-            Caveat(
-                "small_face",
-                f"The face is {side:.0f} pixels wide and is enlarged to {SIZE}: motion of"
-                " hundredths of a pixel is lost. In the databases faces are 200 to 500 pixels.",
-            )
+        yield Caveat(
+            "small_face",
+            f"The face is {side:.0f} pixels wide and is enlarged to {SIZE}: motion of hundredths"
+            " of a pixel is lost. In the databases faces are 200 to 500 pixels.",
         )
-    if faces:
-        found += _of_pose(faces[0])
+    if faces and (how := _pose(faces[0])):
+        text = f"The head is {how}; the networks know faces that look straight into the camera."
+        yield Caveat("pose", text)
     mean, deviation = float(crop.mean()), float(crop.std())
     if mean < _DARK or mean > _BRIGHT or deviation < _FLAT:
         kind = "dark" if mean < _DARK else "bright" if mean > _BRIGHT else "low in contrast"
-        found.append(
-            Caveat(
-                "light",
-                f"The face is too {kind} (mean {mean:.0f}, standard deviation {deviation:.0f} of"
-                " 255 grey levels): noise is taken for motion.",
-            )
+        yield Caveat(
+            "light",
+            f"The face is too {kind} (mean {mean:.0f}, standard deviation {deviation:.0f} of 255"
+            " grey levels): noise is taken for motion.",
         )
-    return found
 
 
-def _of_pose(face: Face) -> list[Caveat]:
+def _pose(face: Face) -> str:
+    """How the head is held, if not straight."""
     marks = face.landmarks
     across = np.subtract(marks.right_eye, marks.left_eye)
     eyes = float(np.hypot(*across))
     if not eyes:
-        return []
+        return ""
     tilt = abs(math.degrees(math.atan2(across[1], across[0])))
-    along = across / eyes
-    off = float(np.subtract(marks.nose, np.add(marks.left_eye, marks.right_eye) / 2) @ along)
-    if tilt <= _TILT and abs(off) / eyes <= _TURNED:
-        return []
-    how = f"tilted by {tilt:.0f} degrees" if tilt > _TILT else "turned to the side"
-    return [
-        Caveat(
-            "pose",
-            f"The head is {how}; the networks know faces that look straight into the camera.",
-        )
-    ]
+    if tilt > _TILT:
+        return f"tilted by {tilt:.0f} degrees"
+    off = np.subtract(marks.nose, np.add(marks.left_eye, marks.right_eye) / 2) @ (across / eyes)
+    return "turned to the side" if abs(off) / eyes > _TURNED else ""
 
 
-def of_motion(crops: Crops, frame_rate: float) -> list[Caveat]:
+def of_motion(crops: Crops, frame_rate: float) -> Iterator[Caveat]:
     """Of the expression: how long it is, how much of its window it fills, whether the head moves.
 
     Args:
         crops: Of the expression.
         frame_rate: Frames per second.
     """
-    found = []
     lasts = (crops.offset - crops.onset + 1) / frame_rate
     if lasts > LONGEST_EXPRESSION:
-        found.append(
-            Caveat(
-                "long",
-                f"Onset to offset last {lasts:.2f} s; a micro-expression lasts at most"
-                f" {LONGEST_EXPRESSION:g} s.",
-            )
+        yield Caveat(
+            "long",
+            f"Onset to offset last {lasts:.2f} s; a micro-expression lasts at most"
+            f" {LONGEST_EXPRESSION:g} s.",
         )
     flows = len(crops.window) - 1
     if flows < _FEW:
-        found.append(
-            Caveat(
-                "short",
-                f"Only {flows} of the {FLOWS} steps around the apex lie within onset and offset:"
-                " the networks see little motion.",
-            )
+        yield Caveat(
+            "short",
+            f"Only {flows} of the {FLOWS} steps around the apex lie within onset and offset: the"
+            " networks see little motion.",
         )
-    onset, apex = crops.at([crops.onset, crops.apex])
-    moved, remaining = head_and_face_motion(onset, apex)
+    moved, remaining = head_and_face_motion(*crops.at([crops.onset, crops.apex]))
     if remaining < _WEAK:
-        found.append(
-            Caveat(
-                "weak_motion",
-                f"Apart from the head, nothing moves by more than {remaining:.2f} of the crop's"
-                f" {SIZE} pixels from onset to apex: there may be no expression, and the scores are"
-                " of noise.",
-            )
+        yield Caveat(
+            "weak_motion",
+            f"Apart from the head, nothing moves by more than {remaining:.2f} of the crop's {SIZE}"
+            " pixels from onset to apex: there may be no expression, and the scores are of noise.",
         )
     if moved > _HEAD:
-        found.append(
-            Caveat(
-                "head_moves",
-                f"The head moves by {moved:.1f} of the crop's {SIZE} pixels from onset to apex, as"
-                " much as an expression does, which the networks may take for one.",
-            )
+        yield Caveat(
+            "head_moves",
+            f"The head moves by {moved:.1f} of the crop's {SIZE} pixels from onset to apex, as much"
+            " as an expression does, which the networks may take for one.",
         )
-    return found
 
 
 def head_and_face_motion(
@@ -271,19 +228,16 @@ def head_and_face_motion(
     return float(np.sqrt((rigid**2).sum(axis=-1).mean())), float(remaining)
 
 
-def of_scores(spread: float, networks: int) -> list[Caveat]:
+def of_scores(spread: float, networks: int) -> Iterator[Caveat]:
     """Whether the networks agree.
 
     Args:
         spread: Standard deviation over the networks of the winning class's probability.
         networks: How many they are.
     """
-    if networks < 2 or spread <= 0.2:
-        return []
-    return [
-        Caveat(
+    if networks > 1 and spread > _DIFFERENT:
+        yield Caveat(
             "networks_differ",
             f"The {networks} networks differ (standard deviation {spread:.2f} of the highest"
             " score): they were trained on nearly the same clips, so the answer is fragile.",
         )
-    ]

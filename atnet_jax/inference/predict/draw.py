@@ -1,13 +1,14 @@
 """Pictures of an answer, as PNG files: faces, motion, maps, and one sheet with all of them."""
 
 import base64
+import re
 from collections.abc import Sequence
 
 import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from atnet_jax.inference.explain.picture import pictures
+from atnet_jax.inference.explain.picture import pictures, png
 from atnet_jax.inference.predict.answers import Answer, Expression
 from atnet_jax.inference.predict.intervals import Course, Interval
 from atnet_jax.names import CLASSES
@@ -28,12 +29,12 @@ def figures(expression: Expression) -> dict[str, tuple[str, bytes]]:
     apex, flow_map, adm = features.apex, features.flow_map, features.adm
     assert apex is not None and flow_map is not None and adm is not None
     shown = {
-        "onset": (f"Onset, frame {interval.onset}", _png(_large(expression.onset_crop))),
-        "apex": (f"Apex, frame {interval.apex}", _png(_large(apex))),
+        "onset": (f"Onset, frame {interval.onset}", png(_large(expression.onset_crop))),
+        "apex": (f"Apex, frame {interval.apex}", png(_large(apex))),
         "flow": (
             f"Motion from onset to apex; the longest arrow is {_longest(flow_map):.1f}"
             " pixels of the 224-pixel crop",
-            _png(_arrows(apex, flow_map)),
+            png(_arrows(apex, flow_map)),
         ),
     }
     if expression.explanation is None:
@@ -45,9 +46,8 @@ def figures(expression: Expression) -> dict[str, tuple[str, bytes]]:
         "adm": f"Integrated gradients: which motion, where and when, speaks for or against {name}",
         "flow_map": f"Integrated gradients: which motion speaks for or against {name}",
     }
-    for key, png in pictures(expression.explanation, apex, adm).items():
-        shown[key] = captions[key], png
-    return shown
+    drawn = pictures(expression.explanation, apex, adm)
+    return shown | {key: (captions[key], picture) for key, picture in drawn.items()}
 
 
 def sheet(answer: Answer) -> bytes:
@@ -60,24 +60,16 @@ def sheet(answer: Answer) -> bytes:
         rows.append(_line("no expression found", 26))
     for expression in answer.expressions:
         rows.append(_heading(expression))
-        shown = [
-            _captioned(caption, _decoded(png)) for caption, png in figures(expression).values()
-        ]
+        shown = [_captioned(*each) for each in figures(expression).values()]
         wide = [image for image in shown if image.shape[1] > 2 * _SIDE]
         narrow = [image for image in shown if image.shape[1] <= 2 * _SIDE]
         rows += [_beside([_scores(expression), *narrow[:3]]), _beside(narrow[3:]), *wide]
-    return _png(_stack([row for row in rows if row.size]))
+    return png(_stack([row for row in rows if row.size]))
 
 
-def _decoded(png: bytes) -> UInt8[np.ndarray, "height width 3"]:
-    image = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
-    assert image is not None
-    return image.astype(np.uint8, copy=False)
-
-
-def data_uri(png: bytes) -> str:
+def data_uri(picture: bytes) -> str:
     """A PNG file as an address that holds all of it."""
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    return f"data:image/png;base64,{base64.b64encode(picture).decode()}"
 
 
 def _large(crop: UInt8[np.ndarray, "224 224"]) -> UInt8[np.ndarray, "448 448 3"]:
@@ -131,11 +123,8 @@ def _scores(expression: Expression) -> UInt8[np.ndarray, "height width 3"]:
 def _heading(expression: Expression) -> UInt8[np.ndarray, "height width 3"]:
     interval = expression.interval
     text = f"onset {interval.onset}, apex {interval.apex}, offset {interval.offset}"
-    if expression.warnings:
-        text += (
-            f"; beware: {', '.join(each.code.replace('_', ' ') for each in expression.warnings)}"
-        )
-    return _line(text, 40)
+    warnings = ", ".join(each.code.replace("_", " ") for each in expression.warnings)
+    return _line(f"{text}; beware: {warnings}" if warnings else text, 40)
 
 
 def _course(course: Course, intervals: Sequence[Interval]) -> UInt8[np.ndarray, "height width 3"]:
@@ -146,19 +135,15 @@ def _course(course: Course, intervals: Sequence[Interval]) -> UInt8[np.ndarray, 
     top = max(float(strength.max()), course.threshold or 0.0, 1e-9)
 
     def place(frame: int, value: float) -> tuple[int, int]:
-        across = (frame - course.first) / max(len(strength) - 1, 1)
-        return (
-            round(left + across * (width - 2 * left)),
-            round(height - 40 - value / top * (height - 70)),
-        )
+        x = left + (frame - course.first) / max(len(strength) - 1, 1) * (width - 2 * left)
+        return round(x), round(height - 40 - value / top * (height - 70))
 
     for interval in intervals:
         start, end = place(interval.onset, top), place(interval.offset, 0.0)
         cv2.rectangle(image, start, end, (244, 226, 205), -1)
-        cv2.line(image, place(interval.apex, top), place(interval.apex, 0.0), _RED, 2)
-        cv2.putText(
-            image, str(interval.apex), (place(interval.apex, 0)[0] - 12, 20), _FONT, 0.5, _RED, 1
-        )
+        apex = place(interval.apex, 0.0)
+        cv2.line(image, place(interval.apex, top), apex, _RED, 2)
+        cv2.putText(image, str(interval.apex), (apex[0] - 12, 20), _FONT, 0.5, _RED, 1)
     if course.threshold is not None:
         start = place(course.first, course.threshold)
         cv2.line(image, start, (width - left, start[1]), _QUIET, 1)
@@ -171,12 +156,11 @@ def _course(course: Course, intervals: Sequence[Interval]) -> UInt8[np.ndarray, 
     return image
 
 
-def _captioned(
-    caption: str, image: UInt8[np.ndarray, "height width 3"]
-) -> UInt8[np.ndarray, "taller width 3"]:
-    # OpenCV's letters are ASCII.
+def _captioned(caption: str, picture: bytes) -> UInt8[np.ndarray, "height width 3"]:
+    image = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR)
+    assert image is not None
     text = np.full((36, image.shape[1], 3), _PAPER, np.uint8)
-    short = caption.split(":")[0].split(";")[0]
+    short = re.split("[:;]", caption)[0]
     cv2.putText(text, short, (6, 24), _FONT, 0.55, _INK, 1, cv2.LINE_AA)
     return np.vstack([text, image])
 
@@ -203,7 +187,3 @@ def _padded(image: np.ndarray, height: int, width: int) -> UInt8[np.ndarray, "he
     padded = np.full((height, width, 3), _PAPER, np.uint8)
     padded[: image.shape[0], : image.shape[1]] = image
     return padded
-
-
-def _png(image: UInt8[np.ndarray, "height width 3"]) -> bytes:
-    return cv2.imencode(".png", image)[1].tobytes()

@@ -50,21 +50,6 @@ class Course:
     threshold: float | None
 
 
-@dataclasses.dataclass(frozen=True)
-class Found:
-    """What `find` returns.
-
-    Attributes:
-        intervals: In order of time.
-        course: Of the motion, where something was spotted.
-        warnings: What the user should know.
-    """
-
-    intervals: list[Interval]
-    course: Course | None
-    warnings: list[Caveat]
-
-
 def given(path: Path, onset: int | None, apex: int | None, offset: int | None) -> Interval | None:
     """The user's interval, if all of it is given.
 
@@ -73,6 +58,10 @@ def given(path: Path, onset: int | None, apex: int | None, offset: int | None) -
     """
     if onset is None or apex is None or offset is None:
         return None
+    return _checked(path, onset, apex, offset)
+
+
+def _checked(path: Path, onset: int, apex: int, offset: int) -> Interval:
     check_apex(onset, apex, offset, where=str(path))
     if apex == onset:
         raise UserError(
@@ -86,10 +75,8 @@ def find(
     scan: Scan,
     frame_rate: float,
     method: str,
-    onset: int | None,
-    apex: int | None,
-    offset: int | None,
-) -> Found:
+    numbers: tuple[int | None, int | None, int | None],
+) -> tuple[list[Interval], Course | None, list[Caveat]]:
     """What is not given is spotted, or taken to be the clip's ends.
 
     A clip of up to a second of which no onset and offset are given is one expression, cut out
@@ -100,17 +87,20 @@ def find(
         scan: The clip.
         frame_rate: Frames per second.
         method: Of spotting, one of `SPOTTERS`.
-        onset: Frame number, if given; as the next two.
-        apex: Likewise.
-        offset: Likewise.
+        numbers: Of the onset, apex and offset frames, as far as they are given.
+
+    Returns:
+        The intervals in order of time, the course of the motion where something was spotted, and
+        what the user should know.
 
     Raises:
         UserError: The numbers are outside the clip or not in order, or there is no motion.
     """
     first, last = scan.numbers[0], scan.numbers[-1]
-    for name, number in (("onset", onset), ("apex", apex), ("offset", offset)):
+    for name, number in zip(("onset", "apex", "offset"), numbers, strict=True):
         if number is not None and number not in scan.numbers:
             raise UserError(f"{path}: {name} is {number}, but the frames are {first}…{last}")
+    onset, apex, offset = numbers
     long = len(scan.numbers) / frame_rate > _LONG_CLIP
     if onset is None and apex is None and offset is None and long:
         return _search(scan, frame_rate, method)
@@ -119,19 +109,15 @@ def find(
         reach = round(LONGEST_EXPRESSION * frame_rate)
         onset = max(first, apex - reach) if onset is None else onset
         offset = min(last, apex + reach) if offset is None else offset
-        found.append(
-            Caveat(
-                "ends_assumed",
-                f"Of onset and offset, what is not given is taken to be {LONGEST_EXPRESSION:g} s"
-                f" from the apex: frames {onset} and {offset}.",
-            )
+        text = (
+            f"Of onset and offset, what is not given is taken to be {LONGEST_EXPRESSION:g} s from"
+            f" the apex: frames {onset} and {offset}."
         )
+        found.append(Caveat("ends_assumed", text))
     onset = first if onset is None else onset
     offset = last if offset is None else offset
     if apex is not None:
-        interval = given(path, onset, apex, offset)
-        assert interval is not None
-        return Found([interval], None, found)
+        return [_checked(path, onset, apex, offset)], None, found
     if onset >= offset:
         raise UserError(
             f"{path}: onset {onset} and offset {offset} leave no frames between them to find an"
@@ -143,40 +129,37 @@ def find(
         raise UserError(
             f"{path}: no motion found in frames {onset}…{offset}; if there is any, give its --apex"
         )
-    course = Course(onset, spotted.strength, None)
-    return Found([Interval(onset, onset + spotted.index, offset, ("apex",))], course, found)
+    interval = Interval(onset, onset + spotted.index, offset, ("apex",))
+    return [interval], Course(onset, spotted.strength, None), found
 
 
-def _search(scan: Scan, frame_rate: float, method: str) -> Found:
+def _search(
+    scan: Scan, frame_rate: float, method: str
+) -> tuple[list[Interval], Course, list[Caveat]]:
     """The expressions of a long clip."""
     first = scan.numbers[0]
     timeline = spotting.spot_intervals(scan.crops, frame_rate, _landmarks(scan), method)
     strongest = sorted(timeline.candidates, key=lambda each: each.strength, reverse=True)[:_MOST]
+    everything = ("onset", "apex", "offset")
     intervals = [
-        Interval(
-            first + each.onset, first + each.apex, first + each.offset, ("onset", "apex", "offset")
-        )
+        Interval(first + each.onset, first + each.apex, first + each.offset, everything)
         for each in sorted(strongest, key=lambda each: each.apex)
         if each.onset < each.apex
     ]
     found = []
     if len(timeline.candidates) > _MOST:
-        found.append(
-            Caveat(
-                "many_candidates",
-                f"{len(timeline.candidates)} intervals look like expressions; the {_MOST} strongest"
-                " are read. Speech, chewing or a moving head do this.",
-            )
+        text = (
+            f"{len(timeline.candidates)} intervals look like expressions; the {_MOST} strongest are"
+            " read. Speech, chewing or a moving head do this."
         )
+        found.append(Caveat("many_candidates", text))
     if not intervals:
-        found.append(
-            Caveat(
-                "nothing_found",
-                "No interval moves as an expression does. If there is one, give its --onset,"
-                " --apex and --offset.",
-            )
+        text = (
+            "No interval moves as an expression does. If there is one, give its --onset, --apex"
+            " and --offset."
         )
-    return Found(intervals, Course(first, timeline.strength, timeline.threshold), found)
+        found.append(Caveat("nothing_found", text))
+    return intervals, Course(first, timeline.strength, timeline.threshold), found
 
 
 def _landmarks(scan: Scan) -> Landmarks:

@@ -11,11 +11,7 @@ from atnet_jax.names import CLASSES
 
 _HERE = Path(__file__).parent
 _TEMPLATES = templates.load(_HERE)
-_TEMPLATES.filters |= {
-    "data_uri": draw.data_uri,
-    "figures": draw.figures,
-    "numbered": numbered,
-}
+_TEMPLATES.filters |= {"data_uri": draw.data_uri, "figures": draw.figures, "numbered": numbered}
 _WIDTH, _HEIGHT = 900, 170  # Of the drawing of the motion's course.
 
 STYLE = (_HERE / "answer.css").read_text()
@@ -57,12 +53,10 @@ def _course(answer: Answer) -> dict[str, Any]:
         "width": _WIDTH,
         "height": _HEIGHT,
         "intervals": [
-            (
-                across(each.onset),
-                max(across(each.offset) - across(each.onset), 1),
-                across(each.apex),
+            (start, max(end - start, 1), apex)
+            for start, apex, end in (
+                map(across, (each.onset, each.apex, each.offset)) for each in intervals
             )
-            for each in intervals
         ],
         "threshold": None if course.threshold is None else down(course.threshold),
         "points": " ".join(

@@ -1,7 +1,8 @@
 """The first look at a clip: every frame once, cropped to the face, to find expressions in."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from jaxtyping import UInt8
@@ -46,19 +47,16 @@ def scan(footage: Footage, box: Box | None, detector: str, progress: Callable[[i
         UserError: No frame can be read, the clip is too long, or no face is found.
     """
     frames = footage.frames()
-    first: list[Frame] = []
+    passed: list[Frame] = []
     face = None
-    if box is None and detector == "none":
-        first = [_first(footage, frames)]
-        box = whole_frame(first[0].image)
-    elif box is None:
-        face = _find(frames, first, len(footage.numbers))
+    if box is None and detector != "none":
+        face = _find(frames, passed, len(footage.numbers))
         if face is None:
-            raise no_face(footage, f"{len(first)} frames")
+            raise no_face(footage, f"{len(passed)} frames")
         box = face.box
-    crops, seconds = [], []
-    numbers = []
-    for frame in _chain(first, frames):
+    crops, seconds, numbers = [], [], []
+    for frame in itertools.chain(passed, frames):
+        box = box or whole_frame(frame.image)
         try:
             crops.append(crop_face(frame.image, box))
         except UserError as error:
@@ -69,18 +67,11 @@ def scan(footage: Footage, box: Box | None, detector: str, progress: Callable[[i
             progress(len(crops))
     if not crops:
         raise UserError(f"{footage.path}: no frame of this video can be decoded; convert it")
-    found = []
-    told = len(footage.numbers)
+    stacked, told = np.stack(crops), len(footage.numbers)
+    found = [*caveats.of_timing(seconds), *caveats.of_crops(stacked)]
     if len(crops) < told < MOST_FRAMES:
-        found.append(
-            Caveat(
-                "ends_early",
-                f"The file tells of {told} frames, but {len(crops)} can be decoded: it may be cut"
-                " short.",
-            )
-        )
-    stacked = np.stack(crops)
-    found += caveats.of_timing(seconds) + caveats.of_crops(stacked)
+        text = f"The file tells of {told} frames, but {len(crops)} can be decoded: it may be cut"
+        found.insert(0, Caveat("ends_early", f"{text} short."))
     return Scan(range(numbers[0], numbers[-1] + 1), stacked, face, found)
 
 
@@ -93,13 +84,6 @@ def no_face(footage: Footage, where: str) -> UserError:
     )
 
 
-def _first(footage: Footage, frames: Iterator[Frame]) -> Frame:
-    frame = next(frames, None)
-    if frame is None:
-        raise UserError(f"{footage.path}: no frame of this video can be decoded; convert it")
-    return frame
-
-
 def _find(frames: Iterator[Frame], passed: list[Frame], count: int) -> Face | None:
     """The largest face of the first frame that has one; `passed` takes up all that were read."""
     step = max(1, min(count // _TRIES, 10))
@@ -110,8 +94,3 @@ def _find(frames: Iterator[Frame], passed: list[Frame], count: int) -> Face | No
         if len(passed) > step * _TRIES:
             break
     return None
-
-
-def _chain(first: Sequence[Frame], rest: Iterator[Frame]) -> Iterator[Frame]:
-    yield from first
-    yield from rest

@@ -23,11 +23,11 @@ def create(desk: Desk, host: str = "127.0.0.1") -> ASGIApp:
         host: by which the server is reached besides this computer's own names; IPv6 without [].
     """
     host = f"[{host}]" if ":" in host else host
-    style, script = page.style(desk.about), (_HERE / "app.js").read_text()
+    style, script = page.style(desk.worker.about), (_HERE / "app.js").read_text()
 
     def index(_: Request) -> Response:
-        local = host in LOCAL_HOSTS
-        return HTMLResponse(page.index(desk.about, desk.max_bytes, desk.max_seconds, local=local))
+        about, seconds, local = desk.worker.about, desk.worker.max_seconds, host in LOCAL_HOSTS
+        return HTMLResponse(page.index(about, desk.max_bytes, seconds, local=local))
 
     def health(_: Request) -> Response:
         return JSONResponse({"status": "ok", "clips": desk.clips})

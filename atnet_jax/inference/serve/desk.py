@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from atnet_jax.errors import UserError
 from atnet_jax.inference.serve import form, replies, scratch, upload
-from atnet_jax.inference.serve.refused import Refused
+from atnet_jax.inference.serve.form import Refused
 from atnet_jax.inference.serve.worker import Failed, Stopped, Worker
 
 # The clip that is read, and those that are uploaded or wait meanwhile: as many uploads as these can
@@ -35,33 +35,23 @@ class Desk:
     """The ASGI application behind POST /predict.
 
     Attributes:
+        worker: reads the clips.
         max_bytes: of a request.
-        max_seconds: that a clip may take.
+        clips: how many are being uploaded, waiting or read.
     """
 
     def __init__(self, worker: Worker, folder: Path, max_bytes: int) -> None:
         """Takes clips into the server's private folder, and has a started worker read them."""
+        self.worker = worker
         self.max_bytes = max_bytes
-        self.max_seconds = worker.max_seconds
-        self._worker = worker
+        self.clips = 0
         self._folder = folder
         self._turn = asyncio.Lock()
-        self._taken = 0
         self._closed = asyncio.Event()
-
-    @property
-    def about(self) -> dict[str, Any]:
-        """What the worker said of its networks."""
-        return self._worker.about
-
-    @property
-    def clips(self) -> int:
-        """How many are being uploaded, waiting or read."""
-        return self._taken
 
     def close(self) -> None:
         """Breaks off what is under way, as the server is being ended; called by its thread."""
-        self._worker.retire()
+        self.worker.retire()
         self._closed.set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -83,19 +73,19 @@ class Desk:
 
     async def _answer(self, request: Request, reply: replies.Reply) -> Any:
         with self._place(), scratch.request_folder(self._folder) as folder:
-            clip = await upload.receive(request, folder, self.max_bytes)
-            work = self._read(clip.path, form.options(clip.fields), reply)
+            path, fields = await upload.receive(request, folder, self.max_bytes)
+            work = self._read(path, form.options(fields), reply)
             return await _unless(_disconnected(request.receive), ClientDisconnect(), work)
 
     @contextlib.contextmanager
     def _place(self) -> Iterator[None]:
-        if self._taken == PLACES:
+        if self.clips == PLACES:
             raise Refused(503, f"{PLACES} clips are being read or wait already. Try again later.")
-        self._taken += 1
+        self.clips += 1
         try:
             yield
         finally:
-            self._taken -= 1
+            self.clips -= 1
 
     async def _read(self, path: Path, options: dict[str, Any], reply: replies.Reply) -> Any:
         """Let the worker read the clip when it is its turn.
@@ -112,7 +102,7 @@ class Desk:
                 if stopped.reason == "overrun":
                     raise Refused(
                         504,
-                        f"The clip took longer than {self.max_seconds:g} s. Cut it to the"
+                        f"The clip took longer than {self.worker.max_seconds:g} s. Cut it to the"
                         f" expression, or start the server with a larger --max_seconds.",
                     ) from None
                 raise _CRASHED from None
@@ -131,7 +121,7 @@ class Desk:
         def progress(stage: str) -> None:
             loop.call_soon_threadsafe(stages.put_nowait, stage)
 
-        work = loop.run_in_executor(None, self._worker.answer, path, options, reply.form, progress)
+        work = loop.run_in_executor(None, self.worker.answer, path, options, reply.form, progress)
         work.add_done_callback(lambda _: stages.put_nowait(None))
         try:
             while (stage := await stages.get()) is not None:
@@ -140,7 +130,7 @@ class Desk:
         finally:
             # The turn is over only when the worker has let go of the clip.
             while not work.done():
-                self._worker.interrupt()
+                self.worker.interrupt()
                 await asyncio.wait([work], timeout=0.1)
             work.exception()  # Or asyncio would complain that nobody asked for it.
 

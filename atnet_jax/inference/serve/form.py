@@ -5,10 +5,23 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from atnet_jax.inference.serve.refused import Refused
 from atnet_jax.names import DETECTORS
 
 FRAMES = ("onset", "apex", "offset")
+
+
+class Refused(Exception):
+    """A request that cannot be answered.
+
+    Attributes:
+        status: of the HTTP response.
+        sentence: what the person reads: what is wrong and what to do.
+    """
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+        self.sentence = sentence
 
 
 def options(fields: Mapping[str, str]) -> dict[str, Any]:
@@ -21,7 +34,7 @@ def options(fields: Mapping[str, str]) -> dict[str, Any]:
     Raises:
         Refused: A value cannot be meant.
     """
-    return {name: _READERS[name](name, value) for name, value in fields.items()}
+    return {name: FIELDS[name](name, value) for name, value in fields.items()}
 
 
 def _frame(name: str, value: str) -> int:
@@ -52,9 +65,10 @@ def _explain(name: str, value: str) -> bool:
     return True
 
 
-_READERS = {
+FIELDS = {
     **dict.fromkeys(FRAMES, _frame),
     "face": _face,
     "frame_rate": _frame_rate,
     "explain": _explain,
 }
+"""What the form holds besides the clip, and what reads it."""

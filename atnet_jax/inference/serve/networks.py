@@ -9,27 +9,18 @@ from absl import logging
 
 from atnet_jax.evaluation.report.blocks import numbered
 from atnet_jax.inference import predict
-from atnet_jax.inference.predict import page
-from atnet_jax.inference.predict.answers import (
-    CROPPING,
-    FACE,
-    MAPS,
-    MOTION,
-    NETWORKS,
-    READING,
-    SPOTTING,
-)
+from atnet_jax.inference.predict import answers, page
 from atnet_jax.inference.serve.worker import Answer
 from atnet_jax.training import trained
 
 _STAGES = {
-    READING: "Reading the frames",
-    SPOTTING: "Looking for the expression",
-    FACE: "Finding the face",
-    CROPPING: "Cropping the face",
-    MOTION: "Measuring the motion",
-    NETWORKS: "Asking the networks",
-    MAPS: "Drawing maps of what they look at",
+    answers.READING: "Reading the frames",
+    answers.SPOTTING: "Looking for the expression",
+    answers.FACE: "Finding the face",
+    answers.CROPPING: "Cropping the face",
+    answers.MOTION: "Measuring the motion",
+    answers.NETWORKS: "Asking the networks",
+    answers.MAPS: "Drawing maps of what they look at",
 }
 
 
@@ -52,13 +43,9 @@ def prepare(workdir: str) -> tuple[dict[str, Any], Answer]:
         read = predict.answer(path, networks, predict.Options(**options), tell)
         # Where the upload lay for a while is nothing to keep.
         read = dataclasses.replace(read, clip=path.name)
-        match form:
-            case "json":
-                return read.to_json()
-            case "page":
-                return page.page(read)
-            case _:
-                return page.body(read)
+        if form == "json":
+            return read.to_json()
+        return page.page(read) if form == "page" else page.body(read)
 
     about = {
         "networks": f"{numbered(len(networks.names), 'trained network')} of the method"

@@ -6,11 +6,11 @@ from typing import Any
 from atnet_jax.evaluation.report import templates
 from atnet_jax.inference.serve.form import FRAMES
 from atnet_jax.inference.serve.upload import PICTURES, VIDEOS
-from atnet_jax.names import DETECTORS
 
 _HERE = Path(__file__).parent
 _TEMPLATES = templates.load(_HERE)
-_DETECTOR_NAMES = {
+_DETECTORS = {
+    "": "As in the training data",
     "mtcnn": "Find the face (MTCNN)",
     "none": "None: the clip is cropped to the face already",
 }
@@ -30,7 +30,6 @@ def index(about: dict[str, Any], max_bytes: int, max_seconds: float, *, local: b
         max_seconds: that a clip may take.
         local: whether the server can be reached from its own computer alone.
     """
-    detectors = {name: _DETECTOR_NAMES[name] for name in DETECTORS}
     return _TEMPLATES.get_template("index.html.jinja").render(
         about=about,
         max_bytes=max_bytes,
@@ -38,7 +37,7 @@ def index(about: dict[str, Any], max_bytes: int, max_seconds: float, *, local: b
         local=local,
         endings=VIDEOS + PICTURES,
         frames=FRAMES,
-        detectors={"": "As in the training data", **detectors},
+        detectors=_DETECTORS,
     )
 
 

@@ -7,9 +7,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.types import Send
 
+from atnet_jax.inference.serve.form import Refused
 from atnet_jax.inference.serve.guard import policy
 from atnet_jax.inference.serve.page import error_page
-from atnet_jax.inference.serve.refused import Refused
 
 _LINES = "application/x-ndjson"
 

@@ -17,13 +17,10 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
 from atnet_jax.evaluation.report.blocks import fit
-from atnet_jax.inference.serve.refused import Refused
+from atnet_jax.inference.serve.form import FIELDS, Refused
 
 VIDEOS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
 PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff")
-
-FIELDS = ("onset", "apex", "offset", "face", "frame_rate", "explain")
-"""What the form holds besides the clip."""
 
 _CLIP = "clip"
 _LONGEST_VALUE = 100  # bytes of a field
@@ -31,26 +28,17 @@ _MOST_FILES = 20_000
 _SILENCE = 30.0  # seconds without a byte after which an upload is given up
 
 
-@dataclass
-class Upload:
-    """What was sent.
-
-    Attributes:
-        path: The video, or the folder of the pictures, whose names end in the frames' numbers.
-        fields: The form's other fields that are filled in.
-    """
-
-    path: Path
-    fields: dict[str, str]
-
-
-async def receive(request: Request, folder: Path, max_bytes: int) -> Upload:
+async def receive(request: Request, folder: Path, max_bytes: int) -> tuple[Path, dict[str, str]]:
     """Write the clip of a form into a folder while it arrives.
 
     Args:
         request: Its body is multipart/form-data: the files are called "clip".
         folder: Empty.
         max_bytes: More than these are refused, whether or not they were announced.
+
+    Returns:
+        The video, or the folder of the pictures, whose names end in the frames' numbers; and the
+        form's other fields that are filled in.
 
     Raises:
         Refused: Too much, too slow, no clip, or something else than a clip.
@@ -78,7 +66,7 @@ async def receive(request: Request, folder: Path, max_bytes: int) -> Upload:
         raise Refused(400, "The upload is damaged: it is no complete form. Try again.") from error
     finally:
         form.close()
-    return form.upload()
+    return form.clip(), form.fields
 
 
 def _boundary(request: Request) -> bytes:
@@ -123,7 +111,7 @@ class _Form:
         self._folder = folder
         self._part = _Part()
         self._files: list[tuple[str, Path]] = []  # The browser's name, and ours.
-        self._fields: dict[str, str] = {}
+        self.fields: dict[str, str] = {}
 
     def parser(self, boundary: bytes) -> MultipartParser:
         """What is to be fed with the body."""
@@ -145,8 +133,8 @@ class _Form:
         if self._part.file is not None:
             self._part.file.close()
 
-    def upload(self) -> Upload:
-        """What was received.
+    def clip(self) -> Path:
+        """The video, or the folder of the pictures.
 
         Raises:
             Refused: It is neither one video nor pictures.
@@ -160,7 +148,7 @@ class _Form:
                 f"{len(self._files)} files with a video among them. Choose one video, or the"
                 f" pictures of one clip.",
             )
-        return Upload(videos[0] if videos else self._frames(), self._fields)
+        return videos[0] if videos else self._frames()
 
     def _frames(self) -> Path:
         """The folder of the pictures, of whose names the frames' numbers are left."""
@@ -205,7 +193,7 @@ class _Form:
             raise Refused(
                 400, f"The form has a field that is not known. It may hold {', '.join(FIELDS)}."
             )
-        elif self._part.name in self._fields:
+        elif self._part.name in self.fields:
             raise Refused(400, f"The form holds {self._part.name} twice.")
 
     def _open(self, name: str) -> None:
@@ -248,7 +236,7 @@ class _Form:
         elif not part.nameless:
             value = part.value.decode("utf-8", "replace").strip()
             if value:
-                self._fields[part.name] = value
+                self.fields[part.name] = value
 
     def _end(self) -> None:
         self.ended = True

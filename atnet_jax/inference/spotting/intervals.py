@@ -182,10 +182,7 @@ def _interval(features: Features, peak: int, half: int, strength: float) -> Cand
     rise = course[max(apex - 2 * half, start) - start : apex - start + 1]
     fall = course[apex - start : min(apex + 2 * half + 1, stop) - start]
     return Candidate(
-        onset=apex - _flank(rise[::-1]),
-        apex=apex,
-        offset=apex + _flank(fall),
-        strength=strength,
+        onset=apex - _flank(rise[::-1]), apex=apex, offset=apex + _flank(fall), strength=strength
     )
 
 

@@ -1,7 +1,5 @@
 """How far the parts of a face have moved since a video's first frame."""
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
@@ -21,22 +19,9 @@ _POINTS = 4
 _ROUNDS = 10
 
 
-@dataclass(frozen=True)
-class Motion:
-    """Motion since the first frame, in pixels of the crop.
-
-    Attributes:
-        cells: How far each of the `CELLS` has moved against the head, right and down.
-        head: How far the middle of the face has moved with the head, right and down.
-    """
-
-    cells: Float32[np.ndarray, "frame cell 2"]
-    head: Float32[np.ndarray, "frame 2"]
-
-
 def face_motion(
     crops: UInt8[np.ndarray, "frame 224 224"], frame_rate: float, landmarks: Landmarks
-) -> Motion:
+) -> tuple[Float32[np.ndarray, "frame cell 2"], Float32[np.ndarray, "frame 2"]]:
     """Motion of a face's parts since the first frame, the head's own motion taken out.
 
     Flow (Farnebäck's) leads from a reference frame to each frame of the next half second, whose
@@ -48,6 +33,10 @@ def face_motion(
         crops: The video.
         frame_rate: Frames a second.
         landmarks: Of the first frame, in pixels of the crop.
+
+    Returns:
+        How far each of the `CELLS` has moved against the head, and the middle of the face with the
+        head, right and down, in pixels of the crop.
     """
     step = max(1, round(_REFERENCE_SECONDS * frame_rate))
     offsets = (np.arange(_POINTS) + 0.5) / _POINTS - 0.5
@@ -66,7 +55,7 @@ def face_motion(
         head[now] = head[start] + heads[:, :2]
         points = points + similarities(*np.moveaxis(points - middle, -1, 0)) @ heads[-1]
         middle = middle + heads[-1, :2]
-    return Motion(cells, head)
+    return cells, head
 
 
 def _flows(

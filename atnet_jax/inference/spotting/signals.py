@@ -50,10 +50,7 @@ _LBP_LEAST = 1e-3
 
 
 def signal(
-    crops: UInt8[np.ndarray, "frame 224 224"],
-    frame_rate: float,
-    landmarks: Landmarks,
-    method: str,
+    crops: UInt8[np.ndarray, "frame 224 224"], frame_rate: float, landmarks: Landmarks, method: str
 ) -> Signal:
     """Computes what a method watches; see `spot_apex` for the arguments.
 
@@ -66,11 +63,11 @@ def signal(
         raise UserError(f"expected a frame rate above 0 frames per second, found {frame_rate:g}")
     if not len(crops):
         raise UserError("a video without frames has no expression to spot; give at least one frame")
-    motion = face_motion(crops, frame_rate, landmarks)
+    cells, head = face_motion(crops, frame_rate, landmarks)
     if method == "flow":
-        moved, reach = _smooth(motion.cells[:, EXPRESSIVE], _FLOW_SMOOTHING * frame_rate)
+        moved, reach = _smooth(cells[:, EXPRESSIVE], _FLOW_SMOOTHING * frame_rate)
         return Signal(moved, reach, _FLOW_LEAST, euclidean, euclidean)
-    counts = histograms(crops, landmarks, motion.head)
+    counts = histograms(crops, landmarks, head)
     counts, reach = _smooth(counts, _LBP_SMOOTHING * frame_rate)
     return Signal(counts, reach, _LBP_LEAST, uncorrelated, chi_squared)
 

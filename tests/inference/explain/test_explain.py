@@ -51,11 +51,11 @@ def test_occlusion_points_where_the_network_looks(spot):
 def test_occlusion_is_the_mean_over_the_patches_that_hide_a_pixel(spot):
     apex, explanation = spot
     trained = bright_spot_network(SIZE)
-    kind, variables = network.blueprint(trained), trained.variables[0]
+    explained = network.explained(trained, 0)
 
     def probability(frame):
-        features, _ = network.observe(kind, variables, {"apex": frame})
-        return jax.nn.softmax(network.logits(kind, variables, features))[0, 1]
+        features, _ = network.observe(explained, {"apex": frame})
+        return jax.nn.softmax(network.logits(explained, features))[0, 1]
 
     corners, size = occlusion.corners(SIZE), occlusion.patch_size(SIZE)
     assert size == 14 and corners[0] == 0 and corners[-1] == SIZE - size
@@ -100,7 +100,7 @@ def test_last_map_of_the_paper_is_what_is_pooled_and_training_does_not_see_it():
 def test_features_are_the_means_of_the_last_map():
     trained = trained_of("micro_attention", [random_variables("micro_attention")])
     inputs = random_inputs(trained)
-    features, last_map = network.observe(network.blueprint(trained), trained.variables[0], inputs)
+    features, last_map = network.observe(network.explained(trained, 0), inputs)
     np.testing.assert_allclose(features["spatial"], last_map.mean(axis=(1, 2)), rtol=1e-5)
 
 
@@ -127,7 +127,7 @@ def test_score_is_the_margin_over_the_mean_of_the_others():
 def test_contributions_of_linear_fusion_are_the_parts_of_the_sum():
     trained = trained_of("fusion", [random_variables("fusion")])
     variables, features = trained.variables[0], random_features()
-    found = streams.contributions(network.blueprint(trained), variables, features, 2)
+    found = streams.contributions(network.explained(trained, 0), features, 2)
     kernel = variables["params"]["classifier"]["Micro_expression"]["kernel"]
     for name, rows in (("spatial", kernel[:512]), ("temporal", kernel[512:])):
         expected = margin(normalised(features[name][0]) @ rows, 2)
@@ -139,7 +139,7 @@ def test_contributions_of_averaged_scores_are_shapley_values():
     for name in features:
         variables["params"][f"classifier_{name}"]["Micro_expression"]["kernel"] *= 20
     trained = trained_of("fusion", [variables], fusion="score")
-    found = streams.contributions(network.blueprint(trained), variables, features, 0)
+    found = streams.contributions(network.explained(trained, 0), features, 0)
 
     def gain(*present):
         probabilities = []
@@ -170,8 +170,7 @@ def test_streams_that_learnt_by_themselves_are_explained_alike(fusion):
     last_map = np.random.default_rng(1).uniform(0, 1, (1, 2, 2, 512)).astype(np.float32)
     sums = [
         grad_cam.weighted_sum(
-            network.blueprint(trained_of("fusion", [weights], fusion=fusion, joint=joint)),
-            weights,
+            network.explained(trained_of("fusion", [weights], fusion=fusion, joint=joint), 0),
             random_features(),
             last_map,
             1,
@@ -207,11 +206,8 @@ def test_several_networks_are_explained_as_their_mean(two):
 def test_grad_cam_of_several_networks_is_that_of_their_mean_score(two):
     """Maps that speak against the class count: the mean is taken before what is below 0 is cut."""
     trained, inputs, explanations = two
-    kind = network.blueprint(trained)
-    sums = [
-        grad_cam.weighted_sum(kind, variables, *network.observe(kind, variables, inputs), 1)
-        for variables in trained.variables
-    ]
+    both = [network.explained(trained, number) for number in (0, 1)]
+    sums = [grad_cam.weighted_sum(each, *network.observe(each, inputs), 1) for each in both]
     expected = grad_cam.heat_map(np.mean(sums, axis=0), 32)
     np.testing.assert_allclose(explanations[2].grad_cam, expected, atol=1e-5)
 

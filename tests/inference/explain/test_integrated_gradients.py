@@ -12,9 +12,9 @@ from tests.inference.explain.planted import clip_adm, random_inputs, random_vari
 
 
 def attributions(trained, adm, chosen=1):
-    kind, variables = network.blueprint(trained), trained.variables[0]
-    features, _ = network.observe(kind, variables, {"adm": adm})
-    return integrated_gradients.of_adm(kind, variables, features, adm, chosen)
+    explained, inputs = network.explained(trained, 0), {"adm": adm}
+    features, _ = network.observe(explained, inputs)
+    return integrated_gradients.attributions(explained, features, inputs, chosen)
 
 
 def scores(trained, inputs, chosen=1):

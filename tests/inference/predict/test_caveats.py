@@ -10,6 +10,7 @@ BOX = (100.0, 100.0, 380.0, 380.0)
 
 
 def codes(found) -> list[str]:
+    found = list(found)
     assert all(each.text.endswith(".") for each in found)
     return [each.code for each in found]
 
@@ -51,30 +52,30 @@ def test_slow_motion_is_suggested_only_where_the_file_says_the_rate():
 
 def test_timing():
     even = np.arange(100) / 200
-    assert caveats.of_timing(even) == []
+    assert codes(caveats.of_timing(even)) == []
     # Milliseconds are rounded in some files.
-    assert caveats.of_timing(np.round(even, 3)) == []
+    assert codes(caveats.of_timing(np.round(even, 3))) == []
     assert codes(caveats.of_timing(np.delete(even, [20, 21, 50]))) == ["uneven_timing"]
-    assert "2%" in caveats.of_timing(np.delete(even, [20, 21, 50]))[0].text
-    assert caveats.of_timing(np.full(100, np.nan)) == []
-    assert caveats.of_timing(np.zeros(100)) == []
+    assert "2%" in next(caveats.of_timing(np.delete(even, [20, 21, 50]))).text
+    assert codes(caveats.of_timing(np.full(100, np.nan))) == []
+    assert codes(caveats.of_timing(np.zeros(100))) == []
 
 
 def test_doubled_frames_and_cuts():
     flat = np.stack([np.full((224, 224), 100 + k, np.uint8) for k in range(20)])
-    assert caveats.of_crops(flat) == []
+    assert codes(caveats.of_crops(flat)) == []
     doubled = np.repeat(flat, 2, axis=0)
     assert codes(caveats.of_crops(doubled)) == ["doubled_frames"]
     # A codec that changes a few pixels of a copy does not hide it.
     doubled[1::2, ::16, ::16] += 1
     assert codes(caveats.of_crops(doubled)) == ["doubled_frames"]
     # A face that a codec leaves as it is, because little happens, is no copy.
-    assert caveats.of_crops(np.repeat(flat[:1], 40, axis=0)) == []
+    assert codes(caveats.of_crops(np.repeat(flat[:1], 40, axis=0))) == []
     cut = flat.copy()
     cut[12:] += 60
     (found,) = caveats.of_crops(cut)
     assert found.code == "sudden_change" and "frame 12 " in found.text
-    assert caveats.of_crops(flat[:1]) == []
+    assert codes(caveats.of_crops(flat[:1])) == []
 
 
 def face(left=(170.0, 200.0), right=(310.0, 200.0), nose=(240.0, 270.0), box=BOX) -> Face:
@@ -83,8 +84,8 @@ def face(left=(170.0, 200.0), right=(310.0, 200.0), nose=(240.0, 270.0), box=BOX
 
 def test_face():
     crop = texture()
-    assert caveats.of_face([face()], BOX, crop) == []
-    assert caveats.of_face([], BOX, crop) == []
+    assert codes(caveats.of_face([face()], BOX, crop)) == []
+    assert codes(caveats.of_face([], BOX, crop)) == []
     assert codes(caveats.of_face([face(), face()], BOX, crop)) == ["several_faces"]
     assert codes(caveats.of_face([], (0.0, 0.0, 100.0, 100.0), crop)) == ["small_face"]
     tilted = face(right=(300.0, 260.0))
@@ -92,7 +93,7 @@ def test_face():
     turned = face(nose=(290.0, 270.0))
     assert codes(caveats.of_face([turned], BOX, crop)) == ["pose"]
     # The same pose on a tilted head is not turned: the nose is off along the eyes, not across.
-    assert "tilted" in caveats.of_face([tilted], BOX, crop)[0].text
+    assert "tilted" in next(caveats.of_face([tilted], BOX, crop)).text
 
 
 @pytest.mark.parametrize(
@@ -123,7 +124,7 @@ def smile(strength: float) -> np.ndarray:
 
 def test_motion_of_an_expression():
     steps = [smile(k / 10) for k in range(31)]
-    assert caveats.of_motion(crops_of(steps, 0, 30, 30), 200.0) == []
+    assert codes(caveats.of_motion(crops_of(steps, 0, 30, 30), 200.0)) == []
 
 
 def test_length():
@@ -147,6 +148,6 @@ def test_still_faces_and_moving_heads():
 
 
 def test_networks_that_differ():
-    assert caveats.of_scores(0.1, 5) == []
+    assert codes(caveats.of_scores(0.1, 5)) == []
     assert codes(caveats.of_scores(0.3, 5)) == ["networks_differ"]
-    assert caveats.of_scores(0.0, 1) == []
+    assert codes(caveats.of_scores(0.0, 1)) == []

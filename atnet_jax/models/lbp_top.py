@@ -60,7 +60,6 @@ class Features(BaseFeatures):
 
 
 PLANES = ("XY", "XT", "YT")
-POINTS = (4, 8)
 BINS = 59
 
 Offset = tuple[float, float, float]
@@ -91,13 +90,8 @@ def lbp_top(
         The histograms of XY, XT and YT, 59 values each, each summing to 1.
 
     Raises:
-        UserError: The clip is too small for the radii, a radius is under 1, or the number of points
-            is neither 4 nor 8.
+        UserError: The clip is too small for the radii.
     """
-    if points not in POINTS:
-        raise UserError(f"LBP-TOP has 4 or 8 points on a circle, not {points}")
-    if min(radii) < 1:
-        raise UserError(f"the radii of LBP-TOP must be 1 or more, found {radii}")
     xy, xt, yt = radii
     margins = max(xt, yt), max(xy, yt), max(xy, xt)  # frames, rows, columns
     needed = tuple(2 * margin + 1 for margin in margins)

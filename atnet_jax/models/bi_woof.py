@@ -54,7 +54,6 @@ class Features(BaseFeatures):
     bins: int = 8
 
     def __call__(self, clip: PreparedClip, flow: FlowMethod) -> Float32[np.ndarray, " feature"]:
-        del flow  # Reads the flow that was prepared.
         assert clip.flow is not None, "named in INPUTS"
         return bi_woof(clip.flow, self.blocks, self.bins)
 

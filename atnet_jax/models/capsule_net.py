@@ -222,9 +222,7 @@ def cut_size(height: int) -> int:
     return round(_CUT * height / _HEIGHT)
 
 
-def cut_centre(
-    faces: Float[Array, "batch height width 3"],
-) -> Float[Array, "batch size size 3"]:
+def cut_centre(faces: Float[Array, "batch height width 3"]) -> Float[Array, "batch size size 3"]:
     """The middle of each picture."""
     size = cut_size(faces.shape[1])
     top, left = ((side - size) // 2 for side in faces.shape[1:3])

@@ -70,9 +70,7 @@ FALLBACK = np.array(
 )
 
 
-def region_centres(
-    landmarks: Float32[np.ndarray, "5 2"] | None,
-) -> Int[np.ndarray, "4 2"]:
+def region_centres(landmarks: Float32[np.ndarray, "5 2"] | None) -> Int[np.ndarray, "4 2"]:
     """Centres of the regions in pixels of 28×28: eyes, corners of the mouth; each left, then right.
 
     Args:

@@ -56,7 +56,6 @@ class Features(BaseFeatures):
     interpolation: Literal["tim", "linear"] = "tim"
 
     def __call__(self, clip: PreparedClip, flow: FlowMethod) -> Float32[np.ndarray, " feature"]:
-        del flow  # Reads the frames alone.
         assert clip.frames is not None, "named in INPUTS"
         frames = interpolate(clip.frames, self.length, self.interpolation)
         return lbp_sip(frames, self.blocks, self.levels, self.radius, self.time_radius)

@@ -50,7 +50,6 @@ class Features(BaseFeatures):
     interpolation: Literal["tim", "linear"] = "tim"
 
     def __call__(self, clip: PreparedClip, flow: FlowMethod) -> Float32[np.ndarray, " feature"]:
-        del flow  # Reads the frames alone.
         assert clip.frames is not None
         frames = interpolate(clip.frames, self.length, self.interpolation)
         return lbp_top(frames, self.radii, self.points)
@@ -134,13 +133,8 @@ def neighbourhood(plane: str, radius: int, points: int) -> list[Offset]:
         angle = 2 * math.pi * point / points
         # Rounded, as cos(π/2) is not quite 0 in floating point.
         cosine, sine = (round(radius * f(angle), 9) for f in (math.cos, math.sin))
-        offsets.append(
-            {
-                "XY": (0.0, -sine, cosine),
-                "XT": (sine, 0.0, cosine),
-                "YT": (cosine, -sine, 0.0),
-            }[plane]
-        )
+        on = {"XY": (0.0, -sine, cosine), "XT": (sine, 0.0, cosine), "YT": (cosine, -sine, 0.0)}
+        offsets.append(on[plane])
     return offsets
 
 

@@ -46,13 +46,11 @@ class Model(BaseNetwork):
     @nn.nowrap
     def input_shapes(self, image_size: int) -> dict[str, tuple[int, ...]]:
         """The shape of what `prepare` makes of a clip."""
-        del image_size
         return {"flow_map": (SIZE, SIZE, 3)}
 
     @nn.nowrap
     def prepare(self, clip: PreparedClip, flow: FlowMethod, image_size: int) -> Prepared:
         """The flow map at the network's size."""
-        del flow, image_size
         return {"flow_map": clip.flow_map_at(SIZE)}
 
     @nn.compact

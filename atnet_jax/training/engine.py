@@ -133,12 +133,7 @@ def over_units(
 
 
 def apply_network(
-    network: Network,
-    precision: str,
-    params: Any,
-    batch_stats: Any,
-    batch: Inputs,
-    **kwargs: Any,
+    network: Network, precision: str, params: Any, batch_stats: Any, batch: Inputs, **kwargs: Any
 ) -> Any:
     """Applies a network to a batch, its products in the precision that JAX is set to.
 
@@ -156,9 +151,7 @@ def apply_network(
 
 
 def make_trainer(
-    config: Config,
-    inputs: Mapping[str, np.ndarray],
-    devices: Sequence[Any] | None = None,
+    config: Config, inputs: Mapping[str, np.ndarray], devices: Sequence[Any] | None = None
 ) -> Trainer:
     """Compiles the functions that initialise, train and apply `config.model` on groups of units.
 

@@ -43,7 +43,6 @@ class BaseNetwork(nn.Module):
     @nn.nowrap
     def prepare(self, clip: PreparedClip, flow: FlowMethod, image_size: int) -> Prepared:
         """What was prepared, the apex frame at the size of the pictures."""
-        del flow
         return as_prepared(clip, _inputs(self), image_size)
 
     @classmethod

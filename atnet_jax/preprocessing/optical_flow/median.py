@@ -7,9 +7,7 @@ from jaxtyping import Float32
 
 
 @jax.jit
-def median_5x5(
-    flow: Float32[Array, "2 height width"],
-) -> Float32[Array, "2 height width"]:
+def median_5x5(flow: Float32[Array, "2 height width"]) -> Float32[Array, "2 height width"]:
     """Median of the 25 values around each pixel, of u and of v; the border is continued.
 
     All pixels go through one sorting network at the same time: only minima and maxima of shifted

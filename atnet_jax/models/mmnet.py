@@ -55,9 +55,9 @@ _ROTATION = 4.0
 # Of pictures of 224×224.
 _SHIFT = 4
 _MEAN = 255 * np.array([0.485, 0.456, 0.406], np.float32)
-_DEVIATION = 255 * np.array([0.229, 0.224, 0.225], np.float32)
+_SPREAD = 255 * np.array([0.229, 0.224, 0.225], np.float32)
 
-_he_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+_he = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 _narrow = nn.initializers.normal(0.02)
 
 
@@ -85,9 +85,7 @@ class AttentionBlock(nn.Module):
         def conv_norm(
             name: str, x: jax.Array, features: int, size: int, stride: int = 1
         ) -> jax.Array:
-            conv = Conv(
-                features, size, stride, size // 2, kernel_init=_he_normal, name=f"{name}_conv"
-            )
+            conv = Conv(features, size, stride, size // 2, kernel_init=_he, name=f"{name}_conv")
             return BatchNorm(name=f"{name}_bn")(conv(x), train, weight)
 
         y = nn.relu(conv_norm("first", x, self.features, 3, self.stride))
@@ -171,11 +169,9 @@ class Model(BaseNetwork):
         onset, apex = inputs["onset"], inputs["apex"]
         if onset.ndim == 5:
             onset, apex = onset[:, 0], apex[:, 1]
-        x = Conv(180, 3, 2, 1, kernel_init=_he_normal, name="motion_conv")(
-            (apex - onset) / _DEVIATION
-        )
+        x = Conv(180, 3, 2, 1, kernel_init=_he, name="motion_conv")((apex - onset) / _SPREAD)
         x = nn.relu(BatchNorm(name="motion_bn")(x, train, weight))
-        x = Conv(128, 3, 1, 1, kernel_init=_he_normal, name="conv1")(x)
+        x = Conv(128, 3, 1, 1, kernel_init=_he, name="conv1")(x)
         x = nn.relu(BatchNorm(name="bn1")(x, train, weight))
         attention = None
         for number, (features, stride) in enumerate(((128, 1), (128, 2), (256, 2), (512, 2)), 1):
@@ -184,9 +180,7 @@ class Model(BaseNetwork):
             block = AttentionBlock(features, stride, name=f"block{number}")
             x, attention = block(x, attention, train, weight)
         x = x.astype(jnp.float32)
-        x += Positions(x.shape[1], x.shape[2], name="positions")(
-            (onset - _MEAN) / _DEVIATION, train
-        )
+        x += Positions(x.shape[1], x.shape[2], name="positions")((onset - _MEAN) / _SPREAD, train)
         return linear(len(CLASSES), "classifier", x.reshape(len(x), -1))
 
     @nn.nowrap

@@ -99,9 +99,7 @@ class Trainer:
 
     def unit_shapes(self) -> TrainState:
         """The state of one unit, without the unit axis, as shapes alone."""
-        return jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), self.shapes()
-        )
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), self.shapes())
 
 
 def over_units(

@@ -34,7 +34,7 @@ def test_unknown_model_lists_the_known():
 
 def test_options_of_another_method_are_refused():
     with pytest.raises(
-        UserError, match=r"'spatial' has the options \(none\), not joint.*=cde:spatial"
+        UserError, match=r"'spatial' has the options \(none\), not joint.*cde:spatial"
     ):
         models.find("spatial").build({"joint": True})
 

@@ -120,12 +120,7 @@ class ExpressionBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True)
             UserError: The boxes file cannot be used; see also `read_source`.
         """
         boxes = self._read_boxes()
-        jobs = (
-            self.make_job(
-                entry, boxes.get((entry.clip.dataset, entry.clip.subject, entry.clip.clip))
-            )
-            for entry in self.source.entries
-        )
+        jobs = (self.make_job(entry, boxes.get(entry.clip.names)) for entry in self.source.entries)
         return {name_of(job, str(self.version)): job for job in jobs}
 
     @cached_property
@@ -219,10 +214,7 @@ class ExpressionBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True)
         if self.boxes is None:
             return {}
         boxes = read_boxes(self.boxes)
-        known = {
-            (entry.clip.dataset, entry.clip.subject, entry.clip.clip)
-            for entry in self.source.entries
-        }
+        known = {entry.clip.names for entry in self.source.entries}
         datasets = {dataset for dataset, _, _ in known}
         known |= {
             (dataset, exclusion.subject, exclusion.clip)

@@ -1,41 +1,28 @@
 """What the builders of all micro-expression databases share: the record and its options."""
 
-import dataclasses
 from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
 
 from atnet_jax.data import record
-from atnet_jax.names import DEFAULT_FLOW
 from atnet_jax.preprocessing.face import Box
-from atnet_jax.preprocessing.motion import Motion, all_motions
+from atnet_jax.preprocessing.motion import Motion, all_motions, motion_named
 from atnet_jax.preprocessing.optical_flow import flow_method
 from data_builders.builder import ExpressionBuilder
 from data_builders.records import ClipJob
 from data_builders.source import Entry
 
 
-@dataclasses.dataclass(eq=False)
-class Variant(tfds.core.BuilderConfig):
-    """A way to compute motion; the inputs of several can lie side by side.
-
-    Attributes:
-        motion: The way.
-    """
-
-    motion: Motion = dataclasses.field(default_factory=lambda: Motion(DEFAULT_FLOW))
-
-
 class MicroExpressionBuilder(ExpressionBuilder, skip_registration=True):
     """Base of the builders; a subclass says only how its database's folder is read.
 
-    The configuration, `config`, names a `Variant`.
+    The configuration, `config`, names a `Motion`; the inputs of several can lie side by side.
     """
 
     VERSION = tfds.core.Version(record.VERSION)
     RELEASE_NOTES = record.RELEASE_NOTES
     BUILDER_CONFIGS: ClassVar = [
-        Variant(name=motion.name, description=f"Prepared with {motion.flags}.", motion=motion)
+        tfds.core.BuilderConfig(name=motion.name, description=f"Prepared with {motion.flags}.")
         for motion in all_motions()
     ]
 
@@ -55,5 +42,5 @@ class MicroExpressionBuilder(ExpressionBuilder, skip_registration=True):
 
     @property
     def _motion(self) -> Motion:
-        assert isinstance(self.builder_config, Variant)
-        return self.builder_config.motion
+        assert self.builder_config is not None
+        return motion_named(self.builder_config.name)

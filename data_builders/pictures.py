@@ -17,7 +17,7 @@ from data_builders.source import ErrorList
 
 
 def picture_files(clip: Clip) -> Mapping[int, Path]:
-    """The clip's frames by number; a video is none of macro-expressions."""
+    """The clip's frames by number; none of the databases but a manifest's has videos."""
     assert isinstance(clip.frames, Mapping)
     return clip.frames
 

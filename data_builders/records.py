@@ -58,9 +58,15 @@ class ClipJob(Job):
         crops, given, record = pieces
         if crops is not None and not given.keys() >= {"adm", "flow_map"}:
             method = flow_method(self.flow)
-            method = dataclasses.replace(method, solve=watch.timed(FLOW, method.solve))
+
+            def timed(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+                with watch.stage(FLOW):
+                    return method.solve(first, second)
+
             with watch.stage(ADM):
-                seen = describe(crops, flow=method, **self.options)
+                seen = describe(
+                    crops, flow=dataclasses.replace(method, solve=timed), **self.options
+                )
             # Pictures were encoded by the worker process.
             numbers = [name for name, each in INPUTS.items() if isinstance(each, Numbers)]
             record |= encode(dataclasses.replace(seen, **given), numbers)

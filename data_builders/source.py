@@ -4,6 +4,7 @@ All that a user can get wrong in a database's copy is found here, before the fir
 a missing frame is known in seconds, not after an hour.
 """
 
+import dataclasses
 import hashlib
 import os
 import re
@@ -315,10 +316,8 @@ def check_source(dataset: str, source: Source, errors: ErrorList) -> Source:
         raise UserError(
             f"{dataset}: no clip is left ({len(source.exclusions)} are left out by the label rule)"
         )
-    ordered = sorted(
-        source.entries, key=lambda entry: (entry.clip.dataset, entry.clip.subject, entry.clip.clip)
-    )
-    return Source(ordered, source.exclusions, source.notes)
+    ordered = sorted(source.entries, key=lambda entry: entry.clip.names)
+    return dataclasses.replace(source, entries=ordered)
 
 
 def count_classes(entries: Iterable[Entry]) -> dict[str, dict[str, int]]:

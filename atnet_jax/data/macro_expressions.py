@@ -16,7 +16,7 @@ from jaxtyping import Int, UInt8
 
 from atnet_jax.data.composite import resize
 from atnet_jax.data.folds import hold_back
-from atnet_jax.data.record import text
+from atnet_jax.data.record import newest, text
 from atnet_jax.errors import UserError
 
 # Four threads read and decode about 2,000 pictures a second on two cores, more were slower there:
@@ -95,7 +95,7 @@ def load_macro_pictures(
     subject: list[int] = []
     subjects: dict[tuple[str, str], int] = {}
     for number, name in enumerate(names):
-        builder = _prepared(Path(data_dir), name)
+        builder = newest(Path(data_dir), name, f"macro-expression data set {name!r}", name)
         source = builder.as_data_source("train", decoders={"image": tfds.decode.SkipDecoding()})
         for record in source:
             key = [text(record[field]) for field in ("dataset", "subject", "clip")]
@@ -133,14 +133,3 @@ def split_by_subject(
         kept.update((name, subject) for subject in drawn)
     validates = np.array([subject in kept for subject in pictures.subjects])[pictures.subject]
     return np.flatnonzero(~validates), np.flatnonzero(validates)
-
-
-def _prepared(data_dir: Path, name: str) -> Any:
-    versions = sorted((data_dir / name).glob("[0-9]*/dataset_info.json"))
-    if not versions:
-        raise UserError(
-            f"The macro-expression data set {name!r} is not prepared in {data_dir.absolute()}."
-            f" Prepare it with: atnet prepare --dataset={name}"
-            f" --manual_dir=FOLDER_OF_YOUR_COPY --data_dir={data_dir}"
-        )
-    return tfds.builder_from_directory(versions[-1].parent)

@@ -300,24 +300,36 @@ def prepared(data_dir: str | os.PathLike[str], name: str, flow: str) -> Any:
     Raises:
         UserError: It is not prepared or is none of clips, or there is no such flow.
     """
-    import tensorflow_datasets as tfds
-
     motion = motion_named(flow)
     if name in MACRO_EXPRESSIONS:
         raise UserError(
             f"{name!r} holds pictures of macro-expressions, which are for pre-training"
             f" (--config=pretrain); here, clips of micro-expressions are needed."
         )
-    data_dir = Path(data_dir)
+    what = f"data set {name!r} with flow {flow!r}"
+    return newest(Path(data_dir), f"{name}/{motion.name}", what, f"{name} {motion.flags}")
+
+
+def newest(data_dir: Path, folder: str, what: str, options: str) -> Any:
+    """The TFDS builder of the newest version of a prepared data set.
+
+    Args:
+        data_dir: Where `atnet prepare` put it.
+        folder: Its folder in there.
+        what: It, for the message.
+        options: What `atnet prepare --dataset=` takes for it.
+
+    Raises:
+        UserError: It is not prepared.
+    """
+    import tensorflow_datasets as tfds
+
     # What a killed preparation leaves behind is called incomplete.….
-    folder = data_dir / name / motion.name
-    versions = sorted(folder.glob("[0-9]*/dataset_info.json"))
+    versions = sorted((data_dir / folder).glob("[0-9]*/dataset_info.json"))
     if not versions:
         raise UserError(
-            f"The data set {name!r} with flow {flow!r} is not prepared in "
-            f"{data_dir.absolute()}. "
-            f"Prepare it with: atnet prepare --dataset={name} {motion.flags} "
-            f"--manual_dir=FOLDER_OF_YOUR_COPY --data_dir={data_dir}"
+            f"The {what} is not prepared in {data_dir.absolute()}. Prepare it with: atnet prepare"
+            f" --dataset={options} --manual_dir=FOLDER_OF_YOUR_COPY --data_dir={data_dir}"
         )
     return tfds.builder_from_directory(versions[-1].parent)
 

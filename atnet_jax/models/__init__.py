@@ -51,7 +51,7 @@ class Network(Protocol):
         key: "jax.Array",
         inputs: "Mapping[str, jax.Array]",
         change_apex: "Callable[[jax.Array, jax.Array], jax.Array]",
-    ) -> "dict[str, jax.Array]":
+    ) -> "Mapping[str, jax.Array]":
         """What training makes of a batch.
 
         Args:
@@ -167,10 +167,8 @@ class Method:
         Raises:
             UserError: It is no network, or they are another method's options.
         """
-        from atnet_jax.models.layers.network import BaseNetwork
-
         built = self.build(chosen)
-        if not isinstance(built, BaseNetwork):
+        if not isinstance(built, Network):
             raise UserError(f"{self.name} is features and an SVM; a network is needed here.")
         return built
 
@@ -180,10 +178,8 @@ class Method:
         Raises:
             UserError: It is a network, or they are another method's options.
         """
-        from atnet_jax.models.handcrafted.features import BaseFeatures
-
         built = self.build(chosen)
-        if not isinstance(built, BaseFeatures):
+        if not isinstance(built, Features):
             raise UserError(f"{self.name} is a network; features and an SVM are needed here.")
         return built
 

@@ -54,7 +54,6 @@ class Features(BaseFeatures):
     bins: int = 8
 
     def __call__(self, clip: PreparedClip, flow: FlowMethod) -> Float32[np.ndarray, " feature"]:
-        del flow  # Reads the flow that was prepared.
         assert clip.flow is not None, "named in INPUTS"
         return bi_woof(clip.flow, self.blocks, self.bins)
 
@@ -86,10 +85,8 @@ def bi_woof(
         `bins` values for each block, row by row; without any motion all zero.
 
     Raises:
-        UserError: There are not so many pixels, or a setting is under 1.
+        UserError: There are not so many pixels.
     """
-    if bins < 1:
-        raise UserError(f"Bi-WOOF needs one bin or more, not {bins}")
     u, v = flow[..., 0].astype(np.float64), flow[..., 1].astype(np.float64)
     # In float64 the axes and diagonals are exactly on the edges of their bins.
     direction = np.floor((np.arctan2(v, u) + np.pi) / (2 * np.pi / bins)).astype(np.intp) % bins

@@ -3,7 +3,7 @@
 Layers, loss and training as in the authors' published program.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import cv2
 import flax.linen as nn
@@ -15,8 +15,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from atnet_jax.errors import UserError
 from atnet_jax.models.layers.colour import jitter
 from atnet_jax.models.layers.convolution import Conv
-from atnet_jax.models.layers.network import BaseNetwork
-from atnet_jax.models.layers.pytorch import BatchNorm, bias_init, kernel_init
+from atnet_jax.models.layers.network import BaseNetwork, Batch, Prepared, Weight
+from atnet_jax.models.layers.pytorch import BatchNorm, conv
 from atnet_jax.models.layers.resampling import mirror_some, turn_and_cut
 from atnet_jax.names import CLASSES
 from atnet_jax.preprocessing.optical_flow import FlowMethod
@@ -156,23 +156,14 @@ class Model(BaseNetwork):
     routings: int = 3
 
     @nn.compact
-    def __call__(
-        self, inputs: Mapping[str, jax.Array], train: bool, weight: jax.Array | None = None
-    ) -> jax.Array:
+    def __call__(self, inputs: Batch, train: bool, weight: Weight = None) -> jax.Array:
         face = inputs["face"] if "face" in inputs else cut_centre(inputs["faces"][:, _APEX])
         x = Conv(64, 7, 2, 3, kernel_init=_he_normal, name="conv1")(face / 255)
         x = nn.relu(BatchNorm(name="bn1")(x, train, weight))
         for number, (features, stride) in enumerate(((64, 1), (128, 2), (256, 2)), 1):
             x = ResidualLayer(features, stride, name=f"layer{number}")(x, train, weight)
 
-        def conv(name: str, stride: int) -> Conv:
-            fan_in = 9 * 9 * 256
-            return Conv(
-                256, 9, stride, 0, use_bias=True, kernel_init=kernel_init,
-                bias_init=bias_init(fan_in), name=name,
-            )  # fmt: skip
-
-        x = conv("primary", 2)(nn.relu(conv("conv2", 1)(x)))
+        x = conv(256, 9, "primary", nn.relu(conv(256, 9, "conv2", x)), stride=2)
         capsules = squash(x.astype(jnp.float32).reshape(len(x), -1, 8))
         return length(ClassCapsules(self.routings, name="capsules")(capsules))
 
@@ -186,9 +177,7 @@ class Model(BaseNetwork):
         return {"faces": (5, *canvas(image_size), 3)}
 
     @nn.nowrap
-    def prepare(
-        self, clip: PreparedClip, flow: FlowMethod, image_size: int
-    ) -> dict[str, np.ndarray]:
+    def prepare(self, clip: PreparedClip, flow: FlowMethod, image_size: int) -> Prepared:
         """The apex frame and two on each side, a little larger than the picture cut out of them."""
         height, width = canvas(image_size)
         smaller = width < clip.colour_apex.shape[2]
@@ -197,9 +186,7 @@ class Model(BaseNetwork):
         return {"faces": np.stack(faces)}
 
     @nn.nowrap
-    def augment(
-        self, key: PRNGKeyArray, inputs: Mapping[str, jax.Array], change_apex: Callable
-    ) -> dict[str, jax.Array]:
+    def augment(self, key: PRNGKeyArray, inputs: Batch, change_apex: Callable) -> Batch:
         """One of the five frames, turned, mirrored, its colours changed, cut out at random."""
         frame_key, angle_key, mirror_key, jitter_key, cut_key = jax.random.split(key, 5)
         faces = inputs["faces"]
@@ -235,9 +222,7 @@ def cut_size(height: int) -> int:
     return round(_CUT * height / _HEIGHT)
 
 
-def cut_centre(
-    faces: Float[Array, "batch height width 3"],
-) -> Float[Array, "batch size size 3"]:
+def cut_centre(faces: Float[Array, "batch height width 3"]) -> Float[Array, "batch size size 3"]:
     """The middle of each picture."""
     size = cut_size(faces.shape[1])
     top, left = ((side - size) // 2 for side in faces.shape[1:3])

@@ -4,8 +4,6 @@ Followed are the two independent shallow streams over 64 and 128 steps of optica
 of 3-D convolution and pooling each, and one linear classifier on both streams' features.
 """
 
-from collections.abc import Mapping
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -14,7 +12,7 @@ from jaxtyping import Array, Float
 
 from atnet_jax.models.handcrafted.tim import interpolate
 from atnet_jax.models.layers.convolution import Conv
-from atnet_jax.models.layers.network import BaseNetwork
+from atnet_jax.models.layers.network import BaseNetwork, Batch, Prepared, Weight
 from atnet_jax.models.layers.pooling import largest, max_pool
 from atnet_jax.names import CLASSES
 from atnet_jax.preprocessing.optical_flow import FlowMethod
@@ -98,9 +96,7 @@ class Model(BaseNetwork):
     """
 
     @nn.compact
-    def __call__(
-        self, inputs: Mapping[str, jax.Array], train: bool, weight: jax.Array | None = None
-    ) -> jax.Array:
+    def __call__(self, inputs: Batch, train: bool, weight: Weight = None) -> jax.Array:
         streams = [Stream(name=f"stream_{steps}")(inputs[f"flow_{steps}"]) for steps in STEPS]
         features = jnp.concatenate(streams, axis=-1)
         narrow = nn.initializers.normal(0.01)
@@ -111,9 +107,7 @@ class Model(BaseNetwork):
         return {f"flow_{steps}": (steps, _SIZE, _SIZE, 2) for steps in STEPS}
 
     @nn.nowrap
-    def prepare(
-        self, clip: PreparedClip, flow: FlowMethod, image_size: int
-    ) -> dict[str, np.ndarray]:
+    def prepare(self, clip: PreparedClip, flow: FlowMethod, image_size: int) -> Prepared:
         """Flows between neighbouring frames of the clip interpolated to 65 and to 129.
 
         u and v in pixels of the 224×224 crop per whole clip, so that both speeds are alike: what a

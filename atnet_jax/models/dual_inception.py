@@ -4,15 +4,13 @@ Layers and training as in the authors' Keras code, which reads each component of
 picture of three channels: a grey one has the same in each.
 """
 
-from collections.abc import Mapping
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from atnet_jax.models.layers.convolution import Conv
-from atnet_jax.models.layers.network import BaseNetwork
+from atnet_jax.models.layers.network import BaseNetwork, Batch, Weight
 from atnet_jax.models.layers.pooling import max_pool
 from atnet_jax.names import CLASSES
 from atnet_jax.preprocessing.flow_range import scale_to_unit_range
@@ -111,9 +109,7 @@ class Model(BaseNetwork):
     """
 
     @nn.compact
-    def __call__(
-        self, inputs: Mapping[str, jax.Array], train: bool, weight: jax.Array | None = None
-    ) -> jax.Array:
+    def __call__(self, inputs: Batch, train: bool, weight: Weight = None) -> jax.Array:
         flow = scale_to_unit_range(inputs["flow_map"])
         streams = [
             Stream(name=name)(jnp.repeat(flow[..., channel, None], 3, axis=-1))

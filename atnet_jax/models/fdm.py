@@ -11,8 +11,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Float64
 from sklearn.pipeline import Pipeline
 
-from atnet_jax.errors import UserError
-from atnet_jax.models.handcrafted.blocks import even_slices
+from atnet_jax.models.handcrafted.blocks import cuboids
 from atnet_jax.models.handcrafted.features import BaseFeatures
 from atnet_jax.models.handcrafted.svm import linear_machine
 from atnet_jax.preprocessing.optical_flow import FlowMethod
@@ -93,20 +92,13 @@ def facial_dynamics_map(
     Returns:
         u and v of each cuboid, in pixels per frame: part by part, in each row by row. Where there
         are fewer flows than parts, a part without a flow is zero.
-
-    Raises:
-        UserError: The angle is not in 0…180, or the number of blocks or parts is under 1.
     """
-    if not 0 < angle <= 180:
-        raise UserError(f"the angle of FDM must be over 0 and at most 180 degrees, not {angle}")
     still = np.stack([flow - mode(flow[::_STEP, ::_STEP].reshape(-1, 2)) for flow in flows])
-    cuboids = [
-        still[times, rows, columns].reshape(-1, 2)
-        for times in even_slices(flows.shape[0], parts)
-        for rows in even_slices(flows.shape[1], blocks)
-        for columns in even_slices(flows.shape[2], blocks)
+    vectors = [
+        principal_vector(still[cuboid].reshape(-1, 2), angle)
+        for cuboid in cuboids(still.shape[:3], (parts, blocks, blocks))
     ]
-    return np.concatenate([principal_vector(cuboid, angle) for cuboid in cuboids], dtype=np.float32)
+    return np.concatenate(vectors, dtype=np.float32)
 
 
 def mode(vectors: Float[np.ndarray, "vector 2"]) -> Float32[np.ndarray, "2"]:

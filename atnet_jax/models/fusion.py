@@ -1,6 +1,5 @@
 """ATNet: both streams, each L2-normalised, concatenated. 8,312,837 parameters."""
 
-from collections.abc import Mapping
 from typing import Literal
 
 import flax.linen as nn
@@ -9,7 +8,7 @@ import jax.numpy as jnp
 
 from atnet_jax.models.layers.head import Classifier, l2_normalise
 from atnet_jax.models.layers.lstm import TemporalStream
-from atnet_jax.models.layers.network import BaseNetwork
+from atnet_jax.models.layers.network import BaseNetwork, Batch, Weight
 from atnet_jax.models.layers.resnet10 import ResNet10
 
 INPUTS = ("apex", "adm")
@@ -44,9 +43,7 @@ class Model(BaseNetwork):
     mask_time: bool = False
 
     @nn.compact
-    def __call__(
-        self, inputs: Mapping[str, jax.Array], train: bool, weight: jax.Array | None = None
-    ) -> jax.Array:
+    def __call__(self, inputs: Batch, train: bool, weight: Weight = None) -> jax.Array:
         stream = TemporalStream(self.time_pooling, self.mask_time, name="temporal")
         spatial = l2_normalise(ResNet10(name="spatial")(inputs["apex"], train, weight))
         temporal = l2_normalise(stream(inputs["adm"]))

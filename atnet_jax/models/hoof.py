@@ -11,7 +11,6 @@ from typing import Annotated, Literal
 import numpy as np
 from jaxtyping import Float32
 
-from atnet_jax.errors import UserError
 from atnet_jax.models.handcrafted.features import BaseFeatures
 from atnet_jax.models.handcrafted.tim import interpolate
 from atnet_jax.preprocessing.optical_flow import FlowMethod
@@ -71,12 +70,7 @@ def hoof(flows: Iterable[np.ndarray], bins: int) -> Float32[np.ndarray, "flow {b
         One row a flow, which sums to 1; a flow without any motion gives zeros. The authors'
         released features sum to 1 for each flow likewise; they are stored bin by bin, so a clip is
         `[bin, flow]`.
-
-    Raises:
-        UserError: The number of bins is under 1.
     """
-    if bins < 1:
-        raise UserError(f"HOOF needs one bin or more, not {bins}")
     rows = [_histogram(flow, bins) for flow in flows]
     return np.array(rows, np.float32).reshape(-1, bins)
 

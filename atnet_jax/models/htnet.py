@@ -4,17 +4,14 @@ Input, layers and training as in the authors' code. In its blocks, attention is 
 of 1×1 positions, in which each position can only attend to itself.
 """
 
-from collections.abc import Mapping
-
 import flax.linen as nn
 import jax
 import numpy as np
 from jaxtyping import Array, Float, Float32, Int, UInt8
 
-from atnet_jax.models.layers.convolution import Conv
-from atnet_jax.models.layers.network import BaseNetwork
+from atnet_jax.models.layers.network import BaseNetwork, Batch, Weight
 from atnet_jax.models.layers.pooling import max_pool
-from atnet_jax.models.layers.pytorch import bias_init, kernel_init
+from atnet_jax.models.layers.pytorch import conv, kernel_init, linear
 from atnet_jax.names import CLASSES
 from atnet_jax.preprocessing.flow_range import scale_to_unit_range
 from atnet_jax.preprocessing.optical_flow import FlowMethod
@@ -73,9 +70,7 @@ FALLBACK = np.array(
 )
 
 
-def region_centres(
-    landmarks: Float32[np.ndarray, "5 2"] | None,
-) -> Int[np.ndarray, "4 2"]:
+def region_centres(landmarks: Float32[np.ndarray, "5 2"] | None) -> Int[np.ndarray, "4 2"]:
     """Centres of the regions in pixels of 28×28: eyes, corners of the mouth; each left, then right.
 
     Args:
@@ -110,11 +105,6 @@ def _norm(name: str) -> nn.LayerNorm:
     return nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, name=name)
 
 
-def _linear(features: int, inputs: int, name: str) -> nn.Dense:
-    """A linear layer (a convolution of 1×1) that starts as PyTorch's."""
-    return nn.Dense(features, kernel_init=kernel_init, bias_init=bias_init(inputs), name=name)
-
-
 class Attention(nn.Module):
     """Attention of each position to itself alone: its values, then a linear layer.
 
@@ -133,7 +123,7 @@ class Attention(nn.Module):
         inner = channels // self.heads * self.heads
         self.param("query_key", kernel_init, (channels, 2 * inner))
         value = nn.Dense(inner, use_bias=False, kernel_init=kernel_init, name="value")(x)
-        return _linear(channels, inner, "out")(value)
+        return linear(channels, "out", value)
 
 
 class Block(nn.Module):
@@ -147,9 +137,8 @@ class Block(nn.Module):
     ) -> Float[Array, "batch height width channel"]:
         channels = x.shape[-1]
         x += Attention(self.heads, name="attention")(_norm("attention_norm")(x))
-        hidden = _linear(4 * channels, channels, "wide")(_norm("perceptron_norm")(x))
-        hidden = nn.gelu(hidden, approximate=False)
-        return x + _linear(channels, 4 * channels, "narrow")(hidden)
+        hidden = linear(4 * channels, "wide", _norm("perceptron_norm")(x))
+        return x + linear(channels, "narrow", nn.gelu(hidden, approximate=False))
 
 
 class Aggregate(nn.Module):
@@ -161,16 +150,7 @@ class Aggregate(nn.Module):
     def __call__(
         self, x: Float[Array, "batch height width before"]
     ) -> Float[Array, "batch half_height half_width channel"]:
-        x = Conv(
-            self.channels,
-            size=3,
-            stride=1,
-            padding=1,
-            use_bias=True,
-            kernel_init=kernel_init,
-            bias_init=bias_init(9 * x.shape[-1]),
-            name="conv",
-        )(x)
+        x = conv(self.channels, 3, "conv", x, padding=1)
         return max_pool(_norm("norm")(x), size=3, stride=2, padding=1)
 
 
@@ -193,7 +173,7 @@ class Hierarchy(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "batch 28 28 3"]) -> Float[Array, "batch features"]:
         x = x.reshape(-1, 4, 7, 4, 7, 3).swapaxes(2, 3).reshape(-1, 4, 4, 147)
-        x = _linear(self.width, 147, "patches")(x)
+        x = linear(self.width, "patches", x)
         for level, blocks in enumerate(self.blocks):
             if level:
                 x = Aggregate(self.width << level, name=f"aggregate{level}")(x)
@@ -225,8 +205,6 @@ class Model(BaseNetwork):
         return {"regions": tile_regions(grey_map[..., ::-1], region_centres(clip.landmarks))}
 
     @nn.compact
-    def __call__(
-        self, inputs: Mapping[str, jax.Array], train: bool, weight: jax.Array | None = None
-    ) -> jax.Array:
+    def __call__(self, inputs: Batch, train: bool, weight: Weight = None) -> jax.Array:
         x = Hierarchy(width=256, heads=3, blocks=(2, 2, 10), name="hierarchy")(inputs["regions"])
-        return _linear(len(CLASSES), x.shape[-1], "classifier")(x)
+        return linear(len(CLASSES), "classifier", x)

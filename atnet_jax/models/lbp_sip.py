@@ -11,7 +11,7 @@ from jaxtyping import Float32, Shaped
 from sklearn.pipeline import Pipeline
 
 from atnet_jax.errors import UserError
-from atnet_jax.models.handcrafted.blocks import even_slices
+from atnet_jax.models.handcrafted.blocks import cuboids
 from atnet_jax.models.handcrafted.features import BaseFeatures
 from atnet_jax.models.handcrafted.svm import linear_machine
 from atnet_jax.models.handcrafted.tim import interpolate
@@ -56,7 +56,6 @@ class Features(BaseFeatures):
     interpolation: Literal["tim", "linear"] = "tim"
 
     def __call__(self, clip: PreparedClip, flow: FlowMethod) -> Float32[np.ndarray, " feature"]:
-        del flow  # Reads the frames alone.
         assert clip.frames is not None, "named in INPUTS"
         frames = interpolate(clip.frames, self.length, self.interpolation)
         return lbp_sip(frames, self.blocks, self.levels, self.radius, self.time_radius)
@@ -110,13 +109,8 @@ def lbp_sip(
         to 1, and those in time, likewise.
 
     Raises:
-        UserError: The clip is too small, or a setting is under 1.
+        UserError: The clip is too small.
     """
-    if min(levels, radius, time_radius) < 1:
-        raise UserError(
-            "LBP-SIP needs levels and radii of 1 or more, found"
-            f" {levels} levels and the radii {radius} and {time_radius}"
-        )
     needed = 2 * radius + blocks
     smallest = -(-min(frames.shape[1:]) // 2 ** (levels - 1))
     if len(frames) < 2 * time_radius + 1 or smallest < needed:
@@ -180,11 +174,9 @@ def _moved(place: slice, by: int) -> slice:
 def _block_histograms(
     space: np.ndarray, time: np.ndarray, blocks: int
 ) -> Float32[np.ndarray, " feature"]:
-    height, width = space.shape[1:]
     parts = []
-    for rows in even_slices(height, blocks):
-        for columns in even_slices(width, blocks):
-            for codes, bins in ((space, 2 ** len(_IN_SPACE)), (time, 2 ** len(_IN_TIME))):
-                counts = np.bincount(codes[:, rows, columns].ravel(), minlength=bins)
-                parts.append(counts / counts.sum())
+    for block in cuboids(space.shape, (1, blocks, blocks)):
+        for codes, bins in ((space, 2 ** len(_IN_SPACE)), (time, 2 ** len(_IN_TIME))):
+            counts = np.bincount(codes[block].ravel(), minlength=bins)
+            parts.append(counts / counts.sum())
     return np.concatenate(parts).astype(np.float32)

@@ -50,7 +50,6 @@ class Features(BaseFeatures):
     interpolation: Literal["tim", "linear"] = "tim"
 
     def __call__(self, clip: PreparedClip, flow: FlowMethod) -> Float32[np.ndarray, " feature"]:
-        del flow  # Reads the frames alone.
         assert clip.frames is not None
         frames = interpolate(clip.frames, self.length, self.interpolation)
         return lbp_top(frames, self.radii, self.points)
@@ -60,7 +59,6 @@ class Features(BaseFeatures):
 
 
 PLANES = ("XY", "XT", "YT")
-POINTS = (4, 8)
 BINS = 59
 
 Offset = tuple[float, float, float]
@@ -91,13 +89,8 @@ def lbp_top(
         The histograms of XY, XT and YT, 59 values each, each summing to 1.
 
     Raises:
-        UserError: The clip is too small for the radii, a radius is under 1, or the number of points
-            is neither 4 nor 8.
+        UserError: The clip is too small for the radii.
     """
-    if points not in POINTS:
-        raise UserError(f"LBP-TOP has 4 or 8 points on a circle, not {points}")
-    if min(radii) < 1:
-        raise UserError(f"the radii of LBP-TOP must be 1 or more, found {radii}")
     xy, xt, yt = radii
     margins = max(xt, yt), max(xy, yt), max(xy, xt)  # frames, rows, columns
     needed = tuple(2 * margin + 1 for margin in margins)
@@ -140,13 +133,8 @@ def neighbourhood(plane: str, radius: int, points: int) -> list[Offset]:
         angle = 2 * math.pi * point / points
         # Rounded, as cos(π/2) is not quite 0 in floating point.
         cosine, sine = (round(radius * f(angle), 9) for f in (math.cos, math.sin))
-        offsets.append(
-            {
-                "XY": (0.0, -sine, cosine),
-                "XT": (sine, 0.0, cosine),
-                "YT": (cosine, -sine, 0.0),
-            }[plane]
-        )
+        on = {"XY": (0.0, -sine, cosine), "XT": (sine, 0.0, cosine), "YT": (cosine, -sine, 0.0)}
+        offsets.append(on[plane])
     return offsets
 
 

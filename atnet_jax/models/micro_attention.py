@@ -5,13 +5,11 @@ to the classifier as they are: L2 normalisation is part of ATNet's fusion (secti
 this.
 """
 
-from collections.abc import Mapping
-
 import flax.linen as nn
 import jax
 
 from atnet_jax.models.layers.head import Classifier
-from atnet_jax.models.layers.network import BaseNetwork
+from atnet_jax.models.layers.network import BaseNetwork, Batch, Weight
 from atnet_jax.models.layers.resnet10 import ResNet10
 
 INPUTS = ("apex",)
@@ -27,8 +25,6 @@ class Model(BaseNetwork):
     """Apex frame → logits `[batch, 3]`."""
 
     @nn.compact
-    def __call__(
-        self, inputs: Mapping[str, jax.Array], train: bool, weight: jax.Array | None = None
-    ) -> jax.Array:
+    def __call__(self, inputs: Batch, train: bool, weight: Weight = None) -> jax.Array:
         features = ResNet10(attention=True, name="spatial")(inputs["apex"], train, weight)
         return Classifier(name="classifier")(features)

@@ -3,7 +3,7 @@
 Layers and training as in the authors' published program, less its layers that nothing uses.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import cv2
 import flax.linen as nn
@@ -13,9 +13,9 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from atnet_jax.models.layers.convolution import Conv
-from atnet_jax.models.layers.network import BaseNetwork
+from atnet_jax.models.layers.network import BaseNetwork, Batch, Prepared, Weight
 from atnet_jax.models.layers.pooling import largest, max_pool
-from atnet_jax.models.layers.pytorch import BatchNorm, bias_init, kernel_init
+from atnet_jax.models.layers.pytorch import BatchNorm, linear
 from atnet_jax.models.layers.resampling import mirror_some, turn_and_cut
 from atnet_jax.names import CLASSES
 from atnet_jax.preprocessing.optical_flow import FlowMethod
@@ -55,9 +55,9 @@ _ROTATION = 4.0
 # Of pictures of 224×224.
 _SHIFT = 4
 _MEAN = 255 * np.array([0.485, 0.456, 0.406], np.float32)
-_DEVIATION = 255 * np.array([0.229, 0.224, 0.225], np.float32)
+_SPREAD = 255 * np.array([0.229, 0.224, 0.225], np.float32)
 
-_he_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+_he = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 _narrow = nn.initializers.normal(0.02)
 
 
@@ -85,9 +85,7 @@ class AttentionBlock(nn.Module):
         def conv_norm(
             name: str, x: jax.Array, features: int, size: int, stride: int = 1
         ) -> jax.Array:
-            conv = Conv(
-                features, size, stride, size // 2, kernel_init=_he_normal, name=f"{name}_conv"
-            )
+            conv = Conv(features, size, stride, size // 2, kernel_init=_he, name=f"{name}_conv")
             return BatchNorm(name=f"{name}_bn")(conv(x), train, weight)
 
         y = nn.relu(conv_norm("first", x, self.features, 3, self.stride))
@@ -150,8 +148,7 @@ class Positions(nn.Module):
     ) -> Float[Array, "batch rows columns size"]:
         shape = (len(onset), self.rows, self.columns)
         x = jax.image.resize(onset, (*shape, 3), "linear", antialias=False)
-        x = nn.Dense(self.size, kernel_init=kernel_init, bias_init=bias_init(3), name="embed")(x)
-        x = x.reshape(len(onset), -1, self.size)
+        x = linear(self.size, "embed", x).reshape(len(onset), -1, self.size)
         x += self.param("place", _narrow, x.shape[1:])
         for number, dropped in enumerate((0.0, 0.15, 0.3), 1):
             x = TransformerBlock(dropped, name=f"block{number}")(x, train)
@@ -168,17 +165,13 @@ class Model(BaseNetwork):
     """
 
     @nn.compact
-    def __call__(
-        self, inputs: Mapping[str, jax.Array], train: bool, weight: jax.Array | None = None
-    ) -> jax.Array:
+    def __call__(self, inputs: Batch, train: bool, weight: Weight = None) -> jax.Array:
         onset, apex = inputs["onset"], inputs["apex"]
         if onset.ndim == 5:
             onset, apex = onset[:, 0], apex[:, 1]
-        x = Conv(180, 3, 2, 1, kernel_init=_he_normal, name="motion_conv")(
-            (apex - onset) / _DEVIATION
-        )
+        x = Conv(180, 3, 2, 1, kernel_init=_he, name="motion_conv")((apex - onset) / _SPREAD)
         x = nn.relu(BatchNorm(name="motion_bn")(x, train, weight))
-        x = Conv(128, 3, 1, 1, kernel_init=_he_normal, name="conv1")(x)
+        x = Conv(128, 3, 1, 1, kernel_init=_he, name="conv1")(x)
         x = nn.relu(BatchNorm(name="bn1")(x, train, weight))
         attention = None
         for number, (features, stride) in enumerate(((128, 1), (128, 2), (256, 2), (512, 2)), 1):
@@ -187,16 +180,8 @@ class Model(BaseNetwork):
             block = AttentionBlock(features, stride, name=f"block{number}")
             x, attention = block(x, attention, train, weight)
         x = x.astype(jnp.float32)
-        x += Positions(x.shape[1], x.shape[2], name="positions")(
-            (onset - _MEAN) / _DEVIATION, train
-        )
-        x = x.reshape(len(x), -1)
-        return nn.Dense(
-            len(CLASSES),
-            kernel_init=kernel_init,
-            bias_init=bias_init(x.shape[1]),
-            name="classifier",
-        )(x)
+        x += Positions(x.shape[1], x.shape[2], name="positions")((onset - _MEAN) / _SPREAD, train)
+        return linear(len(CLASSES), "classifier", x.reshape(len(x), -1))
 
     @nn.nowrap
     def input_shapes(self, image_size: int) -> dict[str, tuple[int, ...]]:
@@ -204,9 +189,7 @@ class Model(BaseNetwork):
         return {"onset": (2, *picture), "apex": (3, *picture), "reach": (3,)}
 
     @nn.nowrap
-    def prepare(
-        self, clip: PreparedClip, flow: FlowMethod, image_size: int
-    ) -> dict[str, np.ndarray]:
+    def prepare(self, clip: PreparedClip, flow: FlowMethod, image_size: int) -> Prepared:
         """Onset, apex, the frames beside them, and which of these may stand in for them.
 
         "reach" is how many frames lie within the shares that they are drawn from: after the onset,
@@ -228,9 +211,7 @@ class Model(BaseNetwork):
         }
 
     @nn.nowrap
-    def augment(
-        self, key: PRNGKeyArray, inputs: Mapping[str, jax.Array], change_apex: Callable
-    ) -> dict[str, jax.Array]:
+    def augment(self, key: PRNGKeyArray, inputs: Batch, change_apex: Callable) -> Batch:
         """Draws an onset and an apex; mirrors, turns and shifts both alike.
 
         What comes in from outside is of the mean colour, in which there is no motion.

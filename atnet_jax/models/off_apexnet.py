@@ -4,17 +4,14 @@ The authors published no code; layers and training are those of the port that th
 Off-TANet (PRICAI 2021) compare with, whose convolutions have no activation.
 """
 
-from collections.abc import Mapping
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from atnet_jax.models.layers.convolution import Conv
-from atnet_jax.models.layers.network import BaseNetwork
+from atnet_jax.models.layers.network import BaseNetwork, Batch, Weight
 from atnet_jax.models.layers.pooling import max_pool
-from atnet_jax.models.layers.pytorch import bias_init, kernel_init
+from atnet_jax.models.layers.pytorch import conv, linear
 from atnet_jax.names import CLASSES
 from atnet_jax.preprocessing.flow_range import scale_to_unit_range
 from atnet_jax.published import Published
@@ -63,17 +60,7 @@ class Stream(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "batch 28 28 1"]) -> Float[Array, "batch 784"]:
         for name, filters in (("conv1", 6), ("conv2", 16)):
-            conv = Conv(
-                filters,
-                size=5,
-                stride=1,
-                padding=2,
-                use_bias=True,
-                kernel_init=kernel_init,
-                bias_init=bias_init(25 * x.shape[-1]),
-                name=name,
-            )
-            x = max_pool(conv(x), size=2, stride=2)
+            x = max_pool(conv(filters, 5, name, x, padding=2), size=2, stride=2)
         return x.reshape(x.shape[0], -1)
 
 
@@ -84,17 +71,10 @@ class Model(BaseNetwork):
     """
 
     @nn.compact
-    def __call__(
-        self, inputs: Mapping[str, jax.Array], train: bool, weight: jax.Array | None = None
-    ) -> jax.Array:
-        def linear(features: int, name: str, x: jax.Array) -> jax.Array:
-            bias = bias_init(x.shape[-1])
-            return nn.Dense(features, kernel_init=kernel_init, bias_init=bias, name=name)(x)
-
+    def __call__(self, inputs: Batch, train: bool, weight: Weight = None) -> jax.Array:
         flow = scale_to_unit_range(inputs["flow_map"])
-        x = jnp.concatenate(
-            [Stream(name="u")(flow[..., 0:1]), Stream(name="v")(flow[..., 1:2])], axis=-1
-        )
+        streams = [Stream(name="u")(flow[..., 0:1]), Stream(name="v")(flow[..., 1:2])]
+        x = jnp.concatenate(streams, axis=-1)
         for name in ("hidden1", "hidden2"):
             x = nn.relu(linear(1024, name, x))
             x = nn.Dropout(0.5, deterministic=not train)(x)

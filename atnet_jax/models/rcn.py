@@ -5,7 +5,6 @@ variants, these are the one with the attention unit (RCN-A), which is what the p
 the one with three streams of different reach and no attention (RCN-W).
 """
 
-from collections.abc import Mapping
 from typing import Literal
 
 import flax.linen as nn
@@ -15,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Float32
 
 from atnet_jax.models.layers.convolution import Conv
-from atnet_jax.models.layers.network import BaseNetwork
+from atnet_jax.models.layers.network import BaseNetwork, Batch, Weight
 from atnet_jax.models.layers.pooling import max_pool
 from atnet_jax.models.layers.pytorch import BatchNorm, bias_init
 from atnet_jax.names import CLASSES
@@ -210,9 +209,7 @@ class Model(BaseNetwork):
         return {"flow_picture": scale_to_unit_range(clip.flow_map_at(SIZE))}
 
     @nn.compact
-    def __call__(
-        self, inputs: Mapping[str, jax.Array], train: bool, weight: jax.Array | None = None
-    ) -> jax.Array:
+    def __call__(self, inputs: Batch, train: bool, weight: Weight = None) -> jax.Array:
         kernel, bias = Classifier(name="classifier")()
         x = inputs["flow_picture"]
         if self.variant == "a":

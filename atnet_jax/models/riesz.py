@@ -13,8 +13,7 @@ import numpy as np
 from jaxtyping import Complex64, Float32, Shaped
 from sklearn.pipeline import Pipeline
 
-from atnet_jax.errors import UserError
-from atnet_jax.models.handcrafted.blocks import even_slices
+from atnet_jax.models.handcrafted.blocks import cuboids
 from atnet_jax.models.handcrafted.features import BaseFeatures
 from atnet_jax.models.handcrafted.svm import linear_machine
 from atnet_jax.models.handcrafted.tim import interpolate
@@ -58,7 +57,6 @@ class Features(BaseFeatures):
     interpolation: Literal["tim", "linear"] = "tim"
 
     def __call__(self, clip: PreparedClip, flow: FlowMethod) -> Float32[np.ndarray, " feature"]:
-        del flow  # Reads the frames alone.
         assert clip.frames is not None, "named in INPUTS"
         frames = interpolate(clip.frames, self.length, self.interpolation)
         return monogenic_histograms(frames, self.scales, self.blocks, self.parts)
@@ -109,18 +107,8 @@ def monogenic_histograms(
         For each scale, part and block, row by row: the shares of magnitudes, phases and
         orientations, which sum to 1 each. Where the picture is flat, phases and orientations are
         zero; where there are fewer frames than parts, so is all of a part without a frame.
-
-    Raises:
-        UserError: A number is under 1.
     """
-    if scales < 1:
-        raise UserError(f"Riesz wavelets need one scale or more, not {scales}")
-    cuboids = [
-        (times, rows, columns)
-        for times in even_slices(frames.shape[0], parts)
-        for rows in even_slices(frames.shape[1], blocks)
-        for columns in even_slices(frames.shape[2], blocks)
-    ]
+    places = cuboids(frames.shape, (parts, blocks, blocks))
     features = []
     for f, r_x, r_y in monogenic(frames.astype(np.float32), scales):
         odd = np.hypot(r_x, r_y)
@@ -132,7 +120,7 @@ def monogenic_histograms(
             (np.minimum((phase * BINS).astype(np.intp), BINS - 1), _clear(magnitude)),
             (np.floor(orientation * BINS + 0.5).astype(np.intp) % BINS, _clear(odd)),
         )
-        for cuboid in cuboids:
+        for cuboid in places:
             for place, weight in counted:
                 total = np.bincount(place[cuboid].ravel(), weight[cuboid].ravel(), minlength=BINS)
                 features.append(total / (total.sum() or 1.0))

@@ -1,12 +1,10 @@
 """ATNet's spatial stream alone: ResNet-10 on the apex frame. 4,899,333 parameters."""
 
-from collections.abc import Mapping
-
 import flax.linen as nn
 import jax
 
 from atnet_jax.models.layers.head import Classifier, l2_normalise
-from atnet_jax.models.layers.network import BaseNetwork
+from atnet_jax.models.layers.network import BaseNetwork, Batch, Weight
 from atnet_jax.models.layers.resnet10 import ResNet10
 
 INPUTS = ("apex",)
@@ -25,8 +23,6 @@ class Model(BaseNetwork):
     """Apex frame → logits `[batch, 3]`."""
 
     @nn.compact
-    def __call__(
-        self, inputs: Mapping[str, jax.Array], train: bool, weight: jax.Array | None = None
-    ) -> jax.Array:
+    def __call__(self, inputs: Batch, train: bool, weight: Weight = None) -> jax.Array:
         features = ResNet10(name="spatial")(inputs["apex"], train, weight)
         return Classifier(name="classifier")(l2_normalise(features))

@@ -4,16 +4,12 @@ Layers and training are those of the benchmark of Varanka, Li, Peng and Zhao (Da
 Evaluation Issues in Micro-Expression Analysis), written in PyTorch.
 """
 
-from collections.abc import Mapping
-
 import flax.linen as nn
 import jax
-import numpy as np
 
-from atnet_jax.models.layers.convolution import Conv
-from atnet_jax.models.layers.network import BaseNetwork
+from atnet_jax.models.layers.network import BaseNetwork, Batch, Prepared, Weight
 from atnet_jax.models.layers.pooling import max_pool
-from atnet_jax.models.layers.pytorch import BatchNorm, bias_init, kernel_init
+from atnet_jax.models.layers.pytorch import BatchNorm, conv, linear
 from atnet_jax.names import CLASSES
 from atnet_jax.preprocessing.optical_flow import FlowMethod
 from atnet_jax.preprocessing.prepared_clip import PreparedClip
@@ -50,42 +46,24 @@ class Model(BaseNetwork):
     @nn.nowrap
     def input_shapes(self, image_size: int) -> dict[str, tuple[int, ...]]:
         """The shape of what `prepare` makes of a clip."""
-        del image_size
         return {"flow_map": (SIZE, SIZE, 3)}
 
     @nn.nowrap
-    def prepare(
-        self, clip: PreparedClip, flow: FlowMethod, image_size: int
-    ) -> dict[str, np.ndarray]:
+    def prepare(self, clip: PreparedClip, flow: FlowMethod, image_size: int) -> Prepared:
         """The flow map at the network's size."""
-        del flow, image_size
         return {"flow_map": clip.flow_map_at(SIZE)}
 
     @nn.compact
-    def __call__(
-        self, inputs: Mapping[str, jax.Array], train: bool, weight: jax.Array | None = None
-    ) -> jax.Array:
-        def convolve(name: str, features: int, size: int, x: jax.Array) -> jax.Array:
-            bias = bias_init(size * size * x.shape[-1])
-            conv = Conv(
-                features, size, 1, 0, use_bias=True, kernel_init=kernel_init, bias_init=bias,
-                name=name,
-            )  # fmt: skip
-            return nn.relu(conv(x))
-
+    def __call__(self, inputs: Batch, train: bool, weight: Weight = None) -> jax.Array:
         def normalise(name: str, x: jax.Array) -> jax.Array:
             x = BatchNorm(name=name)(x, train, weight)
             # Whole channels are dropped.
             return nn.Dropout(0.5, broadcast_dims=(1, 2), deterministic=not train)(x)
 
-        def linear(name: str, features: int, x: jax.Array) -> jax.Array:
-            bias = bias_init(x.shape[-1])
-            return nn.Dense(features, kernel_init=kernel_init, bias_init=bias, name=name)(x)
-
-        x = max_pool(convolve("conv1", 32, 5, inputs["flow_map"]), size=3, stride=3)
+        x = max_pool(nn.relu(conv(32, 5, "conv1", inputs["flow_map"])), size=3, stride=3)
         x = normalise("norm1", x)
-        x = max_pool(convolve("conv2", 64, 3, x), size=2, stride=2)
+        x = max_pool(nn.relu(conv(64, 3, "conv2", x)), size=2, stride=2)
         x = normalise("norm2", x)
-        x = nn.relu(linear("hidden", 256, x.reshape(x.shape[0], -1)))
+        x = nn.relu(linear(256, "hidden", x.reshape(x.shape[0], -1)))
         x = nn.Dropout(0.5, deterministic=not train)(x)
-        return linear("classifier", len(CLASSES), x)
+        return linear(len(CLASSES), "classifier", x)

@@ -3,16 +3,14 @@
 Layers and training as in its published PyTorch port.
 """
 
-from collections.abc import Mapping
-
 import flax.linen as nn
 import jax
 from jaxtyping import Array, Float
 
 from atnet_jax.models.layers.convolve_and_pool import ConvolveAndPool, drop_half
-from atnet_jax.models.layers.network import BaseNetwork
+from atnet_jax.models.layers.network import BaseNetwork, Batch, Weight
 from atnet_jax.models.layers.pooling import max_pool
-from atnet_jax.models.layers.pytorch import BatchNorm, bias_init, kernel_init
+from atnet_jax.models.layers.pytorch import BatchNorm, bias_init, kernel_init, linear
 from atnet_jax.names import CLASSES
 from atnet_jax.preprocessing.flow_range import scale_to_unit_range
 from atnet_jax.published import Published
@@ -66,9 +64,7 @@ class Model(BaseNetwork):
     they are concatenated: one convolution of all 16 filters computes them.
     """
 
-    def __call__(
-        self, inputs: Mapping[str, jax.Array], train: bool, weight: jax.Array | None = None
-    ) -> jax.Array:
+    def __call__(self, inputs: Batch, train: bool, weight: Weight = None) -> jax.Array:
         # As in the published maps, which are pictures.
         return self.of_grey(255 * scale_to_unit_range(inputs["flow_map"]), train, weight)
 
@@ -114,6 +110,4 @@ class FastModel(Model):
 
 
 def _classify(x: Float[Array, "batch 5 5 16"]) -> Float[Array, "batch 3"]:
-    return nn.Dense(
-        len(CLASSES), kernel_init=kernel_init, bias_init=bias_init(400), name="classifier"
-    )(x.reshape(len(x), -1))
+    return linear(len(CLASSES), "classifier", x.reshape(len(x), -1))

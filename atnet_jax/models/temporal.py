@@ -1,6 +1,5 @@
 """ATNet's temporal stream alone: two LSTMs on the ADM features. 3,413,507 parameters."""
 
-from collections.abc import Mapping
 from typing import Literal
 
 import flax.linen as nn
@@ -8,7 +7,7 @@ import jax
 
 from atnet_jax.models.layers.head import Classifier, l2_normalise
 from atnet_jax.models.layers.lstm import TemporalStream
-from atnet_jax.models.layers.network import BaseNetwork
+from atnet_jax.models.layers.network import BaseNetwork, Batch, Weight
 
 INPUTS = ("adm",)
 PAPER_ROW = "ATNet temporal"
@@ -30,9 +29,7 @@ class Model(BaseNetwork):
     mask_time: bool = False
 
     @nn.compact
-    def __call__(
-        self, inputs: Mapping[str, jax.Array], train: bool, weight: jax.Array | None = None
-    ) -> jax.Array:
+    def __call__(self, inputs: Batch, train: bool, weight: Weight = None) -> jax.Array:
         stream = TemporalStream(self.time_pooling, self.mask_time, name="temporal")
         features = stream(inputs["adm"])
         return Classifier(name="classifier")(l2_normalise(features))

@@ -5,8 +5,6 @@ and the transfer of the CNN from pictures of expressions, which here is `config.
 weights of `configs/pretrain.py`.
 """
 
-from collections.abc import Mapping
-
 import cv2
 import flax.linen as nn
 import jax
@@ -16,7 +14,7 @@ import numpy as np
 from atnet_jax.models.handcrafted.tim import interpolate
 from atnet_jax.models.layers.head import Classifier
 from atnet_jax.models.layers.lstm import LSTM
-from atnet_jax.models.layers.network import BaseNetwork
+from atnet_jax.models.layers.network import BaseNetwork, Batch, Prepared, Weight
 from atnet_jax.models.layers.resnet10 import ResNet10
 from atnet_jax.preprocessing.optical_flow import FlowMethod
 from atnet_jax.preprocessing.prepared_clip import PreparedClip
@@ -45,9 +43,7 @@ class Model(BaseNetwork):
     """Grey frames, "sequence" `[batch, 32, size, size]`, 0…255 → logits `[batch, 3]`."""
 
     @nn.compact
-    def __call__(
-        self, inputs: Mapping[str, jax.Array], train: bool, weight: jax.Array | None = None
-    ) -> jax.Array:
+    def __call__(self, inputs: Batch, train: bool, weight: Weight = None) -> jax.Array:
         sequence = inputs["sequence"]
         batch, length, *size = sequence.shape
         frames = sequence.reshape(batch * length, *size, 1)
@@ -61,9 +57,7 @@ class Model(BaseNetwork):
         return {"sequence": (LENGTH, frame_size(image_size), frame_size(image_size))}
 
     @nn.nowrap
-    def prepare(
-        self, clip: PreparedClip, flow: FlowMethod, image_size: int
-    ) -> dict[str, np.ndarray]:
+    def prepare(self, clip: PreparedClip, flow: FlowMethod, image_size: int) -> Prepared:
         """The frames around the apex, made smaller, then interpolated to 32 (TIM)."""
         assert clip.frames is not None
         size = (frame_size(image_size), frame_size(image_size))

@@ -4,7 +4,7 @@ The network is VGG-16 (Simonyan, Zisserman: Very Deep Convolutional Networks for
 Recognition, ICLR 2015), whose layers are those of VGG-Face, which the publication fine-tunes.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import cv2
 import flax.linen as nn
@@ -15,7 +15,7 @@ from jaxtyping import PRNGKeyArray
 
 from atnet_jax.errors import UserError
 from atnet_jax.models.layers.convolution import Conv
-from atnet_jax.models.layers.network import BaseNetwork
+from atnet_jax.models.layers.network import BaseNetwork, Batch, Prepared, Weight
 from atnet_jax.models.layers.pooling import max_pool
 from atnet_jax.names import CLASSES
 from atnet_jax.preprocessing.optical_flow import FlowMethod
@@ -61,9 +61,7 @@ class Model(BaseNetwork):
     """
 
     @nn.compact
-    def __call__(
-        self, inputs: Mapping[str, jax.Array], train: bool, weight: jax.Array | None = None
-    ) -> jax.Array:
+    def __call__(self, inputs: Batch, train: bool, weight: Weight = None) -> jax.Array:
         face = inputs["face"] if "face" in inputs else inputs["faces"][:, _NEIGHBOURS]
         x = jnp.repeat((face / 127.5 - 1)[..., None], 3, axis=-1)
         for block, widths in enumerate(_BLOCKS, 1):
@@ -88,9 +86,7 @@ class Model(BaseNetwork):
         return {"faces": (2 * _NEIGHBOURS + 1, image_size, image_size)}
 
     @nn.nowrap
-    def prepare(
-        self, clip: PreparedClip, flow: FlowMethod, image_size: int
-    ) -> dict[str, np.ndarray]:
+    def prepare(self, clip: PreparedClip, flow: FlowMethod, image_size: int) -> Prepared:
         """The apex frame and two on each side; beyond the clip's ends its last again."""
         assert clip.frames is not None
         wanted = np.arange(-_NEIGHBOURS, _NEIGHBOURS + 1) + clip.apex_index
@@ -102,9 +98,7 @@ class Model(BaseNetwork):
         return {"faces": np.stack(pictures)}
 
     @nn.nowrap
-    def augment(
-        self, key: PRNGKeyArray, inputs: Mapping[str, jax.Array], change_apex: Callable
-    ) -> dict[str, jax.Array]:
+    def augment(self, key: PRNGKeyArray, inputs: Batch, change_apex: Callable) -> Batch:
         """One of the five frames: they are five times as many samples."""
         faces = inputs["faces"]
         batch, frames = faces.shape[:2]

@@ -41,6 +41,11 @@ class Clip:
     frames: Mapping[int, Path] | VideoFrames
 
     @property
+    def names(self) -> tuple[str, str, str]:
+        """Dataset, subject and clip: what clips are sorted by."""
+        return self.dataset, self.subject, self.clip
+
+    @property
     def key(self) -> str:
         """`dataset/subject/clip`, unique among all clips."""
-        return f"{self.dataset}/{self.subject}/{self.clip}"
+        return "/".join(self.names)

@@ -40,12 +40,10 @@ def describe(
     pairs = flow_pairs(crops.onset, crops.apex, crops.offset)
     window = crops.window
     frames = flow.smooth(crops.frames, crops.numbers, [*window, crops.onset])
-    neighbours, onset = frames[:-1], frames[-1:]
-    apex = neighbours[window.index(crops.apex)][None]
+    around, onset = frames[:-1], frames[-1:]
+    apex = around[window.index(crops.apex)][None]
     # Onset to apex goes along as one more pair.
-    flows = flow.solve(
-        np.concatenate([neighbours[:-1], onset]), np.concatenate([neighbours[1:], apex])
-    )
+    flows = flow.solve(np.concatenate([around[:-1], onset]), np.concatenate([around[1:], apex]))
     if cancel_alternation and (part := alternating_part(flows[:-1])) is not None:
         flows -= _signs(crops, window)[:, None, None, None] * part
     if remove_head_motion:

@@ -32,9 +32,7 @@ def flow_channels(
     return np.dstack([flow, optical_strain(flow)])
 
 
-def flow_map(
-    flow: Float32[np.ndarray, "size size 2"],
-) -> Float32[np.ndarray, "28 28 3"]:
+def flow_map(flow: Float32[np.ndarray, "size size 2"]) -> Float32[np.ndarray, "28 28 3"]:
     """Flow from onset to apex and its strain, as a small picture of three channels.
 
     Strain is computed at the size of the flow; both are then averaged over the area of each of the

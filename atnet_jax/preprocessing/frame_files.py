@@ -3,7 +3,6 @@
 import os
 import re
 from pathlib import Path
-from typing import NoReturn
 
 from atnet_jax.errors import UserError
 
@@ -28,7 +27,9 @@ def visible(folder: Path, *, notes: bool = True) -> list[Path]:
         UserError: The folder is missing.
     """
     if not folder.is_dir():
-        missing_folder(folder)
+        while not folder.parent.is_dir():  # Where the path ends.
+            folder = folder.parent
+        raise UserError(f"{folder}: no such folder; is the copy of the database complete?")
     with os.scandir(folder) as files:
         paths = [folder / file.name for file in files if file.name[0] != "."]
     return sorted(
@@ -61,10 +62,3 @@ def numbered_frames(folder: Path, name: re.Pattern[str], *, only: bool = False) 
             raise UserError(f"{path}: a second file of frame {number} beside {frames[number].name}")
         frames[number] = path
     return dict(sorted(frames.items()))
-
-
-def missing_folder(folder: Path) -> NoReturn:
-    """Raises the `UserError` that says where the path to a missing folder ends."""
-    while not folder.parent.is_dir():
-        folder = folder.parent
-    raise UserError(f"{folder}: no such folder; is the copy of the database complete?")

@@ -59,8 +59,8 @@ def read_frames(
 ) -> dict[int, UInt8[np.ndarray, "height width *channel"]]:
     """Read some of a clip's frames, each once; RGB instead of grey, if in `colour`.
 
-    The numbers lie within the clip's onset…offset. Frame n of a video is its n-th frame, from 0. It is found by decoding the video from its
-    start: seeking is off by some frames in many formats.
+    The numbers lie within the clip's onset…offset. Frame n of a video is its n-th frame, from 0. It
+    is found by decoding the video from its start: seeking is off by some frames in many formats.
 
     Returns:
         The frames by number, ascending, all of one size.

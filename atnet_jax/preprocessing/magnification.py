@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, Float64, Shaped
 
-from atnet_jax.errors import UserError
 from atnet_jax.preprocessing.prepared_clip import PreparedClip
 
 ASSUMED_FRAME_RATE = 200.0
@@ -33,9 +32,6 @@ def magnified(clip: PreparedClip, alpha: float) -> PreparedClip:
     Args:
         clip: With frames.
         alpha: How much motion is added, times its own size.
-
-    Raises:
-        UserError: The alpha is below 0.
     """
     assert clip.frames is not None
     larger = np.rint(np.clip(magnify(clip.frames, clip.frame_rate, alpha), 0, 255))
@@ -72,21 +68,7 @@ def magnify(
 
     Returns:
         The magnified frames; they can leave 0…255.
-
-    Raises:
-        UserError: There are no frames, or a number is out of its range.
     """
-    if not len(frames):
-        raise UserError("a clip without frames cannot be magnified")
-    if alpha < 0 or cutoff_wavelength <= 0 or frame_rate < 0:
-        raise UserError(
-            "magnification needs an alpha of 0 or more, a cut-off wavelength above 0 and a frame"
-            f" rate of 0 (unknown) or more, not {alpha}, {cutoff_wavelength} and {frame_rate}"
-        )
-    if not 0 < band[0] <= band[1]:
-        raise UserError(
-            f"the band of magnification runs from a frequency above 0 Hz upwards, not {band}"
-        )
     clip = frames.astype(np.float32)
     weights = _band_weights(len(clip), frame_rate or ASSUMED_FRAME_RATE, band).astype(np.float32)
     # Of the differences from the first frame, so that what never changes has no change at all.

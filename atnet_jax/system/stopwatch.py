@@ -2,12 +2,8 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import ParamSpec, TypeVar
-
-Arguments = ParamSpec("Arguments")
-Result = TypeVar("Result")
 
 
 class Stopwatch:
@@ -29,17 +25,6 @@ class Stopwatch:
             yield
         finally:
             self._change(outer)
-
-    def timed(
-        self, name: str, function: Callable[Arguments, Result]
-    ) -> Callable[Arguments, Result]:
-        """The function, its time counted to this stage."""
-
-        def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-            with self.stage(name):
-                return function(*args, **kwargs)
-
-        return call
 
     def add(self, seconds: Mapping[str, float]) -> None:
         """Adds what another stopwatch measured."""

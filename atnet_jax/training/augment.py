@@ -36,9 +36,7 @@ def augment(
 
 
 def rotate_and_translate(
-    image: Float[Array, "height width 1"],
-    degrees: Float[Array, ""],
-    shift: Float[Array, "2"],
+    image: Float[Array, "height width 1"], degrees: Float[Array, ""], shift: Float[Array, "2"]
 ) -> Float[Array, "height width 1"]:
     """Turns a picture clockwise about its centre, then moves it; samples bilinearly.
 

@@ -38,7 +38,10 @@ class BatchPlan:
     def __init__(self, config: Config, units: Sequence[Unit]) -> None:
         """`units`: all of the experiment, of which some train together: they decide the shapes."""
         self._config = config
-        passes = [len(one_pass(self._training_labels(unit), *self._pass(unit))) for unit in units]
+        passes = [
+            len(one_pass(self._training_labels(u), config.recipe.balance_classes, 0, 0, 0))
+            for u in units
+        ]
         self._shortest, self._longest = min(passes), max(passes)
         self._left_out = max(len(unit.labels) - len(unit.fold.train) for unit in units)
 
@@ -121,6 +124,3 @@ class BatchPlan:
 
     def _training_labels(self, unit: Unit) -> Int[np.ndarray, " train"]:
         return unit.labels[unit.fold.train]
-
-    def _pass(self, unit: Unit) -> tuple[bool, int, int, int]:
-        return self._config.recipe.balance_classes, unit.seed, unit.fold.number, 0

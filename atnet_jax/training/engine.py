@@ -99,9 +99,7 @@ class Trainer:
 
     def unit_shapes(self) -> TrainState:
         """The state of one unit, without the unit axis, as shapes alone."""
-        return jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), self.shapes()
-        )
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), self.shapes())
 
 
 def over_units(
@@ -133,12 +131,7 @@ def over_units(
 
 
 def apply_network(
-    network: Network,
-    precision: str,
-    params: Any,
-    batch_stats: Any,
-    batch: Inputs,
-    **kwargs: Any,
+    network: Network, precision: str, params: Any, batch_stats: Any, batch: Inputs, **kwargs: Any
 ) -> Any:
     """Applies a network to a batch, its products in the precision that JAX is set to.
 
@@ -156,9 +149,7 @@ def apply_network(
 
 
 def make_trainer(
-    config: Config,
-    inputs: Mapping[str, np.ndarray],
-    devices: Sequence[Any] | None = None,
+    config: Config, inputs: Mapping[str, np.ndarray], devices: Sequence[Any] | None = None
 ) -> Trainer:
     """Compiles the functions that initialise, train and apply `config.model` on groups of units.
 

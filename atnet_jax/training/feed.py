@@ -1,7 +1,7 @@
 """Where the clips of a training come from: memory, or the disk as the training needs them."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, TypeAlias
 
 import numpy as np
 from jaxtyping import Int
@@ -17,49 +17,28 @@ Inputs: TypeAlias = Mapping[str, Any]
 """Name → array `[clip, ...]`."""
 
 
-@runtime_checkable
-class Feed(Protocol):
-    """Hands the training loop inputs, together with indices into them.
+class InMemory:
+    """Hands the training loop inputs, with indices into them: all clips, which every device holds.
 
     Attributes:
-      inputs: those of all clips, or empty arrays of their shapes.
+      inputs: those of all clips; of `FromDisk`, empty arrays of their shapes.
     """
-
-    inputs: Inputs
-
-    def placed(self, trainer: Trainer) -> "Feed":
-        """The same clips, on the trainer's devices if all are held at once."""
-        ...
-
-    def training(self, blocks: Sequence[Batches]) -> Iterator[tuple[Inputs, Sequence[Batches]]]:
-        """One epoch's batches, in one or in several parts."""
-        ...
-
-    def scoring(
-        self, clips: Int[np.ndarray, "unit clip"]
-    ) -> Iterator[tuple[Inputs, Int[np.ndarray, "unit 16"]]]:
-        """Clips in parts of `SCORED_AT_ONCE`, which divides their number."""
-        ...
-
-
-class InMemory:
-    """All clips at once, which every device holds."""
 
     def __init__(self, inputs: Inputs) -> None:
         self.inputs = inputs
 
-    def placed(self, trainer: Trainer) -> Feed:
-        """The same on the trainer's devices."""
+    def placed(self, trainer: Trainer) -> "InMemory":
+        """The same clips on the trainer's devices."""
         return InMemory(trainer.replicate(dict(self.inputs)))
 
     def training(self, blocks: Sequence[Batches]) -> Iterator[tuple[Inputs, Sequence[Batches]]]:
-        """The whole epoch as it is."""
+        """One epoch's batches, in one or, `FromDisk`, in several parts."""
         yield self.inputs, blocks
 
     def scoring(
         self, clips: Int[np.ndarray, "unit clip"]
     ) -> Iterator[tuple[Inputs, Int[np.ndarray, "unit 16"]]]:
-        """All inputs with each part of the clips."""
+        """Clips in parts of `SCORED_AT_ONCE`, which divides their number."""
         for part in np.split(clips, clips.shape[1] // SCORED_AT_ONCE, axis=1):
             yield self.inputs, part
 
@@ -78,7 +57,7 @@ class FromDisk:
         self._pictures = pictures
         self._batch_size = batch_size
 
-    def placed(self, trainer: Trainer) -> Feed:
+    def placed(self, trainer: Trainer) -> "FromDisk":
         """Itself: nothing is held."""
         del trainer
         return self
@@ -116,3 +95,7 @@ class FromDisk:
     def _wide(self, rows: np.ndarray) -> np.ndarray:
         """A block's `[step, 1, width]` with zeros up to the width of a whole batch."""
         return np.pad(rows, ((0, 0), (0, 0), (0, self._batch_size - rows.shape[-1])))
+
+
+Feed: TypeAlias = InMemory | FromDisk
+"""Where the clips come from."""

@@ -66,9 +66,7 @@ def _bytes_of_a_unit(
 ) -> int:
     """What the compiler plans for one unit a device: its state and all that a step leaves lying."""
     units = [unit] * trainer.mesh.size
-    shapes: Any = {
-        name: jax.ShapeDtypeStruct(array.shape, array.dtype) for name, array in inputs.items()
-    }
+    shapes: Any = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in inputs.items()}
     compiled = trainer.epoch.lower(trainer.shapes(), shapes, plan.blocks(units, 0), 0.1).compile()
     analysis = compiled.memory_analysis()
     return analysis.temp_size_in_bytes + analysis.output_size_in_bytes

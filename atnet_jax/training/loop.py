@@ -129,17 +129,12 @@ def train_units(
             for name, array in history.items()
         }
     )
-    return {
-        unit.key: _result(
-            config,
-            unit,
-            {
-                name: gathered[f"{unit.seed}/{unit.fold.number}/{name}"]
-                for name in (*_OF_EPOCHS, "scores")
-            },
-        )
-        for unit in units
-    }
+    results = {}
+    for unit in units:
+        of_unit = f"{unit.seed}/{unit.fold.number}"
+        history = {name: gathered[f"{of_unit}/{name}"] for name in (*_OF_EPOCHS, "scores")}
+        results[unit.key] = _result(config, unit, history)
+    return results
 
 
 def read_network(checkpoints: FoldCheckpoints, fold: int, shapes: TrainState) -> dict[str, Any]:
@@ -249,13 +244,9 @@ class _Training:
 
     def _no_history(self, unit: Unit) -> History:
         clips = len(unit.fold.test) + len(unit.fold.validation)
-        return {
-            **{
-                name: np.full(self._config.recipe.num_epochs, np.nan, np.float32)
-                for name in _OF_EPOCHS
-            },
-            "scores": np.zeros((len(self._scored), clips, 3), np.float32),
-        }
+        epochs = self._config.recipe.num_epochs
+        history = {name: np.full(epochs, np.nan, np.float32) for name in _OF_EPOCHS}
+        return {**history, "scores": np.zeros((len(self._scored), clips, 3), np.float32)}
 
     def _train(self, group: Sequence[Unit], kept: Sequence[Kept], done: int, watch: Watch) -> None:
         """Trains a group from the epoch `done`, counted from 0, to its end; brings `kept` there."""

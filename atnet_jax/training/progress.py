@@ -149,8 +149,7 @@ class Watch:
                 self._close_event_files()
                 for (seed, fold), unit in zip(keys, group, strict=True):
                     self._event_files[seed, fold] = EventFile(
-                        self._folders[seed] / "tensorboard" / f"fold_{fold:03d}",
-                        unit.epoch,
+                        self._folders[seed] / "tensorboard" / f"fold_{fold:03d}", unit.epoch
                     )
             for unit, file in zip(group, self._event_files.values(), strict=True):
                 file.scalars(

@@ -26,23 +26,7 @@ _SMIC_SUBJECTS = frozenset(
 _APEX = re.compile(r".*?([0-9]{1,9})\.[A-Za-z]+")
 
 
-@dataclass(frozen=True)
-class Listed:
-    """A clip as the list has it; the apex is a frame number, None where the list has none."""
-
-    dataset: str
-    subject: str
-    clip: str
-    label: int
-    apex: int | None
-
-    @property
-    def key(self) -> str:
-        """`dataset/subject/clip`."""
-        return f"{self.dataset}/{self.subject}/{self.clip}"
-
-
-def read_list(path: Path) -> list[Listed]:
+def read_list(path: Path) -> list[CheckedClip]:
     """Reads a list of clips.
 
     Args:
@@ -52,7 +36,7 @@ def read_list(path: Path) -> list[Listed]:
     Raises:
         UserError: The file or one of its rows cannot be used.
     """
-    rows: dict[str, Listed] = {}
+    rows: dict[str, CheckedClip] = {}
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True, restval="")
@@ -78,7 +62,7 @@ def read_list(path: Path) -> list[Listed]:
     return list(rows.values())
 
 
-def _listed(row: dict[str, str], where: str) -> Listed:
+def _listed(row: dict[str, str], where: str) -> CheckedClip:
     for name in COLUMNS:
         if not row[name].strip():
             raise UserError(f"{where}: {name} is empty")
@@ -93,7 +77,7 @@ def _listed(row: dict[str, str], where: str) -> Listed:
                 f"{where}: {APEX_COLUMN} is {name!r}, expected a frame's name (img59.jpg)"
             )
         apex = int(match[1])
-    return Listed(row["dataset"], row["subject"], row["clip"], int(row["label"]), apex)
+    return CheckedClip(row["dataset"], row["subject"], row["clip"], int(row["label"]), apex=apex)
 
 
 @dataclass(frozen=True)
@@ -111,7 +95,7 @@ class Verdict:
     usable: int
 
 
-def judge(checkup: Checkup, listed: Sequence[Listed] | None) -> dict[str, Verdict]:
+def judge(checkup: Checkup, listed: Sequence[CheckedClip] | None) -> dict[str, Verdict]:
     """Compares with the composite, adds what differs to the findings, and says what it means.
 
     Args:
@@ -152,7 +136,7 @@ def judge(checkup: Checkup, listed: Sequence[Listed] | None) -> dict[str, Verdic
     return verdicts
 
 
-def _compare(checkup: Checkup, listed: Sequence[Listed]) -> None:
+def _compare(checkup: Checkup, listed: Sequence[CheckedClip]) -> None:
     looked_at = {*checkup.databases, *(clip.dataset for clip in checkup.clips)}
     wanted = {row.key: row for row in listed if row.dataset in looked_at}
     if not wanted:

@@ -138,7 +138,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class CheckedClip:
-    """One clip of the copy.
+    """One clip of the copy, or of a list that it is compared with.
 
     Attributes:
         dataset: Name of the database.
@@ -154,11 +154,11 @@ class CheckedClip:
     subject: str
     clip: str
     label: int
-    onset: int | None
-    apex: int | None
-    offset: int | None
-    frames: int | None
-    digests: Mapping[str, str]
+    onset: int | None = None
+    apex: int | None = None
+    offset: int | None = None
+    frames: int | None = None
+    digests: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def key(self) -> str:

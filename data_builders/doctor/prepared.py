@@ -32,10 +32,7 @@ _OPTIONAL = {
 
 
 def check_prepared(
-    data_dir: Path,
-    dataset: str | None,
-    flow: str,
-    num_workers: int | None = None,
+    data_dir: Path, dataset: str | None, flow: str, num_workers: int | None = None
 ) -> Checkup:
     """Checks the records of prepared data.
 

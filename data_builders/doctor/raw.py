@@ -19,6 +19,7 @@ from atnet_jax.system.workers import map_in_order
 from data_builders import source
 from data_builders.doctor import motion
 from data_builders.doctor.findings import CheckedClip, Checkup, some
+from data_builders.pictures import picture_files
 from data_builders.source import Entry, Source, SourceError
 
 
@@ -67,7 +68,7 @@ def check_raw(
             CheckedClip(
                 *(clip.dataset, clip.subject, clip.clip, clip.label),
                 *(clip.onset, clip.apex, clip.offset),
-                frames=len(_files(entry)),
+                frames=len(picture_files(clip)),
                 digests=examined.digests,
             )
         )
@@ -94,14 +95,9 @@ def _read_copy(manual_dir: Path, dataset: str, face: str) -> tuple[Source, list[
             return Source(()), [str(error)]
 
 
-def _files(entry: Entry) -> Mapping[int, Path]:
-    assert isinstance(entry.clip.frames, Mapping)  # None of the three databases is of videos.
-    return entry.clip.frames
-
-
 def examine(entry: Entry) -> Examined:
     """Reads all frames onset…offset of a clip."""
-    clip, files = entry.clip, _files(entry)
+    clip, files = entry.clip, picture_files(entry.clip)
     odd: dict[str, list[str]] = defaultdict(list)
     if clip.apex == clip.onset:
         odd["apex"].append(f"apex and onset are both frame {clip.apex}")

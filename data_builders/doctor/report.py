@@ -113,11 +113,7 @@ def to_json(
         "written_by": WRITTEN_BY,
         "atnet_jax_version": atnet_jax.__version__,
         "databases": {
-            dataset: {
-                "clips": len(clips),
-                "classes": _classes(clips),
-                "subjects": _subjects(clips),
-            }
+            dataset: {"clips": len(clips), "classes": _classes(clips), "subjects": _subjects(clips)}
             for dataset, clips in _by_dataset(checkup).items()
         },
         "verdicts": {name: vars(verdict) for name, verdict in verdicts.items()},

@@ -7,13 +7,7 @@ from pathlib import Path
 import openpyxl
 
 from data_builders.synthetic import action_units
-from data_builders.synthetic.clip_spec import (
-    Camera,
-    ClipSpec,
-    Timing,
-    draw_emotion,
-    random_stream,
-)
+from data_builders.synthetic.clip_spec import Camera, ClipSpec, Timing, draw_emotion, random_stream
 from data_builders.synthetic.layout import Layout
 
 EMOTIONS = ({"disgust": 63, "repression": 27}, {"happiness": 1}, {"surprise": 1})

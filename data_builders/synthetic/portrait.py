@@ -26,13 +26,7 @@ def smooth_step(
 
 
 def bump(
-    x: np.ndarray,
-    y: np.ndarray,
-    cx: Number,
-    cy: Number,
-    sx: Number,
-    sy: Number,
-    angle: Number = 0,
+    x: np.ndarray, y: np.ndarray, cx: Number, cy: Number, sx: Number, sy: Number, angle: Number = 0
 ) -> np.ndarray:
     """A Gaussian of height 1 around (cx, cy) with standard deviations sx, sy, turned by `angle`."""
     dx, dy = x - np.float32(cx), y - np.float32(cy)
@@ -148,10 +142,7 @@ def _over(picture: np.ndarray, colour: Colour | np.ndarray, mask: np.ndarray) ->
 
 
 def _strokes(
-    shape: tuple[int, ...],
-    starts: np.ndarray,
-    ends: np.ndarray,
-    thickness: int,
+    shape: tuple[int, ...], starts: np.ndarray, ends: np.ndarray, thickness: int
 ) -> np.ndarray:
     """Anti-aliased hairs: a mask 0-1 of lines from `starts` to `ends`, both [n, 2] pixels x, y."""
     mask = np.zeros(shape, np.uint8)
@@ -468,11 +459,7 @@ def _paint_eye(
 
 
 def _crease(
-    face: Identity,
-    picture: np.ndarray,
-    along: np.ndarray,
-    height: np.ndarray,
-    upper: np.ndarray,
+    face: Identity, picture: np.ndarray, along: np.ndarray, height: np.ndarray, upper: np.ndarray
 ) -> None:
     line = upper * 1.12 - 0.018
     crease = np.exp(-0.5 * ((height - line) / np.float32(0.0048)) ** 2) * smooth_step(

@@ -6,13 +6,7 @@ from pathlib import Path
 import openpyxl
 
 from data_builders.synthetic import action_units
-from data_builders.synthetic.clip_spec import (
-    Camera,
-    ClipSpec,
-    Timing,
-    draw_emotion,
-    random_stream,
-)
+from data_builders.synthetic.clip_spec import Camera, ClipSpec, Timing, draw_emotion, random_stream
 from data_builders.synthetic.layout import Layout
 
 EMOTIONS = (

@@ -36,10 +36,7 @@ def _home(spec: ClipSpec) -> Placement:
     """Where the portrait of the person is painted."""
     camera = spec.camera
     return Placement(
-        camera.width,
-        camera.height,
-        (camera.width / 2, camera.height * 0.45),
-        camera.face_unit,
+        camera.width, camera.height, (camera.width / 2, camera.height * 0.45), camera.face_unit
     )
 
 
@@ -115,10 +112,7 @@ class Scene:
         # From source pixels to frame pixels to portrait pixels, all with whole-number centres.
         shift = shift + linear @ np.full(2, 0.5 / SOURCE_SCALE - 0.5)
         matrix = np.column_stack(
-            [
-                linear * portrait_scale / SOURCE_SCALE,
-                (shift + 0.5) * portrait_scale - 0.5,
-            ]
+            [linear * portrait_scale / SOURCE_SCALE, (shift + 0.5) * portrait_scale - 0.5]
         )
         return cv2.warpAffine(
             portrait,

@@ -4,7 +4,6 @@ import statistics
 import numpy as np
 import pytest
 
-from atnet_jax.errors import UserError
 from atnet_jax.models.fdm import Features, facial_dynamics_map, mode, principal_vector
 from atnet_jax.preprocessing.optical_flow import flow_method
 from atnet_jax.preprocessing.prepared_clip import PreparedClip
@@ -172,14 +171,3 @@ def test_features_of_a_moving_and_of_a_still_clip(random):
     for count in (6, 1):
         still = PreparedClip("clip", frames=frames[:1].repeat(count, 0))
         np.testing.assert_allclose(Features()(still, method), np.zeros(512), atol=1e-4)
-
-
-def test_refusals():
-    flows = np.zeros((2, 16, 16, 2), np.float32)
-    for angle in (0.0, 181.0):
-        with pytest.raises(UserError, match=f"over 0 and at most 180 degrees, not {angle}"):
-            facial_dynamics_map(flows, angle=angle)
-    with pytest.raises(UserError, match="one block or more, not 0"):
-        facial_dynamics_map(flows, blocks=0)
-    with pytest.raises(UserError, match="one block or more, not 0"):
-        facial_dynamics_map(flows, parts=0)

@@ -3,7 +3,6 @@ import math
 import numpy as np
 import pytest
 
-from atnet_jax.errors import UserError
 from atnet_jax.models.hoof import hoof
 
 
@@ -66,11 +65,6 @@ def test_flows_may_come_one_by_one():
     flows = np.random.default_rng(0).normal(size=(3, 5, 5, 2)).astype(np.float32)
     np.testing.assert_array_equal(hoof(iter(flows), 8), hoof(flows, 8))
     assert hoof(iter(()), 8).shape == (0, 8)
-
-
-def test_refusal():
-    with pytest.raises(UserError, match="one bin or more, not 0"):
-        hoof([], 0)
 
 
 @pytest.mark.parametrize("name", ["tim10_4", "tim10_8", "tim64_4", "tim64_8"])

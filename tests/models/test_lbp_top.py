@@ -168,10 +168,6 @@ def test_contrast_and_brightness_do_not_matter(random):
 
 def test_refusals():
     frames = np.zeros((10, 20, 20), np.uint8)
-    with pytest.raises(UserError, match="4 or 8 points on a circle, not 16"):
-        lbp_top(frames, points=16)
-    with pytest.raises(UserError, match=r"must be 1 or more, found \(3, 0, 3\)"):
-        lbp_top(frames, (3, 0, 3))
     with pytest.raises(UserError, match="at least 7 frames of 7x7 pixels, found 6 of 20x20"):
         lbp_top(frames[:6])
     with pytest.raises(UserError, match="at least 3 frames of 9x9 pixels, found 10 of 20x8"):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from atnet_jax import models
-from atnet_jax.config import default_config
+from atnet_jax.config import check, default_config
 from atnet_jax.data.record import INPUTS
 from atnet_jax.errors import UserError
 from atnet_jax.preprocessing.optical_flow import flow_method
@@ -33,7 +33,9 @@ def test_unknown_model_lists_the_known():
 
 
 def test_options_of_another_method_are_refused():
-    with pytest.raises(UserError, match=r"'spatial' has the options \(none\), not joint.*cde.py:s"):
+    with pytest.raises(
+        UserError, match=r"'spatial' has the options \(none\), not joint.*cde:spatial"
+    ):
         models.find("spatial").build({"joint": True})
 
 
@@ -159,3 +161,36 @@ def test_clip_without_flow_gives_finite_gradients():
     variables = model.init(jax.random.key(0), inputs, train=True)
     gradient = jax.grad(lambda v: model.apply(v, inputs, train=True)[:, 0].sum())(variables)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "value"),
+    [
+        ("hoof", "bins", 0),
+        ("hoof", "interpolation", "cubic"),
+        ("hoof", "length", 1),
+        ("bi_woof", "bins", 0),
+        ("bi_woof", "blocks", 0),
+        ("fdm", "angle", 0.0),
+        ("fdm", "angle", 181.0),
+        ("fdm", "blocks", 0),
+        ("fdm", "parts", 0),
+        ("riesz", "scales", 0),
+        ("riesz", "blocks", 0),
+        ("riesz", "parts", 0),
+        ("lbp_sip", "levels", 0),
+        ("lbp_sip", "time_radius", 0),
+        ("lbp_sip", "blocks", 0),
+        ("lbp_top", "points", 16),
+        ("lbp_top", "radii", (3, 0, 3)),
+    ],
+)
+def test_an_option_that_cannot_be_is_refused(name, option, value):
+    """Features rely on it: they do not look again."""
+    config = default_config(name)
+    with (
+        pytest.raises(UserError, match=rf"config\.options\.{option} is .*, expected"),
+        config.unlocked(),
+    ):
+        config.options[option] = value
+        check(config)

@@ -3,7 +3,6 @@ import math
 import numpy as np
 import pytest
 
-from atnet_jax.errors import UserError
 from atnet_jax.models.riesz import Features, monogenic, monogenic_histograms
 from atnet_jax.preprocessing.optical_flow import flow_method
 from atnet_jax.preprocessing.prepared_clip import PreparedClip
@@ -200,13 +199,3 @@ def test_features_of_a_clip(random):
         monogenic_histograms(frames[[0, 3]], 3, 5, 2).reshape(3, 2, -1),
         atol=1e-3,
     )
-
-
-def test_refusals():
-    frames = np.zeros((2, 16, 16), np.uint8)
-    with pytest.raises(UserError, match="one scale or more, not 0"):
-        monogenic_histograms(frames, scales=0)
-    with pytest.raises(UserError, match="one block or more, not 0"):
-        monogenic_histograms(frames, blocks=0)
-    with pytest.raises(UserError, match="one block or more, not 0"):
-        monogenic_histograms(frames, parts=0)

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from atnet_jax.errors import UserError
 from atnet_jax.preprocessing.magnification import ASSUMED_FRAME_RATE, magnify
 from tests.reference import magnification as reference
 
@@ -101,18 +100,3 @@ def test_frames_given_are_left_alone():
     before = clip.copy()
     magnify(clip, 100.0, 5.0)
     assert np.array_equal(clip, before)
-
-
-def test_what_cannot_be_is_refused():
-    clip = waves(course(5, 50, 0.2))
-    with pytest.raises(UserError, match="without frames"):
-        magnify(clip[:0], 100.0, 5.0)
-    with pytest.raises(UserError, match=r"alpha of 0 or more.*-1"):
-        magnify(clip, 100.0, -1.0)
-    with pytest.raises(UserError, match="cut-off wavelength above 0"):
-        magnify(clip, 100.0, 5.0, 0.0)
-    with pytest.raises(UserError, match="frame rate of 0"):
-        magnify(clip, -1.0, 5.0)
-    for band in ((0.0, 5.0), (9.0, 5.0)):
-        with pytest.raises(UserError, match="above 0 Hz"):
-            magnify(clip, 100.0, 5.0, band=band)

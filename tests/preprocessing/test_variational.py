@@ -14,7 +14,6 @@ from skimage.color import rgb2gray
 from skimage.registration import optical_flow_tvl1
 
 from atnet_jax.preprocessing.optical_flow import pyramid, solver, tv_l1, variational
-from atnet_jax.preprocessing.optical_flow.median import median_5x5
 from atnet_jax.preprocessing.optical_flow.texture import texture
 from atnet_jax.preprocessing.optical_flow.warping import bicubic
 
@@ -270,7 +269,7 @@ def test_bicubic_is_exact_for_parabolas(place):
 def test_median_against_scipy():
     flow = np.random.default_rng(0).standard_normal((2, 19, 23)).astype(np.float32)
     expected = ndimage.median_filter(flow, (1, 5, 5), mode="nearest")
-    np.testing.assert_array_equal(median_5x5(jnp.asarray(flow)), expected)
+    np.testing.assert_array_equal(variational.median_5x5(jnp.asarray(flow)), expected)
 
 
 def test_texture_removes_light_and_contrast(shifted):

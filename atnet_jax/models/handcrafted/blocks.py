@@ -1,8 +1,7 @@
 """Cutting pictures and clips into blocks."""
 
 import itertools
-
-from atnet_jax.errors import UserError
+from collections.abc import Sequence
 
 
 def even_slices(size: int, count: int) -> list[slice]:
@@ -11,11 +10,16 @@ def even_slices(size: int, count: int) -> list[slice]:
     Args:
         size: Number of rows, columns or frames.
         count: Number of slices. Where there are more of them than `size`, some are empty.
-
-    Raises:
-        UserError: The number of slices is under 1.
     """
-    if count < 1:
-        raise UserError(f"a picture or clip is cut into one block or more, not {count}")
     edges = [size * k // count for k in range(count + 1)]
     return [slice(*pair) for pair in itertools.pairwise(edges)]
+
+
+def cuboids(shape: Sequence[int], counts: Sequence[int]) -> list[tuple[slice, ...]]:
+    """All blocks of an array, its last axis first to change.
+
+    Args:
+        shape: Of the array, or of its first axes.
+        counts: Number of `even_slices` along each axis.
+    """
+    return list(itertools.product(*map(even_slices, shape, counts)))

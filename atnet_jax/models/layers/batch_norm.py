@@ -45,16 +45,21 @@ class BatchNorm(nn.Module):
             variance = jnp.where(trained, variance_sum.value / divisor, 1.0)
             return normalise_with(x, mean, variance, scale, bias)
 
-        counts = None
-        if weight is not None:
-            counts = (weight > 0).astype(jnp.float32).reshape((-1,) + (1,) * (x.ndim - 1))
-        y, mean, variance = normalise(x, scale, bias, counts)
+        y, mean, unbiased = normalise_batch(x, scale, bias, weight)
         if not self.is_initializing():
-            count = count_values(x, counts)
-            unbiased = variance * count / jnp.maximum(count - 1, 1)
             for total, new in ((mean_sum, mean), (variance_sum, unbiased), (weight_sum, 1.0)):
                 total.value = MOVING_AVERAGE_FRACTION * total.value + new
         return y
+
+
+def normalise_batch(x: Any, scale: Any, bias: Any, weight: Any) -> tuple[Any, Any, Any]:
+    """The layer's output in training, and the batch's mean and unbiased variance."""
+    counts = None
+    if weight is not None:
+        counts = (weight > 0).astype(jnp.float32).reshape((-1,) + (1,) * (x.ndim - 1))
+    y, mean, variance = normalise(x, scale, bias, counts)
+    count = count_values(x, counts)
+    return y, mean, variance * count / jnp.maximum(count - 1, 1)
 
 
 def count_values(x: Any, counts: Any) -> Any:

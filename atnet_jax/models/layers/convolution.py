@@ -45,11 +45,8 @@ class Conv(nn.Module):
         shape = (self.size, self.size, x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape)
         if self.dilation > 1:
-            between = (0, 0, self.dilation - 1)
-            none = (0, 0, 0)
-            kernel = jax.lax.pad(
-                kernel, jnp.zeros((), kernel.dtype), (between, between, none, none)
-            )
+            gap, none = (0, 0, self.dilation - 1), (0, 0, 0)
+            kernel = jax.lax.pad(kernel, jnp.zeros((), kernel.dtype), (gap, gap, none, none))
         rows = (x.shape[1] + 2 * self.padding - kernel.shape[0]) // self.stride + 1
         if jax.default_backend() != "cpu":
             convolve = _convolve

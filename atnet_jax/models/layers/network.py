@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import flax.linen as nn
 import jax
@@ -14,6 +14,15 @@ from atnet_jax.data.composite import as_prepared, shapes_as_prepared
 from atnet_jax.preprocessing.optical_flow import FlowMethod
 from atnet_jax.preprocessing.prepared_clip import PreparedClip
 
+Batch: TypeAlias = Mapping[str, jax.Array]
+"""Inputs of a batch by name, float32 `[batch, ...]`."""
+
+Weight: TypeAlias = jax.Array | None
+"""`[batch]`, 0 for clips that only fill the batch up and that no statistics count; None: all 1."""
+
+Prepared: TypeAlias = dict[str, np.ndarray]
+"""Inputs of one clip by name."""
+
 
 class BaseNetwork(nn.Module):
     """A network of the micro-expressions' three classes; see `atnet_jax.models.Network`.
@@ -22,17 +31,8 @@ class BaseNetwork(nn.Module):
     configuration asks, and learns by cross-entropy after softmax.
     """
 
-    def __call__(
-        self, inputs: Mapping[str, jax.Array], train: bool, weight: jax.Array | None = None
-    ) -> jax.Array:
-        """Logits `[batch, 3]`.
-
-        Args:
-            inputs: The batch, float32.
-            train: Whether it learns: dropout acts, and statistics are those of the batch.
-            weight: `[batch]`, 0 for clips that only fill the batch up, whom no statistics count;
-                None where there are none.
-        """
+    def __call__(self, inputs: Batch, train: bool, weight: Weight = None) -> jax.Array:
+        """Logits `[batch, 3]`; `train`: dropout acts, and statistics are those of the batch."""
         raise NotImplementedError
 
     @nn.nowrap
@@ -41,11 +41,8 @@ class BaseNetwork(nn.Module):
         return shapes_as_prepared(_inputs(self), image_size)
 
     @nn.nowrap
-    def prepare(
-        self, clip: PreparedClip, flow: FlowMethod, image_size: int
-    ) -> dict[str, np.ndarray]:
+    def prepare(self, clip: PreparedClip, flow: FlowMethod, image_size: int) -> Prepared:
         """What was prepared, the apex frame at the size of the pictures."""
-        del flow
         return as_prepared(clip, _inputs(self), image_size)
 
     @classmethod
@@ -54,12 +51,7 @@ class BaseNetwork(nn.Module):
         return cls.prepare is not BaseNetwork.prepare
 
     @nn.nowrap
-    def augment(
-        self,
-        key: jax.Array,
-        inputs: Mapping[str, jax.Array],
-        change_apex: Callable[[jax.Array, jax.Array], jax.Array],
-    ) -> dict[str, jax.Array]:
+    def augment(self, key: jax.Array, inputs: Batch, change_apex: Callable) -> Batch:
         """Of what it reads, the apex frame alone changes."""
         changed = dict(inputs)
         if "apex" in changed:

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from atnet_jax.models.layers.batch_norm import count_values, normalise, normalise_with
+from atnet_jax.models.layers.batch_norm import normalise_batch, normalise_with
+from atnet_jax.models.layers.convolution import Conv
 
 kernel_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 """The default of convolutions and linear layers: uniform in ±1/√fan-in."""
@@ -26,6 +27,22 @@ def bias_init(fan_in: int) -> nn.initializers.Initializer:
         return jax.random.uniform(key, shape, dtype, -(fan_in**-0.5), fan_in**-0.5)
 
     return init
+
+
+def linear(features: int, name: str, x: jax.Array) -> jax.Array:
+    """A linear layer of the module that calls this, starting as PyTorch's, applied to `x`."""
+    bias = bias_init(x.shape[-1])
+    return nn.Dense(features, kernel_init=kernel_init, bias_init=bias, name=name)(x)
+
+
+def conv(
+    features: int, size: int, name: str, x: jax.Array, stride: int = 1, padding: int = 0
+) -> jax.Array:
+    """A convolution likewise."""
+    bias = bias_init(size * size * x.shape[-1])
+    return Conv(
+        features, size, stride, padding, True, kernel_init=kernel_init, bias_init=bias, name=name
+    )(x)
 
 
 class BatchNorm(nn.Module):
@@ -50,13 +67,8 @@ class BatchNorm(nn.Module):
         variance = self.variable("batch_stats", "var", jnp.ones, (channels,))
         if not train:
             return normalise_with(x, mean.value, variance.value, scale, bias)
-        counts = None
-        if weight is not None:
-            counts = (weight > 0).astype(jnp.float32).reshape((-1,) + (1,) * (x.ndim - 1))
-        y, of_batch, variance_of_batch = normalise(x, scale, bias, counts)
+        y, of_batch, unbiased = normalise_batch(x, scale, bias, weight)
         if not self.is_initializing():
-            count = count_values(x, counts)
-            unbiased = variance_of_batch * count / jnp.maximum(count - 1, 1)
             mean.value += MOMENTUM * (of_batch - mean.value)
             variance.value += MOMENTUM * (unbiased - variance.value)
         return y

@@ -91,6 +91,5 @@ def _primal_dual(
 
 
 def _dot(a: Float32[Array, "2 height width"], b: Float32[Array, "2 height width"]) -> Array:
-    return (
-        a[0] * b[0] + a[1] * b[1]
-    )  # XLA fuses this with what is around, but not a sum over axis 0
+    # XLA fuses this with what is around, but not a sum over axis 0.
+    return a[0] * b[0] + a[1] * b[1]

@@ -18,7 +18,6 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float32
 
-from atnet_jax.preprocessing.optical_flow.median import median_5x5
 from atnet_jax.preprocessing.optical_flow.pyramid import coarse_to_fine
 from atnet_jax.preprocessing.optical_flow.solver import solver_of_pairs
 from atnet_jax.preprocessing.optical_flow.texture import texture
@@ -176,3 +175,33 @@ def _step(system: _System, flow: Array, iterations: int) -> Float32[Array, "2 he
 
     step = jax.lax.fori_loop(0, iterations, sweep, jnp.zeros_like(right_side))
     return flow + jnp.clip(step, -LARGEST_STEP, LARGEST_STEP)
+
+
+@jax.jit
+def median_5x5(flow: Float32[Array, "2 height width"]) -> Float32[Array, "2 height width"]:
+    """Median of the 25 values around each pixel, of u and of v; the border is continued.
+
+    All pixels go through one sorting network at the same time: only minima and maxima of shifted
+    pictures, which compile to a single loop. Of the network the compiler keeps what the middle
+    value needs.
+    """
+    _, height, width = flow.shape
+    padded = jnp.pad(flow, ((0, 0), (2, 2), (2, 2)), mode="edge")
+    values = [padded[:, y : y + height, x : x + width] for y in range(5) for x in range(5)]
+    for i, j in _sorting_network(len(values)):
+        values[i], values[j] = jnp.minimum(values[i], values[j]), jnp.maximum(values[i], values[j])
+    return values[len(values) // 2]
+
+
+def _sorting_network(count: int) -> list[tuple[int, int]]:
+    """Pairs to compare, in order: Batcher's merge exchange (Knuth, vol. 3, 5.2.2, algorithm M)."""
+    pairs = []
+    highest = 1 << ((count - 1).bit_length() - 1)
+    p = highest
+    while p > 0:
+        q, r, d = highest, 0, p
+        while d > 0:
+            pairs += [(i, i + d) for i in range(count - d) if i & p == r]
+            d, q, r = q - p, q >> 1, p
+        p >>= 1
+    return pairs

@@ -108,9 +108,5 @@ def test_the_clip_given_is_not_changed(random):
 
 def test_refusals():
     frames = np.zeros((5, 2, 3), np.uint8)
-    with pytest.raises(UserError, match="interpolation 'cubic'; choose one of tim, linear"):
-        interpolate(frames, 10, "cubic")
-    with pytest.raises(UserError, match="to 1 frames; choose 2 or more"):
-        interpolate(frames, 1)
     with pytest.raises(UserError, match="without frames"):
         interpolate(frames[:0], 10)

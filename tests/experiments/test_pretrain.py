@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import flax.linen as nn
@@ -27,6 +26,7 @@ from atnet_jax.errors import UserError
 from atnet_jax.evaluation import metrics
 from atnet_jax.experiments import pretrain
 from atnet_jax.models.layers.batch_norm import BatchNorm
+from atnet_jax.models.layers.network import BaseNetwork
 from atnet_jax.training import loop
 from atnet_jax.training.batches import Batches
 from atnet_jax.training.engine import Trainer, make_trainer
@@ -47,7 +47,7 @@ class Stream(nn.Module):
         return nn.relu(BatchNorm(name="bn")(x, train, weight)).mean((1, 2))
 
 
-class OneLayer(nn.Module):
+class OneLayer(BaseNetwork):
     @nn.compact
     def __call__(
         self, inputs: Mapping[str, jax.Array], train: bool, weight: jax.Array | None = None
@@ -60,7 +60,8 @@ def trainer() -> Trainer:
     """Of one convolution, for all tests: it compiles in seconds, once."""
     config = settings(Path("data"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(models, "load", lambda name: SimpleNamespace(Model=OneLayer))
+        small = dataclasses.replace(models.find("spatial"), blueprint=OneLayer)
+        patch.setattr(models, "find", lambda name: small)
         return make_trainer(config, {"apex": np.empty((0, 32, 32, 1), np.uint8)})
 
 
@@ -95,8 +96,8 @@ def data_dir(tmp_path_factory) -> Path:
     return write_data(tmp_path_factory.mktemp("prepared"))
 
 
-def settings(data_dir: Path, **changes: Any) -> Config:
-    config = default_config("spatial")
+def settings(data_dir: Path, model: str = "spatial", **changes: Any) -> Config:
+    config = default_config(model)
     change(config, task="pretrain", datasets=SETS, dir=str(data_dir), image_size=32)
     change(config, num_epochs=4, steps_per_epoch=0, batch_size=8, checkpoint_every=1)
     change(config, **changes)
@@ -277,7 +278,7 @@ def test_a_finished_run_only_tells_its_result(one_layer, monkeypatch, data_dir, 
     told = capsys.readouterr().out
     assert path == tmp_path / "run" / "weights"
     assert "ck_plus: training on 20 pictures (subjects: 4), validation on 5 (subjects: 1)" in told
-    assert f"--config=configs/cde.py:fusion --config.init_from={path}" in told
+    assert f"--config=cde:fusion --config.init_from={path}" in told
 
     def spy(*_: Any) -> None:
         raise AssertionError("It computes.")

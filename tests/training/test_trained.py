@@ -91,7 +91,7 @@ def test_final_trains_on_everybody_and_scores_nobody(final, data_dir, capsys):
 
 def test_final_differs_from_every_fold(run, final, data_dir):
     composite = load_composite(
-        data_dir, settings(data_dir).datasets, "spatiotemporal", ("flow_map",)
+        data_dir, settings(data_dir).data.datasets, "spatiotemporal", ("flow_map",)
     )
     whole = trained.load(final).scores(composite.inputs)[0]
     for scores in trained.load(run).scores(composite.inputs):
@@ -161,7 +161,7 @@ def test_what_is_no_finished_run(copy, spoil, message):
     ("setting", "value", "message"),
     [
         ("model", "lbp_top", "an SVM that keeps no trained network"),
-        ("model", "lenet", "No model is called"),
+        ("model", "lenet", "'lenet', expected one of bi_woof"),
         ("directions", "circular", "another version"),
         ("task", "pretrain", r"give config\.init_from=.*/weights to a run"),
         ("recipe", {"num_epochs": 60}, "start its command again"),

@@ -278,7 +278,7 @@ def test_a_finished_run_only_tells_its_result(one_layer, monkeypatch, data_dir, 
     told = capsys.readouterr().out
     assert path == tmp_path / "run" / "weights"
     assert "ck_plus: training on 20 pictures (subjects: 4), validation on 5 (subjects: 1)" in told
-    assert f"--config=configs/cde.py:fusion --config.init_from={path}" in told
+    assert f"--config=cde:fusion --config.init_from={path}" in told
 
     def spy(*_: Any) -> None:
         raise AssertionError("It computes.")

@@ -179,14 +179,14 @@ def setting_types(config: "Config", prefix: str = "") -> dict[str, type]:
 
 def _settings() -> str:
     """Every setting with its default and meaning."""
-    from atnet_jax.config import describe
+    from atnet_jax.config import FIELDS
 
     lines = [
         "settings, given as --config.NAME=VALUE, with their defaults; a configuration, or the",
         "recipe of a method, may have others:",
     ]
-    for name, default, meaning, allowed in describe():
-        lines.append(f"\n  {name} = {default!r}")
-        for text in (meaning, f"Expected: {allowed}."):
+    for name, field in FIELDS.items():
+        lines.append(f"\n  {name} = {field.default!r}")
+        for text in (field.meaning, f"Expected: {field.kind.words}."):
             lines.append(textwrap.indent(textwrap.fill(text, 88, break_on_hyphens=False), " " * 6))
     return "\n".join([*lines, ""])

@@ -30,7 +30,7 @@ _EXPECTED = {
 
 def add_arguments(parser: Parser) -> None:
     """Defines the options."""
-    add = parser.add_argument
+    add = parser.option
     add(
         "--config",
         required=True,

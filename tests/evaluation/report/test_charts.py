@@ -4,6 +4,7 @@ import pytest
 
 from atnet_jax.evaluation.report import charts
 from atnet_jax.evaluation.runs import Curve
+from atnet_jax.system import typed_json
 from tests.evaluation.report.workdirs import curve
 
 
@@ -13,7 +14,7 @@ def polylines(drawing, kind):
 
 
 def loss(*values):
-    curves = [Curve(**value) for value in values]
+    curves = [typed_json.decode(Curve, value) for value in values]
     return charts.line_chart("Loss", curves, [curve.loss for curve in curves], None)
 
 

@@ -160,10 +160,7 @@ def board_chart(name: str, lines: Sequence[Standing]) -> Chart:
 
 
 def _standings(
-    lines: Sequence[Standing],
-    middles: Sequence[int],
-    above: int,
-    across: Callable[[float], float],
+    lines: Sequence[Standing], middles: Sequence[int], above: int, across: Callable[[float], float]
 ) -> tuple[str, str]:
     """The marks of methods at these heights, names above them, and the same in words."""
     drawing, words = [], []

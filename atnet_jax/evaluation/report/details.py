@@ -125,10 +125,7 @@ def subjects(overview: Overview) -> list[Block]:
     several = any(len(method.runs) > 1 for method in overview.methods)
     averaged = ", averaged over the seeds" if several else ""
     blocks: list[Block] = [
-        Text(
-            f"The share of a subject's clips that was read right{averaged}.",
-            "quiet",
-        )
+        Text(f"The share of a subject's clips that was read right{averaged}.", "quiet")
     ]
     for study in overview.studies:
         tables = [

@@ -2,16 +2,7 @@
 
 from atnet_jax import published
 from atnet_jax.evaluation.report import charts
-from atnet_jax.evaluation.report.blocks import (
-    Block,
-    Chart,
-    Grid,
-    Part,
-    Table,
-    Text,
-    numbered,
-    row,
-)
+from atnet_jax.evaluation.report.blocks import Block, Chart, Grid, Part, Table, Text, numbered, row
 from atnet_jax.evaluation.report.overview import (
     PROTOCOLS,
     Overview,

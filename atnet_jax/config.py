@@ -75,25 +75,21 @@ class Field:
     """A setting.
 
     Attributes:
-      name: its groups and its own name, joined by dots.
       default: that of the authors' release.
       kind: what it can be.
       meaning: in sentences.
       tasks: that have it.
     """
 
-    name: str
     default: Any
     kind: Kind
     meaning: str
     tasks: tuple[str, ...] = (*RUNS, *SUITES)
 
 
-_MOTION = DEFAULT_FLOW
-FIELDS = (
+FIELDS = {
     # --- What is asked ---
-    Field(
-        "task",
+    "task": Field(
         "evaluate",
         choice(*RUNS, *SUITES),
         'What is done. "evaluate": a method is trained and tested under a protocol. "final": one'
@@ -101,119 +97,97 @@ FIELDS = (
         " a network learns from macro-expressions, and its weights are written for init_from."
         ' "table", "leaderboard": several methods are evaluated.',
     ),
-    Field(
-        "protocol",
+    "protocol": Field(
         "cde",
         choice("cde", "hde"),
         '"cde": composite database evaluation, leave one subject out. "hde": holdout database'
         " evaluation, leave one database out.",
         (*RUNS, "table"),
     ),
-    Field(
-        "protocols",
+    "protocols": Field(
         ("cde", "hde"),
         several(choice("cde", "hde")),
         "The protocols of a leaderboard.",
         ("leaderboard",),
     ),
-    Field(
-        "model",
+    "model": Field(
         "fusion",
         _method(),
         "The method, a file in atnet_jax/models. Named with the configuration, as in"
         " --config=cde:temporal, it brings its options and its recipe.",
         RUNS,
     ),
-    Field(
-        "methods",
+    "methods": Field(
         (),
         several(_method(presets=True)),
         "The methods of a table or a leaderboard, or presets of theirs.",
         SUITES,
     ),
-    Field(
-        "seeds",
+    "seeds": Field(
         (0,),
         several(whole(0, 2**31 - 1)),
         "All randomness (initial weights, order, resampling, augmentation, dropout) follows from a"
         " seed and the fold's number. Several seeds are as many runs, trained side by side: each"
         " has a folder of its own in the workdir.",
     ),
-    Field(
-        "folds",
-        "",
-        ranges(),
-        'Which folds to run: "" is all; "0:17" is 0 to 16; "3,5" is two.',
-    ),
-    Field(
-        "init_from",
+    "folds": Field("", ranges(), 'Which folds to run: "" is all; "0:17" is 0 to 16; "3,5" is two.'),
+    "init_from": Field(
         "",
         folder(optional=True),
         "Folder of weights that every fold starts from, as `atnet import-caffe` and pre-training"
         ' write it; what it does not hold starts at random. "": everything does.',
     ),
-    Field(
-        "selection",
+    "selection": Field(
         "last",
         choice("last", "nested"),
         '"last": the network after the last epoch is tested. "nested": that after the epoch with'
         " the highest UF1 on some training subjects, which the fold holds back and does not train"
         " on.",
     ),
-    Field(
-        "validation_share",
+    "validation_share": Field(
         0.2,
         number(0, 0.5),
         'The share of each data set\'s training subjects held back, by "nested" and by'
         " pre-training.",
     ),
-    Field(
-        "shuffle_labels",
+    "shuffle_labels": Field(
         False,
         switch(),
         "A control: the labels are permuted over all clips before folds are made. A sound pipeline"
         " then scores at chance, 1/3.",
     ),
-    Field(
-        "score_every",
+    "score_every": Field(
         1,
         whole(0, _EPOCHS),
         "Epochs between scorings of the held-out clips, for the figure that a look at the test"
         " subjects would have given; 0: only after the last. Training never sees these scores.",
     ),
-    Field(
-        "deterministic",
-        False,
-        switch(),
-        "A GPU adds in a fixed order, so that a run repeats to the bit; slower.",
+    "deterministic": Field(
+        False, switch(), "A GPU adds in a fixed order, so that a run repeats to the bit; slower."
     ),
     # --- What is read ---
-    Field(
-        "data.datasets",
+    "data.datasets": Field(
         ("casme2", "samm", "smic"),
         several(choice(*DATASETS)),
         "Prepared data sets (`atnet prepare`) that form the composite; of pre-training, sets of"
         " macro-expressions.",
     ),
-    Field("data.dir", "data", folder(), "The folder that they were prepared in."),
-    Field(
-        "data.flow",
-        _MOTION,
+    "data.dir": Field("data", folder(), "The folder that they were prepared in."),
+    "data.flow": Field(
+        DEFAULT_FLOW,
         _flow(),
         "The optical flow that they were prepared with, followed by _circular, _steady and"
         " _stabilised where --circular, --cancel_alternation and --remove_head_motion were given.",
     ),
-    Field(
-        "data.image_size",
+    "data.image_size": Field(
         224,
         whole(8, 224),
         "Apex frames are prepared at 224×224, the size of the paper. Smaller (112, 56) is faster.",
     ),
     # --- What a method publishes of its training ---
-    Field("recipe.batch_size", 16, whole(1, _BATCH), "Clips in a batch."),
-    Field("recipe.num_epochs", 50, whole(1, _EPOCHS), "Epochs of a training."),
-    Field(
-        "recipe.steps_per_epoch",
+    "recipe.batch_size": Field(16, whole(1, _BATCH), "Clips in a batch."),
+    "recipe.num_epochs": Field(50, whole(1, _EPOCHS), "Epochs of a training."),
+    "recipe.steps_per_epoch": Field(
         50,
         whole(0, _EPOCHS),
         "Optimiser steps in an epoch; samples run on from one epoch to the next, so that every"
@@ -221,125 +195,104 @@ FIELDS = (
         " epochs). 0: an epoch is one pass over the fold's samples, its last batch whatever"
         " remains.",
     ),
-    Field(
-        "recipe.optimizer",
+    "recipe.optimizer": Field(
         "sgd",
         choice("sgd", "adam", "adamw"),
         '"sgd" has momentum, and orders its terms as Caffe does.',
     ),
-    Field("recipe.learning_rate", 0.01, number(0), "That of the first epoch."),
-    Field(
-        "recipe.decay_epochs",
+    "recipe.learning_rate": Field(0.01, number(0), "That of the first epoch."),
+    "recipe.decay_epochs": Field(
         10,
         whole(0, _EPOCHS),
         "The learning rate is multiplied by decay_factor every so many epochs; 0: never.",
     ),
-    Field("recipe.decay_factor", 0.1, number(0, 1), "See decay_epochs."),
-    Field(
-        "recipe.decay_stops",
+    "recipe.decay_factor": Field(0.1, number(0, 1), "See decay_epochs."),
+    "recipe.decay_stops": Field(
         0,
         whole(0, _EPOCHS),
         "After so many epochs the learning rate stays as it is; 0: it goes on.",
     ),
-    Field("recipe.momentum", 0.9, number(0, 1), 'Of "sgd" alone.'),
-    Field(
-        "recipe.weight_decay",
+    "recipe.momentum": Field(0.9, number(0, 1), 'Of "sgd" alone.'),
+    "recipe.weight_decay": Field(
         5e-6,
         number(0),
         'Of every parameter; "sgd" and "adam" add it to the gradient ("sgd" not to that of the'
         ' classifier\'s bias), "adamw" to the step.',
     ),
-    Field(
-        "recipe.bias_learning_rate_factor",
+    "recipe.bias_learning_rate_factor": Field(
         2.0,
         number(0),
         "Biases (of conv1, of batch normalisation, of the classifier) learn so much faster.",
     ),
-    Field(
-        "recipe.balance_classes",
+    "recipe.balance_classes": Field(
         True,
         switch(),
         "Minority classes are drawn again, with replacement, up to the majority's count.",
     ),
-    Field(
-        "recipe.shared_batches",
+    "recipe.shared_batches": Field(
         False,
         switch(),
         "All folds take the clips in the same order, each leaving out those that it may not see,"
         " so that what depends on the clips alone is computed once for all folds. Only for epochs"
         " of one pass over the clips as they are (steps_per_epoch 0, no balance_classes).",
     ),
-    Field(
-        "recipe.precision",
+    "recipe.precision": Field(
         "float32",
         choice("float32", "tensorfloat32", "bfloat16"),
         'Of products in convolutions and LSTMs; on GPUs and TPUs also "tensorfloat32" (factors'
         ' rounded to 10 bits) and "bfloat16" (to 7 bits; activations of convolutions are kept in'
         " it). Weights, statistics, gates and losses are float32 in each.",
     ),
-    Field(
-        "recipe.magnification",
+    "recipe.magnification": Field(
         0.0,
         number(0, 1000),
         "Magnifies the motion in the grey pictures that a method reads, the apex frame and the"
         " frames around it (Eulerian, nothing is learned): so many times its own size is added; 0:"
         " none. What was prepared of the flow stays as it was.",
     ),
-    Field(
-        "recipe.augment.probability",
+    "recipe.augment.probability": Field(
         0.5,
         number(0, 1),
         "Apex frames are mirrored, rotated and shifted, each with this probability; 0 switches all"
         " off, also the augmentation of methods that have one of their own.",
     ),
-    Field(
-        "recipe.augment.rotation",
-        5.0,
-        number(0, 180),
-        "Angle, uniform between plus and minus this, in degrees.",
+    "recipe.augment.rotation": Field(
+        5.0, number(0, 180), "Angle, uniform between plus and minus this, in degrees."
     ),
-    Field(
-        "recipe.augment.shift_kind",
+    "recipe.augment.shift_kind": Field(
         "intensity",
         choice("intensity", "translation"),
         'The paper\'s "pixel shift": "intensity" adds grey levels (as the release does),'
         ' "translation" moves the picture.',
     ),
-    Field(
-        "recipe.augment.shift",
+    "recipe.augment.shift": Field(
         10.0,
         number(0, 255),
         "The largest shift: grey levels up or down, or pixels (of 224) each way.",
     ),
     # --- What changes no result ---
-    Field(
-        "engine.folds_per_batch",
+    "engine.folds_per_batch": Field(
         0,
         whole(0, 1_000_000),
         "Folds (of all seeds) trained at once in one program. 0: chosen for the device; as many as"
         " its memory holds, but on a CPU 1, or 40 that share batches.",
     ),
-    Field(
-        "engine.checkpoint_every",
+    "engine.checkpoint_every": Field(
         0,
         whole(0, _EPOCHS),
         "Epochs between checkpoints; 0: five in a training. A killed run goes on from the last one"
         " to the same result.",
     ),
-    Field(
-        "engine.keep_networks",
+    "engine.keep_networks": Field(
         True,
         switch(),
         "Whether the network of a finished fold is kept. If not, only its scores of the held-out"
         " clips are: a large network (HTNet: 570 MB) need not fill the disk 68 times.",
     ),
-    Field(
-        "engine.profile",
-        False,
-        switch(),
-        "Writes a profiler trace of one epoch to the workdir.",
+    "engine.profile": Field(
+        False, switch(), "Writes a profiler trace of one epoch to the workdir."
     ),
-)
+}
 
 
 def default_config(model: str) -> Config:
@@ -347,7 +300,7 @@ def default_config(model: str) -> Config:
 
     An unknown name is refused when the run starts, by `check`.
     """
-    config: Config = _grouped({field.name: field.default for field in _fields("evaluate")})
+    config: Config = _grouped({name: field.default for name, field in _fields("evaluate").items()})
     config.model, chosen = model, {}
     if model not in models.names():
         config.model, chosen = models.presets().get(model, (model, {}))
@@ -369,10 +322,8 @@ def suite_config(task: str, methods: tuple[str, ...]) -> Config:
     """
     config: Config = _grouped(
         {
-            field.name: placeholder(type(field.default))
-            if field.name.startswith("recipe.")
-            else field.default
-            for field in _fields(task)
+            name: placeholder(type(field.default)) if name.startswith("recipe.") else field.default
+            for name, field in _fields(task).items()
         }
     )
     config.task, config.methods = task, methods
@@ -415,12 +366,6 @@ def splitting(config: Config) -> str:
     return "final" if config.task == "final" else config.protocol
 
 
-def describe() -> Iterator[tuple[str, Any, str, str]]:
-    """Every setting: its name, its default, its meaning, and what it can be."""
-    for field in FIELDS:
-        yield field.name, field.default, field.meaning, field.kind.words
-
-
 def check(config: Config) -> Config:
     """The settings as they are meant, after a look at each of them and at what they say together.
 
@@ -438,8 +383,8 @@ def check(config: Config) -> Config:
         another. The message is one sentence with its name, its value and what was expected.
     """
     config = copy.deepcopy(config)
-    task = _read(FIELDS[0], config.get("task"))
-    fields = {field.name: field for field in _fields(task)}
+    task = _read("task", FIELDS["task"].kind, config.get("task"))
+    fields = _fields(task)
     given = {name: value for name, value in flat(config) if name.partition(".")[0] != "options"}
     for name in given.keys() - fields.keys():
         near = difflib.get_close_matches(name, fields, 1)
@@ -448,12 +393,12 @@ def check(config: Config) -> Config:
     for name in fields.keys() - given.keys():
         raise UserError(
             f"config.{name} is missing, which the task {task!r} needs. Begin with a configuration"
-            f" of that task, such as --config={_EXAMPLES[task]}."
+            f" of that task, such as --config={_EXAMPLES.get(task, task)}."
         )
     meant = {
         name: value
         if value is None and task in SUITES and name.startswith("recipe.")
-        else _read(fields[name], value)
+        else _read(name, fields[name].kind, value)
         for name, value in given.items()
     }
     config.update_from_flattened_dict(meant)
@@ -507,17 +452,12 @@ def restore(settings: Mapping[str, Any]) -> Config:
     return check(config)
 
 
-_EXAMPLES = {
-    "evaluate": "cde",
-    "final": "final",
-    "pretrain": "pretrain",
-    "table": "table2",
-    "leaderboard": "leaderboard",
-}
+# The configurations that are not called as their task.
+_EXAMPLES = {"evaluate": "cde", "table": "table2"}
 
 
-def _fields(task: str) -> list[Field]:
-    return [field for field in FIELDS if task in field.tasks]
+def _fields(task: str) -> dict[str, Field]:
+    return {name: field for name, field in FIELDS.items() if task in field.tasks}
 
 
 def _grouped(values: Mapping[str, Any]) -> Config:
@@ -534,14 +474,12 @@ def _grouped(values: Mapping[str, Any]) -> Config:
     return config
 
 
-def _read(field: Field, value: Any) -> Any:
+def _read(name: str, kind: Kind, value: Any) -> Any:
     """A setting's value as it is meant."""
     try:
-        return field.kind.read(value)
+        return kind.read(value)
     except ValueError as error:
-        raise UserError(
-            f"config.{field.name} is {value!r}, expected {field.kind.words}."
-        ) from error
+        raise UserError(f"config.{name} is {value!r}, expected {kind.words}.") from error
 
 
 def _check_options(config: Config) -> None:
@@ -558,7 +496,7 @@ def _check_options(config: Config) -> None:
             f" --config.model."
         )
     for name, kind in kinds.items():
-        options[name] = _read(Field(f"options.{name}", None, kind, ""), config.options[name])
+        options[name] = _read(f"options.{name}", kind, config.options[name])
 
 
 def _kind(declared: Any) -> Kind:

@@ -28,39 +28,37 @@ class Kind:
     read: Callable[[Any], Any]
 
 
+def _where(
+    fits: Callable[[Any], bool], words: str, meant: Callable[[Any], Any] | None = None
+) -> Kind:
+    """Values of which something holds, and how they are meant; None: as they are."""
+
+    def read(value: Any) -> Any:
+        if not fits(value):
+            raise ValueError(value)
+        return meant(value) if meant else value
+
+    return Kind(words, read)
+
+
 def whole(low: int, high: int) -> Kind:
     """A whole number in a range."""
-
-    def read(value: Any) -> int:
-        if type(value) is not int or not low <= value <= high:
-            raise ValueError(value)
-        return value
-
-    return Kind(f"a whole number from {low} to {high}", read)
+    words = f"a whole number from {low} to {high}"
+    return _where(lambda value: type(value) is int and low <= value <= high, words)
 
 
 def number(low: int | float, high: int | float = math.inf) -> Kind:
     """A finite number in a range."""
-
-    def read(value: Any) -> float:
-        if type(value) not in (int, float) or not low <= value <= min(high, _LARGEST):
-            raise ValueError(value)
-        return float(value)
-
+    words = f"a number from {low:g} to {high:g}"
     if high == math.inf:
-        return Kind(f"a finite number, {low:g} or more", read)
-    return Kind(f"a number from {low:g} to {high:g}", read)
+        words, high = f"a finite number, {low:g} or more", _LARGEST
+    return _where(lambda value: type(value) in (int, float) and low <= value <= high, words, float)
 
 
 def choice(*known: Any) -> Kind:
     """One of two or more values."""
-
-    def read(value: Any) -> Any:
-        if not any(type(value) is type(one) and value == one for one in known):
-            raise ValueError(value)
-        return value
-
-    return Kind(f"{', '.join(map(str, known[:-1]))} or {known[-1]}", read)
+    words = f"{', '.join(map(str, known[:-1]))} or {known[-1]}"
+    return _where(lambda value: (type(value), value) in [(type(one), one) for one in known], words)
 
 
 def switch() -> Kind:
@@ -125,13 +123,7 @@ def ranges() -> Kind:
 
 def text() -> Kind:
     """Any text."""
-
-    def read(value: Any) -> str:
-        if not isinstance(value, str):
-            raise ValueError(value)
-        return value
-
-    return Kind("a text", read)
+    return _where(lambda value: isinstance(value, str), "a text")
 
 
 def anything() -> Kind:

@@ -4,7 +4,7 @@ from typing import Any
 
 from atnet_jax.config import FIELDS, Config
 
-_PLACES = {field.name.rpartition(".")[2]: field.name for field in FIELDS}
+_PLACES = {name.rpartition(".")[2]: name for name in FIELDS}
 
 
 def change(config: Config, **values: Any) -> None:

@@ -17,7 +17,6 @@ from atnet_jax.config import (
     RUNS,
     check,
     default_config,
-    describe,
     flat,
     method_config,
     of_result,
@@ -120,16 +119,17 @@ def refused(config, workdir) -> str:
     return message
 
 
-@pytest.mark.parametrize("field", FIELDS, ids=lambda field: field.name)
-def test_what_a_setting_cannot_be_is_refused_by_name(field, tmp_path):
-    for value in WRONG[field.name]:
+@pytest.mark.parametrize("name", FIELDS)
+def test_what_a_setting_cannot_be_is_refused_by_name(name, tmp_path):
+    field = FIELDS[name]
+    for value in WRONG[name]:
         if "evaluate" in field.tasks:
             config = default_config("fusion")
         else:
             config = suite_config("leaderboard", ("ststnet",))
-        message = refused(with_value(config, field.name, value), tmp_path / "run")
+        message = refused(with_value(config, name, value), tmp_path / "run")
         # An integer in a float's place became one as it was set.
-        assert re.match(rf"config\.{re.escape(field.name)} is .*, expected .*\.$", message), value
+        assert re.match(rf"config\.{re.escape(name)} is .*, expected .*\.$", message), value
 
 
 def test_the_same_settings_are_refused_in_a_suite(tmp_path):
@@ -227,10 +227,9 @@ def test_the_defaults_of_every_method_can_be_meant(name):
 
 
 def test_every_setting_is_described():
-    told = list(describe())
-    assert [name for name, *_ in told] == [field.name for field in FIELDS] == list(WRONG)
-    for _, _, meaning, words in told:
-        assert meaning.endswith(".") and words
+    assert list(FIELDS) == list(WRONG)
+    for field in FIELDS.values():
+        assert field.meaning.endswith(".") and field.kind.words
     for name, default in flat(default_config("fusion")):
         if not name.startswith("options."):
             assert name in WRONG, default
@@ -240,7 +239,7 @@ def test_the_engine_and_the_folder_of_the_data_change_no_result():
     config = default_config("fusion")
     kept = of_result(config)
     left_out = {name for name, _ in flat(config)} - kept.keys()
-    assert left_out == {f.name for f in FIELDS if f.name.startswith("engine.")} | {"data.dir"}
+    assert left_out == {name for name in FIELDS if name.startswith("engine.")} | {"data.dir"}
 
 
 @pytest.mark.parametrize("other", [{"num_epochs": 800}, {"directions": "circular"}])

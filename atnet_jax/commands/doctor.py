@@ -12,7 +12,7 @@ from atnet_jax.names import DEFAULT_FLOW, DETECTORS, MICRO_EXPRESSIONS
 
 def add_arguments(parser: Parser) -> None:
     """Defines the options."""
-    add = parser.add_argument
+    add = parser.option
     add("--data_dir", type=path, metavar="FOLDER", help="Prepared data.")
     add("--manual_dir", type=path, metavar="FOLDER", help="Your copy of the database --dataset.")
     add("--dataset", choices=MICRO_EXPRESSIONS, help="Only this database.")
@@ -20,13 +20,13 @@ def add_arguments(parser: Parser) -> None:
         "--face",
         default="mtcnn",
         choices=DETECTORS,
-        help="For a raw copy; none prefers its cropped frames (default: %(default)s).",
+        help="For a raw copy; none prefers its cropped frames.",
     )
     add(
         "--flow",
         default=DEFAULT_FLOW,
         metavar="NAME",
-        help="For prepared data: their optical flow, as config.data.flow (default: %(default)s).",
+        help="For prepared data: their optical flow, as config.data.flow.",
     )
     add(
         "--composite",

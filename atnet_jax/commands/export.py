@@ -11,7 +11,7 @@ from atnet_jax.commands.parser import Parser, path
 
 def add_arguments(parser: Parser) -> None:
     """Defines the options."""
-    add = parser.add_argument
+    add = parser.option
     add("run", type=path, metavar="RUN", help="Workdir of a finished run of a network.")
     add("--out", required=True, type=path, metavar="FOLDER", help="New folder for the export.")
 

@@ -12,7 +12,7 @@ from atnet_jax.names import CAFFE_MODELS
 
 def add_arguments(parser: Parser) -> None:
     """Defines the options."""
-    add = parser.add_argument
+    add = parser.option
     add("--caffemodel", required=True, type=path, metavar="FILE", help="The binary .caffemodel.")
     add("--model", required=True, choices=CAFFE_MODELS, help="The network that takes the weights.")
     add("--out", required=True, type=path, metavar="FOLDER", help="New folder for the weights.")

@@ -4,7 +4,7 @@ import argparse
 import difflib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from atnet_jax.errors import UserError
 
@@ -28,6 +28,15 @@ class Parser(argparse.ArgumentParser):
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
+
+    def option(self, name: str, **more: Any) -> None:
+        """Defines an argument as `add_argument` does; its help ends in the default, if any."""
+        default = more.get("default")
+        if default not in (None, []):
+            shown = ",".join(default) if isinstance(default, list) else default
+            shown = f"{shown:g}" if isinstance(shown, float) else shown
+            more["help"] = f"{more['help'].removesuffix('.')} (default: {shown})."
+        self.add_argument(name, **more)
 
     def read(self, arguments: Sequence[str]) -> argparse.Namespace:
         """Reads the arguments.

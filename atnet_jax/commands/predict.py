@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: Parser) -> None:
     """Defines the options."""
-    add = parser.add_argument
+    add = parser.option
     add(
         "run",
         type=path,
@@ -46,7 +46,7 @@ def add_arguments(parser: Parser) -> None:
         "--spotting",
         choices=SPOTTERS,
         default=SPOTTERS[0],
-        help="How expressions and apexes are found (default: %(default)s).",
+        help="How expressions and apexes are found.",
     )
     add("--frame_rate", type=float, metavar="N", help="Frames per second, if the file is wrong.")
     add(
@@ -54,7 +54,7 @@ def add_arguments(parser: Parser) -> None:
         type=float,
         default=0.5,
         metavar="P",
-        help="Name no class if no score is as high (default: %(default)g).",
+        help="Name no class if no score is as high.",
     )
 
 

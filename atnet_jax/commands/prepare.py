@@ -13,7 +13,7 @@ from atnet_jax.names import DATASETS, DEFAULT_FLOW, DETECTORS, FLOWS
 
 def add_arguments(parser: Parser) -> None:
     """Defines the options."""
-    add = parser.add_argument
+    add = parser.option
     add("--dataset", required=True, choices=DATASETS, help="The database to prepare.")
     add("--manual_dir", required=True, metavar="FOLDER", help="Your copy of the database.")
     add("--data_dir", required=True, metavar="FOLDER", help="Where the prepared data go.")
@@ -21,7 +21,7 @@ def add_arguments(parser: Parser) -> None:
         "--face",
         default="mtcnn",
         choices=DETECTORS,
-        help="Face detector; none: frames are cropped already (default: %(default)s).",
+        help="Face detector; none: frames are cropped already.",
     )
     add("--boxes", metavar="FILE", help="CSV file of face boxes, which replace the detector's.")
     add("--flow", choices=FLOWS, help=f"Optical flow method (default: {DEFAULT_FLOW}).")

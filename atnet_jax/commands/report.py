@@ -11,7 +11,7 @@ from atnet_jax.commands.parser import Parser, path
 
 def add_arguments(parser: Parser) -> None:
     """Defines the options."""
-    add = parser.add_argument
+    add = parser.option
     add("runs", type=path, nargs="+", metavar="RUN", help="Workdir of a finished run.")
     add("--out", required=True, type=path, metavar="FILE.html", help="New file for the page.")
     add("--title", metavar="TEXT", help="Heading of the report.")

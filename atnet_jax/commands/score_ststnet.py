@@ -12,7 +12,7 @@ from atnet_jax.published import DATABASES
 
 def add_arguments(parser: Parser) -> None:
     """Defines the options."""
-    add = parser.add_argument
+    add = parser.option
     add(
         "--weights",
         required=True,
@@ -21,19 +21,19 @@ def add_arguments(parser: Parser) -> None:
         help="Folder with SUBJECT.pth or SUBJECT.safetensors.",
     )
     add("--workdir", required=True, type=path, metavar="FOLDER", help="Folder for the results.")
-    add("--data_dir", default="data", metavar="FOLDER", help="Prepared data (default: data).")
+    add("--data_dir", default="data", metavar="FOLDER", help="Prepared data.")
     add(
         "--datasets",
         type=listed,
         default=list(DATABASES),
         metavar="NAME,…",
-        help=f"The prepared data sets (default: {','.join(DATABASES)}).",
+        help="The prepared data sets.",
     )
     add(
         "--flow",
         default=DEFAULT_FLOW,
         metavar="NAME",
-        help="The optical flow they were prepared with (default: %(default)s).",
+        help="The optical flow they were prepared with.",
     )
 
 

@@ -14,28 +14,23 @@ from atnet_jax.errors import UserError
 
 def add_arguments(parser: Parser) -> None:
     """Defines the options."""
-    add = parser.add_argument
+    add = parser.option
     add("run", metavar="RUN", help="Workdir of a finished run of a network.")
-    add("--host", default="127.0.0.1", help="Name or address (default: %(default)s).")
-    add(
-        "--port",
-        type=between(int, 0, 65535),
-        default=8080,
-        help="0: any that is free (default: %(default)s).",
-    )
+    add("--host", default="127.0.0.1", help="Name or address.")
+    add("--port", type=between(int, 0, 65535), default=8080, help="0: any that is free.")
     add(
         "--max_megabytes",
         type=between(float, 0.001, 100_000),
         default=200.0,
         metavar="N",
-        help="Size of an upload (default: %(default)g).",
+        help="Size of an upload.",
     )
     add(
         "--max_seconds",
         type=between(float, 0.1, 86_400),
         default=120.0,
         metavar="N",
-        help="Time that reading a clip may take (default: %(default)g).",
+        help="Time that reading a clip may take.",
     )
 
 

@@ -13,36 +13,18 @@ from atnet_jax.published import DATABASES
 
 def add_arguments(parser: Parser) -> None:
     """Defines the options."""
-    add = parser.add_argument
+    add = parser.option
     add("--out", required=True, type=path, metavar="FOLDER", help="New folder for the databases.")
     add(
         "--datasets",
         type=listed,
         default=list(DATABASES),
         metavar="NAME,…",
-        help=f"Some of {', '.join(SYNTHETIC)} (default: {','.join(DATABASES)}).",
+        help=f"Some of {', '.join(SYNTHETIC)}.",
     )
-    add(
-        "--subjects",
-        type=int,
-        default=5,
-        metavar="N",
-        help="Subjects per database (default: %(default)s).",
-    )
-    add(
-        "--clips",
-        type=int,
-        default=6,
-        metavar="N",
-        help="Clips of the three classes per subject (default: %(default)s).",
-    )
-    add(
-        "--seed",
-        type=int,
-        default=0,
-        metavar="N",
-        help="The same seed gives the same pixels (default: %(default)s).",
-    )
+    add("--subjects", type=int, default=5, metavar="N", help="Subjects per database.")
+    add("--clips", type=int, default=6, metavar="N", help="Clips of the three classes per subject.")
+    add("--seed", type=int, default=0, metavar="N", help="The same seed gives the same pixels.")
 
 
 def run(given: Namespace) -> None:

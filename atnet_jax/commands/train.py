@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: Parser) -> None:
     """Defines the options."""
-    add = parser.add_argument
+    add = parser.option
     add(
         "--config",
         required=True,
@@ -129,9 +129,9 @@ def load_config(text: str, settings: Sequence[str] = ()) -> "Config":
     except flags.IllegalFlagValueError as error:
         name = str(error).removeprefix("flag --config.").partition("=")[0]
         given = [setting for setting in settings if name in setting.partition("=")[0]][-1]
-        expected = {field.name: field.kind.words for field in FIELDS}.get(name)
-        if expected is None:  # A group, or an option of a method.
-            expected = "a value of the kind of its default"
+        field = FIELDS.get(name)
+        # Neither is a group, nor an option of a method.
+        expected = field.kind.words if field else "a value of the kind of its default"
         raise UserError(f"{given}: expected {expected}.") from error
     except flags.Error as error:
         raise UserError(f"{error}.") from error
@@ -176,14 +176,14 @@ def setting_types(config: "Config", prefix: str = "") -> dict[str, type]:
 
 def _settings() -> str:
     """Every setting with its default and meaning."""
-    from atnet_jax.config import describe
+    from atnet_jax.config import FIELDS
 
     lines = [
         "settings, given as --config.NAME=VALUE, with their defaults; a configuration, or the",
         "recipe of a method, may have others:",
     ]
-    for name, default, meaning, allowed in describe():
-        lines.append(f"\n  {name} = {default!r}")
-        for text in (meaning, f"Expected: {allowed}."):
+    for name, field in FIELDS.items():
+        lines.append(f"\n  {name} = {field.default!r}")
+        for text in (field.meaning, f"Expected: {field.kind.words}."):
             lines.append(textwrap.indent(textwrap.fill(text, 88, break_on_hyphens=False), " " * 6))
     return "\n".join([*lines, ""])

@@ -71,19 +71,9 @@ def scores(confusion: Real[np.ndarray, "*batch 3 3"]) -> Float[np.ndarray, "*bat
     return np.stack([right.sum(axis=-1) / clips, f1, recall], axis=-1)
 
 
-def accuracy(confusion: Real[np.ndarray, "3 3"]) -> float:
-    """The accuracy of one confusion matrix; see `scores`."""
-    return scores(confusion).tolist()[0]
-
-
 def uf1(confusion: Real[np.ndarray, "3 3"]) -> float:
     """The UF1 of one confusion matrix; see `scores`."""
     return scores(confusion).tolist()[1]
-
-
-def uar(confusion: Real[np.ndarray, "3 3"]) -> float:
-    """The UAR of one confusion matrix; see `scores`."""
-    return scores(confusion).tolist()[2]
 
 
 def evaluate(predictions: Iterable[Prediction]) -> dict[str, Evaluation]:

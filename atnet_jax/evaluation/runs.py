@@ -1,11 +1,10 @@
 """A finished run, as its workdir holds it."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import Any
 
 from atnet_jax import models, published
 from atnet_jax.data.folds import selection
@@ -15,24 +14,31 @@ from atnet_jax.evaluation.inflation import EpochScores
 from atnet_jax.evaluation.metrics import Evaluation
 from atnet_jax.evaluation.predictions import Prediction
 from atnet_jax.evaluation.record import FILE, Record, read
+from atnet_jax.system import typed_json
 
 TABLES = {"cde": published.TABLE_II, "hde": published.TABLE_III}
 """The paper's table of each protocol."""
 
 
-class Curve(TypedDict):
-    """What one fold's training recorded: its name, and a value of each kind per epoch.
+@dataclass(frozen=True)
+class Curve:
+    """What one fold's training recorded.
 
-    `kept_epoch` is the one whose network was tested, and `seconds` what each epoch took, if that
-    was recorded.
+    Attributes:
+        name: of the fold.
+        kept_epoch: the one whose network was tested.
+        epoch: the numbers of the epochs.
+        loss: after each of them, on the training clips.
+        accuracy: likewise.
+        seconds: what each of them took.
     """
 
     name: str
-    kept_epoch: NotRequired[int]
-    epoch: Sequence[int]
-    loss: Sequence[float]
-    accuracy: Sequence[float]
-    seconds: NotRequired[Sequence[float]]
+    kept_epoch: int
+    epoch: tuple[int, ...]
+    loss: tuple[float, ...]
+    accuracy: tuple[float, ...]
+    seconds: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -158,7 +164,8 @@ def _scored(workdir: Path, record: Record) -> tuple[list[Prediction], dict[str, 
     for group, scores in results.items():
         there = written.get(group)
         if not isinstance(there, dict) or not all(
-            _is_number(there.get(name)) and math.isclose(there[name], scores[name], abs_tol=1e-9)
+            isinstance(there.get(name), int | float)
+            and math.isclose(there[name], scores[name], abs_tol=1e-9)
             for name in metrics.METRICS
         ):
             raise UserError(
@@ -172,26 +179,15 @@ def _curves(path: Path) -> dict[int, Curve]:
     if not path.exists():
         return {}
     curves: dict[int, Curve] = {}
+    found = _read_json(path)
     try:
-        for fold, curve in _read_json(path).items():
+        for fold, value in found.items():
             if not fold.isdecimal() or not fold.isascii():
                 raise ValueError(f"expected the number of a fold, found {fold!r}")
-            values = {
-                name: _typed(_is(curve, dict, f"fold {fold}"), name, list)
-                for name in ("epoch", "loss", "accuracy")
-            }
-            if len({len(series) for series in values.values()}) > 1:
-                raise ValueError(f"the lists of fold {fold} differ in length")
-            if not all(_is_number(value) for series in values.values() for value in series):
-                raise ValueError(f"a value of fold {fold} is no number")
-            curves[int(fold)] = Curve(name=_typed(curve, "name", str), **values)
-            if "seconds" in curve:
-                seconds = _typed(curve, "seconds", list)
-                if len(seconds) != len(values["epoch"]) or not all(map(_is_number, seconds)):
-                    raise ValueError(f"fold {fold} has no number of seconds for each epoch")
-                curves[int(fold)]["seconds"] = seconds
-            if "kept_epoch" in curve:
-                curves[int(fold)]["kept_epoch"] = _typed(curve, "kept_epoch", int)
+            curve = curves[int(fold)] = typed_json.decode(Curve, value, f"fold {fold}")
+            series = (curve.epoch, curve.loss, curve.accuracy, curve.seconds)
+            if not curve.epoch or len(set(map(len, series))) > 1:
+                raise ValueError(f"the lists of fold {fold} are empty or differ in length")
     except ValueError as error:
         raise UserError(f"{path}: {error}") from error
     return dict(sorted(curves.items()))
@@ -199,30 +195,8 @@ def _curves(path: Path) -> dict[int, Curve]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_bytes())
+        return typed_json.parse(path.read_bytes())
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise UserError(f"{path}: expected a JSON object, found {type(value).__name__}")
-    return value
-
-
-def _typed(record: Mapping[str, Any], name: str, kind: type) -> Any:
-    """A field of a JSON object."""
-    if name not in record:
-        raise ValueError(f"it lacks {name!r}")
-    return _is(record[name], kind, repr(name))
-
-
-def _is(value: Any, kind: Any, what: str) -> Any:
-    # A bool is an int to Python, but not to JSON.
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        expected = getattr(kind, "__name__", str(kind))
-        raise ValueError(f"{what} must be {expected}, found {type(value).__name__}")
-    return value
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from error

@@ -146,11 +146,6 @@ class McNemar:
     only_second: int
     p: float
 
-    @property
-    def discordant(self) -> int:
-        """Number of clips that exactly one of the methods read right."""
-        return self.only_first + self.only_second
-
 
 @dataclasses.dataclass(frozen=True)
 class PermutationTest:
@@ -216,9 +211,10 @@ def compare(
     runs_first, runs_second = _by_seed(first), _by_seed(second)
     seeds = tuple(seed for seed in runs_first if seed in runs_second)
     if not seeds:
+        had = (", ".join(map(str, runs)) for runs in (runs_first, runs_second))
         raise UserError(
-            f"the two methods have no seed in common: the first has {_listed(runs_first)}, the"
-            f" second {_listed(runs_second)}; run one of them with a seed of the other"
+            "the two methods have no seed in common: the first has {}, the second {}; run one of"
+            " them with a seed of the other".format(*had)
         )
     runs_first = {seed: runs_first[seed] for seed in seeds}
     runs_second = {seed: runs_second[seed] for seed in seeds}
@@ -356,7 +352,3 @@ def _confusions(
 
 def _any_row(by_seed: Mapping[int, Mapping[_Clip, Prediction]]) -> Prediction:
     return next(iter(next(iter(by_seed.values())).values()))
-
-
-def _listed(numbers: Iterable[int]) -> str:
-    return ", ".join(map(str, numbers))

@@ -21,7 +21,7 @@ from atnet_jax.evaluation import report
 from atnet_jax.evaluation.inflation import EpochScores
 from atnet_jax.evaluation.predictions import Prediction
 from atnet_jax.evaluation.record import FILE, Environment, Folds, Part, Record, flatten, read
-from atnet_jax.evaluation.runs import Curve
+from atnet_jax.evaluation.runs import Curve, Run, load_run
 from atnet_jax.experiments.results import write_results
 from atnet_jax.system import files
 
@@ -42,7 +42,7 @@ def merge(parts: Sequence[Path], out: Path) -> Path:
     """
     out = out.resolve()
     files.refuse_existing(out)
-    together: defaultdict[Path, list[report.Run]] = defaultdict(list)
+    together: defaultdict[Path, list[Run]] = defaultdict(list)
     for part in parts:
         for folder in _run_folders(part):
             together[folder.relative_to(part)].append(_read(folder))
@@ -50,23 +50,13 @@ def merge(parts: Sequence[Path], out: Path) -> Path:
     joined = {name: _join(group, command) for name, group in together.items()}
 
     with files.new_folder(out) as folder:
-        for name, run in joined.items():
+        for name, (record, rows, curves, epoch_scores) in joined.items():
             (folder / name).mkdir(parents=True, exist_ok=True)
-            run.record.write(folder / name)
-            write_results(folder / name, run.rows, run.curves, run.epoch_scores)
+            record.write(folder / name)
+            write_results(folder / name, rows, curves, epoch_scores)
         if len(joined) > 1:
             report.write([folder / name for name in joined], folder / "report.html")
     return out / "report.html"
-
-
-@dataclasses.dataclass(frozen=True)
-class _Joined:
-    """A run of all folds: its record, and what `write_results` is given."""
-
-    record: Record
-    rows: list[Prediction]
-    curves: dict[int, Curve] | None
-    epoch_scores: EpochScores | None
 
 
 def _run_folders(part: Path) -> list[Path]:
@@ -77,7 +67,7 @@ def _run_folders(part: Path) -> list[Path]:
     raise UserError(f"{part} holds no run: it has no {FILE}. Give the workdir of a run.")
 
 
-def _read(folder: Path) -> report.Run:
+def _read(folder: Path) -> Run:
     """A part, after a look at whether its files are whole."""
     record = read(folder)
     network = models.find(record.model).kind == "network"
@@ -88,7 +78,7 @@ def _read(folder: Path) -> report.Run:
                 f"{folder} is not finished: it is to run the folds {record.selection}, and has no"
                 f" {name}. Start its command again, which goes on where it stopped."
             )
-    run = report.load_run(folder)
+    run = load_run(folder)
     if network and list(run.curves) != list(record.folds.run):
         raise UserError(
             f"{folder / 'curves.json'} does not fit {FILE}: it is of the folds"
@@ -97,14 +87,20 @@ def _read(folder: Path) -> report.Run:
     return run
 
 
-def _join(parts: Sequence[report.Run], command: str) -> _Joined:
-    """One run of all folds, from those whose folds are all of them; `command` did it."""
+def _join(
+    parts: Sequence[Run], command: str
+) -> tuple[Record, list[Prediction], dict[int, Curve], EpochScores | None]:
+    """One run of all folds, from those whose folds are all of them; `command` did it.
+
+    Returns:
+      Its record, and what `write_results` is given.
+    """
     parts = sorted(parts, key=lambda part: part.record.folds.run[0])
     first = parts[0]
     names = first.record.folds.names
     for part in parts[1:]:
         _refuse_differences(first, part)
-    holder: dict[int, report.Run] = {}
+    holder: dict[int, Run] = {}
     for part in parts:
         for fold in part.record.folds.run:
             other = holder.setdefault(fold, part)
@@ -140,17 +136,15 @@ def _join(parts: Sequence[report.Run], command: str) -> _Joined:
     if kept:
         scores = np.concatenate([scores.scores for scores in kept], axis=1)
         epoch_scores = EpochScores(kept[0].epochs, np.take(scores, order, axis=1))
-    return _Joined(
-        _record(parts, command), [rows[index] for index in order], curves or None, epoch_scores
-    )
+    return _record(parts, command), [rows[index] for index in order], curves, epoch_scores
 
 
-def _named(parts: Sequence[report.Run]) -> str:
+def _named(parts: Sequence[Run]) -> str:
     return ", ".join(str(part.workdir) for part in parts)
 
 
-def _refuse_differences(first: report.Run, other: report.Run) -> None:
-    def settings(part: report.Run) -> dict[str, str]:
+def _refuse_differences(first: Run, other: Run) -> None:
+    def settings(part: Run) -> dict[str, str]:
         epochs = part.epoch_scores
         identity = part.record.identity()
         identity.pop("folds", None)
@@ -167,7 +161,7 @@ def _refuse_differences(first: report.Run, other: report.Run) -> None:
         )
 
 
-def _record(parts: Sequence[report.Run], command: str) -> Record:
+def _record(parts: Sequence[Run], command: str) -> Record:
     """The record of the run that the parts make up."""
     records = [part.record for part in parts]
     first = records[0]

@@ -29,7 +29,6 @@ from atnet_jax.training.loop import FoldResult, read_network, read_start, train_
 from atnet_jax.weights import folder as weights
 
 _STREAM = "spatial"
-_SCORES = {"accuracy": metrics.accuracy, "uf1": metrics.uf1, "uar": metrics.uar}
 
 
 def pretrain(config: Config, workdir: str | os.PathLike[str]) -> Path:
@@ -136,10 +135,10 @@ def _figures(
     confusions = [
         metrics.confusion_matrix(labels, scores.argmax(-1)) for scores in result.validation_scores
     ]
-    for name, score in _SCORES.items():
-        curves[f"validation_{name}"] = [score(confusion) for confusion in confusions]
+    for name, values in zip(metrics.METRICS, metrics.scores(np.array(confusions)).T, strict=True):
+        curves[f"validation_{name}"] = values.tolist()
     kept = result.epoch - 1
-    figures = {name: curves[f"validation_{name}"][kept] for name in ("loss", *_SCORES)}
+    figures = {name: curves[f"validation_{name}"][kept] for name in ("loss", *metrics.METRICS)}
     return curves, {**figures, "confusion": confusions[kept].tolist()}
 
 

@@ -103,7 +103,7 @@ def import_torch(config: Config, folder: Path, workdir: Path) -> Path:
             for fold, own in zip(folds, scores, strict=True)
             for row in fold_rows(config.protocol, composite, fold, own[fold.test], config.seeds[0])
         ]
-        write_results(workdir, rows, None, None)
+        write_results(workdir, rows, {}, None)
     return workdir / "report.html"
 
 

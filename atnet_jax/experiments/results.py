@@ -1,8 +1,8 @@
 """What a finished run leaves in its folder: the same for every method, however it was run."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
@@ -13,6 +13,8 @@ from atnet_jax.evaluation import metrics, predictions, report
 from atnet_jax.evaluation.inflation import EpochScores
 from atnet_jax.evaluation.predictions import Prediction
 from atnet_jax.evaluation.record import read
+from atnet_jax.evaluation.report.result_tables import table_markdown
+from atnet_jax.evaluation.runs import Curve, load_run
 from atnet_jax.system import files
 
 
@@ -63,7 +65,7 @@ def is_finished(workdir: Path, network: bool) -> bool:
 def write_results(
     workdir: Path,
     rows: Sequence[Prediction],
-    curves: Mapping[int, Mapping[str, Any]] | None,
+    curves: Mapping[int, Curve],
     epoch_scores: EpochScores | None,
 ) -> None:
     """Writes what the run that `workdir`/config.json records came to.
@@ -73,7 +75,7 @@ def write_results(
     Args:
       workdir: of the run.
       rows: the tested clips, by fold.
-      curves: fold number → its training; None for a method that is not trained by epochs.
+      curves: fold number → its training; none of a method that is not trained by epochs.
       epoch_scores: of the same rows; None for such a method.
     """
     predictions.write(workdir / "predictions.csv", rows)
@@ -81,17 +83,19 @@ def write_results(
     about = {"protocol": record.protocol, "model": record.model, "seed": record.seed}
     scores = metrics.evaluate(rows)
     files.write_json_atomically(workdir / "metrics.json", {**about, **scores})
-    if curves is not None:
-        files.write_json_atomically(
-            workdir / "curves.json", {str(fold): curve for fold, curve in curves.items()}
-        )
+    if curves:
+        write_curves(workdir, curves)
     if epoch_scores is not None:
         files.write_arrays_atomically(
             workdir / "epoch_scores.npz", epochs=epoch_scores.epochs, scores=epoch_scores.scores
         )
-    run = report.load_run(workdir)
-    files.write_text_atomically(
-        workdir / "table.md",
-        report.table_markdown(run.protocol, run.metrics, run.title, run.paper_row, run.notes),
-    )
+    run = load_run(workdir)
+    table = table_markdown(run.protocol, run.metrics, run.title, run.paper_row, run.notes)
+    files.write_text_atomically(workdir / "table.md", table)
     report.write([workdir], workdir / "report.html")
+
+
+def write_curves(workdir: Path, curves: Mapping[int, Curve]) -> None:
+    """Writes the training of each fold as curves.json."""
+    found = {str(fold): dataclasses.asdict(curve) for fold, curve in curves.items()}
+    files.write_json_atomically(workdir / "curves.json", found)

@@ -19,10 +19,10 @@ from atnet_jax.errors import UserError
 from atnet_jax.evaluation import report
 from atnet_jax.evaluation.inflation import EpochScores
 from atnet_jax.evaluation.record import FILE, Data, Folds, Record
-from atnet_jax.experiments.results import fold_rows, is_finished, write_results
+from atnet_jax.evaluation.runs import Curve
+from atnet_jax.experiments.results import fold_rows, is_finished, write_curves, write_results
 from atnet_jax.experiments.workdir import claim, command, environment, lock
 from atnet_jax.models.handcrafted import svm
-from atnet_jax.system import files
 from atnet_jax.training import processes
 from atnet_jax.training.feed import InMemory
 from atnet_jax.training.loop import FoldResult, read_start, scored_epochs, train_units
@@ -241,7 +241,7 @@ def _write_results(
             config.protocol, study.composite, fold, results[fold.number].scores, study.seed
         )
     ]
-    curves = epoch_scores = None
+    curves, epoch_scores = {}, None
     if _is_network(config):
         curves = {fold.number: _curve(fold, results[fold.number]) for fold in folds}
         epoch_scores = EpochScores(
@@ -255,8 +255,9 @@ def _write_curves(
     config: Config, workdir: Path, study: _Study, results: Mapping[int, FoldResult]
 ) -> None:
     """Leaves the course of a training that nothing is tested of in its folder."""
-    curves = {str(u.fold.number): _curve(u.fold, results[u.fold.number]) for u in study.units}
-    files.write_json_atomically(workdir / "curves.json", curves)
+    write_curves(
+        workdir, {u.fold.number: _curve(u.fold, results[u.fold.number]) for u in study.units}
+    )
     print(
         f"{config.model} is trained on every subject, so nobody is left to test it on, and it has"
         f" no accuracy. What to expect of it is what --config=cde measures.\n"
@@ -264,15 +265,15 @@ def _write_curves(
     )
 
 
-def _curve(fold: Fold, result: FoldResult) -> dict[str, Any]:
-    return {
-        "name": fold.name,
-        "kept_epoch": result.epoch,
-        "epoch": list(range(1, len(result.loss) + 1)),
-        "loss": result.loss.tolist(),
-        "accuracy": result.accuracy.tolist(),
-        "seconds": result.seconds.tolist(),
-    }
+def _curve(fold: Fold, result: FoldResult) -> Curve:
+    return Curve(
+        name=fold.name,
+        kept_epoch=result.epoch,
+        epoch=tuple(range(1, len(result.loss) + 1)),
+        loss=tuple(result.loss.tolist()),
+        accuracy=tuple(result.accuracy.tolist()),
+        seconds=tuple(result.seconds.tolist()),
+    )
 
 
 def _notes(config: Config) -> list[str]:

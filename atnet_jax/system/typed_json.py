@@ -30,7 +30,7 @@ def decode(kind: Any, value: Any, where: str = "") -> Any:
 
     Args:
         kind: a dataclass (from an object), `tuple[T, ...]` (from a list), `Mapping[str, T]`,
-            `T | None`, str, int, bool or Any.
+            `T | None`, str, int, float, bool or Any.
         value: as `parse` gives it.
         where: its dotted name, for errors.
 
@@ -60,8 +60,9 @@ def decode(kind: Any, value: Any, where: str = "") -> Any:
 
 
 def _checked(kind: type, value: Any, where: str) -> Any:
-    # A bool is an int to Python, but not to JSON.
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+    # A bool is an int to Python, but not to JSON, and 1 is as good a number as 1.0.
+    known = (int, float) if kind is float else kind
+    if not isinstance(value, known) or (kind in (int, float) and isinstance(value, bool)):
         raise ValueError(
             f"{where or 'it'} must be {_JSON[kind]}, found {_JSON.get(type(value), 'null')}"
         )

@@ -11,8 +11,8 @@ import pytest
 from atnet_jax.config import default_config
 from atnet_jax.data.composite import Exclusion
 from atnet_jax.errors import UserError
-from atnet_jax.evaluation import report
 from atnet_jax.evaluation.record import FILE, Data, Environment, Folds, Part, Record, read
+from atnet_jax.evaluation.runs import load_run
 from atnet_jax.experiments.merge import merge
 from atnet_jax.experiments.workdir import claim
 from atnet_jax.training import trained
@@ -48,7 +48,7 @@ def test_what_is_written_is_read(whole, tmp_path):
 
 READERS = {
     "resume": lambda run, new: claim(run, new),
-    "report": lambda run, _: report.load_run(run),
+    "report": lambda run, _: load_run(run),
     "merge": lambda run, _: merge([run], run.parent / "out"),
     "predict and export": lambda run, _: trained.load(run),
     "read": lambda run, _: read(run),

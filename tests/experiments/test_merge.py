@@ -14,8 +14,9 @@ import pytest
 from atnet_jax.config import default_config
 from atnet_jax.data.composite import load_composite
 from atnet_jax.errors import UserError
-from atnet_jax.evaluation import metrics, predictions, report
+from atnet_jax.evaluation import metrics, predictions
 from atnet_jax.evaluation.report.study import sort_into_methods
+from atnet_jax.evaluation.runs import load_run
 from atnet_jax.experiments import merge
 from atnet_jax.experiments import run as experiment
 from atnet_jax.system import files
@@ -112,11 +113,11 @@ def test_parts_make_up_the_run_of_all_folds(parts, whole, tmp_path):
         [*RESULTS, "config.json", "report.html", "report.md", "report.tex"]
     )
     assert [path.name for path in out.parent.iterdir()] == ["out"]
-    joined = report.load_run(out)
+    joined = load_run(out)
     assert not joined.record.is_partial
     # To a report the two are one and the same run.
     with pytest.raises(UserError, match="hold the same run"):
-        sort_into_methods([joined, report.load_run(whole)])
+        sort_into_methods([joined, load_run(whole)])
     assert "Only folds" not in (out / "report.html").read_text()
 
 

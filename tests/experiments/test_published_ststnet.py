@@ -13,7 +13,8 @@ from atnet_jax.config import default_config
 from atnet_jax.data.composite import load_composite
 from atnet_jax.data.folds import make_folds
 from atnet_jax.errors import UserError
-from atnet_jax.evaluation import predictions, report
+from atnet_jax.evaluation import predictions
+from atnet_jax.evaluation.runs import load_run
 from atnet_jax.experiments import published_ststnet as import_torch
 from data_builders.prepare import prepare
 from tests.settings import change
@@ -132,7 +133,7 @@ def test_each_subject_is_scored_by_its_own_network(folder, data_dir, tmp_path):
         np.testing.assert_allclose(row.scores, expected, atol=2e-5)
         assert row.predicted == expected.argmax()
     assert np.ptp([row.scores for row in rows], axis=0).min() > 0.1
-    run = report.load_run(tmp_path / "run")
+    run = load_run(tmp_path / "run")
     assert f"from the files in {folder}" in run.notes[0]
     assert run.record.size == {"parameters": 1683}
     assert run.record.command.startswith("atnet score-ststnet --data_dir=")

@@ -9,23 +9,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from atnet_jax.errors import UserError
-from atnet_jax.evaluation.record import Exclusion
 from atnet_jax.evaluation.report import latex, leaderboard, markdown, page, standings
 from atnet_jax.evaluation.report.blocks import MARK, Document
 from atnet_jax.evaluation.report.contents import document
-from atnet_jax.evaluation.report.result_tables import table_markdown
-from atnet_jax.evaluation.runs import Curve, Run, load_run
+from atnet_jax.evaluation.runs import load_run
 from atnet_jax.system.files import write_text_atomically
-
-__all__ = [
-    "Curve",
-    "Exclusion",
-    "Run",
-    "load_run",
-    "table_markdown",
-    "write",
-    "write_leaderboard",
-]
 
 
 def write(workdirs: Sequence[Path], out: Path, title: str | None = None) -> None:
@@ -50,12 +38,7 @@ def write(workdirs: Sequence[Path], out: Path, title: str | None = None) -> None
     if not out.parent.is_dir():
         raise UserError(f"{out.parent} is no folder; make it, or choose another name than {out}")
     formats = _formats(out)
-    for path in formats:
-        _check_replaceable(path)
-    contents = document([load_run(workdir) for workdir in workdirs], title)
-    texts = {path: render(contents) for path, render in formats.items()}
-    for path, text in texts.items():
-        write_text_atomically(path, text)
+    _write(formats, document([load_run(workdir) for workdir in workdirs], title))
 
 
 def write_leaderboard(workdir: Path) -> Path | None:
@@ -71,27 +54,32 @@ def write_leaderboard(workdir: Path) -> Path | None:
     """
     page_path, table_path = workdir / "report.html", workdir / "leaderboard.csv"
     formats = _formats(page_path)
-    for path in formats:
-        _check_replaceable(path)
     _check_replaceable(table_path, leaderboard.CSV_BEGINS)
     boards, missing = standings.read(workdir)
     if not boards:
         return None
-    contents = leaderboard.document(boards, missing)
-    texts = {path: render(contents) for path, render in formats.items()}
-    texts[table_path] = leaderboard.as_csv(boards, missing)
-    for path, text in texts.items():
-        write_text_atomically(path, text)
+    formats[table_path] = lambda _: leaderboard.as_csv(boards, missing)
+    _write(formats, leaderboard.document(boards, missing))
     return page_path
 
 
 def _formats(out: Path) -> dict[Path, Callable[[Document], str]]:
-    """The files of a report, and what renders each."""
-    return {
+    """The files of a report, none of which is something else, and what renders each."""
+    formats = {
         out: page.render,
         out.with_suffix(".md"): markdown.render,
         out.with_suffix(".tex"): latex.render,
     }
+    for path in formats:
+        _check_replaceable(path)
+    return formats
+
+
+def _write(formats: dict[Path, Callable[[Document], str]], contents: Document) -> None:
+    """Renders all files before it writes one."""
+    texts = {path: render(contents) for path, render in formats.items()}
+    for path, text in texts.items():
+        write_text_atomically(path, text)
 
 
 def _check_replaceable(path: Path, mark: str = MARK) -> None:

@@ -172,10 +172,39 @@ def numbered(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def ungrid(blocks: Sequence[Block]) -> Iterator[Block]:
-    """The blocks of a format that has one column and no page: without charts and grids."""
+def row(*cells: object, kind: str = "") -> Row:
+    """A row of cells; whatever is none becomes the text of one."""
+    return Row([cell if isinstance(cell, Cell) else Cell(str(cell)) for cell in cells], kind)
+
+
+class Heading(NamedTuple):
+    """A heading as a format without a page has it; that of the document is of level 1."""
+
+    text: str
+    level: int
+
+
+def paragraphs(document: Document) -> Iterator[Heading | Text | Code | Table]:
+    """What a format of one column shows, piece by piece: no charts, nothing of the page alone."""
+    yield Heading(document.title, 1)
+    yield Text(document.kicker)
+    yield from _paragraphs(document.opening, 2)
+    for section in document.sections:
+        if not section.page_only:
+            yield Heading(section.heading, 2)
+            yield from _paragraphs(section.blocks, 3)
+
+
+def _paragraphs(blocks: Sequence[Block], level: int) -> Iterator[Heading | Text | Code | Table]:
     for block in blocks:
-        if isinstance(block, Grid):
-            yield from ungrid(block.blocks)
-        elif not isinstance(block, Chart) and not (isinstance(block, Part) and block.page_only):
-            yield block
+        match block:
+            case Grid():
+                yield from _paragraphs(block.blocks, level)
+            case Part(page_only=False):
+                yield Heading(block.heading, level)
+                yield from _paragraphs(block.blocks, level + 1)
+            case Tiles():
+                tiles = (f"{name} {value} (chance {chance})" for name, value, chance in block.tiles)
+                yield Text("; ".join(tiles))
+            case Text() | Code() | Table():
+                yield block

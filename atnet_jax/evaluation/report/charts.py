@@ -54,7 +54,7 @@ def line_chart(
     lines: list[list[tuple[float, float]]] = []
     by_epoch: defaultdict[float, list[float]] = defaultdict(list)
     for curve, series in zip(curves, values, strict=True):
-        points = zip(curve["epoch"], series, strict=True)
+        points = zip(curve.epoch, series, strict=True)
         lines.append([(float(x), float(y)) for x, y in points if math.isfinite(y)])
         for x, y in lines[-1]:
             by_epoch[x].append(y)
@@ -101,7 +101,7 @@ def line_chart(
         if line:
             drawing.append(
                 f'<polyline class="fold" opacity="{opacity:.2f}" points="{path(line, most)}">'
-                f"<title>{_text(curve['name'])}</title></polyline>"
+                f"<title>{_text(curve.name)}</title></polyline>"
             )
     x, y = place(*mean[-1])
     drawing.append(f'<polyline class="mean" points="{path(mean, _POINTS)}"/>')
@@ -160,10 +160,7 @@ def board_chart(name: str, lines: Sequence[Standing]) -> Chart:
 
 
 def _standings(
-    lines: Sequence[Standing],
-    middles: Sequence[int],
-    above: int,
-    across: Callable[[float], float],
+    lines: Sequence[Standing], middles: Sequence[int], above: int, across: Callable[[float], float]
 ) -> tuple[str, str]:
     """The marks of methods at these heights, names above them, and the same in words."""
     drawing, words = [], []

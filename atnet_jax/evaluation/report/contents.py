@@ -31,7 +31,9 @@ def document(runs: Iterable[Run], title: str | None = None) -> Document:
     sections = [
         *(
             Section(
-                f"results-{study.protocol}", results.heading(study), results.tables(overview, study)
+                f"results-{study.protocol}",
+                "{0.table}: {0.name}".format(PROTOCOLS[study.protocol]),
+                results.tables(overview, study),
             )
             for study in overview.studies
         ),

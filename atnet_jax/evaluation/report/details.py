@@ -11,10 +11,10 @@ from atnet_jax.evaluation.report.blocks import (
     Cell,
     Grid,
     Part,
-    Row,
     Table,
     Text,
     numbered,
+    row,
 )
 from atnet_jax.evaluation.report.overview import (
     Overview,
@@ -61,7 +61,7 @@ def _confusion_table(overview: Overview, method: Method, group: str, matrix: np.
             )
             for column, count in enumerate(counts)
         ]
-        rows.append(Row([Cell(name), *cells]))
+        rows.append(row(name, *cells))
     of = "" if overview.is_single else f"{overview.name(method)}: "
     clips = numbered(method.summary[group].clips, "clip")
     seeds = f", sum of {len(method.runs)} seeds" if len(method.runs) > 1 else ""
@@ -80,29 +80,20 @@ def curves(overview: Overview) -> list[Block]:
     blocks: list[Block] = []
     for method in overview.methods:
         found = [
-            (run.seed, fold, curve)
-            for run in method.runs
-            for fold, curve in sorted(run.curves.items())
+            (run.seed, fold, curve) for run in method.runs for fold, curve in run.curves.items()
         ]
         if not found:
             continue
         name = "" if overview.is_single else f"{overview.name(method)}: "
         only = [curve for _, _, curve in found]
         drawn = [
-            charts.line_chart(f"{name}Training loss", only, [c["loss"] for c in only], None),
-            charts.line_chart(f"{name}Training accuracy", only, [c["accuracy"] for c in only], 1.0),
+            charts.line_chart(f"{name}Training loss", only, [c.loss for c in only], None),
+            charts.line_chart(f"{name}Training accuracy", only, [c.accuracy for c in only], 1.0),
         ]
         rows = [
-            Row(
-                [
-                    Cell(str(fold)),
-                    Cell(curve["name"]),
-                    Cell(str(seed)),
-                    Cell(str(len(curve["epoch"]))),
-                    Cell(str(curve.get("kept_epoch", ABSENT))),
-                    Cell(rounded(curve["loss"][-1]) if curve["loss"] else ABSENT),
-                    Cell(rounded(curve["accuracy"][-1]) if curve["accuracy"] else ABSENT),
-                ]
+            row(
+                *(fold, curve.name, seed, len(curve.epoch), curve.kept_epoch),
+                *(rounded(curve.loss[-1]), rounded(curve.accuracy[-1])),
             )
             for seed, fold, curve in found
         ]
@@ -131,16 +122,10 @@ def curves(overview: Overview) -> list[Block]:
 
 def subjects(overview: Overview) -> list[Block]:
     """How many clips of each subject each method read right."""
+    several = any(len(method.runs) > 1 for method in overview.methods)
+    averaged = ", averaged over the seeds" if several else ""
     blocks: list[Block] = [
-        Text(
-            "The share of a subject's clips that was read right"
-            + (
-                ", averaged over the seeds."
-                if any(len(m.runs) > 1 for m in overview.methods)
-                else "."
-            ),
-            "quiet",
-        )
+        Text(f"The share of a subject's clips that was read right{averaged}.", "quiet")
     ]
     for study in overview.studies:
         tables = [
@@ -154,9 +139,9 @@ def _subjects_table(overview: Overview, study: Study, dataset: str) -> Table:
     # subject -> position of the method -> whether each clip was read right, in all seeds
     right: defaultdict[str, defaultdict[int, list[bool]]] = defaultdict(lambda: defaultdict(list))
     for i, method in enumerate(study.methods):
-        for row in method.predictions:
-            if row.dataset == dataset:
-                right[row.subject][i].append(row.label == row.predicted)
+        for tested in method.predictions:
+            if tested.dataset == dataset:
+                right[tested.subject][i].append(tested.label == tested.predicted)
     rows = []
     for subject, answers in sorted(right.items()):
         clips = sorted({len(answers[i]) // len(study.methods[i].runs) for i in answers})
@@ -164,8 +149,8 @@ def _subjects_table(overview: Overview, study: Study, dataset: str) -> Table:
         cells = []
         for i in range(len(study.methods)):
             share = float(np.mean(answers[i])) if i in answers else None
-            cells.append(Cell(ABSENT) if share is None else Cell(rounded(share), share=share))
-        rows.append(Row([Cell(subject), Cell(count), *cells]))
+            cells.append(ABSENT if share is None else Cell(rounded(share), share=share))
+        rows.append(row(subject, count, *cells))
     of = "" if len(overview.studies) == 1 else f"{study.protocol.upper()}: "
     labels = ["Accuracy"] if len(study.methods) == 1 else [m.label for m in study.methods]
     return Table(
@@ -181,19 +166,16 @@ def misread(overview: Overview) -> list[Block]:
     if not overview.is_single or len(overview.methods[0].runs) > 1:
         return []
     tested = overview.methods[0].predictions
-    wrong = [row for row in tested if row.label != row.predicted]
+    wrong = [clip for clip in tested if clip.label != clip.predicted]
     if not wrong:
         return [Text("None: every clip was read right.")]
-    wrong.sort(key=lambda row: (row.dataset, row.subject, row.clip))
+    wrong.sort(key=lambda clip: (clip.dataset, clip.subject, clip.clip))
     rows = [
-        Row(
-            [
-                *map(Cell, (row.clip, group_title(row.dataset), row.subject)),
-                *map(Cell, (CLASSES[row.label], CLASSES[row.predicted])),
-                *(Cell(rounded(score)) for score in row.scores),
-            ]
+        row(
+            *(clip.clip, group_title(clip.dataset), clip.subject),
+            *(CLASSES[clip.label], CLASSES[clip.predicted], *map(rounded, clip.scores)),
         )
-        for row in wrong
+        for clip in wrong
     ]
     names = ["Clip", "Database", "Subject", "True", "Predicted"]
     table = Table(

@@ -2,17 +2,7 @@
 
 from atnet_jax import published
 from atnet_jax.evaluation.report import charts
-from atnet_jax.evaluation.report.blocks import (
-    Block,
-    Cell,
-    Chart,
-    Grid,
-    Part,
-    Row,
-    Table,
-    Text,
-    numbered,
-)
+from atnet_jax.evaluation.report.blocks import Block, Chart, Grid, Part, Table, Text, numbered, row
 from atnet_jax.evaluation.report.overview import (
     PROTOCOLS,
     Overview,
@@ -57,8 +47,7 @@ def certainty(overview: Overview) -> list[Block]:
                 summary = method.summary[group]
                 figures = [with_interval(getattr(summary, name)) for name in about.metrics]
                 counts = (summary.seeds, summary.subjects, summary.clips)
-                names = (method.label, group_title(group))
-                rows.append(Row([*map(Cell, names), *figures, *(Cell(str(n)) for n in counts)]))
+                rows.append(row(method.label, group_title(group), *figures, *counts))
         names = ["Method", "Database", *about.metrics.values(), "Seeds", "Subjects", "Clips"]
         caption = f"95 % intervals, {study.protocol.upper()}"
         table = Table(caption=caption, columns=names, rows=rows, headers=2)
@@ -139,24 +128,17 @@ def _pairs_table(study: Study) -> Table:
     for pair in study.pairs:
         tests = pair.tests
         digests = {run.record.data.sha256 for m in (pair.first, pair.second) for run in m.runs}
-        cells = [
-            pair.first.label,
-            pair.second.label,
+        mcnemar = tests.mcnemar
+        cells = (
+            *(pair.first.label, pair.second.label),
             *([group_title(pair.group)] if held_out else []),
-            _difference(tests.uf1.difference),
-            _p(tests.uf1.p),
-            _difference(tests.uar.difference),
-            _p(tests.uar.p),
-            str(tests.mcnemar.only_first),
-            str(tests.mcnemar.only_second),
-            _p(tests.mcnemar.p),
-            str(tests.subjects),
-            str(tests.differing_subjects),
-            str(tests.clips),
-            listed(tests.seeds),
+            *(_difference(tests.uf1.difference), _p(tests.uf1.p)),
+            *(_difference(tests.uar.difference), _p(tests.uar.p)),
+            *(mcnemar.only_first, mcnemar.only_second, _p(mcnemar.p)),
+            *(tests.subjects, tests.differing_subjects, tests.clips, listed(tests.seeds)),
             "equal" if len(digests) == 1 else "differ",
-        ]
-        rows.append(Row([*map(Cell, cells)]))
+        )
+        rows.append(row(*cells))
     names = ["Δ", "p", "Δ", "p", "Only first right", "Only second right", "p"]
     names += ["Subjects", "Of them differing", "Clips", "Seeds", "Data digests"]
     return Table(
@@ -213,7 +195,7 @@ def inflation(overview: Overview) -> list[Block]:
         for label, figures in inflated.items():
             for group, kinds in figures.items():
                 scores = [f"{kind[i]:.3f}" for i in (0, 1) for kind in kinds]
-                rows.append(Row([*map(Cell, (label, group_title(group), *scores))]))
+                rows.append(row(label, group_title(group), *scores))
         columns = ["result", "(a) NOT a result", "(b) NOT a result"]
         blocks += [
             Grid(grid, "wide"),

@@ -5,15 +5,13 @@ from collections.abc import Sequence
 
 from atnet_jax.evaluation.report.blocks import (
     MARK,
-    Block,
     Code,
     Document,
-    Part,
+    Heading,
     Table,
     Text,
-    Tiles,
     fit,
-    ungrid,
+    paragraphs,
 )
 
 # A table of more rows must be able to break over pages.
@@ -67,16 +65,10 @@ def render(document: Document) -> str:
         "% Run LaTeX three times: long tables learn their widths. Names in other scripts than Latin"
         " need XeLaTeX or LuaLaTeX.",
         f"{_PREAMBLE}\\begin{{document}}",
-        f"\\section*{{{escape(document.title)}}}",
-        f"{escape(document.kicker)}\n",
+        *map(_block, paragraphs(document)),
+        "\\end{document}\n",
     ]
-    for block in ungrid(document.opening):
-        parts += _block(block)
-    for section in (section for section in document.sections if not section.page_only):
-        parts.append(f"\\section*{{{escape(section.heading)}}}")
-        for block in ungrid(section.blocks):
-            parts += _block(block)
-    return "\n".join([*parts, "\\end{document}"]) + "\n"
+    return "\n".join(parts)
 
 
 def escape(text: str) -> str:
@@ -86,29 +78,16 @@ def escape(text: str) -> str:
     return re.sub(r"([-,])(?=\1)", r"\1{}", line)
 
 
-def _block(block: Block) -> list[str]:
+def _block(block: Heading | Text | Code | Table) -> str:
     match block:
+        case Heading(text, level):
+            return f"\\{'sub' if level > 2 else ''}section*{{{escape(text)}}}"
         case Text(text, kind):
-            return [
-                f"\\textbf{{Note: {escape(text)}}}\n" if kind == "note" else f"{escape(text)}\n"
-            ]
+            return f"\\textbf{{Note: {escape(text)}}}\n" if kind == "note" else f"{escape(text)}\n"
         case Code(text):
-            return [f"\\begin{{quote}}\\ttfamily\\small {escape(text)}\\end{{quote}}"]
-        case Tiles(tiles):
-            return [
-                "; ".join(
-                    f"{escape(name)} {escape(value)} (chance {escape(chance)})"
-                    for name, value, chance in tiles
-                )
-                + "\n"
-            ]
-        case Part(heading, blocks):
-            inside = [text for item in ungrid(blocks) for text in _block(item)]
-            return [f"\\subsection*{{{escape(heading)}}}", *inside]
+            return f"\\begin{{quote}}\\ttfamily\\small {escape(text)}\\end{{quote}}"
         case Table():
-            return [_table(block)]
-        case _:
-            raise TypeError(f"no LaTeX for {type(block).__name__}")
+            return _table(block)
 
 
 def _table(table: Table) -> str:

@@ -11,11 +11,11 @@ from atnet_jax.evaluation.report.blocks import (
     Cell,
     Document,
     Part,
-    Row,
     Section,
     Table,
     Text,
     numbered,
+    row,
 )
 from atnet_jax.evaluation.report.overview import (
     PROTOCOLS,
@@ -124,11 +124,11 @@ def _table(protocol: str, board: Sequence[Standing]) -> Table:
         zip(board, overlapping(board), strict=True), start=1
     ):
         full = standing.summary["full"]
-        cells = [
+        cells: list[object] = [
             Cell(f"{place}. {standing.title}", f"{standing.name}, {numbered(full.seeds, 'seed')}"),
             with_interval(full.uf1),
             _over_seeds(full.uf1),
-            _overlap(full.uf1, others),
+            ABSENT if full.uf1.interval is None else _ranges(others) or "none",
             with_interval(full.uar),
             *(_uf1_and_uar(_means(standing, database)) for database in databases),
         ]
@@ -137,25 +137,18 @@ def _table(protocol: str, board: Sequence[Standing]) -> Table:
         cells += [
             _uf1_and_uar(standing.inflated.get("full")),
             _size(standing),
-            Cell(ABSENT if standing.seconds is None else _seconds(standing.seconds)),
-            Cell("no", _counted(standing.differences)) if standing.differences else Cell("yes"),
+            ABSENT if standing.seconds is None else _seconds(standing.seconds),
+            Cell("no", _counted(standing.differences)) if standing.differences else "yes",
         ]
-        rows.append(Row(cells))
+        rows.append(row(*cells))
     claims = [*(["Published"] if published else []), _NOT]
     last = 5 + len(databases) + len(claims) + 2
     return Table(
         caption=f"Leaderboard, {protocol.upper()}",
         columns=[
-            "Method",
-            "UF1",
-            "Seeds",
-            "Overlaps",
-            "UAR",
-            *map(group_title, databases),
-            *claims,
-            "Size",
-            "s a fold",
-            "Recipe",
+            *("Method", "UF1", "Seeds", "Overlaps", "UAR"),
+            *(*map(group_title, databases), *claims),
+            *("Size", "s a fold", "Recipe"),
         ],
         rows=rows,
         groups=[
@@ -206,12 +199,11 @@ def _by_database(protocol: str, board: Sequence[Standing]) -> Table:
             if database not in standing.summary:
                 continue
             summary = standing.summary[database]
-            cells = [Cell(f"{place}. {standing.title}"), Cell(group_title(database))]
+            cells: list[object] = [f"{place}. {standing.title}", group_title(database)]
             for _, figure, published, inflated in _figures(standing, database):
                 cells += [with_interval(figure), _over_seeds(figure)]
-                cells += [Cell(ABSENT if x is None else rounded(x)) for x in (published, inflated)]
-            cells += [Cell(str(summary.subjects)), Cell(str(summary.clips))]
-            rows.append(Row(cells))
+                cells += [ABSENT if x is None else rounded(x) for x in (published, inflated)]
+            rows.append(row(*cells, summary.subjects, summary.clips))
     names = ["ours", "seeds", "published", _NOT]
     return Table(
         caption=f"By database, {protocol.upper()}",
@@ -243,10 +235,7 @@ def _known(standings: Mapping[str, Sequence[Standing]]) -> list[Block]:
 def _not_run(missing: Sequence[Missing]) -> list[Section]:
     if not missing:
         return []
-    rows = [
-        Row([Cell(one.title, one.name), Cell(one.protocol.upper()), Cell(one.reason)])
-        for one in missing
-    ]
+    rows = [row(Cell(one.title, one.name), one.protocol.upper(), one.reason) for one in missing]
     table = Table(
         caption="Methods that could not be run, or not with all seeds",
         columns=["Method", "Protocol", "Why"],
@@ -278,12 +267,6 @@ def _means(standing: Standing, group: str) -> Scores | None:
 
 def _uf1_and_uar(scores: Scores | None) -> Cell:
     return Cell(ABSENT) if scores is None else Cell(rounded(scores.uf1), rounded(scores.uar))
-
-
-def _overlap(figure: Figure, places: Sequence[int]) -> Cell:
-    if figure.interval is None:
-        return Cell(ABSENT)
-    return Cell(_ranges(places) or "none")
 
 
 def _ranges(places: Sequence[int]) -> str:
@@ -336,7 +319,7 @@ def as_csv(standings: Mapping[str, Sequence[Standing]], missing: Sequence[Missin
 
 def _csv_row(place: int, standing: Standing) -> dict[str, object]:
     full = standing.summary["full"]
-    row: dict[str, object] = {
+    cells: dict[str, object] = {
         "protocol": standing.protocol,
         "place": place,
         "method": standing.name,
@@ -355,7 +338,7 @@ def _csv_row(place: int, standing: Standing) -> dict[str, object]:
         for metric, figure, published, inflated in _figures(standing, database):
             low, high = figure.interval or (None, None)
             name = f"{database}_{metric}"
-            row |= {
+            cells |= {
                 name: _decimal(figure.mean),
                 f"{name}_low": _decimal(low),
                 f"{name}_high": _decimal(high),
@@ -363,7 +346,7 @@ def _csv_row(place: int, standing: Standing) -> dict[str, object]:
                 f"{name}_published": _decimal(published),
                 f"{name}_not_a_result": _decimal(inflated),
             }
-    return row
+    return cells
 
 
 def _decimal(value: float | None) -> str:

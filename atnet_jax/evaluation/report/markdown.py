@@ -5,28 +5,19 @@ from collections.abc import Sequence
 
 from atnet_jax.evaluation.report.blocks import (
     MARK,
-    Block,
     Code,
     Document,
-    Part,
+    Heading,
     Table,
     Text,
-    Tiles,
     fit,
-    ungrid,
+    paragraphs,
 )
 
 
 def render(document: Document) -> str:
     """Return the document as Markdown, without its charts."""
-    parts = [f"<!-- {MARK}. -->", f"# {escape(document.title)}", escape(document.kicker)]
-    for block in ungrid(document.opening):
-        parts += _block(block, 2)
-    for section in (section for section in document.sections if not section.page_only):
-        parts.append(f"## {escape(section.heading)}")
-        for block in ungrid(section.blocks):
-            parts += _block(block, 3)
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join([f"<!-- {MARK}. -->", *map(_block, paragraphs(document))]) + "\n"
 
 
 def escape(text: str) -> str:
@@ -54,27 +45,17 @@ def table(rows: Sequence[Sequence[str]], left: frozenset[int] = frozenset({0})) 
     return "\n".join(lines)
 
 
-def _block(block: Block, level: int) -> list[str]:
+def _block(block: Heading | Text | Code | Table) -> str:
     match block:
+        case Heading(text, level):
+            return f"{'#' * level} {escape(text)}"
         case Text(text, kind):
-            return [f"**Note: {escape(text)}**" if kind == "note" else _paragraph(text)]
+            return f"**Note: {escape(text)}**" if kind == "note" else _paragraph(text)
         case Code(text):
             fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
-            return [f"{fence}\n{fit(text)}\n{fence}"]
-        case Tiles(tiles):
-            return [
-                "; ".join(
-                    f"{escape(name)} {escape(value)} (chance {escape(chance)})"
-                    for name, value, chance in tiles
-                )
-            ]
-        case Part(heading, blocks):
-            inside = [text for item in ungrid(blocks) for text in _block(item, level + 1)]
-            return [f"{'#' * level} {escape(heading)}", *inside]
+            return f"{fence}\n{fit(text)}\n{fence}"
         case Table():
-            return [f"**{escape(block.caption)}**", render_table(block)]
-        case _:
-            raise TypeError(f"no Markdown for {type(block).__name__}")
+            return f"**{escape(block.caption)}**\n\n{render_table(block)}"
 
 
 def render_table(block: Table) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from atnet_jax import published
 from atnet_jax.evaluation.record import Exclusion, flatten
-from atnet_jax.evaluation.report.blocks import Block, Cell, Code, Part, Row, Table, Text
+from atnet_jax.evaluation.report.blocks import Block, Code, Part, Table, Text, row
 from atnet_jax.evaluation.report.overview import DIGESTS, Overview, group_title, listed
 from atnet_jax.evaluation.report.study import groups_of
 from atnet_jax.evaluation.runs import Run
@@ -16,8 +16,7 @@ def data(overview: Overview) -> list[Block]:
     """Which clips, of what digest, and which rows of the annotations gave none."""
     lists = overview.lists_of_clips()
     rows = [
-        Row([*map(Cell, ("Paper", group_title(group), *map(str, counts)))])
-        for group, counts in published.COMPOSITE.items()
+        row("Paper", group_title(group), *counts) for group, counts in published.COMPOSITE.items()
     ]
     for letter, method in lists.items():
         name = f"Data {letter}"
@@ -26,7 +25,7 @@ def data(overview: Overview) -> list[Block]:
         for group in ["full", *groups_of("hde", [method])]:
             scores = method.runs[0].metrics[group]
             counts = (scores["clips"], scores["subjects"], *(scores["counts"][c] for c in CLASSES))
-            rows.append(Row([*map(Cell, (name, group_title(group), *map(str, counts)))]))
+            rows.append(row(name, group_title(group), *counts))
     counted = Table(
         caption="Clips, subjects and classes",
         columns=["Data", "Database", "Clips", "Subjects", *CLASSES],
@@ -39,18 +38,12 @@ def data(overview: Overview) -> list[Block]:
         digests = list(dict.fromkeys(run.record.data.sha256 for run in method.runs))
         there, weights = run.record.data.clips, run.record.init_from
         more = f" and {len(digests) - 1} more" if len(digests) > 1 else ""
-        tested = str(len(run.predictions))
-        clips = tested if there == len(run.predictions) else f"{tested} of {there}"
+        tested = len(run.predictions)
+        clips = tested if there == tested else f"{tested} of {there}"
         rows.append(
-            Row(
-                [
-                    Cell(overview.name(method)),
-                    Cell(listed(method.seeds)),
-                    Cell(clips),
-                    Cell(overview.data(method)),
-                    Cell(digests[0][:12] + more),
-                    Cell(weights[:12] if weights else "none given"),
-                ]
+            row(
+                *(overview.name(method), listed(method.seeds), clips, overview.data(method)),
+                *(digests[0][:12] + more, weights[:12] if weights else "none given"),
             )
         )
     read = Table(
@@ -78,14 +71,14 @@ def _exclusions(overview: Overview) -> list[Block]:
             blocks.append(Text(f"{of}No row of the annotations was left out."))
         else:
             reasons: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
-            for row in rows:
-                reasons[group_title(row.dataset), row.reason].append(row.clip)
+            for excluded in rows:
+                reasons[group_title(excluded.dataset), excluded.reason].append(excluded.clip)
             table = Table(
                 caption="Rows of the annotations that give no clip"
                 + (f", list {number}" if len(by_rows) > 1 else ""),
                 columns=["Database", "Reason", "Rows", "Which"],
                 rows=[
-                    Row([*map(Cell, (dataset, reason, str(len(clips)), listed(sorted(clips))))])
+                    row(dataset, reason, len(clips), listed(sorted(clips)))
                     for (dataset, reason), clips in sorted(reasons.items())
                 ],
                 words=frozenset({1, 3}),
@@ -133,5 +126,4 @@ def _environment(run: Run) -> tuple[tuple[str, str], ...]:
 def _pairs_of_words(
     caption: str, first: str, second: str, pairs: Iterable[tuple[str, str]]
 ) -> Table:
-    rows = [Row([Cell(name), Cell(value)]) for name, value in pairs]
-    return Table(caption=caption, columns=[first, second], rows=rows, words=frozenset({1}))
+    return Table(caption, [first, second], [row(*pair) for pair in pairs], words=frozenset({1}))

@@ -1,11 +1,11 @@
 """The tables of the paper, with our figures beside the published ones."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from atnet_jax import published
 from atnet_jax.evaluation.metrics import Evaluation
 from atnet_jax.evaluation.report import markdown
-from atnet_jax.evaluation.report.blocks import ABSENT, Block, Cell, Row, Table, Text, numbered
+from atnet_jax.evaluation.report.blocks import ABSENT, Block, Cell, Row, Table, Text, numbered, row
 from atnet_jax.evaluation.report.overview import (
     DIGESTS,
     PROTOCOLS,
@@ -22,12 +22,6 @@ from atnet_jax.evaluation.report.overview import (
 from atnet_jax.evaluation.report.study import Method
 from atnet_jax.evaluation.runs import TABLES
 from atnet_jax.names import CLASSES
-
-
-def heading(study: Study) -> str:
-    """What the section of a protocol is called."""
-    about = PROTOCOLS[study.protocol]
-    return f"{about.table}: {about.name}"
 
 
 def tables(overview: Overview, study: Study) -> list[Block]:
@@ -71,13 +65,9 @@ def tables(overview: Overview, study: Study) -> list[Block]:
     ]
     if len(overview.lists_of_clips()) == 1:
         blocks.append(Text(data_note(study.methods[0].runs[0].metrics), "quiet"))
-    if _digests_differ(study.methods):
+    if len({run.record.data.sha256 for method in study.methods for run in method.runs}) > 1:
         blocks.append(Text(f"Data digests differ between methods. {DIGESTS}", "quiet"))
     return blocks
-
-
-def _digests_differ(methods: Iterable[Method]) -> bool:
-    return len({run.record.data.sha256 for method in methods for run in method.runs}) > 1
 
 
 def _results_table(
@@ -103,8 +93,8 @@ def _row(
     kind: str = "",
 ) -> Row:
     absent = [Cell(ABSENT)] * len(about.metrics)
-    cells = [cell for group in groups for cell in figures.get(group, absent)]
-    return Row([Cell(base), source, *cells], kind)
+    cells = (cell for group in groups for cell in figures.get(group, absent))
+    return row(base, source, *cells, kind=kind)
 
 
 def _paper_row(protocol: str, base: str, groups: Sequence[str]) -> Row:

@@ -200,12 +200,7 @@ def _differences(runs: Iterable[Run]) -> list[str]:
 
 
 def _seconds(runs: Iterable[Run]) -> float | None:
-    folds = [
-        math.fsum(curve["seconds"])
-        for run in runs
-        for curve in run.curves.values()
-        if "seconds" in curve
-    ]
+    folds = [math.fsum(curve.seconds) for run in runs for curve in run.curves.values()]
     return float(np.mean(folds)) if folds else None
 
 

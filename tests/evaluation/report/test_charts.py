@@ -3,6 +3,8 @@ import re
 import pytest
 
 from atnet_jax.evaluation.report import charts
+from atnet_jax.evaluation.runs import Curve
+from atnet_jax.system import typed_json
 from tests.evaluation.report.workdirs import curve
 
 
@@ -11,8 +13,9 @@ def polylines(drawing, kind):
     return [[tuple(map(float, point.split(","))) for point in line.split()] for line in found]
 
 
-def loss(*curves):
-    return charts.line_chart("Loss", curves, [c["loss"] for c in curves], None)
+def loss(*values):
+    curves = [typed_json.decode(Curve, value) for value in values]
+    return charts.line_chart("Loss", curves, [curve.loss for curve in curves], None)
 
 
 def test_curves_draw_every_fold_and_their_mean():

@@ -1,12 +1,14 @@
 import numpy as np
 import pytest
 
+from atnet_jax.data.composite import Exclusion
 from atnet_jax.evaluation import inflation, metrics, statistics
 from atnet_jax.evaluation.predictions import Prediction
 from atnet_jax.evaluation.record import Environment
-from atnet_jax.evaluation.report import Exclusion, load_run, table_markdown
 from atnet_jax.evaluation.report.blocks import Chart, Code, Grid, Part, Table, Text, Tiles
 from atnet_jax.evaluation.report.contents import document
+from atnet_jax.evaluation.report.result_tables import table_markdown
+from atnet_jax.evaluation.runs import load_run
 from atnet_jax.names import CLASSES
 from atnet_jax.published import TABLE_II, TABLE_III, TABLE_METHODS
 from tests.evaluation.report.workdirs import clips, paper_clips, predict, write_run

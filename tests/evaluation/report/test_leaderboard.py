@@ -12,6 +12,7 @@ from atnet_jax.evaluation import inflation, report, statistics
 from atnet_jax.evaluation.predictions import Prediction
 from atnet_jax.evaluation.report import leaderboard, page, standings
 from atnet_jax.evaluation.report.blocks import Chart, Part, Table, Text
+from atnet_jax.evaluation.runs import load_run
 from atnet_jax.models import ststnet, temporal
 from atnet_jax.published import TABLE_II, TABLE_III, Published
 from tests.evaluation.report.page_reader import check
@@ -164,7 +165,7 @@ def test_inflated_figures_are_those_of_the_best_epoch_of_each_fold(board):
     said = board.said()
     found = []
     for seed in (0, 1):
-        run = report.load_run(folder / f"seed_{seed}")
+        run = load_run(folder / f"seed_{seed}")
         figures = inflation.inflated_figures(run.predictions, run.epoch_scores)
         found.append(figures.picked_by_fold["full"])
     uf1, uar = (np.mean([scores[name] for scores in found]) for name in ("uf1", "uar"))
@@ -174,7 +175,7 @@ def test_inflated_figures_are_those_of_the_best_epoch_of_each_fold(board):
 
 def test_seconds_of_a_fold_are_the_mean_of_their_sums(board):
     board("ststnet", seeds=(0, 1), epochs=4, seconds=3.0, right=0.9)
-    board("temporal", epochs=2, right=0.1)
+    board("temporal", right=0.1)
     said = board.said()
     # Nine folds of 3, 6, …, 27 seconds.
     assert [cell.text for cell in said.column("s a fold")] == ["15", DASH]

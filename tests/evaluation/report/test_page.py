@@ -3,11 +3,13 @@ import re
 import jinja2
 import pytest
 
+from atnet_jax.data.composite import Exclusion
 from atnet_jax.evaluation.predictions import Prediction
 from atnet_jax.evaluation.record import Environment
-from atnet_jax.evaluation.report import Exclusion, load_run, page, templates
+from atnet_jax.evaluation.report import page, templates
 from atnet_jax.evaluation.report.blocks import Cell, Document, Row, Section, Table
 from atnet_jax.evaluation.report.contents import document
+from atnet_jax.evaluation.runs import load_run
 from tests.evaluation.report.page_reader import Page, check
 from tests.evaluation.report.workdirs import (
     change_json,

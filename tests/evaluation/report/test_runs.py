@@ -4,9 +4,11 @@ import json
 import numpy as np
 import pytest
 
+from atnet_jax.data.composite import Exclusion
 from atnet_jax.errors import UserError
-from atnet_jax.evaluation import metrics, predictions, report
+from atnet_jax.evaluation import metrics, predictions
 from atnet_jax.evaluation.record import Data, Folds, read
+from atnet_jax.evaluation.runs import load_run
 from tests.evaluation.report.workdirs import (
     DIGEST,
     change_json,
@@ -25,10 +27,10 @@ def test_a_run_is_what_its_workdir_holds(tmp_path):
         seed=3,
         epochs=4,
         init_from="ab" * 32,
-        excluded=(report.Exclusion("samm", "006/1", "no apex"),),
+        excluded=(Exclusion("samm", "006/1", "no apex"),),
         notes=("a note",),
     )
-    run = report.load_run(folder)
+    run = load_run(folder)
     assert (run.protocol, run.model, run.paper_row) == ("cde", "temporal", "ATNet temporal")
     assert run.seed == 3
     assert list(run.predictions) == predictions.read(folder / "predictions.csv")
@@ -36,7 +38,7 @@ def test_a_run_is_what_its_workdir_holds(tmp_path):
     assert run.record == read(folder)
     assert run.record.config["recipe"]["learning_rate"] == 0.01
     assert list(run.curves) == list(range(9))
-    assert run.curves[8]["name"] == "smic/s2"
+    assert run.curves[8].name == "smic/s2"
     assert run.epoch_scores is not None
     assert run.epoch_scores.scores.shape == (4, 36, 3)
     assert run.notes == ["a note"]
@@ -57,12 +59,12 @@ def test_a_run_is_what_its_workdir_holds(tmp_path):
 )
 def test_the_papers_row_follows_from_the_settings(tmp_path, method, options, row):
     folder = write_run(tmp_path / "run", method, options=options)
-    assert report.load_run(folder).paper_row == row
+    assert load_run(folder).paper_row == row
 
 
 def test_a_run_of_some_folds_says_so(tmp_path):
     folder = write_run(tmp_path / "run", settings={"folds": "0:9"}, data={"clips": 40})
-    assert report.load_run(folder).notes == [
+    assert load_run(folder).notes == [
         "Only folds 0:9 of the 10 were run (36 of 40 clips), so the figures are not those of the"
         " protocol."
     ]
@@ -71,15 +73,14 @@ def test_a_run_of_some_folds_says_so(tmp_path):
 def test_a_kept_epoch_is_read(tmp_path):
     folder = write_run(tmp_path / "run")
     write_json(folder / "curves.json", {"10": {**curve(), "kept_epoch": 2}, "9": curve()})
-    curves = report.load_run(folder).curves
+    curves = load_run(folder).curves
     assert list(curves) == [9, 10]
-    assert curves[10].get("kept_epoch") == 2
-    assert "kept_epoch" not in curves[9]
+    assert (curves[10].kept_epoch, curves[9].kept_epoch) == (2, 3)
 
 
 def test_no_workdir(tmp_path):
     with pytest.raises(UserError, match=r"nothing holds no run: it has no config\.json"):
-        report.load_run(tmp_path / "nothing")
+        load_run(tmp_path / "nothing")
 
 
 @pytest.mark.parametrize("name", ["predictions.csv", "metrics.json"])
@@ -87,14 +88,14 @@ def test_an_unfinished_run_is_named(tmp_path, name):
     folder = write_run(tmp_path / "killed")
     (folder / name).unlink()
     with pytest.raises(UserError, match=rf"killed holds no finished run: it has no {name}"):
-        report.load_run(folder)
+        load_run(folder)
 
 
 def test_pre_training_is_no_run_of_a_protocol(tmp_path):
     folder = write_run(tmp_path / "run", settings={"task": "pretrain"})
     (folder / "predictions.csv").unlink()
     with pytest.raises(UserError, match=r"of cde and hde; this is a run of 'pretrain'"):
-        report.load_run(folder)
+        load_run(folder)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", "[" * 100_000, "\xff"])
@@ -102,8 +103,8 @@ def test_pre_training_is_no_run_of_a_protocol(tmp_path):
 def test_what_is_no_json_object_is_named(tmp_path, name, text):
     folder = write_run(tmp_path / "run")
     (folder / name).write_bytes(text.encode("latin-1"))
-    with pytest.raises(UserError, match=rf"{name}: (not JSON|expected a JSON object)"):
-        report.load_run(folder)
+    with pytest.raises(UserError, match=rf"{name}: (not JSON|it must be an object)"):
+        load_run(folder)
 
 
 @pytest.mark.parametrize("changes", [{"seed": 1}, {"protocol": "hde"}])
@@ -111,7 +112,7 @@ def test_predictions_of_another_run(tmp_path, changes):
     folder = write_run(tmp_path / "run")
     predictions.write(folder / "predictions.csv", predict(clips(), **changes))
     with pytest.raises(UserError, match=r"predictions\.csv: clip casme2/s0/c0 is of protocol"):
-        report.load_run(folder)
+        load_run(folder)
 
 
 def test_scores_that_do_not_follow_from_the_predictions(tmp_path):
@@ -119,7 +120,7 @@ def test_scores_that_do_not_follow_from_the_predictions(tmp_path):
     scores = json.loads((folder / "metrics.json").read_text())
     change_json(folder / "metrics.json", samm={**scores["samm"], "uf1": 0.99})
     with pytest.raises(UserError, match=r"metrics\.json: the scores of 'samm' do not follow"):
-        report.load_run(folder)
+        load_run(folder)
 
 
 @pytest.mark.parametrize("clips", [35, 37])
@@ -127,7 +128,7 @@ def test_predictions_of_more_or_fewer_clips_than_there_are(tmp_path, clips):
     folder = write_run(tmp_path / "run", data={"clips": clips})
     message = rf"36 clips, but config\.json says that the data hold {clips}"
     with pytest.raises(UserError, match=message):
-        report.load_run(folder)
+        load_run(folder)
 
 
 def test_predictions_of_other_folds(tmp_path):
@@ -136,25 +137,28 @@ def test_predictions_of_other_folds(tmp_path):
     dataclasses.replace(read(folder), folds=some).write(folder)
     message = r"does not fit config\.json: it is of the folds 0:9, expected 0,2\."
     with pytest.raises(UserError, match=message):
-        report.load_run(folder)
+        load_run(folder)
 
 
 @pytest.mark.parametrize(
     ("curves", "message"),
     [
         ({"one": curve()}, "expected the number of a fold, found 'one'"),
-        ({"0": {**curve(), "loss": [1.0]}}, "the lists of fold 0 differ in length"),
-        ({"0": {**curve(epochs=1), "loss": ["1"]}}, "a value of fold 0 is no number"),
-        ({"0": {**curve(epochs=1), "loss": [None]}}, "a value of fold 0 is no number"),
-        ({"0": []}, "fold 0 must be dict"),
-        ({"0": {"epoch": [], "loss": [], "accuracy": []}}, "it lacks 'name'"),
+        ({"0": {**curve(), "loss": [1.0]}}, "the lists of fold 0 are empty or differ in length"),
+        ({"0": {**curve(), "seconds": []}}, "the lists of fold 0 are empty or differ in length"),
+        ({"0": curve(epochs=0)}, "the lists of fold 0 are empty or differ in length"),
+        ({"0": {**curve(epochs=1), "loss": ["1"]}}, r"fold 0\.loss\[0\] must be a number"),
+        ({"0": {**curve(epochs=1), "loss": [None]}}, r"fold 0\.loss\[0\] must be a number"),
+        ({"0": {**curve(epochs=1), "loss": [True]}}, r"fold 0\.loss\[0\] must be a number"),
+        ({"0": []}, "fold 0 must be an object"),
+        ({"0": {"epoch": [], "loss": [], "accuracy": []}}, r"fold 0\.name is missing"),
     ],
 )
 def test_damaged_curves_are_named(tmp_path, curves, message):
     folder = write_run(tmp_path / "run")
     write_json(folder / "curves.json", curves)
     with pytest.raises(UserError, match=rf"curves\.json: {message}"):
-        report.load_run(folder)
+        load_run(folder)
 
 
 def test_epoch_scores_of_other_clips_are_named(tmp_path):
@@ -162,4 +166,4 @@ def test_epoch_scores_of_other_clips_are_named(tmp_path):
     scores = np.full((2, 35, 3), 1 / 3, np.float32)
     np.savez(folder / "epoch_scores.npz", epochs=np.array([1, 2], np.int32), scores=scores)
     with pytest.raises(UserError, match=r"epoch_scores\.npz"):
-        report.load_run(folder)
+        load_run(folder)

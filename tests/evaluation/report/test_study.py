@@ -6,8 +6,8 @@ import pytest
 from atnet_jax.errors import UserError
 from atnet_jax.evaluation import statistics
 from atnet_jax.evaluation.inflation import inflated_figures
-from atnet_jax.evaluation.report import load_run
 from atnet_jax.evaluation.report.study import compare_all, groups_of, inflation, sort_into_methods
+from atnet_jax.evaluation.runs import load_run
 from atnet_jax.published import TABLE_METHODS
 from tests.evaluation.report.workdirs import clips, predict, write_run
 

@@ -2,9 +2,10 @@ import re
 
 import pytest
 
-from atnet_jax.evaluation.report import latex, load_run, markdown
+from atnet_jax.evaluation.report import latex, markdown
 from atnet_jax.evaluation.report.blocks import Cell, Code, Document, Part, Row, Section, Table, Text
 from atnet_jax.evaluation.report.contents import document
+from atnet_jax.evaluation.runs import load_run
 from tests.evaluation.report.test_page import hostile_folders
 from tests.evaluation.report.workdirs import write_run
 

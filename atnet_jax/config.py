@@ -386,15 +386,15 @@ def check(config: Config) -> Config:
     task = _read("task", FIELDS["task"].kind, config.get("task"))
     fields = _fields(task)
     given = {name: value for name, value in flat(config) if name.partition(".")[0] != "options"}
-    for name in given.keys() - fields.keys():
-        near = difflib.get_close_matches(name, fields, 1)
-        hint = f" Did you mean config.{near[0]}?" if near else ""
-        raise UserError(f"The task {task!r} has no setting config.{name}.{hint}")
-    for name in fields.keys() - given.keys():
+    if missing := sorted(fields.keys() - given.keys()):
         raise UserError(
-            f"config.{name} is missing, which the task {task!r} needs. Begin with a configuration"
-            f" of that task, such as --config={_EXAMPLES.get(task, task)}."
+            f"config.{missing[0]} is missing, which the task {task!r} needs. Begin with a"
+            f" configuration of that task, such as --config={_EXAMPLES.get(task, task)}."
         )
+    if unknown := sorted(given.keys() - fields.keys()):
+        near = difflib.get_close_matches(unknown[0], fields, 1)
+        hint = f" Did you mean config.{near[0]}?" if near else ""
+        raise UserError(f"The task {task!r} has no setting config.{unknown[0]}.{hint}")
     meant = {
         name: value
         if value is None and task in SUITES and name.startswith("recipe.")

@@ -173,7 +173,7 @@ def test_what_an_option_cannot_be_is_refused_by_name(model, option, tmp_path):
         ("spatial", {"task": "pretrain", "data.datasets": ("mug",), "recipe.magnification": 5.0},
          r"recipe\.magnification is 5\.0"),
         ("capsule_net", {"data.image_size": 56}, "at least 129×129 pixels"),
-        ("fusion", {"task": "table"}, r"config\.\w+ is missing|no setting config"),
+        ("fusion", {"task": "table"}, r"methods is missing, .* --config=table2\.$"),
         ("fusion", {"model": "temporal"}, "options is .*, but the options of temporal are"),
     ],
 )  # fmt: skip

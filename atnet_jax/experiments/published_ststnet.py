@@ -18,7 +18,7 @@ import safetensors.numpy
 from jaxtyping import Float32
 
 from atnet_jax import models
-from atnet_jax.config import Config
+from atnet_jax.config import Config, check
 from atnet_jax.data.folds import Fold, make_folds
 from atnet_jax.errors import UserError
 from atnet_jax.evaluation.record import Data, Folds, Record
@@ -65,6 +65,7 @@ def import_torch(config: Config, folder: Path, workdir: Path) -> Path:
       UserError: the data are not prepared, a subject has no file or several, a file does not hold
         the network, or the workdir holds something else.
     """
+    config = check(config)
     composite = load_inputs(config)
     folds = make_folds(config.protocol, composite)
     chosen, unused = match_files(folder, folds)

@@ -161,7 +161,7 @@ def of_grey(trained, grey):
 
 def test_a_map_s_grey_levels_are_what_the_network_makes_of_it(shallow):
     trained, inputs = shallow
-    variables = trained.variables[0]
+    variables = jax.device_put(trained.variables[0])
     _, grey = integrated_gradients.grey_levels(jnp.asarray(inputs["flow_map"]))
     network_logits = jax.jit(lambda inputs: trained_networks.logits(trained, variables, inputs))
     np.testing.assert_allclose(of_grey(trained, grey), network_logits(inputs), rtol=1e-4, atol=1e-5)

@@ -47,7 +47,7 @@ def test_a_given_expression_is_read_as_in_training(frames, folder, networks):
 def test_motion_is_that_of_the_training_data(frames, folder):
     """Its flow looks beyond the window, and its directions are circular means."""
     path = folder("clip", [*frames, *frames[::-1], *frames])
-    circular = untrained("ststnet", 1, flow="spatiotemporal_circular")
+    circular = untrained("ststnet", 1, data={"flow": "spatiotemporal_circular"})
     options = Options(onset=0, apex=14, offset=89, frame_rate=200.0)
     (expression,) = answer(path, circular, options).expressions
     files = {number: path / f"img{number}.png" for number in range(90)}
@@ -91,7 +91,9 @@ def test_a_network_that_computes_its_input_answers_without_maps(clip):
 def test_motion_is_magnified_as_in_training(clip, monkeypatch):
     cut, asked = answers._cut, []
     monkeypatch.setattr(answers, "_cut", lambda *args: asked.append(args[-1]) or cut(*args))
-    plain, magnifying = (untrained("spatial", 1, magnification=times) for times in (0.0, 20.0))
+    plain, magnifying = (
+        untrained("spatial", 1, recipe={"magnification": times}) for times in (0.0, 20.0)
+    )
     (usual,) = answer(clip, plain, Options(**GIVEN)).expressions
     (larger,) = answer(clip, magnifying, Options(**GIVEN)).expressions
     assert asked == [("apex",), ("apex", "frames")]

@@ -1,4 +1,4 @@
-"""Whether the maps of `atnet_jax.explain` show what a network has learnt.
+"""Whether the maps of `atnet_jax.inference.explain` show what a network has learnt.
 
     python -m benchmarks.saliency_sanity --workdir=WORKDIR --shuffled=CONTROL --table=sanity.md
 

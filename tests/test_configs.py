@@ -197,8 +197,8 @@ def test_a_table_hands_its_settings_to_every_method():
     assert {s.seeds for s in settings.values()} == {(4,)}
     starts = {name for name, s in settings.items() if s.init_from}
     assert starts == {"fusion", "spatial", "micro_attention"}
-    assert settings["temporal"].num_epochs == 3
-    assert settings["fusion"].learning_rate == 0.01
+    assert settings["temporal"].recipe.num_epochs == 3
+    assert settings["fusion"].recipe.learning_rate == 0.01
     rows = [models.find(s.model).paper_row_of(s.options.to_dict()) for s in settings.values()]
     assert rows == list(TABLE_II)
 

@@ -193,7 +193,8 @@ def test_the_seconds_of_an_epoch_are_shared_and_outlive_a_kill(data_dir, tmp_pat
 
 def test_a_training_that_is_not_the_published_one_is_said(finished):
     table = (finished / "table.md").read_text().replace("\\", "")
-    assert "Not the published training: batch_size 16 (published: 256), num_epochs 6" in table
+    assert "Not the published training: batch_size 16 (published: 256), learning_rate" in table
+    assert "num_epochs 6 (published: 800)." in table
     assert "momentum" not in table
 
 

@@ -442,9 +442,12 @@ def restore(settings: Mapping[str, Any]) -> Config:
         for name, value in flat(settings)
         if name != "options"  # Empty.
     }
+    unknown = sorted(values.keys() - dict(flat(config)).keys())
     try:
+        if unknown:
+            raise ValueError(f"config.{unknown[0]} is not known")
         config.update_from_flattened_dict(values)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (TypeError, AttributeError, ValueError) as error:
         raise UserError(
             f"The settings are those of another version of this program ({error}). Train again, or"
             f" use that version."

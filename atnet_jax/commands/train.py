@@ -72,8 +72,8 @@ def run(given: Namespace) -> None:
         "leaderboard": suite.run_leaderboard,
     }
     report = tasks[config.task](config, given.workdir)
-    if report is None:
-        return  # Another process tells the result.
+    if report is None or config.task == "pretrain":
+        return  # Another process tells the result, or the task has told it.
     table = report.parent / "table.md"  # A suite's tables are in its report alone.
     if table.exists():
         print(f"\n{table.read_text()}")

@@ -319,7 +319,7 @@ def _row(
 ) -> dict[str, Any]:
     """Trains one row's work in turns."""
     folds = make_folds(config.protocol, composite)
-    recipe = default_config(config.model)
+    recipe = default_config(config.model).recipe
 
     def samples(of: Sequence[Fold], epochs: int, steps: int) -> int:
         if steps:

@@ -100,8 +100,7 @@ def test_many_matrices_are_scored_as_each_alone():
     found = metrics.scores(matrices)
     assert found.shape == (20, 2, len(metrics.METRICS))
     for place in np.ndindex(20, 2):
-        for score, value in zip(metrics.METRICS, found[place], strict=True):
-            assert getattr(metrics, score)(matrices[place]) == value
+        np.testing.assert_array_equal(metrics.scores(matrices[place]), found[place])
     matrices[3, 1] = 0
     with pytest.raises(ValueError, match="without clips"):
         metrics.scores(matrices)

@@ -4,12 +4,10 @@ import numpy as np
 import pytest
 
 from atnet_jax import models
-from atnet_jax.errors import UserError
 from atnet_jax.models.rcn import PRESETS, Model, adaptive_average_pool, class_attention
 from atnet_jax.preprocessing.optical_flow import flow_method
 from atnet_jax.preprocessing.prepared_clip import PreparedClip
 from tests.models.against_reference import (
-    KEYS,
     flow_maps,
     initial_parameters,
 )
@@ -86,8 +84,3 @@ def test_names():
     assert Model().variant == "a"
     assert PRESETS == {"rcn_a": ({"variant": "a"}, None), "rcn_w": ({"variant": "w"}, None)}
     assert models.find("rcn").build({"variant": "w"}) == Model("w")
-
-
-def test_unknown_variant_names_the_known():
-    with pytest.raises(UserError, match=r"options.variant is one of a, w, not 'f'"):
-        jax.eval_shape(lambda: Model("f").init(KEYS, INPUTS, train=False))

@@ -159,8 +159,8 @@ FIELDS = {
     "score_every": Field(
         1,
         whole(0, _EPOCHS),
-        "Epochs between scorings of the held-out clips, for the figure that a look at the test"
-        " subjects would have given; 0: only after the last. Training never sees these scores.",
+        "The test clips are scored every so many epochs, to report what choosing the epoch on test"
+        " subjects would have claimed. 0: only after the last. Training never sees these scores.",
     ),
     "deterministic": Field(
         False, switch(), "A GPU adds in a fixed order, so that a run repeats to the bit; slower."

@@ -117,8 +117,8 @@ def load_run(workdir: Path) -> Run:
     for name in ("predictions.csv", "metrics.json"):
         if not (workdir / name).is_file():
             raise UserError(
-                f"{workdir} holds no finished run: it has no {name}. Start the run's command again,"
-                f" which goes on where it stopped, or leave this folder out."
+                f"{workdir} holds no finished run: it has no {name}. Rerun its command to"
+                f" resume it, or leave this folder out."
             )
     rows, results = _scored(workdir, record)
     scores = workdir / "epoch_scores.npz"

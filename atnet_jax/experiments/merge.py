@@ -76,7 +76,7 @@ def _read(folder: Path) -> Run:
         if not (folder / name).is_file():
             raise UserError(
                 f"{folder} is not finished: it is to run the folds {record.selection}, and has no"
-                f" {name}. Start its command again, which goes on where it stopped."
+                f" {name}. Rerun its command to resume it."
             )
     run = load_run(folder)
     if network and list(run.curves) != list(record.folds.run):

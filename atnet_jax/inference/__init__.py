@@ -1,1 +1,1 @@
-"""Trained networks on clips of one's own."""
+"""Applies trained networks to a user's own clips."""

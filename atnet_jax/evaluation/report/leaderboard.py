@@ -248,7 +248,7 @@ def _not_run(missing: Sequence[Missing]) -> list[Section]:
 def _figures(
     standing: Standing, database: str
 ) -> Iterator[tuple[str, Figure, float | None, float | None]]:
-    """UF1, then UAR: the name, ours, the published one, and what is no result."""
+    """A row each for UF1 and UAR: name, our score, the published one, the inflated one."""
     summary = standing.summary[database]
     claims = (standing.published.scores.get(database), standing.inflated.get(database))
     for i, name in enumerate(Scores._fields):

@@ -25,7 +25,7 @@ from atnet_jax.evaluation.statistics import Figure, Summary
 FAILED = "failed.txt"
 """The file PROTOCOL/METHOD/failed.txt of a leaderboard says why the method could not be run."""
 
-_UNFINISHED = "not run to the end. Start the command again, which goes on where it stopped."
+_UNFINISHED = "not run to the end. Rerun the same command to resume."
 
 
 class Scores(NamedTuple):

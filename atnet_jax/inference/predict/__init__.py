@@ -1,4 +1,4 @@
-"""What trained networks say of a clip of one's own: `atnet predict RUN CLIP…`.
+"""Predicts the expression in a user's own clip: `atnet predict RUN CLIP…`.
 
 From a video file or a folder of frames to scores of the three classes, along the same line as the
 data that the networks were trained on: face, window, optical flow, features, networks. Where the

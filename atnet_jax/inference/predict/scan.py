@@ -70,8 +70,8 @@ def scan(footage: Footage, box: Box | None, detector: str, progress: Callable[[i
     stacked, told = np.stack(crops), len(footage.numbers)
     found = [*caveats.of_timing(seconds), *caveats.of_crops(stacked)]
     if len(crops) < told < MOST_FRAMES:
-        text = f"The file tells of {told} frames, but {len(crops)} can be decoded: it may be cut"
-        found.insert(0, Caveat("ends_early", f"{text} short."))
+        text = f"The file declares {told} frames, but only {len(crops)} can be decoded."
+        found.insert(0, Caveat("ends_early", f"{text} It may be truncated."))
     return Scan(range(numbers[0], numbers[-1] + 1), stacked, face, found)
 
 

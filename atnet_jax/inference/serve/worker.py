@@ -90,7 +90,7 @@ class Worker:
     def answer(
         self, path: Path, options: dict[str, Any], form: str, progress: Callable[[str], None]
     ) -> Any:
-        """Return the process's answer to a clip; `Answer` tells of the arguments.
+        """Return the worker's answer to a clip; `Answer` documents the arguments.
 
         Raises:
             UserError: the clip cannot be read, in the answer's words.

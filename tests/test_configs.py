@@ -203,6 +203,16 @@ def test_a_table_hands_its_settings_to_every_method():
     assert rows == list(TABLE_II)
 
 
+@pytest.mark.parametrize("steps", [None, 2])
+def test_steps_asked_of_every_method_end_shared_batches(steps):
+    """These are for whole passes over the clips, which are STSTNet's own choice."""
+    config = load_config("leaderboard")
+    change(config, steps_per_epoch=steps)
+    settings = check(method_config(config, "cde", "ststnet"))
+    assert settings.recipe.shared_batches is (steps is None)
+    assert settings.recipe.steps_per_epoch == (steps or 0)
+
+
 def test_a_leaderboard_of_short_epochs_trains_ststnet_too():
     """Batches that all folds share are of epochs that are whole passes over the clips."""
     config = load_config("leaderboard")

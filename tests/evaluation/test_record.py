@@ -90,6 +90,18 @@ def test_a_folder_without_a_record_holds_no_run(tmp_path):
     [
         ({"config": 3}, "config must be an object, found a whole number"),
         ({"config": {"model": "ststnet"}}, r"config\.task must be a text, found null"),
+        (
+            {
+                "config": {
+                    "task": "evaluate",
+                    "protocol": "cde",
+                    "model": "ststnet",
+                    "options": {},
+                    "seeds": [0, 1],
+                }
+            },
+            r"config\.seeds must be one seed",
+        ),
         ({"data": {"clips": 36}}, r"data\.sha256 is missing"),
         ({"data": {"clips": True, "sha256": ""}}, r"data\.clips must be a whole number, found"),
         ({"init_from": 3}, "init_from must be a text"),

@@ -123,7 +123,7 @@ def test_a_lock_that_goes_as_it_is_opened_is_taken_anew(tmp_path, monkeypatch):
             pytest.fail("two runs in one workdir")
 
 
-@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOTSUP])
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS])
 def test_where_there_are_no_locks_a_run_goes_on_and_says_so(tmp_path, monkeypatch, capsys, code):
     def fail(*_):
         raise OSError(code, os.strerror(code))

@@ -5,7 +5,6 @@ method publishes of its training, and `engine` what changes no result.
 """
 
 import copy
-import difflib
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
 from atnet_jax import models
-from atnet_jax.errors import UserError
+from atnet_jax.errors import UserError, nearest
 from atnet_jax.models import Method
 from atnet_jax.names import DATASETS, DEFAULT_FLOW, FLOWS, MACRO_EXPRESSIONS, MICRO_EXPRESSIONS
 from atnet_jax.preprocessing.motion import OPTIONS, all_motions
@@ -392,8 +391,7 @@ def check(config: Config) -> Config:
             f" configuration of that task, such as --config={_EXAMPLES.get(task, task)}."
         )
     if unknown := sorted(given.keys() - fields.keys()):
-        near = difflib.get_close_matches(unknown[0], fields, 1)
-        hint = f" Did you mean config.{near[0]}?" if near else ""
+        hint = nearest(f"config.{unknown[0]}", [f"config.{name}" for name in fields])
         raise UserError(f"The task {task!r} has no setting config.{unknown[0]}.{hint}")
     meant = {
         name: value

@@ -16,8 +16,8 @@ from types import ModuleType
 from absl import logging
 
 import atnet_jax
-from atnet_jax.commands.parser import Parser, nearest
-from atnet_jax.errors import UserError
+from atnet_jax.commands.parser import Parser
+from atnet_jax.errors import UserError, nearest
 
 STEPS = {
     "Prepare data": ("prepare", "doctor", "synthetic"),

@@ -1,12 +1,11 @@
 """How a command reads its arguments: argparse, with errors of one sentence."""
 
 import argparse
-import difflib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from atnet_jax.errors import UserError
+from atnet_jax.errors import UserError, nearest
 
 Number = TypeVar("Number", int, float)
 
@@ -80,12 +79,6 @@ class Parser(argparse.ArgumentParser):
     @property
     def _hint(self) -> str:
         return f"`{self.prog} --help` lists the options."
-
-
-def nearest(name: str, known: Sequence[str]) -> str:
-    """The question whether the most similar of the known names was meant, or nothing."""
-    found = difflib.get_close_matches(name, known, 1)
-    return f" Did you mean {found[0]}?" if found else ""
 
 
 def path(text: str) -> Path:

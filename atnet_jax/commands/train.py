@@ -4,18 +4,13 @@ If it is interrupted or killed, the same command resumes from the last checkpoin
 results. `python -m atnet_jax.main` is the same command.
 """
 
-import importlib.util
-import inspect
-import os
 import textwrap
 from argparse import Namespace
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import atnet_jax
-from atnet_jax.commands.parser import Parser, nearest, path
-from atnet_jax.errors import UserError
+from atnet_jax.commands.parser import Parser, path
+from atnet_jax.errors import UserError, nearest
 
 if TYPE_CHECKING:
     from atnet_jax.config import Config
@@ -23,12 +18,14 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: Parser) -> None:
     """Defines the options."""
+    from atnet_jax.experiments.config_file import config_names
+
     add = parser.option
     add(
         "--config",
         required=True,
         metavar="NAME[:METHOD]",
-        help=f"One of {', '.join(_names())}, or the path of a file with a get_config(); and the"
+        help=f"One of {', '.join(config_names())}, or the path of a file with a get_config(); and the"
         " method, for those that run one.",
     )
     add(
@@ -51,37 +48,25 @@ def add_arguments(parser: Parser) -> None:
 def run(given: Namespace) -> None:
     """Runs the experiment that the configuration describes and prints its result."""
     from atnet_jax.config import check
-
-    config = check(load_config(given.config, given.settings))
-    if config.get("deterministic"):
-        flag = "--xla_gpu_deterministic_ops=true"
-        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
-
-    from atnet_jax.experiments import pretrain, suite
-    from atnet_jax.experiments import run as experiment
+    from atnet_jax.experiments.train import make_deterministic, run_task
     from atnet_jax.system.memory import keep_freed_memory
     from atnet_jax.training import processes
 
+    config = check(parse_config(given.config, given.settings))
+    make_deterministic(config)
     keep_freed_memory()
     processes.connect(given.coordinator_address, given.num_processes, given.process_id)
-    tasks: dict[str, Callable[[Config, Path], Path | None]] = {
-        "evaluate": experiment.train_and_evaluate,
-        "final": experiment.train_and_evaluate,
-        "pretrain": pretrain.pretrain,
-        "table": suite.run,
-        "leaderboard": suite.run_leaderboard,
-    }
-    report = tasks[config.task](config, given.workdir)
-    if report is None or config.task == "pretrain":
-        return  # Another process tells the result, or the task has told it.
+    report = run_task(config, given.workdir)
+    if report is None:
+        return  # The task or another process prints the result.
     table = report.parent / "table.md"  # A suite's tables are in its report alone.
     if table.exists():
         print(f"\n{table.read_text()}")
     print(f"Report: {report.absolute()}")
 
 
-def load_config(text: str, settings: Sequence[str] = ()) -> "Config":
-    """A configuration, as a command line gives it.
+def parse_config(text: str, settings: Sequence[str] = ()) -> "Config":
+    """Read a configuration and the settings that a command line lays over it.
 
     Args:
         text: A name, such as "cde", or the path of a file; if its `get_config` takes an argument,
@@ -92,28 +77,12 @@ def load_config(text: str, settings: Sequence[str] = ()) -> "Config":
         UserError: There is no such configuration or setting, or it cannot have this value.
     """
     from absl import flags
-    from ml_collections import ConfigDict, config_flags
+    from ml_collections import config_flags
 
     from atnet_jax.config import FIELDS
+    from atnet_jax.experiments.config_file import read_config
 
-    name, *argument = text.split(":", 1)
-    file = _find(name)
-    spec = importlib.util.spec_from_file_location("config_file", file)
-    if spec is None or spec.loader is None:
-        raise UserError(f"{file} is no Python file. --config is the name or file of one.")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    get_config = getattr(module, "get_config", None)
-    if get_config is None:
-        raise UserError(f"{file} defines no get_config(), which returns the configuration.")
-    try:
-        inspect.signature(get_config).bind(*argument)
-    except TypeError as error:
-        raise UserError(f"--config={text}: get_config() of {file} has {error}.") from error
-    config = get_config(*argument)
-    if not isinstance(config, ConfigDict):
-        raise UserError(f"get_config() of {file} returns no ConfigDict, such as default_config's.")
-
+    config = read_config(text)
     known = setting_types(config)
     for setting in settings:
         name = setting.partition("=")[0].removeprefix("--config.").removeprefix("--noconfig.")
@@ -138,30 +107,6 @@ def load_config(text: str, settings: Sequence[str] = ()) -> "Config":
     if rest:
         raise UserError(f"Unexpected argument {rest[0]!r}. Pass settings as --config.NAME=VALUE.")
     return config
-
-
-def _folder() -> Path:
-    """Where the ready-made configurations are: in the installed package, or in the checkout."""
-    package = Path(atnet_jax.__file__).parent
-    installed = package / "configs"
-    return installed if installed.is_dir() else package.parent / "configs"
-
-
-def _names() -> list[str]:
-    return sorted(file.stem for file in _folder().glob("[!_]*.py"))
-
-
-def _find(name: str) -> Path:
-    """The file of a configuration."""
-    if name in _names():
-        return _folder() / f"{name}.py"
-    file = Path(name).expanduser()
-    if not file.is_file():
-        raise UserError(
-            f"There is no configuration {name!r}.{nearest(name, _names())} Give the path of a file,"
-            f" or one of {', '.join(_names())}."
-        )
-    return file
 
 
 def setting_types(config: "Config", prefix: str = "") -> dict[str, type]:

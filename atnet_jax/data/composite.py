@@ -12,7 +12,7 @@ from jaxtyping import Int, UInt8
 
 from atnet_jax.data.record import INPUTS, Key, from_record, prepared, read_records
 from atnet_jax.errors import UserError
-from atnet_jax.names import RESERVED_NAMES
+from atnet_jax.names import CLASSES, RESERVED_NAMES
 from atnet_jax.preprocessing.face import SIZE
 from atnet_jax.preprocessing.prepared_clip import PreparedClip
 
@@ -58,6 +58,22 @@ class Composite:
             sha.update(f"{name}{array.dtype}{array.shape}".encode())
             sha.update(np.ascontiguousarray(array).data)
         return sha.hexdigest()
+
+    def table(self) -> dict[str, list[Any]]:
+        """Return the clips as columns, which `pandas.DataFrame` or `polars.DataFrame` take.
+
+        Returns:
+            "dataset", "subject", "clip", "label" (index into `CLASSES`) and "class" (its name), each
+            a list with one entry for each clip.
+        """
+        labels = self.labels.tolist()
+        return {
+            "dataset": list(self.dataset),
+            "subject": list(self.subject),
+            "clip": list(self.clip),
+            "label": labels,
+            "class": [CLASSES[label] for label in labels],
+        }
 
     def with_shuffled_labels(self, seed: int) -> "Composite":
         """The control: the same clips with their labels permuted."""

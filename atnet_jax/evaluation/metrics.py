@@ -12,6 +12,7 @@ from typing import TypedDict
 
 import numpy as np
 from jaxtyping import Float, Int, Real
+from numpy.typing import ArrayLike
 
 from atnet_jax.errors import UserError
 from atnet_jax.evaluation.predictions import Prediction
@@ -69,6 +70,23 @@ def scores(confusion: Real[np.ndarray, "*batch 3 3"]) -> Float[np.ndarray, "*bat
     # TP + FN is a class's row, TP + FP its column.
     f1, recall = _mean_where_present(2 * right, true + said), _mean_where_present(right, true)
     return np.stack([right.sum(axis=-1) / clips, f1, recall], axis=-1)
+
+
+def score(labels: ArrayLike, predicted: ArrayLike) -> dict[str, float]:
+    """Score predicted classes against true ones, all clips pooled.
+
+    Args:
+        labels: True classes `[clip]`, indices into `CLASSES`.
+        predicted: Predicted classes `[clip]`.
+
+    Returns:
+        "accuracy", "uf1" and "uar", each from 0 to 1; see `scores` for their definitions.
+
+    Raises:
+        ValueError: The two differ in length, are empty, or hold a value that is not a class.
+    """
+    confusion = confusion_matrix(np.asarray(labels), np.asarray(predicted))
+    return dict(zip(METRICS, scores(confusion).tolist(), strict=True))
 
 
 def uf1(confusion: Real[np.ndarray, "3 3"]) -> float:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -155,6 +156,15 @@ def read(path: Path) -> list[Prediction]:
     if not rows:
         raise UserError(f"{path}: no predictions in this file; expected a header and rows")
     return rows
+
+
+def columns(rows: Iterable[Prediction]) -> dict[str, list[Any]]:
+    """Return predictions as columns: name of the field → its values, in the order of the rows."""
+    found: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
+    for row in rows:
+        for name, value in zip(_COLUMNS, astuple(row), strict=True):
+            found[name].append(value)
+    return found
 
 
 def _key(row: Prediction) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """A finished run, as its workdir holds it."""
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,6 +89,14 @@ class Run:
         """The seed of all its randomness."""
         return self.record.seed
 
+    def table(self) -> dict[str, list[Any]]:
+        """Return the predictions as columns, which `pandas.DataFrame` or `polars.DataFrame` take.
+
+        Returns:
+            The columns of predictions.csv, each a list with one entry for each tested clip.
+        """
+        return predictions.columns(self.predictions)
+
     @property
     def notes(self) -> list[str]:
         """What a reader of its figures must know first, e.g. that only some folds were run."""
@@ -101,14 +110,31 @@ class Run:
         return notes
 
 
-def load_run(workdir: Path) -> Run:
+def load_runs(workdir: str | os.PathLike[str]) -> tuple[Run, ...]:
+    """Read every finished run in a workdir: of one seed, of several, of a table or leaderboard.
+
+    Args:
+        workdir: The folder that was given to `train` or `atnet train --workdir`.
+
+    Raises:
+        UserError: The folder holds no run, or `load_run` refuses one.
+    """
+    workdir = Path(workdir).expanduser()
+    # Below are seed_N, METHOD/seed_N and PROTOCOL/METHOD/seed_N.
+    records = [path for depth in range(4) for path in workdir.glob("*/" * depth + FILE)]
+    if not records:
+        raise UserError(f"{workdir} holds no run: it has no {FILE}. Give the workdir of a run.")
+    return tuple(load_run(path.parent) for path in sorted(records))
+
+
+def load_run(workdir: str | os.PathLike[str]) -> Run:
     """Read a finished run from its workdir, and from nothing else.
 
     Raises:
         UserError: the folder holds no finished run, or a file of it is damaged or does not belong
             to the others. The message names the file.
     """
-    workdir = Path(workdir)
+    workdir = Path(workdir).expanduser()
     record = read(workdir)
     if record.task != "evaluate":
         raise UserError(

@@ -54,6 +54,13 @@ def read_image(path: Path, colour: bool = False) -> UInt8[np.ndarray, "height wi
     return image.astype(np.uint8, copy=False)
 
 
+def grey(
+    image: UInt8[np.ndarray, "height width *channel"],
+) -> UInt8[np.ndarray, "height width"]:
+    """Return an RGB picture as grey levels (luma, ITU-R BT.601), or a grey one as it is."""
+    return image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+
+
 def read_frames(
     clip: Clip, numbers: Collection[int], colour: bool = False
 ) -> dict[int, UInt8[np.ndarray, "height width *channel"]]:

@@ -19,7 +19,13 @@ from atnet_jax.errors import UserError
 from atnet_jax.evaluation.record import FILE, Record, read
 from atnet_jax.models import Network
 from atnet_jax.training.checkpoint import FoldCheckpoints
-from atnet_jax.training.engine import PRECISIONS, apply_network, compiler_options, make_trainer
+from atnet_jax.training.engine import (
+    PRECISIONS,
+    TrainState,
+    apply_network,
+    compiler_options,
+    make_trainer,
+)
 from atnet_jax.training.loop import read_network
 
 # Of more networks, reading shows its progress.
@@ -87,6 +93,25 @@ class Trained:
 def input_shapes(config: Config) -> dict[str, tuple[int, ...]]:
     """The shape of each input of one clip that `config.model`, a network, reads."""
     return _network(config).input_shapes(config.data.image_size)
+
+
+def unit_shapes(config: Config) -> TrainState:
+    """Return the training state of one unit of `config.model`, a network, as shapes alone."""
+    shapes = input_shapes(config)
+    return make_trainer(
+        config, {name: np.zeros((1, *shapes[name])) for name in shapes}
+    ).unit_shapes()
+
+
+def one_network(config: Config, name: str, variables: Mapping[str, Any]) -> Trained:
+    """Return one trained network, ready to be applied.
+
+    Args:
+        config: The settings it was trained with.
+        name: Its name, such as "fold 3 (casme2/sub04)".
+        variables: `{"params": …, "batch_stats": …}` as host arrays.
+    """
+    return Trained(config, _network(config), (name,), (variables,), notes=tuple(_notes(config)))
 
 
 def _network(config: Config) -> Network:
@@ -163,9 +188,7 @@ def _load_run(folder: Path, several_seeds: bool) -> Trained:
             f"{folder} is a run with config.engine.keep_networks=False, which keeps no trained"
             " network; give a run that does, such as --config=final."
         )
-    shapes = input_shapes(config)
-    trainer = make_trainer(config, {name: np.zeros((1, *shapes[name])) for name in shapes})
-    shape_of_a_unit = trainer.unit_shapes()
+    shape_of_a_unit = unit_shapes(config)
     names, variables = [], []
     with FoldCheckpoints(folder / "checkpoints") as checkpoints:
         for number in tqdm(

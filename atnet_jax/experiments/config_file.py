@@ -1,0 +1,101 @@
+"""Configurations by name or by file, with settings laid over them."""
+
+import importlib.util
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+import atnet_jax
+from atnet_jax.config import FIELDS, Config, check, flat
+from atnet_jax.errors import UserError, nearest
+
+
+def load_config(name: str, settings: Mapping[str, Any] | None = None) -> Config:
+    """Load a configuration and change some of its settings.
+
+    Args:
+        name: The name of a configuration that comes with the package, such as "cde", or the path
+            of a Python file with a `get_config()`. A method may follow it: "cde:temporal".
+        settings: Values by dotted name, such as `{"recipe.num_epochs": 10}`. The reference of
+            settings lists all names.
+
+    Returns:
+        The configuration, an `ml_collections.ConfigDict`, with every value checked.
+
+    Raises:
+        UserError: The configuration or a setting does not exist, or a value is not allowed.
+    """
+    config = read_config(name)
+    known = dict(flat(config))
+    for setting, value in flat(settings or {}):
+        if setting not in known:
+            raise UserError(
+                f"There is no setting config.{setting}.{nearest(setting, list(known))}"
+                " `atnet train --help` lists the settings."
+            )
+        field = FIELDS.get(setting)  # Options of a method are checked with the method.
+        try:
+            read = field.kind.read(value) if field else value
+            config.update_from_flattened_dict({setting: read})
+        except (TypeError, ValueError) as error:
+            expected = field.kind.words if field else f"a value like {known[setting]!r}"
+            raise UserError(f"config.{setting} is {value!r}, expected {expected}.") from error
+    return check(config)
+
+
+def read_config(text: str) -> Config:
+    """Read a configuration as its file defines it; `check` has not seen it yet.
+
+    Args:
+        text: The `name` of `load_config`.
+
+    Raises:
+        UserError: The configuration does not exist or does not take such a method.
+    """
+    name, *argument = text.split(":", 1)
+    file = _find(name)
+    spec = importlib.util.spec_from_file_location("config_file", file)
+    if spec is None or spec.loader is None:
+        raise UserError(f"{file} is not a Python file. --config is the name or file of one.")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    get_config = getattr(module, "get_config", None)
+    if get_config is None:
+        raise UserError(f"{file} defines no get_config(), which returns the configuration.")
+    try:
+        inspect.signature(get_config).bind(*argument)
+    except TypeError as error:
+        raise UserError(f"--config={text}: get_config() of {file} has {error}.") from error
+    config = get_config(*argument)
+    if not isinstance(config, ConfigDict):
+        raise UserError(
+            f"get_config() of {file} returns no ConfigDict. Return the one of default_config()."
+        )
+    return config
+
+
+def config_names() -> list[str]:
+    """Return the names of the configurations that come with the package, sorted."""
+    return sorted(file.stem for file in _folder().glob("[!_]*.py"))
+
+
+def _folder() -> Path:
+    """Return the folder of these configurations, in an installed package or in a checkout."""
+    package = Path(atnet_jax.__file__).parent
+    installed = package / "configs"
+    return installed if installed.is_dir() else package.parent / "configs"
+
+
+def _find(name: str) -> Path:
+    if name in config_names():
+        return _folder() / f"{name}.py"
+    file = Path(name).expanduser()
+    if not file.is_file():
+        raise UserError(
+            f"There is no configuration {name!r}.{nearest(name, config_names())} Give the path of a"
+            f" file, or one of {', '.join(config_names())}."
+        )
+    return file

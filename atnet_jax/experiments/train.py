@@ -1,0 +1,72 @@
+"""Training from a configuration: the task it names, in a workdir."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from atnet_jax.config import Config, check
+from atnet_jax.evaluation.runs import Run, load_runs
+from atnet_jax.experiments import pretrain, suite
+from atnet_jax.experiments import run as experiment
+from atnet_jax.training import processes
+
+_DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
+
+
+def train(config: Config, workdir: str | os.PathLike[str]) -> tuple[Run, ...]:
+    """Train and evaluate what a configuration describes; `atnet train` from Python.
+
+    All results are written to the workdir. If the call is interrupted, the same call resumes from
+    the last checkpoints and produces byte-identical predictions.
+
+    Args:
+        config: The configuration, from `load_config`.
+        workdir: A new folder, or the folder of the same run to resume.
+
+    Returns:
+        The finished runs: one for each seed and, in a table or leaderboard, each method. Empty
+        after the tasks "final" and "pretrain", which test nothing, and in all processes of a
+        distributed run but the first.
+
+    Raises:
+        UserError: The data are not prepared or do not fit the configuration, the workdir holds
+            another run or is in use, or training diverged.
+    """
+    config = check(config)
+    run_task(config, Path(workdir))
+    if config.task in ("final", "pretrain") or not processes.is_first():
+        return ()
+    return load_runs(workdir)
+
+
+def run_task(config: Config, workdir: Path) -> Path | None:
+    """Run the task of a configuration and return the path of its report, if it writes one.
+
+    Args:
+        config: A checked configuration.
+        workdir: A new folder, or the folder of the same run to resume.
+
+    Raises:
+        UserError: See `train`.
+    """
+    make_deterministic(config)
+    tasks: dict[str, Callable[[Config, Path], Path | None]] = {
+        "evaluate": experiment.train_and_evaluate,
+        "final": experiment.train_and_evaluate,
+        "pretrain": pretrain.pretrain,
+        "table": suite.run,
+        "leaderboard": suite.run_leaderboard,
+    }
+    report = tasks[config.task](config, workdir)
+    return None if config.task == "pretrain" else report
+
+
+def make_deterministic(config: Config) -> None:
+    """Have GPUs add in a fixed order if `config.deterministic`; call it before JAX finds devices.
+
+    Args:
+        config: Any configuration.
+    """
+    flags = os.environ.get("XLA_FLAGS", "")
+    if config.get("deterministic") and _DETERMINISTIC not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {_DETERMINISTIC}".strip()

@@ -1,30 +1,56 @@
 # The Python interface: the names of `import atnet_jax`, by the module that each comes from.
 
-from . import models
-from .data.composite import Composite, Exclusion, load_composite
-from .data.folds import Fold, make_folds
-from .errors import UserError
-from .evaluation.inflation import InflatedFigures, inflated_figures
-from .evaluation.metrics import confusion_matrix, evaluate, score
-from .evaluation.predictions import Prediction
-from .evaluation.runs import Curve, Run, load_run, load_runs
-from .evaluation.statistics import PairedTests, Summary, compare, summarise
-from .experiments.config_file import config_names, load_config
-from .experiments.fold import TrainedFold, train_fold
-from .experiments.train import train
-from .inference.explain import Explanation, explain
-from .inference.predict import Answer, Expression, Options, predict_clip
-from .models.handcrafted.tim import interpolate_frames
-from .models.hoof import hoof
-from .models.lbp_top import lbp_top
-from .names import CLASSES
-from .preprocessing.adm import adm_matrix, average_direction_magnitude
-from .preprocessing.face import Face, crop_face, find_faces, locate_face
-from .preprocessing.flow_map import flow_map, optical_strain
-from .preprocessing.in_memory import prepare_frames
-from .preprocessing.optical_flow import FlowMethod, flow_method
-from .preprocessing.prepared_clip import PreparedClip
-from .training.method_inputs import inputs_of_clip, load_inputs
-from .training.trained import Networks, load_networks
+from . import models as models
+from .data.composite import Composite as Composite
+from .data.composite import Exclusion as Exclusion
+from .data.composite import load_composite as load_composite
+from .data.folds import Fold as Fold
+from .data.folds import make_folds as make_folds
+from .errors import UserError as UserError
+from .evaluation.inflation import InflatedFigures as InflatedFigures
+from .evaluation.inflation import inflated_figures as inflated_figures
+from .evaluation.metrics import confusion_matrix as confusion_matrix
+from .evaluation.metrics import evaluate as evaluate
+from .evaluation.metrics import score as score
+from .evaluation.predictions import Prediction as Prediction
+from .evaluation.runs import Curve as Curve
+from .evaluation.runs import Run as Run
+from .evaluation.runs import load_run as load_run
+from .evaluation.runs import load_runs as load_runs
+from .evaluation.statistics import PairedTests as PairedTests
+from .evaluation.statistics import Summary as Summary
+from .evaluation.statistics import compare as compare
+from .evaluation.statistics import summarise as summarise
+from .experiments.config_file import config_names as config_names
+from .experiments.config_file import load_config as load_config
+from .experiments.fold import TrainedFold as TrainedFold
+from .experiments.fold import train_fold as train_fold
+from .experiments.train import train as train
+from .inference.explain import Explanation as Explanation
+from .inference.explain import explain as explain
+from .inference.predict import Answer as Answer
+from .inference.predict import Expression as Expression
+from .inference.predict import Options as Options
+from .inference.predict import predict_clip as predict_clip
+from .models.handcrafted.tim import interpolate_frames as interpolate_frames
+from .models.hoof import hoof as hoof
+from .models.lbp_top import lbp_top as lbp_top
+from .names import CLASSES as CLASSES
+from .preprocessing.adm import adm_matrix as adm_matrix
+from .preprocessing.adm import average_direction_magnitude as average_direction_magnitude
+from .preprocessing.face import Face as Face
+from .preprocessing.face import crop_face as crop_face
+from .preprocessing.face import find_faces as find_faces
+from .preprocessing.face import locate_face as locate_face
+from .preprocessing.flow_map import flow_map as flow_map
+from .preprocessing.flow_map import optical_strain as optical_strain
+from .preprocessing.in_memory import prepare_frames as prepare_frames
+from .preprocessing.optical_flow import FlowMethod as FlowMethod
+from .preprocessing.optical_flow import flow_method as flow_method
+from .preprocessing.prepared_clip import PreparedClip as PreparedClip
+from .training.method_inputs import inputs_of_clip as inputs_of_clip
+from .training.method_inputs import load_inputs as load_inputs
+from .training.trained import Networks as Networks
+from .training.trained import load_networks as load_networks
 
 __version__: str

@@ -41,7 +41,7 @@ from atnet_jax.inference.explain import Explanation, explain
 from atnet_jax.preprocessing.adm import BLOCKS
 from atnet_jax.preprocessing.face import SIZE
 from atnet_jax.training import trained
-from atnet_jax.training.trained import Trained, input_shapes
+from atnet_jax.training.trained import Networks, input_shapes
 from data_builders.synthetic import clip_specs
 from data_builders.synthetic.scene import Scene
 
@@ -111,14 +111,14 @@ def moving_blocks(spec: Any, crop_box: Sequence[float]) -> np.ndarray:
     return cv2.resize(crop, (BLOCKS, BLOCKS), interpolation=cv2.INTER_AREA)
 
 
-def _untrained(networks: Trained) -> dict[str, Any]:
+def _untrained(networks: Networks) -> dict[str, Any]:
     inputs = {name: jnp.zeros((1, *x)) for name, x in input_shapes(networks.config).items()}
     keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
     return jax.device_get(jax.jit(lambda: networks.network.init(keys, inputs, train=False))())
 
 
 def _true_motion(
-    networks: Trained, keys: Sequence[record.Key], made_with: Sequence[str]
+    networks: Networks, keys: Sequence[record.Key], made_with: Sequence[str]
 ) -> list[np.ndarray]:
     """How far the expression moves the blocks of each of these clips."""
     subjects, clips, seed = map(int, made_with)
@@ -221,9 +221,9 @@ def _main(_: Sequence[str]) -> None:
         Path(flags.FLAGS.table).write_text(text, encoding="utf-8")
 
 
-def _first(workdir: Path) -> Trained:
+def _first(workdir: Path) -> Networks:
     """A run's first network."""
-    networks = trained.load(workdir)
+    networks = trained.load_networks(workdir)
     return dataclasses.replace(networks, names=networks.names[:1], variables=networks.variables[:1])
 
 

@@ -23,7 +23,7 @@ def run(given: Namespace) -> None:
     from atnet_jax.training import trained
 
     refuse_existing(given.out)  # Before the networks are read, which may take a while.
-    networks = trained.load(given.run)
+    networks = trained.load_networks(given.run)
     described = export(networks, given.out)
     parts = [described["program"], described["example"], *described["networks"]]
     size = sum(part["bytes"] for part in parts) / 1e6

@@ -60,7 +60,7 @@ def add_arguments(parser: Parser) -> None:
 
 def run(given: Namespace) -> int:
     """Answers the clips; 1 if one of them has no answer."""
-    from atnet_jax.inference.predict import answer
+    from atnet_jax.inference.predict import predict_clip
     from atnet_jax.system.files import refuse_existing
     from atnet_jax.system.memory import keep_freed_memory
     from atnet_jax.training import trained
@@ -69,13 +69,13 @@ def run(given: Namespace) -> int:
     options = _options(given)
     if given.out is not None:
         refuse_existing(given.out)
-    networks = trained.load(given.run)
+    networks = trained.load_networks(given.run)
     if given.out is not None:
         given.out.mkdir(parents=True, exist_ok=True)
     failed = 0
     for name, clip in zip(_names(given.clips), given.clips, strict=True):
         try:
-            found = answer(clip, networks, options, _tell)
+            found = predict_clip(clip, networks, options, _tell)
         except UserError as error:
             _tell("")
             print(f"Error: {error}", file=sys.stderr)

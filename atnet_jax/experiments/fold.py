@@ -17,7 +17,7 @@ from atnet_jax.models.handcrafted import svm
 from atnet_jax.training.checkpoint import FoldCheckpoints
 from atnet_jax.training.feed import InMemory
 from atnet_jax.training.loop import read_network, read_start, train_units
-from atnet_jax.training.trained import Trained, input_shapes, one_network, unit_shapes
+from atnet_jax.training.trained import Networks, input_shapes, one_network, unit_shapes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +38,7 @@ class TrainedFold:
     labels: Int[np.ndarray, " test"]
     loss: Float32[np.ndarray, " epoch"]
     accuracy: Float32[np.ndarray, " epoch"]
-    networks: Trained | None
+    networks: Networks | None
 
     @property
     def predicted(self) -> Int[np.ndarray, " test"]:
@@ -68,7 +68,9 @@ def train_fold(
     if config.task not in ("evaluate", "final"):
         raise UserError(f"config.task is {config.task!r}, but a fold is trained by 'evaluate'.")
     if len(config.seeds) != 1:
-        raise UserError(f"config.seeds is {config.seeds!r}, expected one seed to train a fold with.")
+        raise UserError(
+            f"config.seeds is {config.seeds!r}, expected one seed to train a fold with."
+        )
     if not 0 <= number < len(folds):
         raise UserError(f"number is {number}, expected the index of one of {len(folds)} folds.")
     fold, [seed] = folds[number], config.seeds

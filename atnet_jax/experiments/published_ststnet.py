@@ -25,7 +25,7 @@ from atnet_jax.evaluation.record import Data, Folds, Record
 from atnet_jax.experiments.results import fold_rows, write_results
 from atnet_jax.experiments.workdir import claim, command, environment, lock
 from atnet_jax.training.method_inputs import load_inputs
-from atnet_jax.training.trained import Trained
+from atnet_jax.training.trained import Networks
 
 _SUFFIXES = (".pth", ".safetensors")
 
@@ -69,7 +69,7 @@ def import_torch(config: Config, folder: Path, workdir: Path) -> Path:
     composite = load_inputs(config)
     folds = make_folds(config.protocol, composite)
     chosen, unused = match_files(folder, folds)
-    trained = Trained(
+    trained = Networks(
         config=config,
         network=models.find(config.model).build_network(config.options.to_dict()),
         names=tuple(f"fold {fold.number} ({fold.name})" for fold in folds),

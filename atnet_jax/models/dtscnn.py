@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from atnet_jax.models.handcrafted.tim import interpolate
+from atnet_jax.models.handcrafted.tim import interpolate_frames
 from atnet_jax.models.layers.convolution import Conv
 from atnet_jax.models.layers.network import BaseNetwork, Batch, Prepared, Weight
 from atnet_jax.models.layers.pooling import largest, max_pool
@@ -117,7 +117,7 @@ class Model(BaseNetwork):
         smooth = flow.smooth(clip.frames)
         prepared = {}
         for steps in STEPS:
-            frames = interpolate(smooth, steps + 1)
+            frames = interpolate_frames(smooth, steps + 1)
             flows = steps * flow.solve(frames[:-1], frames[1:])
             side = flows.shape[1] // _SIZE
             cells = flows.reshape(steps, _SIZE, side, _SIZE, side, 2).mean(axis=(2, 4))

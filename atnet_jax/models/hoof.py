@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from atnet_jax.models.handcrafted.features import BaseFeatures
-from atnet_jax.models.handcrafted.tim import interpolate
+from atnet_jax.models.handcrafted.tim import interpolate_frames
 from atnet_jax.preprocessing.optical_flow import FlowMethod
 from atnet_jax.preprocessing.prepared_clip import PreparedClip
 from atnet_jax.values import whole
@@ -46,7 +46,7 @@ class Features(BaseFeatures):
 
     def __call__(self, clip: PreparedClip, flow: FlowMethod) -> Float32[np.ndarray, " feature"]:
         assert clip.frames is not None
-        frames = interpolate(flow.smooth(clip.frames), self.length, self.interpolation)
+        frames = interpolate_frames(flow.smooth(clip.frames), self.length, self.interpolation)
         frames = frames.astype(np.float32)
         return hoof(flow.solve(frames[:-1], frames[1:]), self.bins).ravel()
 

@@ -14,7 +14,7 @@ from atnet_jax.errors import UserError
 from atnet_jax.models.handcrafted.blocks import cuboids
 from atnet_jax.models.handcrafted.features import BaseFeatures
 from atnet_jax.models.handcrafted.svm import linear_machine
-from atnet_jax.models.handcrafted.tim import interpolate
+from atnet_jax.models.handcrafted.tim import interpolate_frames
 from atnet_jax.preprocessing.optical_flow import FlowMethod
 from atnet_jax.preprocessing.prepared_clip import PreparedClip
 from atnet_jax.values import whole
@@ -57,7 +57,7 @@ class Features(BaseFeatures):
 
     def __call__(self, clip: PreparedClip, flow: FlowMethod) -> Float32[np.ndarray, " feature"]:
         assert clip.frames is not None, "named in INPUTS"
-        frames = interpolate(clip.frames, self.length, self.interpolation)
+        frames = interpolate_frames(clip.frames, self.length, self.interpolation)
         return lbp_sip(frames, self.blocks, self.levels, self.radius, self.time_radius)
 
     def size(self) -> int:

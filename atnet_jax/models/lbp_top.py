@@ -12,7 +12,7 @@ from jaxtyping import Float32, Int, Shaped, UInt8
 
 from atnet_jax.errors import UserError
 from atnet_jax.models.handcrafted.features import BaseFeatures
-from atnet_jax.models.handcrafted.tim import interpolate
+from atnet_jax.models.handcrafted.tim import interpolate_frames
 from atnet_jax.preprocessing.optical_flow import FlowMethod
 from atnet_jax.preprocessing.prepared_clip import PreparedClip
 from atnet_jax.values import whole
@@ -51,7 +51,7 @@ class Features(BaseFeatures):
 
     def __call__(self, clip: PreparedClip, flow: FlowMethod) -> Float32[np.ndarray, " feature"]:
         assert clip.frames is not None
-        frames = interpolate(clip.frames, self.length, self.interpolation)
+        frames = interpolate_frames(clip.frames, self.length, self.interpolation)
         return lbp_top(frames, self.radii, self.points)
 
     def size(self) -> int:

@@ -16,7 +16,7 @@ from sklearn.pipeline import Pipeline
 from atnet_jax.models.handcrafted.blocks import cuboids
 from atnet_jax.models.handcrafted.features import BaseFeatures
 from atnet_jax.models.handcrafted.svm import linear_machine
-from atnet_jax.models.handcrafted.tim import interpolate
+from atnet_jax.models.handcrafted.tim import interpolate_frames
 from atnet_jax.preprocessing.optical_flow import FlowMethod
 from atnet_jax.preprocessing.prepared_clip import PreparedClip
 from atnet_jax.values import whole
@@ -58,7 +58,7 @@ class Features(BaseFeatures):
 
     def __call__(self, clip: PreparedClip, flow: FlowMethod) -> Float32[np.ndarray, " feature"]:
         assert clip.frames is not None, "named in INPUTS"
-        frames = interpolate(clip.frames, self.length, self.interpolation)
+        frames = interpolate_frames(clip.frames, self.length, self.interpolation)
         return monogenic_histograms(frames, self.scales, self.blocks, self.parts)
 
     def size(self) -> int:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from atnet_jax.models.handcrafted.tim import interpolate
+from atnet_jax.models.handcrafted.tim import interpolate_frames
 from atnet_jax.models.layers.head import Classifier
 from atnet_jax.models.layers.lstm import LSTM
 from atnet_jax.models.layers.network import BaseNetwork, Batch, Prepared, Weight
@@ -67,7 +67,7 @@ class Model(BaseNetwork):
                 for frame in clip.frames
             ]
         )
-        return {"sequence": np.rint(interpolate(frames, LENGTH)).astype(np.uint8)}
+        return {"sequence": np.rint(interpolate_frames(frames, LENGTH)).astype(np.uint8)}
 
 
 def frame_size(image_size: int) -> int:

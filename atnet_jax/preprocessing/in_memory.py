@@ -66,7 +66,9 @@ def prepare_frames(
         )
     check_apex(onset, apex, last, where=name)
     if apex == onset:
-        raise UserError(f"{name}: apex and onset are both frame {apex}; there is no motion between.")
+        raise UserError(
+            f"{name}: apex and onset are both frame {apex}; there is no motion between."
+        )
     motion = motion_named(flow)
     method = flow_method(motion.flow)
     located, landmarks = (box, None) if box is not None else locate_face(grey(frames[apex]), face)

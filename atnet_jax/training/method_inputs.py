@@ -64,18 +64,23 @@ def load_inputs(config: Config) -> Composite:
     return inputs.load_inputs(config.data.dir, config.data.datasets, config.data.flow, reading)
 
 
-def inputs_of_clip(config: Config, clip: PreparedClip, flow: FlowMethod) -> dict[str, np.ndarray]:
+def inputs_of_clip(
+    config: Config, clip: PreparedClip, flow: FlowMethod | None = None
+) -> dict[str, np.ndarray]:
     """What the method of `config` reads of one clip, by name.
 
     Args:
       config: names the method, its options, the size of pictures and their magnification.
       clip: with all that `reads` names.
-      flow: the flow method, for inputs that are computed from frames.
+      flow: the flow method, for inputs that are computed from frames; None for that of
+        `config.data.flow`.
 
     Raises:
       UserError: the method cannot use the clip; the message names it.
     """
     method, options = models.find(config.model), config.options.to_dict()
+    if flow is None:
+        flow = flow_method(motion_named(config.data.flow).flow)
     try:
         if config.recipe.magnification:
             clip = magnified(clip, config.recipe.magnification)
@@ -91,7 +96,7 @@ def inputs_of_clip(config: Config, clip: PreparedClip, flow: FlowMethod) -> dict
 
 
 def _compute(config: Config, clip: PreparedClip) -> dict[str, np.ndarray]:
-    return inputs_of_clip(config, clip, flow_method(motion_named(config.data.flow).flow))
+    return inputs_of_clip(config, clip)
 
 
 def _code(method: Path) -> str:

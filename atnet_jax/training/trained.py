@@ -33,7 +33,7 @@ _MANY = 8
 
 
 @dataclasses.dataclass(frozen=True)
-class Trained:
+class Networks:
     """One method's trained networks: one a fold and seed, or one of all subjects.
 
     Attributes:
@@ -103,7 +103,7 @@ def unit_shapes(config: Config) -> TrainState:
     ).unit_shapes()
 
 
-def one_network(config: Config, name: str, variables: Mapping[str, Any]) -> Trained:
+def one_network(config: Config, name: str, variables: Mapping[str, Any]) -> Networks:
     """Return one trained network, ready to be applied.
 
     Args:
@@ -111,7 +111,7 @@ def one_network(config: Config, name: str, variables: Mapping[str, Any]) -> Trai
         name: Its name, such as "fold 3 (casme2/sub04)".
         variables: `{"params": …, "batch_stats": …}` as host arrays.
     """
-    return Trained(config, _network(config), (name,), (variables,), notes=tuple(_notes(config)))
+    return Networks(config, _network(config), (name,), (variables,), notes=tuple(_notes(config)))
 
 
 def _network(config: Config) -> Network:
@@ -119,7 +119,7 @@ def _network(config: Config) -> Network:
 
 
 def logits(
-    trained: Trained, variables: Mapping[str, Any], inputs: Mapping[str, Any]
+    trained: Networks, variables: Mapping[str, Any], inputs: Mapping[str, Any]
 ) -> Float[Array, "clip 3"]:
     """What one network says of each clip before softmax; a pure function of its arrays.
 
@@ -140,7 +140,7 @@ def logits(
         )
 
 
-def load(workdir: Path) -> Trained:
+def load_networks(workdir: Path) -> Networks:
     """Reads the networks of a finished run, of one seed or of several.
 
     Raises:
@@ -166,7 +166,7 @@ def load(workdir: Path) -> Trained:
     )
 
 
-def _load_run(folder: Path, several_seeds: bool) -> Trained:
+def _load_run(folder: Path, several_seeds: bool) -> Networks:
     record = read(folder)
     if record.task == "pretrain":
         raise UserError(
@@ -209,7 +209,7 @@ def _load_run(folder: Path, several_seeds: bool) -> Trained:
             variables.append(read_network(checkpoints, number, shape_of_a_unit))
             whose = "all subjects" if config.task == "final" else f"fold {number} ({name})"
             names.append(f"seed {config.seeds[0]}, {whose}" if several_seeds else whose)
-    return Trained(
+    return Networks(
         config=config,
         network=_network(config),
         names=tuple(names),

@@ -50,7 +50,7 @@ READERS = {
     "resume": lambda run, new: claim(run, new),
     "report": lambda run, _: load_run(run),
     "merge": lambda run, _: merge([run], run.parent / "out"),
-    "predict and export": lambda run, _: trained.load(run),
+    "predict and export": lambda run, _: trained.load_networks(run),
     "read": lambda run, _: read(run),
 }
 

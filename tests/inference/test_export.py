@@ -26,7 +26,7 @@ from atnet_jax.errors import UserError
 from atnet_jax.inference.export.program import PLATFORMS, export_program, named_arrays
 from atnet_jax.inference.export.signature import NOT_FOR, describe
 from atnet_jax.training import trained
-from atnet_jax.training.trained import Trained, input_shapes
+from atnet_jax.training.trained import Networks, input_shapes
 from tests.evaluation.report.workdirs import write_run
 
 _NETWORKS = ("fusion", "micro_attention", "ststnet", "temporal")
@@ -34,7 +34,7 @@ _NETWORKS = ("fusion", "micro_attention", "ststnet", "temporal")
 _CLASSIFIER = {"fusion": 2.0, "micro_attention": 0.0005, "ststnet": 0.02, "temporal": 2.0}
 
 
-def _blank(model: str, image_size: int = 32, **options: Any) -> Trained:
+def _blank(model: str, image_size: int = 32, **options: Any) -> Networks:
     """A network whose arrays are all zero."""
     config = default_config(model)
     config.data.image_size = image_size
@@ -43,10 +43,10 @@ def _blank(model: str, image_size: int = 32, **options: Any) -> Trained:
     inputs = {name: jnp.zeros((2, *shape)) for name, shape in input_shapes(config).items()}
     variables = jax.eval_shape(lambda: network.init(jax.random.key(0), inputs, train=False))
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), variables)
-    return Trained(config, network, ("all subjects",), ({"batch_stats": {}, **zeros},))
+    return Networks(config, network, ("all subjects",), ({"batch_stats": {}, **zeros},))
 
 
-def _inputs(trained: Trained, clips: int) -> dict[str, np.ndarray]:
+def _inputs(trained: Networks, clips: int) -> dict[str, np.ndarray]:
     random = np.random.default_rng(clips)
     draw: dict[str, Callable[..., np.ndarray]] = {
         "apex": lambda shape: random.integers(0, 256, shape, np.uint8),
@@ -58,7 +58,7 @@ def _inputs(trained: Trained, clips: int) -> dict[str, np.ndarray]:
 
 
 @functools.cache
-def _trained(model: str) -> Trained:
+def _trained(model: str) -> Networks:
     """Two networks of random arrays, whose logits differ by about 1."""
     blank = _blank(model)
     random = np.random.default_rng(len(model))

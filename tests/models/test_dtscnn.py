@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from atnet_jax.models.dtscnn import Convolution3D, Model
-from atnet_jax.models.handcrafted.tim import interpolate
+from atnet_jax.models.handcrafted.tim import interpolate_frames
 from atnet_jax.preprocessing.optical_flow import FlowMethod, flow_method
 from atnet_jax.preprocessing.prepared_clip import PreparedClip
 
@@ -33,7 +33,7 @@ def test_prepared_are_flows_of_the_interpolated_clip():
     prepared = Model().prepare(clip_of(frames), FlowMethod(solve), 56)
     assert {name: array.shape for name, array in prepared.items()} == Model().input_shapes(56)
     for steps in (64, 128):
-        clip = interpolate(frames, steps + 1).astype(np.float64)
+        clip = interpolate_frames(frames, steps + 1).astype(np.float64)
         expected = np.zeros((steps, 28, 28, 2))
         for row in range(28):
             for column in range(28):

@@ -39,7 +39,7 @@ def copy(run, tmp_path) -> Path:
     return Path(shutil.copytree(run, tmp_path / "copy"))
 
 
-def assert_scores_of(run: Path, networks: trained.Trained) -> None:
+def assert_scores_of(run: Path, networks: trained.Networks) -> None:
     config = networks.config
     composite = load_composite(
         config.data.dir, config.data.datasets, config.data.flow, networks.inputs
@@ -57,7 +57,7 @@ def assert_scores_of(run: Path, networks: trained.Trained) -> None:
 
 
 def test_scores_are_those_of_the_run(run):
-    assert_scores_of(run, trained.load(run))
+    assert_scores_of(run, trained.load_networks(run))
 
 
 def test_where_epochs_were_chosen_the_networks_are_theirs(data_dir, tmp_path):
@@ -65,11 +65,11 @@ def test_where_epochs_were_chosen_the_networks_are_theirs(data_dir, tmp_path):
     experiment.train_and_evaluate(config, tmp_path)
     curves = json.loads((tmp_path / "curves.json").read_text())
     assert min(curve["kept_epoch"] for curve in curves.values()) < 8
-    assert_scores_of(tmp_path, trained.load(tmp_path))
+    assert_scores_of(tmp_path, trained.load_networks(tmp_path))
 
 
 def test_settings_are_those_of_the_run(run, data_dir):
-    config = trained.load(run).config
+    config = trained.load_networks(run).config
     assert config == settings(data_dir)
     assert isinstance(config.data.datasets, tuple)
 
@@ -80,7 +80,7 @@ def test_final_trains_on_everybody_and_scores_nobody(final, data_dir, capsys):
     ]  # fmt: skip
     record = json.loads((final / "config.json").read_text())
     assert record["folds"] == {"names": ["all subjects"], "run": [0]}
-    networks = trained.load(final)
+    networks = trained.load_networks(final)
     assert networks.names == ("all subjects",)
     # Started again it is through, and says what it is for rather than a figure.
     experiment.train_and_evaluate(settings(data_dir, task="final"), final)
@@ -93,8 +93,8 @@ def test_final_differs_from_every_fold(run, final, data_dir):
     composite = load_composite(
         data_dir, settings(data_dir).data.datasets, "spatiotemporal", ("flow_map",)
     )
-    whole = trained.load(final).scores(composite.inputs)[0]
-    for scores in trained.load(run).scores(composite.inputs):
+    whole = trained.load_networks(final).scores(composite.inputs)[0]
+    for scores in trained.load_networks(run).scores(composite.inputs):
         assert np.abs(whole - scores).max() > 1e-4
 
 
@@ -111,9 +111,9 @@ def test_final_of_an_svm_and_with_nested_subjects_is_refused(data_dir, tmp_path)
 
 
 def test_digest_tells_networks_apart(run, final):
-    networks = trained.load(run)
-    assert networks.digest == trained.load(run).digest
-    assert networks.digest != trained.load(final).digest
+    networks = trained.load_networks(run)
+    assert networks.digest == trained.load_networks(run).digest
+    assert networks.digest != trained.load_networks(final).digest
     fewer = dataclasses.replace(
         networks, names=networks.names[:1], variables=networks.variables[:1]
     )
@@ -128,8 +128,8 @@ def test_several_seeds_are_one_ensemble(run, copy, tmp_path):
         record = json.loads((folder / "config.json").read_text())
         record["config"]["seeds"] = [seed]
         (folder / "config.json").write_text(json.dumps(record))
-    names = trained.load(both).names
-    assert len(names) == 2 * len(trained.load(run).names)
+    names = trained.load_networks(both).names
+    assert len(names) == 2 * len(trained.load_networks(run).names)
     assert names[0].startswith("seed 0, fold 0") and names[-1].startswith("seed 1, fold 5")
 
 
@@ -137,7 +137,7 @@ def test_the_note_of_a_control(copy):
     record = json.loads((copy / "config.json").read_text())
     record["config"] |= {"shuffle_labels": True}
     (copy / "config.json").write_text(json.dumps(record))
-    (note,) = trained.load(copy).notes
+    (note,) = trained.load_networks(copy).notes
     assert "permuted labels" in note
 
 
@@ -154,7 +154,7 @@ def test_the_note_of_a_control(copy):
 def test_what_is_no_finished_run(copy, spoil, message):
     spoil(copy)
     with pytest.raises(UserError, match=message):
-        trained.load(copy)
+        trained.load_networks(copy)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_other_settings(copy, setting, value, message):
     record["config"][setting] = value
     (copy / "config.json").write_text(json.dumps(record))
     with pytest.raises(UserError, match=message):
-        trained.load(copy)
+        trained.load_networks(copy)
 
 
 def test_a_damaged_checkpoint_is_told_and_left_as_it_is(copy):
@@ -183,16 +183,16 @@ def test_a_damaged_checkpoint_is_told_and_left_as_it_is(copy):
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"Fold 1: the checkpoint .* is damaged"):
-        trained.load(copy)
+        trained.load_networks(copy)
     assert path.exists()
 
 
 def test_face_detector_of_the_training_data(copy):
-    assert trained.load(copy).face == "mtcnn"
+    assert trained.load_networks(copy).face == "mtcnn"
     record = json.loads((copy / "config.json").read_text())
     record["preparation"] = {"casme2": {"face": "none"}, "samm": {"face": "mtcnn"}}
     (copy / "config.json").write_text(json.dumps(record))
-    assert trained.load(copy).face == ""
+    assert trained.load_networks(copy).face == ""
 
 
 def test_a_run_need_not_keep_its_networks(run, data_dir, tmp_path, capsys):
@@ -210,4 +210,4 @@ def test_a_run_need_not_keep_its_networks(run, data_dir, tmp_path, capsys):
     for name in ("predictions.csv", "metrics.json"):
         assert (workdir / name).read_bytes() == (run / name).read_bytes()
     with pytest.raises(UserError, match="keep_networks=False, which keeps no trained network"):
-        trained.load(workdir)
+        trained.load_networks(workdir)

@@ -16,7 +16,7 @@ from atnet_jax.inference.explain import grad_cam, integrated_gradients, occlusio
 from atnet_jax.inference.explain.network import explained, observe
 from atnet_jax.names import CLASSES
 from atnet_jax.preprocessing.adm import BLOCKS
-from atnet_jax.training.trained import Trained
+from atnet_jax.training.trained import Networks
 
 __all__ = ["METHODS", "Explanation", "explain"]
 
@@ -59,7 +59,7 @@ METHODS = ("fusion", "spatial", "temporal", "micro_attention", "ststnet")
 
 
 def explain(
-    trained: Trained,
+    trained: Networks,
     inputs: Mapping[str, np.ndarray],
     class_index: int,
     networks: Sequence[int] | None = None,
@@ -109,7 +109,7 @@ def explain(
 
 
 def _parts(
-    trained: Trained, number: int, inputs: Mapping[str, np.ndarray], class_index: int
+    trained: Networks, number: int, inputs: Mapping[str, np.ndarray], class_index: int
 ) -> dict[str, Any]:
     """What is averaged over networks, of one of them."""
     network = explained(trained, number)

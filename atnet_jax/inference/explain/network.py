@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from atnet_jax.models import Network
 from atnet_jax.names import CLASSES
 from atnet_jax.training.engine import PRECISIONS, apply_network, compiler_options
-from atnet_jax.training.trained import Trained
+from atnet_jax.training.trained import Networks
 
 STREAMS = {"apex": "spatial", "adm": "temporal"}
 """The module that reads an input, by the input's name."""
@@ -34,7 +34,7 @@ class Explained:
     precision: str = struct.field(pytree_node=False)
 
 
-def explained(trained: Trained, number: int) -> Explained:
+def explained(trained: Networks, number: int) -> Explained:
     """The trained network of this number."""
     variables = jax.device_put(trained.variables[number])
     return Explained(variables, trained.network, trained.config.recipe.precision)

@@ -14,7 +14,7 @@ from atnet_jax.errors import UserError
 from atnet_jax.inference.export.program import DTYPES, export_program, named_arrays
 from atnet_jax.inference.export.signature import describe
 from atnet_jax.system import files
-from atnet_jax.training.trained import Trained, input_shapes
+from atnet_jax.training.trained import Networks, input_shapes
 
 # Text, not HTML: nothing is to be escaped.
 _README = jinja2.Environment(
@@ -25,11 +25,11 @@ _README = jinja2.Environment(
 ).get_template("README.md.jinja")
 _EXAMPLE_CLIPS = 5
 
-# Between the program's probabilities and those of `Trained.scores`.
+# Between the program's probabilities and those of `Networks.scores`.
 _TOLERANCE = 1e-5
 
 
-def export(trained: Trained, out: Path) -> dict[str, Any]:
+def export(trained: Networks, out: Path) -> dict[str, Any]:
     """Writes the networks to a new folder, which is complete or not there at all.
 
     The program is applied to an example first, and compared with the networks themselves.
@@ -75,7 +75,7 @@ def export(trained: Trained, out: Path) -> dict[str, Any]:
     return described
 
 
-def _example(trained: Trained) -> dict[str, np.ndarray]:
+def _example(trained: Networks) -> dict[str, np.ndarray]:
     """Inputs of clips that look like nothing: random numbers of the usual size."""
     random = np.random.default_rng(0)
 

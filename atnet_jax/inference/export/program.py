@@ -12,7 +12,7 @@ import numpy as np
 from flax import traverse_util
 
 from atnet_jax.models.layers.convolution import Conv
-from atnet_jax.training.trained import Trained, input_shapes, logits
+from atnet_jax.training.trained import Networks, input_shapes, logits
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -28,7 +28,7 @@ def named_arrays(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
     return {name: np.asarray(array) for name, array in sorted(flat.items())}
 
 
-def export_program(trained: Trained) -> jax.export.Exported:
+def export_program(trained: Networks) -> jax.export.Exported:
     """The program of all of a run's networks, for any number of clips and all of `PLATFORMS`.
 
     Its arguments are two dicts: the arrays of one network, as `named_arrays` names them, and the

@@ -13,7 +13,7 @@ from atnet_jax.names import CLASSES
 from atnet_jax.preprocessing.face import SIZE
 from atnet_jax.preprocessing.motion import Motion, motion_named
 from atnet_jax.preprocessing.window import FLOWS, HALF_WINDOW
-from atnet_jax.training.trained import Trained, input_shapes
+from atnet_jax.training.trained import Networks, input_shapes
 
 # Rises when a reader of an older signature could misread a new one.
 SCHEMA_VERSION = 1
@@ -28,7 +28,7 @@ NOT_FOR = (
 _CROPS = f"face crops of {SIZE}×{SIZE} pixels"
 
 
-def describe(trained: Trained, program: jax.export.Exported) -> dict[str, Any]:
+def describe(trained: Networks, program: jax.export.Exported) -> dict[str, Any]:
     """All but the files; anything that JSON can hold."""
     motion = motion_named(trained.config.data.flow)
     shapes = input_shapes(trained.config)
@@ -85,7 +85,7 @@ def describe(trained: Trained, program: jax.export.Exported) -> dict[str, Any]:
     }
 
 
-def _meaning(name: str, trained: Trained, motion: Motion) -> dict[str, str]:
+def _meaning(name: str, trained: Networks, motion: Motion) -> dict[str, str]:
     """An input's unit, and how it is computed."""
     size = trained.config.data.image_size
     model = trained.config.model

@@ -5,6 +5,6 @@ data that the networks were trained on: face, window, optical flow, features, ne
 apex, or the expression's onset and offset, are not given, they are spotted first.
 """
 
-from atnet_jax.inference.predict.answers import Answer, Expression, Options, answer
+from atnet_jax.inference.predict.answers import Answer, Expression, Options, predict_clip
 
-__all__ = ["Answer", "Expression", "Options", "answer"]
+__all__ = ["Answer", "Expression", "Options", "predict_clip"]

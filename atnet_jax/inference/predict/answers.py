@@ -26,7 +26,7 @@ from atnet_jax.preprocessing.optical_flow import FlowMethod, flow_method
 from atnet_jax.preprocessing.prepared_clip import PreparedClip
 from atnet_jax.system.stopwatch import Stopwatch
 from atnet_jax.training.method_inputs import inputs_of_clip, reads
-from atnet_jax.training.trained import Trained
+from atnet_jax.training.trained import Networks
 
 NOT_FOR = (
     "The scores say which of three classes, as laboratories label them, the motion of the face"
@@ -185,9 +185,9 @@ class Answer:
         }
 
 
-def answer(
+def predict_clip(
     path: Path,
-    trained: Trained,
+    trained: Networks,
     options: Options = Options(),
     progress: Callable[[str], None] = lambda stage: None,
 ) -> Answer:
@@ -333,7 +333,7 @@ def _cut(
 
 
 def _express(
-    trained: Trained,
+    trained: Networks,
     options: Options,
     interval: Interval,
     faces: list[Face],

@@ -31,7 +31,7 @@ def prepare(workdir: str) -> tuple[dict[str, Any], Answer]:
         UserError: the folder holds no finished run.
     """
     logging.set_verbosity(logging.WARNING)  # Orbax tells a page for every checkpoint.
-    networks = trained.load(Path(workdir).expanduser())
+    networks = trained.load_networks(Path(workdir).expanduser())
 
     def answer(
         path: Path, options: dict[str, Any], form: str, progress: Callable[[str], None]
@@ -40,7 +40,7 @@ def prepare(workdir: str) -> tuple[dict[str, Any], Answer]:
             name, space, count = stage.partition(" ")
             progress(f"{_STAGES.get(name, name)}{space}{count}")
 
-        read = predict.answer(path, networks, predict.Options(**options), tell)
+        read = predict.predict_clip(path, networks, predict.Options(**options), tell)
         # Where the upload lay for a while is nothing to keep.
         read = dataclasses.replace(read, clip=path.name)
         if form == "json":

@@ -6,7 +6,7 @@ from jaxtyping import Float, Float32, Shaped
 from atnet_jax.errors import UserError
 
 
-def interpolate(
+def interpolate_frames(
     frames: Shaped[np.ndarray, "frame height width"], length: int, kind: str = "tim"
 ) -> Float32[np.ndarray, "{length} height width"]:
     """Resample a clip evenly from its first to its last frame.

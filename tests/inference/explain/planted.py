@@ -6,16 +6,16 @@ import numpy as np
 
 from atnet_jax import models
 from atnet_jax.config import default_config
-from atnet_jax.training.trained import Trained, input_shapes
+from atnet_jax.training.trained import Networks, input_shapes
 
 
-def trained_of(model: str, variables, size: int = 32, **options) -> Trained:
+def trained_of(model: str, variables, size: int = 32, **options) -> Networks:
     config = default_config(model)
     config.data.image_size = size
     config.options.update(options)
     network = models.find(model).build_network(config.options.to_dict())
     names = tuple(f"fold {number}" for number in range(len(variables)))
-    return Trained(config, network, names, tuple(variables))
+    return Networks(config, network, names, tuple(variables))
 
 
 def random_variables(model: str, seed: int = 0, size: int = 32, **options):
@@ -42,7 +42,7 @@ def random_variables(model: str, seed: int = 0, size: int = 32, **options):
     return jax.tree_util.tree_map_with_path(fill, learnt)
 
 
-def random_inputs(trained: Trained, seed: int = 0):
+def random_inputs(trained: Networks, seed: int = 0):
     rng = np.random.default_rng(seed)
     shapes = input_shapes(trained.config)
     draw = {
@@ -61,7 +61,7 @@ def clip_adm(rng, shape):
     return adm
 
 
-def bright_spot_network(size: int) -> Trained:
+def bright_spot_network(size: int) -> Networks:
     """A spatial stream that sees pixels 32 k to 32 k + 4 of rows and columns, and calls light 1.
 
     All it does is to hand one channel on, which is the frame at every 32nd pixel, and another that

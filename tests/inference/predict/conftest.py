@@ -12,7 +12,7 @@ import pytest
 
 from atnet_jax import models
 from atnet_jax.config import default_config
-from atnet_jax.training.trained import Trained, input_shapes
+from atnet_jax.training.trained import Networks, input_shapes
 from data_builders.synthetic import clip_specs
 from data_builders.synthetic.clip_spec import ClipSpec
 from data_builders.synthetic.scene import Scene
@@ -75,7 +75,7 @@ def clip(frames, tmp_path_factory) -> Path:
     return write(tmp_path_factory.mktemp("clips") / "smile.mp4", frames)
 
 
-def untrained(model: str, networks: int, **changes) -> Trained:
+def untrained(model: str, networks: int, **changes) -> Networks:
     """Networks of random weights."""
     config = default_config(model)
     config.data.flow = "farneback"
@@ -88,10 +88,10 @@ def untrained(model: str, networks: int, **changes) -> Trained:
         drawn = jax.jit(lambda key: network.init(key, example, train=False))(jax.random.key(seed))
         variables.append({"params": drawn["params"], "batch_stats": drawn.get("batch_stats", {})})
     names = tuple(f"fold {k}" for k in range(networks))
-    return Trained(config, network, names, tuple(jax.device_get(variables)))
+    return Networks(config, network, names, tuple(jax.device_get(variables)))
 
 
 @pytest.fixture(scope="session")
-def networks() -> Trained:
+def networks() -> Networks:
     """Three STSTNets."""
     return untrained("ststnet", 3)

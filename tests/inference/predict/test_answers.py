@@ -7,7 +7,7 @@ import pytest
 
 from atnet_jax.data.composite import resize
 from atnet_jax.errors import UserError
-from atnet_jax.inference.predict import Options, answer, answers
+from atnet_jax.inference.predict import Options, answers, predict_clip
 from atnet_jax.inference.predict.footage import open_footage
 from atnet_jax.inference.predict.intervals import Interval
 from atnet_jax.preprocessing.annotation import Clip
@@ -28,7 +28,7 @@ def codes(found) -> list[str]:
 
 def test_a_given_expression_is_read_as_in_training(frames, folder, networks):
     path = folder("clip", frames)
-    found = answer(path, networks, Options(**GIVEN, frame_rate=200.0))
+    found = predict_clip(path, networks, Options(**GIVEN, frame_rate=200.0))
     files = {number: path / f"img{number}.png" for number in range(30)}
     clip = Clip("own", "s", "c", 0, "", 5, 14, 26, 200.0, files)
     features = extract(clip, face="mtcnn", box=None, flow="farneback")
@@ -49,7 +49,7 @@ def test_motion_is_that_of_the_training_data(frames, folder):
     path = folder("clip", [*frames, *frames[::-1], *frames])
     circular = untrained("ststnet", 1, data={"flow": "spatiotemporal_circular"})
     options = Options(onset=0, apex=14, offset=89, frame_rate=200.0)
-    (expression,) = answer(path, circular, options).expressions
+    (expression,) = predict_clip(path, circular, options).expressions
     files = {number: path / f"img{number}.png" for number in range(90)}
     clip = Clip("own", "s", "c", 0, "", 0, 14, 89, 200.0, files)
     features = extract(clip, face="mtcnn", box=None, flow="spatiotemporal", circular=True)
@@ -79,7 +79,7 @@ def test_colour_and_landmarks_are_those_of_the_training_data(frames, folder):
 def test_a_network_that_computes_its_input_answers_without_maps(clip):
     """RCN's flow map is larger; what it looks at cannot be shown, which is said."""
     networks = untrained("rcn", 1)
-    found = answer(clip, networks, Options(**GIVEN, explain=True))
+    found = predict_clip(clip, networks, Options(**GIVEN, explain=True))
     (expression,) = found.expressions
     assert "no_maps" in codes(found.warnings)
     assert expression.explanation is None
@@ -94,8 +94,8 @@ def test_motion_is_magnified_as_in_training(clip, monkeypatch):
     plain, magnifying = (
         untrained("spatial", 1, recipe={"magnification": times}) for times in (0.0, 20.0)
     )
-    (usual,) = answer(clip, plain, Options(**GIVEN)).expressions
-    (larger,) = answer(clip, magnifying, Options(**GIVEN)).expressions
+    (usual,) = predict_clip(clip, plain, Options(**GIVEN)).expressions
+    (larger,) = predict_clip(clip, magnifying, Options(**GIVEN)).expressions
     assert asked == [("apex",), ("apex", "frames")]
     assert np.abs(larger.scores - usual.scores).max() > 1e-6
     features = larger.features
@@ -107,7 +107,7 @@ def test_motion_is_magnified_as_in_training(clip, monkeypatch):
 
 
 def test_the_apex_is_spotted_in_a_short_clip(clip, networks, spec):
-    found = answer(clip, networks)
+    found = predict_clip(clip, networks)
     (expression,) = found.expressions
     assert expression.interval.spotted == ("apex",)
     assert (expression.interval.onset, expression.interval.offset) == (0, 29)
@@ -118,12 +118,12 @@ def test_the_apex_is_spotted_in_a_short_clip(clip, networks, spec):
 
 
 def test_onset_and_offset_bound_the_search(clip, networks):
-    (expression,) = answer(clip, networks, Options(onset=16, offset=29)).expressions
+    (expression,) = predict_clip(clip, networks, Options(onset=16, offset=29)).expressions
     assert expression.interval.onset == 16 and 16 < expression.interval.apex <= 29
 
 
 def test_an_apex_alone_takes_the_ends_of_a_short_clip(clip, networks):
-    (expression,) = answer(clip, networks, Options(apex=14)).expressions
+    (expression,) = predict_clip(clip, networks, Options(apex=14)).expressions
     interval = expression.interval
     assert (interval.onset, interval.apex, interval.offset) == (0, 14, 29)
     assert interval.spotted == ()
@@ -131,7 +131,7 @@ def test_an_apex_alone_takes_the_ends_of_a_short_clip(clip, networks):
 
 def test_an_apex_alone_in_a_long_clip_takes_half_a_second(clip, networks):
     # 30 frames at 20 a second last 1.5 s.
-    found = answer(clip, networks, Options(apex=14, frame_rate=20.0))
+    found = predict_clip(clip, networks, Options(apex=14, frame_rate=20.0))
     (expression,) = found.expressions
     assert (expression.interval.onset, expression.interval.offset) == (4, 24)
     assert "ends_assumed" in codes(found.warnings)
@@ -144,7 +144,7 @@ def test_long_clips_are_searched(frames, folder, networks):
     noisy = [
         np.clip(image + rng.normal(0, 1, image.shape), 0, 255).astype(np.uint8) for image in images
     ]
-    found = answer(folder("long", noisy, 500), networks, Options(frame_rate=100.0))
+    found = predict_clip(folder("long", noisy, 500), networks, Options(frame_rate=100.0))
     apexes = [expression.interval.apex for expression in found.expressions]
     assert found.course is not None and found.course.threshold is not None
     # The first expression's apex is frame 34 of the clip, the second's, played backwards, 95.
@@ -160,15 +160,15 @@ def test_nothing_in_a_long_clip_is_an_answer(frames, folder, networks):
         np.clip(frames[0] + rng.normal(0, 1, frames[0].shape), 0, 255).astype(np.uint8)
         for _ in range(60)
     ]
-    found = answer(folder("still", images), networks, Options(frame_rate=50.0))
+    found = predict_clip(folder("still", images), networks, Options(frame_rate=50.0))
     assert found.expressions == []
     assert "nothing_found" in codes(found.warnings)
     json.dumps(found.to_json(), allow_nan=False)
 
 
 def test_abstaining(clip, networks):
-    sure = answer(clip, networks, Options(**GIVEN, abstain_below=0.0)).expressions[0]
-    unsure = answer(clip, networks, Options(**GIVEN, abstain_below=1.0)).expressions[0]
+    sure = predict_clip(clip, networks, Options(**GIVEN, abstain_below=0.0)).expressions[0]
+    unsure = predict_clip(clip, networks, Options(**GIVEN, abstain_below=1.0)).expressions[0]
     assert sure.predicted == sure.likeliest
     assert unsure.predicted is None
     assert unsure.to_json()["prediction"] is None
@@ -176,7 +176,9 @@ def test_abstaining(clip, networks):
 
 
 def test_json_holds_everything_said(clip, networks):
-    found = answer(clip, dataclasses.replace(networks, notes=("A control.",)), Options(**GIVEN))
+    found = predict_clip(
+        clip, dataclasses.replace(networks, notes=("A control.",)), Options(**GIVEN)
+    )
     told = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert told["warnings"] == [{"code": "networks", "text": "A control."}]
     assert told["model"]["networks"] == 3
@@ -189,7 +191,7 @@ def test_json_holds_everything_said(clip, networks):
 
 def test_stages_are_told(clip, networks):
     told = []
-    answer(clip, networks, Options(), told.append)
+    predict_clip(clip, networks, Options(), told.append)
     assert told == [
         answers.READING, answers.SPOTTING, answers.FACE, answers.CROPPING, answers.MOTION,
         answers.NETWORKS,
@@ -198,7 +200,7 @@ def test_stages_are_told(clip, networks):
 
 def test_maps_of_at_most_five_networks(clip):
     seven = untrained("ststnet", 7)
-    (expression,) = answer(clip, seven, Options(**GIVEN, explain=True)).expressions
+    (expression,) = predict_clip(clip, seven, Options(**GIVEN, explain=True)).expressions
     assert expression.explanation is not None
     assert expression.explanation.networks == 5
     assert expression.explanation.class_index == expression.likeliest
@@ -208,19 +210,19 @@ def test_maps_of_at_most_five_networks(clip):
 def test_cropped_frames_need_no_detector(frames, folder, networks):
     cropped = [image[100:380, 180:460] for image in frames]
     options = Options(**GIVEN, face="none", frame_rate=200.0)
-    (expression,) = answer(folder("cropped", cropped), networks, options).expressions
+    (expression,) = predict_clip(folder("cropped", cropped), networks, options).expressions
     assert expression.box == (0, 0, 280, 280)
     trained_so = dataclasses.replace(networks, face="none")
-    again = answer(folder("again", cropped), trained_so, Options(**GIVEN)).expressions[0]
+    again = predict_clip(folder("again", cropped), trained_so, Options(**GIVEN)).expressions[0]
     np.testing.assert_array_equal(again.scores, expression.scores)
     # A detector that is asked for is asked, whatever the training data were cropped with.
-    found = answer(folder("raw", frames), trained_so, Options(**GIVEN, face="mtcnn"))
+    found = predict_clip(folder("raw", frames), trained_so, Options(**GIVEN, face="mtcnn"))
     assert found.expressions[0].box[2] - found.expressions[0].box[0] < 320
 
 
 def test_a_given_box(frames, folder, networks):
     box = (180.0, 100.0, 460.0, 380.0)
-    found = answer(folder("clip", frames), networks, Options(box=box, frame_rate=200.0))
+    found = predict_clip(folder("clip", frames), networks, Options(box=box, frame_rate=200.0))
     assert found.expressions[0].box == box
 
 
@@ -232,7 +234,7 @@ def test_two_faces(frames, folder, networks):
         wide[:, :640] = image
         wide[90:390, 640:] = small
         pairs.append(wide)
-    found = answer(folder("two", pairs), networks, Options(**GIVEN, frame_rate=200.0))
+    found = predict_clip(folder("two", pairs), networks, Options(**GIVEN, frame_rate=200.0))
     (expression,) = found.expressions
     assert "several_faces" in codes(expression.warnings)
     assert expression.box[2] < 640  # The larger one.
@@ -240,14 +242,14 @@ def test_two_faces(frames, folder, networks):
 
 def test_an_odd_shape(frames, folder, networks):
     tall = [cv2.copyMakeBorder(image, 500, 700, 0, 0, cv2.BORDER_REPLICATE) for image in frames]
-    found = answer(folder("tall", tall), networks, Options(**GIVEN, frame_rate=200.0))
+    found = predict_clip(folder("tall", tall), networks, Options(**GIVEN, frame_rate=200.0))
     assert found.expressions[0].box[1] > 500
 
 
 def test_4k(frames, folder, networks):
     large = [cv2.resize(image, (2880, 2160)) for image in frames[9:15]]
     options = Options(onset=9, apex=14, offset=14, frame_rate=200.0)
-    (expression,) = answer(folder("4k", large, 9), networks, options).expressions
+    (expression,) = predict_clip(folder("4k", large, 9), networks, options).expressions
     assert 900 < expression.box[3] - expression.box[1] < 1500
     assert "short" in codes(expression.warnings)
 
@@ -266,7 +268,7 @@ def test_4k(frames, folder, networks):
 )
 def test_numbers_that_do_not_fit(clip, networks, options, message):
     with pytest.raises(UserError, match=message):
-        answer(clip, networks, Options(**options))
+        predict_clip(clip, networks, Options(**options))
 
 
 @pytest.mark.parametrize(
@@ -288,15 +290,15 @@ def test_options_that_make_no_sense(options, message):
 def test_clips_without_an_answer(frames, folder, video, networks):
     blank = np.random.default_rng(0).integers(0, 255, (240, 320, 3), dtype=np.uint8)
     with pytest.raises(UserError, match=r"no face found in \d+ frames; is it dark"):
-        answer(video("noise.mp4", [blank] * 12), networks)
+        predict_clip(video("noise.mp4", [blank] * 12), networks)
     with pytest.raises(UserError, match="no face found in the apex frame, 14"):
-        answer(folder("dark", [image // 60 for image in frames]), networks, Options(**GIVEN))
+        predict_clip(folder("dark", [image // 60 for image in frames]), networks, Options(**GIVEN))
     with pytest.raises(UserError, match="one frame shows no motion"):
-        answer(folder("one", frames[:1]), networks)
+        predict_clip(folder("one", frames[:1]), networks)
     with pytest.raises(UserError, match="one frame shows no motion"):
-        answer(video("one.mp4", frames[:1]), networks)
+        predict_clip(video("one.mp4", frames[:1]), networks)
     with pytest.raises(UserError, match="no motion found in frames 0…11"):
-        answer(folder("same", [frames[0]] * 12), networks)
+        predict_clip(folder("same", [frames[0]] * 12), networks)
 
 
 def test_a_video_that_ends_before_the_offset(video, networks, frames):
@@ -307,10 +309,10 @@ def test_a_video_that_ends_before_the_offset(video, networks, frames):
     path = video("cut.avi", noisy, 200.0, "MJPG")
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 3 // 4])
     with pytest.raises(UserError, match=r"ends before frame 2\d; give an onset"):
-        answer(path, networks, Options(onset=5, apex=14, offset=29))
+        predict_clip(path, networks, Options(onset=5, apex=14, offset=29))
     with pytest.raises(UserError, match="ends before frame 28; give"):
-        answer(path, networks, Options(onset=5, apex=28, offset=29))
+        predict_clip(path, networks, Options(onset=5, apex=28, offset=29))
     # Unless all that is needed is there.
-    found = answer(path, networks)
+    found = predict_clip(path, networks)
     assert "ends_early" in codes(found.warnings)
     assert len(found.expressions) == 1

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from atnet_jax.inference.explain import Explanation
-from atnet_jax.inference.predict import Answer, Options, answer, draw, page
+from atnet_jax.inference.predict import Answer, Options, draw, page, predict_clip
 from atnet_jax.inference.predict.caveats import Caveat
 
 
 @pytest.fixture(scope="module")
 def found(clip, networks) -> Answer:
     """An answer with all maps there are, made up."""
-    told = answer(clip, networks, Options(onset=5, offset=26))
+    told = predict_clip(clip, networks, Options(onset=5, offset=26))
     rng = np.random.default_rng(0)
     explanation = Explanation(
         class_index=told.expressions[0].likeliest,

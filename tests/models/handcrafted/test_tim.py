@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from atnet_jax.errors import UserError
-from atnet_jax.models.handcrafted.tim import interpolate
+from atnet_jax.models.handcrafted.tim import interpolate_frames
 
 
 @pytest.fixture
@@ -41,12 +41,12 @@ def test_equals_the_graph_embedding(random, count, length):
     frames = random.uniform(80, 180, (count, 11, 13))
     expected = path_graph_embedding(frames, length)
     assert 0 < expected.min() < expected.max() < 255  # else the clipping would hide something
-    np.testing.assert_allclose(interpolate(frames, length), expected, rtol=0, atol=2e-4)
+    np.testing.assert_allclose(interpolate_frames(frames, length), expected, rtol=0, atol=2e-4)
 
 
 def test_repeated_frames_do_no_harm(random):
     frames = random.integers(80, 180, (9, 4, 5)).repeat(2, axis=0).astype(np.uint8)
-    result = interpolate(frames, 10)
+    result = interpolate_frames(frames, 10)
     assert np.isfinite(result).all()
     np.testing.assert_allclose(result[[0, -1]], frames[[0, -1]], atol=1e-3)
 
@@ -55,7 +55,7 @@ def test_repeated_frames_do_no_harm(random):
 def test_as_many_frames_stay_as_they_are(random, kind):
     frames = random.integers(0, 256, (10, 6, 7), dtype=np.uint8)
     frames[:5] = 0  # a sum with weights of 1e-17 would show here
-    result = interpolate(frames, 10, kind)
+    result = interpolate_frames(frames, 10, kind)
     assert result.dtype == np.float32
     np.testing.assert_array_equal(result, frames)
 
@@ -66,7 +66,7 @@ def test_as_many_frames_stay_as_they_are(random, kind):
 def test_ends_and_still_pixels_are_kept(random, kind, count, length):
     frames = random.integers(60, 200, (count, 6, 7), dtype=np.uint8)
     frames[:, 2, 3:] = 77  # exactly, or LBP would compare rounding errors
-    result = interpolate(frames, length, kind)
+    result = interpolate_frames(frames, length, kind)
     assert result.shape == (length, 6, 7)
     np.testing.assert_allclose(result[[0, -1]], frames[[0, -1]], atol=1e-3)
     np.testing.assert_array_equal(result[:, 2, 3:], 77)
@@ -75,15 +75,15 @@ def test_ends_and_still_pixels_are_kept(random, kind, count, length):
 @pytest.mark.parametrize("kind", ["tim", "linear"])
 def test_a_single_frame_is_repeated(random, kind):
     frame = random.integers(0, 256, (1, 6, 7), dtype=np.uint8)
-    np.testing.assert_array_equal(interpolate(frame, 10, kind), frame.repeat(10, axis=0))
+    np.testing.assert_array_equal(interpolate_frames(frame, 10, kind), frame.repeat(10, axis=0))
 
 
 def test_overshoot_is_clipped():
     step = np.array([0, 0, 1, 1]).reshape(4, 1, 1)
-    rings = interpolate(100 + 50 * step, 33)
+    rings = interpolate_frames(100 + 50 * step, 33)
     assert rings.min() < 95
     assert rings.max() > 155
-    clipped = interpolate(255 * step, 33)
+    clipped = interpolate_frames(255 * step, 33)
     assert clipped.min() == 0
     assert clipped.max() == 255
 
@@ -91,7 +91,7 @@ def test_overshoot_is_clipped():
 def test_linear_is_numpys_interpolation(random):
     frames = random.integers(0, 256, (13, 2, 3), dtype=np.uint8)
     for length in (5, 64):
-        result = interpolate(frames, length, "linear")
+        result = interpolate_frames(frames, length, "linear")
         at = np.linspace(0, 12, length)
         for row, column in np.ndindex(2, 3):
             expected = np.interp(at, np.arange(13), frames[:, row, column])
@@ -102,11 +102,11 @@ def test_the_clip_given_is_not_changed(random):
     frames = random.uniform(0, 255, (5, 2, 3)).astype(np.float32)
     before = frames.copy()
     for length in (5, 10):
-        interpolate(frames, length)[:] = 0
+        interpolate_frames(frames, length)[:] = 0
     np.testing.assert_array_equal(frames, before)
 
 
 def test_refusals():
     frames = np.zeros((5, 2, 3), np.uint8)
     with pytest.raises(UserError, match="without frames"):
-        interpolate(frames[:0], 10)
+        interpolate_frames(frames[:0], 10)

@@ -276,7 +276,7 @@ def test_readme_tells_what_matters(folder):
     assert NOT_FOR in text
     assert "> A note." in text
     assert "| `apex` | [clip, 32, 32, 1] uint8 | grey level, 0 to 255 |" in text
-    assert "| `network_001.npz` | the arrays of: fold 1 (casme2/sub02) |" in text
+    assert "| `network_001.npz` | the weights of: fold 1 (casme2/sub02) |" in text
 
 
 def test_inputs_of_another_size_or_type_are_refused(loaded):

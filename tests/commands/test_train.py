@@ -46,10 +46,10 @@ def test_a_file_of_ones_own(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("cdee", "There is no configuration 'cdee'. Did you mean cde\\? Give the path"),
-        ("configs/none.py", "There is no configuration 'configs/none.py'."),
+        ("cdee", "Unknown configuration 'cdee'. Did you mean cde\\? Pass the path"),
+        ("configs/none.py", "Unknown configuration 'configs/none.py'."),
         ("table2:fusion", "get_config\\(\\) of .*table2.py has too many positional arguments"),
-        ("README.md", "README.md is no Python file"),
+        ("README.md", "README.md is not a Python file"),
         ("atnet_jax/names.py", "names.py defines no get_config\\(\\)"),
         ("tests/commands/no_config.py", "returns no ConfigDict"),
     ],
@@ -79,8 +79,8 @@ def test_settings():
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("seed=3", "There is no setting config.seed. Did you mean seeds?"),
-        ("num_epochs=3", "There is no setting config.num_epochs. Did you mean recipe.num_epochs?"),
+        ("seed=3", "Unknown setting config.seed. Did you mean seeds?"),
+        ("num_epochs=3", "Unknown setting config.num_epochs. Did you mean recipe.num_epochs?"),
         (
             "recipe.num_epochs=abc",
             "--config.recipe.num_epochs=abc: expected a whole number from 1 to",
@@ -92,7 +92,7 @@ def test_settings():
         ("recipe.momentum=ten", "--config.recipe.momentum=ten: expected a number from 0 to 1."),
         ("shuffle_labels=maybe", "--config.shuffle_labels=maybe: expected True or False."),
         ("seeds=(1,", "--config.seeds=(1,: expected one or several different values, each a"),
-        ("data=3", "--config.data=3: expected a value of the kind of its default."),
+        ("data=3", "--config.data=3: expected a value of the same type as its default."),
         ("recipe.num_epochs", "Missing value for flag --config.recipe.num_epochs."),
         ("recipe.num_epochs=0", "config.recipe.num_epochs is 0, expected a whole number from 1"),
     ],

@@ -407,7 +407,7 @@ def test_command_line_errors_are_told_without_a_traceback(tmp_path):
     given = (f"{tmp_path}/nowhere", f"--out={tmp_path}/out")
     processes = {
         "nowhere: no such folder; give the workdir": start(*given),
-        "There is no option --onnx": start(*given, "--onnx"),
+        "Unknown option --onnx": start(*given, "--onnx"),
     }
     for message, process in processes.items():
         _, said = process.communicate(timeout=120)

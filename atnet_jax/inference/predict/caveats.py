@@ -82,7 +82,7 @@ def of_frame_rate(frame_rate: float, given: bool, assumed: float) -> Iterator[Ca
             f"frame_rate_{'slow' if frame_rate < _SLOWEST else 'fast'}",
             f"The clip has {frame_rate:g} frames per second; the networks were trained on 100 to"
             f" 200. The 65 frames around the apex last {(FLOWS + 1) / frame_rate:.2f} s instead of"
-            " 0.3 to 0.6 s, and the motion between frames differs. Do not trust the scores."
+            " 0.3 to 0.6 s, and the motion per frame differs as well. Do not trust the scores."
             + ("" if given else f" {hint}"),
         )
 

@@ -60,7 +60,7 @@ def sheet(answer: Answer) -> bytes:
     Args:
         answer: The answer.
     """
-    rows = [_line(f"{answer.frames} frames at {answer.frame_rate:g} per second", 26)]
+    rows = [_line(f"{answer.frames} frames at {answer.frame_rate:g} frames per second", 26)]
     if answer.course is not None:
         intervals = [expression.interval for expression in answer.expressions]
         rows.append(_course(answer.course, intervals))

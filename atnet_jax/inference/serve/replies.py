@@ -37,7 +37,7 @@ class Whole:
         if self.form == "json":
             await self._respond(JSONResponse(answer))
         else:
-            # The answer's page holds its style.
+            # The page of a result contains its style.
             headers = {"Content-Security-Policy": policy(answer)}
             await self._respond(HTMLResponse(answer, headers=headers))
 

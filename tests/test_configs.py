@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from atnet_jax import models
-from atnet_jax.commands.train import load_config
 from atnet_jax.config import check, method_config
 from atnet_jax.data.composite import load_composite, resize
 from atnet_jax.data.record import from_record, prepared, read_records
@@ -17,6 +16,7 @@ from atnet_jax.errors import UserError
 from atnet_jax.evaluation import predictions
 from atnet_jax.experiments import run as experiment
 from atnet_jax.experiments import suite
+from atnet_jax.experiments.config_file import load_config
 from atnet_jax.preprocessing.magnification import magnify
 from atnet_jax.preprocessing.optical_flow import flow_method
 from atnet_jax.published import TABLE_II

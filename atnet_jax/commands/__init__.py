@@ -1,8 +1,8 @@
-"""The commands, one file a verb: `atnet VERB` or `python -m atnet_jax VERB`.
+"""The commands, one module per verb: `atnet VERB` or `python -m atnet_jax VERB`.
 
-A verb's file defines `add_arguments(parser)` and `run(given)`, which returns the exit status or
-None for 0. The first line of its docstring is its line in the list of verbs. It imports what takes
-time in `run`, so that its help appears at once.
+The module of a verb defines `add_arguments(parser)` and `run(given)`, which returns the exit status
+or None for 0. The first line of its docstring describes the verb in the list of verbs. Slow imports
+are in `run`, so that the help appears at once.
 """
 
 import importlib
@@ -22,8 +22,8 @@ from atnet_jax.errors import UserError, nearest
 STEPS = {
     "Prepare data": ("prepare", "doctor", "synthetic"),
     "Train and evaluate": ("train", "merge", "report"),
-    "Read clips with trained networks": ("predict", "serve", "export"),
-    "Use weights of others": ("import-caffe", "score-ststnet"),
+    "Use trained networks": ("predict", "serve", "export"),
+    "Use published weights": ("import-caffe", "score-ststnet"),
     "Look up": ("methods",),
 }
 VERBS = tuple(verb for verbs in STEPS.values() for verb in verbs)
@@ -33,16 +33,22 @@ _FAILED, _INTERRUPTED, _BROKEN_PIPE = 1, 130, 141
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Runs a command line, such as `["train", "--config=cde", "--workdir=run"]`.
+    """Run a command line.
 
-    What a user can cause ends in one sentence on the standard error stream: whatever is wrong with
-    the arguments or the data (`UserError`), a file that cannot be read or written, Ctrl-C.
+    Errors that the user can fix are printed to standard error as one line without a traceback:
+    errors in the arguments or the data (`UserError`) and files that cannot be read or written.
+
+    Args:
+        arguments: Arguments, such as `["train", "--config=cde", "--workdir=run"]`.
 
     Returns:
-        The exit status: 1 after an error, 130 after Ctrl-C, 141 if nobody reads the output.
+        The exit status: 1 after an error, 130 after Ctrl-C, 141 if the output pipe was closed.
+
+    Raises:
+        OSError: The error has no error number, so it is a bug.
     """
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # What the terminal cannot show is no error.
+        if isinstance(stream, io.TextIOWrapper):  # Some terminals cannot show all characters.
             stream.reconfigure(errors="backslashreplace")
     try:
         status = _run(arguments)
@@ -52,7 +58,7 @@ def run(arguments: Sequence[str]) -> int:
         return _fail(str(error))
     except KeyboardInterrupt:
         resume = " Rerun the same command to resume." if arguments[0] in _RESUMABLE else ""
-        start = "\n" if sys.stderr.isatty() else ""  # A terminal shows ^C in this line.
+        start = "\n" if sys.stderr.isatty() else ""  # A terminal shows ^C on the current line.
         print(f"{start}Interrupted.{resume}", file=sys.stderr)
         return _INTERRUPTED
     except OSError as error:
@@ -65,14 +71,17 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def parser_of(verb: str) -> Parser:
-    """What reads the arguments of a verb.
+    """Return the parser of a verb's arguments.
+
+    Args:
+        verb: One of `VERBS`.
 
     Raises:
-        UserError: There is no such verb.
+        UserError: The verb is unknown.
     """
     if verb not in VERBS:
         hint = nearest(verb, VERBS)
-        raise UserError(f"There is no command {verb!r}.{hint} `atnet` lists the commands.")
+        raise UserError(f"Unknown command {verb!r}.{hint} `atnet` lists the commands.")
     module = _module(verb)
     parser = Parser(verb, module.__doc__ or "")
     module.add_arguments(parser)
@@ -93,7 +102,7 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 def _overview() -> str:
-    """The verbs by step, a line each."""
+    """Return the list of verbs by step, one line per verb."""
     lines = ["Usage: atnet VERB …   `atnet VERB --help` describes a verb.", ""]
     for step, verbs in STEPS.items():
         lines.append(f"{step}:")
@@ -114,7 +123,7 @@ def _fail(message: str) -> int:
 
 
 def _nobody_reads() -> bool:
-    """Whether the pipe is broken that the output goes to, as in `atnet … | head`."""
+    """Return whether the reader of the output has closed the pipe, as in `atnet … | head`."""
     try:
         output = sys.stdout.fileno()
     except OSError:
@@ -123,5 +132,5 @@ def _nobody_reads() -> bool:
     poll.register(output, 0)
     if not poll.poll(0):
         return False
-    os.dup2(os.open(os.devnull, os.O_WRONLY), output)  # Python flushes it as it ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), output)  # Python flushes it at exit.
     return True

@@ -1,7 +1,7 @@
-"""Checks a copy of a database, or prepared data, against the paper's composite.
+"""Check a copy of a database, or prepared data, against the paper's composite.
 
-Give either --manual_dir and --dataset, for a raw copy, or --data_dir, for prepared data. The exit
-status is 0 only if there is no error; warnings do not count.
+Pass --manual_dir and --dataset to check a raw copy, or --data_dir to check prepared data. The exit
+status is 1 if any error is found; warnings do not affect it.
 """
 
 from argparse import Namespace
@@ -11,37 +11,37 @@ from atnet_jax.names import DEFAULT_FLOW, DETECTORS, MICRO_EXPRESSIONS
 
 
 def add_arguments(parser: Parser) -> None:
-    """Defines the options."""
+    """Define the options of the command in `parser`."""
     add = parser.option
-    add("--data_dir", type=path, metavar="FOLDER", help="Prepared data.")
+    add("--data_dir", type=path, metavar="FOLDER", help="Folder of prepared data.")
     add("--manual_dir", type=path, metavar="FOLDER", help="Your copy of the database --dataset.")
-    add("--dataset", choices=MICRO_EXPRESSIONS, help="Only this database.")
+    add("--dataset", choices=MICRO_EXPRESSIONS, help="Check only this database.")
     add(
         "--face",
         default="mtcnn",
         choices=DETECTORS,
-        help="For a raw copy; none prefers its cropped frames.",
+        help="Face detector for a raw copy; none uses its cropped frames if there are any.",
     )
     add(
         "--flow",
         default=DEFAULT_FLOW,
         metavar="NAME",
-        help="For prepared data: their optical flow, as config.data.flow.",
+        help="Optical flow of prepared data, a value of config.data.flow.",
     )
     add(
         "--composite",
         type=path,
         metavar="FILE",
         dest="composite_list",
-        help="CSV list of clips: dataset,subject,clip,label[,apex_frame_file].",
+        help="CSV list of the expected clips: dataset,subject,clip,label[,apex_frame_file].",
     )
-    add("--compare", type=path, metavar="FILE", help="digests.csv of another copy.")
+    add("--compare", type=path, metavar="FILE", help="Compare with digests.csv of another copy.")
     add("--out", type=path, metavar="FOLDER", help="New folder for doctor.json and digests.csv.")
-    add("--num_workers", type=int, metavar="N", help="Processes (default: one for each CPU).")
+    add("--num_workers", type=int, metavar="N", help="Number of processes (default: one per CPU).")
 
 
 def run(given: Namespace) -> int:
-    """Checks the data; 1 if there is an error in them."""
+    """Check the data and return 1 if any error is found, otherwise 0."""
     from data_builders.doctor.diagnose import diagnose
 
     return 0 if diagnose(**vars(given)) else 1

@@ -1,6 +1,6 @@
-"""Lists every method with its title, inputs, size and source.
+"""List every method with its title, inputs, size and source.
 
---config=cde:NAME and --config=hde:NAME run a method by its name, or by that of one of its settings.
+--config=cde:NAME and --config=hde:NAME run the method, or the preset, with this name.
 """
 
 import textwrap
@@ -12,12 +12,12 @@ _KINDS = {"network": ("Networks", "parameters"), "features": ("Features and an S
 
 
 def add_arguments(parser: Parser) -> None:
-    """Defines no options."""
+    """Define no options in `parser`."""
     del parser
 
 
 def run(given: Namespace) -> None:
-    """Prints the list."""
+    """Print the list; `given` is not used."""
     del given
     from atnet_jax import models
 
@@ -28,11 +28,11 @@ def run(given: Namespace) -> None:
             if method.kind != kind:
                 continue
             size = method.size()
-            number = "a clip decides how many" if size is None else f"{size:,}"
+            number = "a clip-dependent number of" if size is None else f"{size:,}"
             print(f"  {method.name:18}{method.paper_row or method.title}")
             about = [f"Reads {', '.join(method.inputs)}; {number} {unit}.", f"{method.source}."]
             if method.presets:
-                about.append(f"Settings: {', '.join(method.presets)}.")
+                about.append(f"Presets: {', '.join(method.presets)}.")
             for text in about:
                 print(textwrap.indent(textwrap.fill(text, 80, break_on_hyphens=False), " " * 20))
         print()

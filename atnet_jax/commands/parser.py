@@ -1,4 +1,4 @@
-"""How a command reads its arguments: argparse, with errors of one sentence."""
+"""Command-line parser: argparse with short error messages."""
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -14,8 +14,8 @@ class Parser(argparse.ArgumentParser):
     """Reads the arguments of one command.
 
     Attributes:
-        settings: What lists the settings, for a command that takes `--config.NAME=VALUE`. They are
-            left, as they were given, in `settings` of what `read` returns.
+        settings: Function that lists the settings, for a command with `--config.NAME=VALUE`. The
+            result of `read` then contains the unparsed settings as `settings`.
     """
 
     settings: Callable[[], str] | None = None
@@ -29,7 +29,12 @@ class Parser(argparse.ArgumentParser):
         )
 
     def option(self, name: str, **more: Any) -> None:
-        """Defines an argument as `add_argument` does; its help ends in the default, if any."""
+        """Define an argument like `add_argument`, with the default, if any, appended to its help.
+
+        Args:
+            name: Name of the argument.
+            more: Keyword arguments of `add_argument`.
+        """
         default = more.get("default")
         if default not in (None, []):
             shown = ",".join(default) if isinstance(default, list) else default
@@ -38,10 +43,13 @@ class Parser(argparse.ArgumentParser):
         self.add_argument(name, **more)
 
     def read(self, arguments: Sequence[str]) -> argparse.Namespace:
-        """Reads the arguments.
+        """Return the parsed arguments.
+
+        Args:
+            arguments: Arguments of the command.
 
         Raises:
-            UserError: There is one too many or too few, or one that cannot be.
+            UserError: An argument is missing, unexpected or invalid.
         """
         for argument in arguments:
             name = argument.partition("=")[0]
@@ -49,7 +57,7 @@ class Parser(argparse.ArgumentParser):
                 break
             if not name.startswith("--") or name in self.options or self._is_setting(name):
                 continue
-            raise UserError(f"There is no option {name}.{nearest(name, self.options)} {self._hint}")
+            raise UserError(f"Unknown option {name}.{nearest(name, self.options)} {self._hint}")
         given, rest = self.parse_known_intermixed_args(arguments)
         if self.settings:
             given.settings = rest
@@ -58,14 +66,14 @@ class Parser(argparse.ArgumentParser):
         return given
 
     def error(self, message: str) -> NoReturn:
-        """Raises what argparse finds wrong as a `UserError`."""
+        """Raise an error of argparse as a `UserError`."""
         message = message.removeprefix("argument ").replace(
             "the following arguments are required", "Missing"
         )
         raise UserError(f"{message}. {self._hint}")
 
     def format_help(self) -> str:
-        """The help text, with the settings if the command takes some."""
+        """Return the help text, with the settings if the command has any."""
         return super().format_help() + (f"\n{self.settings()}" if self.settings else "")
 
     @property
@@ -82,17 +90,31 @@ class Parser(argparse.ArgumentParser):
 
 
 def path(text: str) -> Path:
-    """A path, in which ~ is the user's folder."""
+    """Return a path with ~ expanded.
+
+    Args:
+        text: The path as typed.
+    """
     return Path(text).expanduser()
 
 
 def listed(text: str) -> list[str]:
-    """The entries of a list with commas."""
+    """Return the non-empty entries of a comma-separated list.
+
+    Args:
+        text: The list as typed.
+    """
     return [entry.strip() for entry in text.split(",") if entry.strip()]
 
 
 def between(kind: type[Number], low: Number, high: Number) -> Callable[[str], Number]:
-    """Reads a number from `low` to `high`."""
+    """Return a function that reads a number from `low` to `high`.
+
+    Args:
+        kind: int or float.
+        low: Smallest allowed number.
+        high: Largest allowed number.
+    """
 
     def read(text: str) -> Number:
         value = kind(text)
@@ -100,5 +122,5 @@ def between(kind: type[Number], low: Number, high: Number) -> Callable[[str], Nu
             raise argparse.ArgumentTypeError(f"{text} is not between {low} and {high}")
         return value
 
-    read.__name__ = kind.__name__  # argparse names the kind of a number that is none.
+    read.__name__ = kind.__name__  # argparse shows this name if the text is not a number.
     return read

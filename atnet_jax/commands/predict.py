@@ -1,8 +1,8 @@
-"""Predicts the expression in clips of your own.
+"""Predict the expression in your own clips.
 
-A clip is a video file, or a folder of pictures whose names end in their frames' numbers. For each
-clip one line of JSON is printed; --out also writes a picture and a page, with maps of what the
-networks look at.
+A clip is a video file, or a folder of pictures whose names end in the frame number. The command
+prints one line of JSON per clip. With --out it also writes a picture and a page for each clip, with
+maps that explain the scores.
 """
 
 import json
@@ -22,44 +22,56 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: Parser) -> None:
-    """Defines the options."""
+    """Define the options of the command in `parser`."""
     add = parser.option
     add(
         "run",
         type=path,
         metavar="RUN",
-        help="Workdir of a run of the configuration final, or of all folds, whose scores are"
-        " averaged.",
+        help="Workdir of a finished run of a network, such as --config=final. Scores are averaged"
+        " over all folds.",
     )
-    add("clips", type=path, nargs="+", metavar="CLIP", help="Video file, or folder of frames.")
-    add("--out", type=path, metavar="FOLDER", help="New folder for pages and pictures.")
-    add("--onset", type=int, metavar="N", help="Frame at which the expression begins; from 0.")
-    add("--apex", type=int, metavar="N", help="Frame of its strongest moment.")
-    add("--offset", type=int, metavar="N", help="Frame at which it ends.")
+    add("clips", type=path, nargs="+", metavar="CLIP", help="Video file or folder of frames.")
+    add("--out", type=path, metavar="FOLDER", help="New folder for pages, pictures and JSON files.")
+    add(
+        "--onset", type=int, metavar="N", help="First frame of the expression; videos count from 0."
+    )
+    add("--apex", type=int, metavar="N", help="Strongest frame of the expression.")
+    add("--offset", type=int, metavar="N", help="Last frame of the expression.")
     add(
         "--face",
         choices=DETECTORS,
-        help="Face detector; none: frames are cropped already (default: as in training).",
+        help="Face detector; none if the frames are already cropped (default: as in training).",
     )
-    add("--box", type=_box, metavar="X0,Y0,X1,Y1", help="The face in pixels; no detector runs.")
+    add(
+        "--box",
+        type=_box,
+        metavar="X0,Y0,X1,Y1",
+        help="Box of the face in pixels; replaces the detector.",
+    )
     add(
         "--spotting",
         choices=SPOTTERS,
         default=SPOTTERS[0],
-        help="How expressions and apexes are found.",
+        help="Method that finds expressions and apexes.",
     )
-    add("--frame_rate", type=float, metavar="N", help="Frames per second, if the file is wrong.")
+    add(
+        "--frame_rate",
+        type=float,
+        metavar="N",
+        help="Frames per second; replaces the rate in the file.",
+    )
     add(
         "--abstain_below",
         type=float,
         default=0.5,
         metavar="P",
-        help="Name no class if no score is as high.",
+        help="Predict no class if the highest score is lower.",
     )
 
 
 def run(given: Namespace) -> int:
-    """Answers the clips; 1 if one of them has no answer."""
+    """Predict all clips and return 1 if any failed, otherwise 0."""
     from atnet_jax.inference.predict import predict_clip
     from atnet_jax.system.files import refuse_existing
     from atnet_jax.system.memory import keep_freed_memory
@@ -86,7 +98,7 @@ def run(given: Namespace) -> int:
         if given.out is not None:
             _write(found, given.out, name)
     if failed and len(given.clips) > 1:
-        print(f"{failed} of {len(given.clips)} clips have no answer.", file=sys.stderr)
+        print(f"{failed} of {len(given.clips)} clips have no prediction.", file=sys.stderr)
     return 1 if failed else 0
 
 
@@ -96,7 +108,10 @@ def _options(given: Namespace) -> "Options":
     clips = len(given.clips)
     named = [name for name in ("onset", "apex", "offset", "box") if vars(given)[name] is not None]
     if clips > 1 and named:
-        raise UserError(f"--{named[0]} is of one clip, but {clips} are given; run them one by one")
+        raise UserError(
+            f"--{named[0]} applies to a single clip, but {clips} clips were passed. Run the command"
+            " once per clip."
+        )
     return Options(
         onset=given.onset,
         apex=given.apex,
@@ -119,7 +134,7 @@ def _box(text: str) -> tuple[float, float, float, float]:
 
 
 def _names(clips: Sequence[Path]) -> list[str]:
-    """A name for each clip's files, all different."""
+    """Return a unique file name for each clip."""
     names: list[str] = []
     for clip in clips:
         stem = re.sub(r"[^\w.-]", "_", clip.stem or "clip")[:100]
@@ -143,6 +158,6 @@ def _write(found: "Answer", out: Path, name: str) -> None:
 
 
 def _tell(stage: str) -> None:
-    """Shows the stage on a terminal, in one line."""
+    """Show the stage on one line of the terminal, if there is one."""
     if sys.stderr.isatty():
         print(f"\r\033[K{stage}", end="", file=sys.stderr, flush=True)

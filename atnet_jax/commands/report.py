@@ -1,7 +1,7 @@
-"""Writes one report of any number of finished runs.
+"""Write one report of any number of finished runs.
 
-The report is a page with tables, confidence intervals and paired tests between methods. Its tables
-are also written beside it in Markdown and LaTeX.
+The report is an HTML page with tables, confidence intervals and paired tests between methods. The
+command also writes its tables in Markdown and LaTeX beside it.
 """
 
 from argparse import Namespace
@@ -10,7 +10,7 @@ from atnet_jax.commands.parser import Parser, path
 
 
 def add_arguments(parser: Parser) -> None:
-    """Defines the options."""
+    """Define the options of the command in `parser`."""
     add = parser.option
     add("runs", type=path, nargs="+", metavar="RUN", help="Workdir of a finished run.")
     add("--out", required=True, type=path, metavar="FILE.html", help="New file for the page.")
@@ -18,7 +18,7 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(given: Namespace) -> None:
-    """Writes the report."""
+    """Write the report; `given` holds the arguments."""
     from atnet_jax.evaluation import report
     from atnet_jax.system.files import refuse_existing
 

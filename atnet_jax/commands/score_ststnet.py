@@ -1,6 +1,6 @@
-"""Scores STSTNet's published PyTorch networks, one per left-out subject.
+"""Score STSTNet's published PyTorch networks, one per left-out subject.
 
-The results are a run like any other, which `atnet report` compares with yours.
+The result is a run that `atnet report` can compare with yours.
 """
 
 from argparse import Namespace
@@ -11,7 +11,7 @@ from atnet_jax.published import DATABASES
 
 
 def add_arguments(parser: Parser) -> None:
-    """Defines the options."""
+    """Define the options of the command in `parser`."""
     add = parser.option
     add(
         "--weights",
@@ -21,24 +21,24 @@ def add_arguments(parser: Parser) -> None:
         help="Folder with SUBJECT.pth or SUBJECT.safetensors.",
     )
     add("--workdir", required=True, type=path, metavar="FOLDER", help="Folder for the results.")
-    add("--data_dir", default="data", metavar="FOLDER", help="Prepared data.")
+    add("--data_dir", default="data", metavar="FOLDER", help="Folder of prepared data.")
     add(
         "--datasets",
         type=listed,
         default=list(DATABASES),
         metavar="NAME,…",
-        help="The prepared data sets.",
+        help="Names of the prepared data sets.",
     )
     add(
         "--flow",
         default=DEFAULT_FLOW,
         metavar="NAME",
-        help="The optical flow they were prepared with.",
+        help="Optical flow of the prepared data.",
     )
 
 
 def run(given: Namespace) -> None:
-    """Scores the networks."""
+    """Score the networks; `given` holds the arguments."""
     from atnet_jax.config import default_config
     from atnet_jax.experiments.published_ststnet import import_torch
 

@@ -1,7 +1,7 @@
-"""Writes synthetic databases in the layouts of the real ones.
+"""Write synthetic databases in the layouts of the real ones.
 
-The faces are rendered and move by action units, so that the whole chain can be tried without a
-licence-gated database. Scores on them say nothing about accuracy on real faces.
+Rendered faces move by action units, so that all commands can be tried without a licensed database.
+Scores on synthetic clips say nothing about accuracy on real faces.
 """
 
 from argparse import Namespace
@@ -12,7 +12,7 @@ from atnet_jax.published import DATABASES
 
 
 def add_arguments(parser: Parser) -> None:
-    """Defines the options."""
+    """Define the options of the command in `parser`."""
     add = parser.option
     add("--out", required=True, type=path, metavar="FOLDER", help="New folder for the databases.")
     add(
@@ -20,15 +20,21 @@ def add_arguments(parser: Parser) -> None:
         type=listed,
         default=list(DATABASES),
         metavar="NAME,…",
-        help=f"Some of {', '.join(SYNTHETIC)}.",
+        help=f"Databases to write, from {', '.join(SYNTHETIC)}.",
     )
-    add("--subjects", type=int, default=5, metavar="N", help="Subjects per database.")
-    add("--clips", type=int, default=6, metavar="N", help="Clips of the three classes per subject.")
-    add("--seed", type=int, default=0, metavar="N", help="The same seed gives the same pixels.")
+    add("--subjects", type=int, default=5, metavar="N", help="Number of subjects per database.")
+    add(
+        "--clips",
+        type=int,
+        default=6,
+        metavar="N",
+        help="Number of clips per subject, over all three classes.",
+    )
+    add("--seed", type=int, default=0, metavar="N", help="Seed; equal seeds give identical pixels.")
 
 
 def run(given: Namespace) -> None:
-    """Writes the databases."""
+    """Write the databases; `given` holds the arguments."""
     from data_builders.synthetic.generate import generate
 
     specs = generate(**vars(given))

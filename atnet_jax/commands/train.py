@@ -1,7 +1,7 @@
-"""Trains and evaluates a method, or several, or pre-trains one.
+"""Train and evaluate one or several methods, or pre-train one.
 
-If it is interrupted or killed, the same command resumes from the last checkpoints, with the same
-results. `python -m atnet_jax.main` is the same command.
+If the command is interrupted or killed, rerun it: it resumes from the last checkpoints and produces
+the same results. `python -m atnet_jax.main` is the same command.
 """
 
 import textwrap
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: Parser) -> None:
-    """Defines the options."""
+    """Define the options of the command in `parser`."""
     from atnet_jax.experiments.config_file import config_names
 
     add = parser.option
@@ -25,28 +25,28 @@ def add_arguments(parser: Parser) -> None:
         "--config",
         required=True,
         metavar="NAME[:METHOD]",
-        help=f"One of {', '.join(config_names())}, or the path of a file with a get_config(); and the"
-        " method, for those that run one.",
+        help=f"One of {', '.join(config_names())}, or the path of a file with a get_config()."
+        " Configurations of a single method take its name as METHOD.",
     )
     add(
         "--workdir",
         required=True,
         type=path,
         metavar="FOLDER",
-        help="Folder for checkpoints and results; new, or that of a run to resume.",
+        help="Folder for checkpoints and results: a new folder, or the folder of a run to resume.",
     )
     add(
         "--coordinator_address",
         metavar="HOST:PORT",
-        help="First of several processes that share the folds.",
+        help="Address of the first of several processes that share the folds.",
     )
-    add("--num_processes", type=int, metavar="N", help="How many processes there are.")
-    add("--process_id", type=int, metavar="N", help="Which of them this is, from 0.")
+    add("--num_processes", type=int, metavar="N", help="Number of processes.")
+    add("--process_id", type=int, metavar="N", help="Number of this process, from 0.")
     parser.settings = _settings
 
 
 def run(given: Namespace) -> None:
-    """Runs the experiment that the configuration describes and prints its result."""
+    """Run the experiment of the configuration and print its result; `given` holds the arguments."""
     from atnet_jax.config import check
     from atnet_jax.experiments.train import make_deterministic, run_task
     from atnet_jax.system.memory import keep_freed_memory
@@ -59,22 +59,22 @@ def run(given: Namespace) -> None:
     report = run_task(config, given.workdir)
     if report is None:
         return  # The task or another process prints the result.
-    table = report.parent / "table.md"  # A suite's tables are in its report alone.
+    table = report.parent / "table.md"  # A suite writes its tables to the report only.
     if table.exists():
         print(f"\n{table.read_text()}")
     print(f"Report: {report.absolute()}")
 
 
 def parse_config(text: str, settings: Sequence[str] = ()) -> "Config":
-    """Read a configuration and the settings that a command line lays over it.
+    """Return the configuration that a command line selects, with its settings applied.
 
     Args:
-        text: A name, such as "cde", or the path of a file; if its `get_config` takes an argument,
-            that may follow, as in "cde:temporal" or "configs/cde.py:temporal".
-        settings: "--config.NAME=VALUE", or two texts "--config.NAME" and "VALUE".
+        text: A name, such as "cde", or the path of a file. An argument of its `get_config` may
+            follow, as in "cde:temporal" or "configs/cde.py:temporal".
+        settings: "--config.NAME=VALUE", or the two texts "--config.NAME" and "VALUE".
 
     Raises:
-        UserError: There is no such configuration or setting, or it cannot have this value.
+        UserError: The configuration or a setting does not exist, or a value is not allowed.
     """
     from absl import flags
     from ml_collections import config_flags
@@ -88,7 +88,7 @@ def parse_config(text: str, settings: Sequence[str] = ()) -> "Config":
         name = setting.partition("=")[0].removeprefix("--config.").removeprefix("--noconfig.")
         if setting.startswith("--") and name not in known:
             raise UserError(
-                f"There is no setting config.{name}.{nearest(name, list(known))}"
+                f"Unknown setting config.{name}.{nearest(name, list(known))}"
                 " `atnet train --help` lists the settings."
             )
     values = flags.FlagValues()
@@ -99,8 +99,8 @@ def parse_config(text: str, settings: Sequence[str] = ()) -> "Config":
         name = str(error).removeprefix("flag --config.").partition("=")[0]
         given = [setting for setting in settings if name in setting.partition("=")[0]][-1]
         field = FIELDS.get(name)
-        # Neither is a group, nor an option of a method.
-        expected = field.kind.words if field else "a value of the kind of its default"
+        # Groups of settings and options of methods are not in FIELDS.
+        expected = field.kind.words if field else "a value of the same type as its default"
         raise UserError(f"{given}: expected {expected}.") from error
     except flags.Error as error:
         raise UserError(f"{error}.") from error
@@ -110,7 +110,12 @@ def parse_config(text: str, settings: Sequence[str] = ()) -> "Config":
 
 
 def setting_types(config: "Config", prefix: str = "") -> dict[str, type]:
-    """The settings, as dotted names, and the types of their values."""
+    """Return the types of all settings by dotted name.
+
+    Args:
+        config: A configuration.
+        prefix: Prefix of the names.
+    """
     found = {}
     for name in config:
         found[f"{prefix}{name}"] = config.get_type(name)
@@ -120,12 +125,12 @@ def setting_types(config: "Config", prefix: str = "") -> dict[str, type]:
 
 
 def _settings() -> str:
-    """Every setting with its default and meaning."""
+    """Return the help text of all settings."""
     from atnet_jax.config import FIELDS
 
     lines = [
-        "settings, given as --config.NAME=VALUE, with their defaults; a configuration, or the",
-        "recipe of a method, may have others:",
+        "settings, passed as --config.NAME=VALUE, with their defaults (configurations and recipes",
+        "of methods may have other defaults):",
     ]
     for name, field in FIELDS.items():
         lines.append(f"\n  {name} = {field.default!r}")

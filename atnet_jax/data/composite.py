@@ -63,8 +63,8 @@ class Composite:
         """Return the clips as columns, which `pandas.DataFrame` or `polars.DataFrame` take.
 
         Returns:
-            "dataset", "subject", "clip", "label" (index into `CLASSES`) and "class" (its name), each
-            a list with one entry for each clip.
+            "dataset", "subject", "clip", "label" (index into `CLASSES`) and "class" (its name),
+            each a list with one entry for each clip.
         """
         labels = self.labels.tolist()
         return {

@@ -33,7 +33,7 @@ def load_config(name: str, settings: Mapping[str, Any] | None = None) -> Config:
     for setting, value in flat(settings or {}):
         if setting not in known:
             raise UserError(
-                f"There is no setting config.{setting}.{nearest(setting, list(known))}"
+                f"Unknown setting config.{setting}.{nearest(setting, list(known))}"
                 " `atnet train --help` lists the settings."
             )
         field = FIELDS.get(setting)  # Options of a method are checked with the method.
@@ -95,7 +95,7 @@ def _find(name: str) -> Path:
     file = Path(name).expanduser()
     if not file.is_file():
         raise UserError(
-            f"There is no configuration {name!r}.{nearest(name, config_names())} Give the path of a"
+            f"Unknown configuration {name!r}.{nearest(name, config_names())} Pass the path of a"
             f" file, or one of {', '.join(config_names())}."
         )
     return file

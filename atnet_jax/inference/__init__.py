@@ -1,1 +1,1 @@
-"""Applies trained networks to a user's own clips."""
+"""Apply trained networks to the user's own clips."""

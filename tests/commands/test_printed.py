@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from atnet_jax import commands
-from atnet_jax.commands.train import load_config, setting_types
+from atnet_jax.commands.train import parse_config, setting_types
 from atnet_jax.errors import UserError
 from tests.conftest import REPOSITORY
 
@@ -64,9 +64,9 @@ def check(command: list[str]) -> None:
     for argument in rest:
         name, _, value = argument.partition("=")
         if name == "--config":
-            types = setting_types(load_config(concrete(value)))
+            types = setting_types(parse_config(concrete(value)))
         if name.startswith("--config."):
-            types = types or setting_types(load_config("cde"))
+            types = types or setting_types(parse_config("cde"))
             assert name.removeprefix("--config.") in types, name
         elif name.startswith("--"):
             assert name in options, name
@@ -88,12 +88,12 @@ def test_commands_of_the_documentation(path, monkeypatch):
             continue  # It is named, or printed in part.
         given = commands.parser_of(verb).read(rest)
         if verb == "train":
-            load_config(concrete(given.config), given.settings)
+            parse_config(concrete(given.config), given.settings)
 
 
 def test_settings_that_are_named(monkeypatch):
     monkeypatch.chdir(REPOSITORY)
-    there_are = {name for page in CONFIGS for name in setting_types(load_config(str(page)))}
+    there_are = {name for page in CONFIGS for name in setting_types(parse_config(str(page)))}
     for path in [*PAGES, *SOURCES]:
         for text in texts(path):
             for name in re.findall(r"--config\.([a-z][a-z_.]*[a-z])", text):

@@ -68,11 +68,11 @@ print("imported:", [name for name in {HEAVY} if name in sys.modules])
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["trian"], "There is no command 'trian'. Did you mean train? `atnet` lists the commands."),
-        (["--data"], "There is no command '--data'. `atnet` lists the commands."),
+        (["trian"], "Unknown command 'trian'. Did you mean train? `atnet` lists the commands."),
+        (["--data"], "Unknown command '--data'. `atnet` lists the commands."),
         (
             ["prepare", "--dataset=smic", "--manaul_dir=x"],
-            "There is no option --manaul_dir. Did you mean --manual_dir?"
+            "Unknown option --manaul_dir. Did you mean --manual_dir?"
             " `atnet prepare --help` lists the options.",
         ),
         (["merge", "a"], "Missing: --out. `atnet merge --help` lists the options."),
@@ -82,13 +82,13 @@ print("imported:", [name for name in {HEAVY} if name in sys.modules])
         (["doctor", "--num_workers=two"], "--num_workers: invalid int value: 'two'."),
         (["doctor", "--num_workers"], "--num_workers: expected one argument."),
         (["doctor", "--face=mine"], "--face: invalid choice: 'mine' (choose from"),
-        (["doctor", "--fac=none"], "There is no option --fac. Did you mean --face?"),
+        (["doctor", "--fac=none"], "Unknown option --fac. Did you mean --face?"),
         (["serve", "run", "--port=70000"], "--port: 70000 is not between 0 and 65535."),
         (
             ["train", "--config=cde", "--workdir=x", "y"],
             "Unexpected argument 'y'. Pass settings as --config.NAME=VALUE.",
         ),
-        (["train", "--config=cde", "--work=x"], "There is no option --work. Did you mean"),
+        (["train", "--config=cde", "--work=x"], "Unknown option --work. Did you mean"),
     ],
 )
 def test_arguments_that_cannot_be(arguments, message, capsys):
@@ -141,7 +141,7 @@ def test_an_interrupt_of_a_training_names_the_way_to_resume(tmp_path):
 import sys, time
 from atnet_jax import commands
 from atnet_jax.commands import train
-train.load_config = lambda *_: print("begun", flush=True) or time.sleep(60)
+train.parse_config = lambda *_: print("begun", flush=True) or time.sleep(60)
 sys.exit(commands.run(["train", "--config=cde", "--workdir=run"]))
 """
     process = subprocess.Popen(

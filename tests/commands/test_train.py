@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from atnet_jax import commands
-from atnet_jax.commands.train import load_config
+from atnet_jax.commands.train import parse_config
 from atnet_jax.config import default_config, flat
 from atnet_jax.errors import UserError
 from tests.conftest import REPOSITORY
@@ -18,15 +18,15 @@ CONFIGS = sorted(path.stem for path in (REPOSITORY / "configs").glob("[!_]*.py")
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_name_is_a_file_of_configs(name, monkeypatch, tmp_path):
-    by_path = load_config(str(REPOSITORY / "configs" / f"{name}.py"))
+    by_path = parse_config(str(REPOSITORY / "configs" / f"{name}.py"))
     monkeypatch.chdir(tmp_path)
-    assert load_config(name).to_dict() == by_path.to_dict()
+    assert parse_config(name).to_dict() == by_path.to_dict()
 
 
 def test_the_method_follows_a_colon(monkeypatch):
     monkeypatch.chdir(REPOSITORY)
     for text in ("cde:temporal", "configs/cde.py:temporal"):
-        assert load_config(text).to_dict() == default_config("temporal").to_dict()
+        assert parse_config(text).to_dict() == default_config("temporal").to_dict()
 
 
 def test_a_file_of_ones_own(tmp_path):
@@ -38,18 +38,18 @@ def test_a_file_of_ones_own(tmp_path):
         "    config.recipe.num_epochs = 7\n"
         "    return config\n"
     )
-    assert load_config(str(file)).recipe.num_epochs == 7
-    changed = load_config(f"{file}:ststnet", ["--config.recipe.num_epochs=8"])
+    assert parse_config(str(file)).recipe.num_epochs == 7
+    changed = parse_config(f"{file}:ststnet", ["--config.recipe.num_epochs=8"])
     assert (changed.model, changed.recipe.num_epochs) == ("ststnet", 8)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("cdee", "There is no configuration 'cdee'. Did you mean cde\\? Give the path"),
-        ("configs/none.py", "There is no configuration 'configs/none.py'."),
+        ("cdee", "Unknown configuration 'cdee'. Did you mean cde\\? Pass the path"),
+        ("configs/none.py", "Unknown configuration 'configs/none.py'."),
         ("table2:fusion", "get_config\\(\\) of .*table2.py has too many positional arguments"),
-        ("README.md", "README.md is no Python file"),
+        ("README.md", "README.md is not a Python file"),
         ("atnet_jax/names.py", "names.py defines no get_config\\(\\)"),
         ("tests/commands/no_config.py", "returns no ConfigDict"),
     ],
@@ -57,11 +57,11 @@ def test_a_file_of_ones_own(tmp_path):
 def test_configurations_that_cannot_be(text, message, monkeypatch):
     monkeypatch.chdir(REPOSITORY)
     with pytest.raises(UserError, match=message):
-        load_config(text)
+        parse_config(text)
 
 
 def test_settings():
-    config = load_config(
+    config = parse_config(
         "cde",
         ["--config.recipe.num_epochs=3", "--config.seeds=(1,2)",
          "--config.recipe.augment.shift", "0.5", "--config.deterministic",
@@ -79,8 +79,8 @@ def test_settings():
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("seed=3", "There is no setting config.seed. Did you mean seeds?"),
-        ("num_epochs=3", "There is no setting config.num_epochs. Did you mean recipe.num_epochs?"),
+        ("seed=3", "Unknown setting config.seed. Did you mean seeds?"),
+        ("num_epochs=3", "Unknown setting config.num_epochs. Did you mean recipe.num_epochs?"),
         (
             "recipe.num_epochs=abc",
             "--config.recipe.num_epochs=abc: expected a whole number from 1 to",
@@ -92,7 +92,7 @@ def test_settings():
         ("recipe.momentum=ten", "--config.recipe.momentum=ten: expected a number from 0 to 1."),
         ("shuffle_labels=maybe", "--config.shuffle_labels=maybe: expected True or False."),
         ("seeds=(1,", "--config.seeds=(1,: expected one or several different values, each a"),
-        ("data=3", "--config.data=3: expected a value of the kind of its default."),
+        ("data=3", "--config.data=3: expected a value of the same type as its default."),
         ("recipe.num_epochs", "Missing value for flag --config.recipe.num_epochs."),
         ("recipe.num_epochs=0", "config.recipe.num_epochs is 0, expected a whole number from 1"),
     ],
@@ -126,9 +126,9 @@ def test_configurations_are_found_beside_the_package(tmp_path):
         for path in source.iterdir():
             if not (folder / path.name).exists() and path.name != "__pycache__":
                 os.symlink(path, folder / path.name)
-    code = "from atnet_jax.commands.train import _folder, load_config; print(_folder());"
+    code = "from atnet_jax.experiments.config_file import _folder, load_config; print(_folder());"
     done = subprocess.run(
-        [sys.executable, "-c", f"{code} load_config('cde:spatial')"],
+        [sys.executable, "-c", f"{code} parse_config('cde:spatial')"],
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(package.parent)},
         capture_output=True, text=True, check=True,
     )  # fmt: skip

@@ -276,7 +276,7 @@ def test_readme_tells_what_matters(folder):
     assert NOT_FOR in text
     assert "> A note." in text
     assert "| `apex` | [clip, 32, 32, 1] uint8 | grey level, 0 to 255 |" in text
-    assert "| `network_001.npz` | the arrays of: fold 1 (casme2/sub02) |" in text
+    assert "| `network_001.npz` | the weights of: fold 1 (casme2/sub02) |" in text
 
 
 def test_inputs_of_another_size_or_type_are_refused(loaded):
@@ -407,7 +407,7 @@ def test_command_line_errors_are_told_without_a_traceback(tmp_path):
     given = (f"{tmp_path}/nowhere", f"--out={tmp_path}/out")
     processes = {
         "nowhere: no such folder; give the workdir": start(*given),
-        "There is no option --onnx": start(*given, "--onnx"),
+        "Unknown option --onnx": start(*given, "--onnx"),
     }
     for message, process in processes.items():
         _, said = process.communicate(timeout=120)

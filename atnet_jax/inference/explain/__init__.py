@@ -1,7 +1,7 @@
-"""Why networks say what they say of one clip: maps over face and time, and the streams' shares.
+"""Explanations of a prediction: maps over face and time, and the contribution of each stream.
 
-docs/explanations.md tells what each map is, and what it is not. Several networks are explained as
-the one network whose score is the mean of theirs.
+docs/explanations.md defines the maps and states their limits. Several networks are explained as
+one network whose score is the mean of their scores.
 """
 
 import dataclasses
@@ -23,24 +23,25 @@ __all__ = ["METHODS", "Explanation", "explain"]
 
 @dataclasses.dataclass(frozen=True)
 class Explanation:
-    """Why networks give a clip a class's score, or why not. What they do not read is None.
+    """Explanation of the score of one class for one clip.
 
-    The score is the class's logit less the mean of the others'.
+    The score is the logit of the class minus the mean of the other logits. Maps of inputs that the
+    networks do not read are None.
 
     Attributes:
-      class_index: the class.
-      networks: how many networks were averaged.
-      grad_cam: where in the apex frame the last map of the spatial stream speaks for the class; 0
-        to 1, its largest value 1 unless it is 0 all over.
-      occlusion: by how much the class's probability drops where a grey patch hides the apex frame;
-        below 0 where it rises.
-      adm: integrated gradients of the ADM in logits, by row of the window and block of the face;
-        those of direction and magnitude added.
-      flow_map: integrated gradients of the flow map in logits, those of its channels added.
-      shares: of each stream in the decision, absolute contributions over their sum.
-      contributions: of each stream to the score, in logits.
-      completeness_error: how far the integrated gradients' sum is from the score's change, over the
-        sum of their absolute values.
+        class_index: Index of the explained class.
+        networks: Number of networks that were averaged.
+        grad_cam: Grad-CAM map of the apex frame, from 0 to 1: evidence for the class in the last
+            feature map of the spatial stream. The maximum is 1 unless the map is 0 everywhere.
+        occlusion: Drop of the class's probability when a grey patch hides each pixel of the apex
+            frame; negative where the probability rises.
+        adm: Integrated gradients of the ADM in logits, by row of the window and block of the face;
+            direction and magnitude are summed.
+        flow_map: Integrated gradients of the flow map in logits; the channels are summed.
+        shares: Absolute contribution of each stream divided by their sum.
+        contributions: Contribution of each stream to the score, in logits.
+        completeness_error: Difference between the sum of the integrated gradients and the change
+            of the score, divided by the sum of their absolute values.
     """
 
     class_index: int
@@ -55,7 +56,7 @@ class Explanation:
 
 
 METHODS = ("fusion", "spatial", "temporal", "micro_attention", "ststnet")
-"""Those whose networks can be explained."""
+"""Methods whose networks can be explained."""
 
 
 def explain(
@@ -64,27 +65,33 @@ def explain(
     class_index: int,
     networks: Sequence[int] | None = None,
 ) -> Explanation:
-    """Explains what trained networks say of one clip and one class.
+    """Explain the score that trained networks give one class for one clip.
 
     Args:
-      trained: the networks.
-      inputs: of one clip, with a leading axis of 1.
-      class_index: the class: 0 negative, 1 positive, 2 surprise.
-      networks: numbers of those to be explained, as their mean; None for all.
+        trained: The networks, of one of `METHODS`.
+        inputs: Inputs of one clip by name, each with a leading axis of length 1.
+        class_index: The class: 0 negative, 1 positive, 2 surprise.
+        networks: Numbers of the networks to average; None for all.
+
+    Returns:
+        The maps and contributions, averaged over the networks.
 
     Raises:
-      ValueError: the method is none of `METHODS`, there is no such class, there is not exactly one
-        clip, or no network was asked for.
+        ValueError: The method is not in `METHODS`, `class_index` is not 0, 1 or 2, `inputs` do not
+            hold exactly one clip, or `networks` is empty.
     """
     if trained.config.model not in METHODS:
-        raise ValueError(f"there are no maps for {trained.config.model}")
+        raise ValueError(
+            f"The networks of {trained.config.model} cannot be explained, only those of"
+            f" {', '.join(METHODS)}."
+        )
     chosen = range(len(trained.variables)) if networks is None else networks
     if class_index not in range(len(CLASSES)):
-        raise ValueError(f"class_index is 0 to {len(CLASSES) - 1}, not {class_index}")
+        raise ValueError(f"class_index is {class_index}, expected 0 to {len(CLASSES) - 1}.")
     if any(len(inputs[name]) != 1 for name in trained.inputs):
-        raise ValueError("inputs are of one clip, with a leading axis of 1")
+        raise ValueError("Expected the inputs of one clip, each with a leading axis of length 1.")
     if not len(chosen):
-        raise ValueError("networks names none")
+        raise ValueError("networks is empty. Pass at least one number, or None for all networks.")
     inputs = {name: np.asarray(inputs[name], np.float32) for name in trained.inputs}
     each = [_parts(trained, number, inputs, class_index) for number in chosen]
     mean = jax.tree.map(lambda *values: np.mean(values, axis=0, dtype=np.float64), *each)
@@ -111,10 +118,10 @@ def explain(
 def _parts(
     trained: Networks, number: int, inputs: Mapping[str, np.ndarray], class_index: int
 ) -> dict[str, Any]:
-    """What is averaged over networks, of one of them."""
+    """Compute the values of one network that `explain` averages."""
     network = explained(trained, number)
     found: dict[str, Any] = {}
-    # A flow map's network has no streams.
+    # A network that reads flow maps has no streams.
     features, last_map = ({}, None) if "flow_map" in inputs else observe(network, inputs)
     if "apex" in inputs:
         found["weighted_sum"] = grad_cam.weighted_sum(network, features, last_map, class_index)

@@ -1,4 +1,4 @@
-"""Grad-CAM: where in the apex frame the spatial stream's last map speaks for a class.
+"""Grad-CAM: the regions of the apex frame that support a class in the spatial stream's last map.
 
 Selvaraju, Cogswell, Das, Vedantam, Parikh, Batra: Grad-CAM: Visual Explanations from Deep Networks
 via Gradient-based Localization, ICCV 2017.
@@ -14,8 +14,8 @@ from jaxtyping import Array, Float, Float32
 
 from atnet_jax.inference.explain.network import Explained, compiled, logits, margin
 
-# Cell k of ResNet-10's last map looks at the pixels around 32 k + 2: five layers of stride 2, of
-# which the pooling, without padding, moves the middle by 2 pixels and no other layer moves it.
+# The receptive field of cell k of ResNet-10's last map is centred on pixel 32 k + 2: five layers
+# have stride 2, and only the unpadded pooling shifts the centre, by 2 pixels.
 _STRIDE, _OFFSET = 32, 2
 
 
@@ -26,16 +26,16 @@ def weighted_sum(
     last_map: Float[Array, "1 height width channel"],
     class_index: Any,
 ) -> Float[Array, "height width"]:
-    """Σₖ αₖ Aₖ, equations 1 and 2 before the ReLU, of one network and one clip.
+    """Return Σₖ αₖ Aₖ, equations 1 and 2 before the ReLU, for one network and one clip.
 
-    αₖ is the mean over the map's cells of ∂ score / ∂ Aₖ. The stream's features are the maps'
-    means, so αₖ is the features' gradient over the number of cells.
+    αₖ is the mean of ∂ score / ∂ Aₖ over the cells of the map. The features of the stream are the
+    means of the maps, so αₖ is the gradient of the features divided by the number of cells.
 
     Args:
-      explained: the network.
-      features: of all streams.
-      last_map: A.
-      class_index: the class.
+        explained: The network.
+        features: Features of all streams, by stream.
+        last_map: A, the last map of the spatial stream.
+        class_index: The class.
     """
 
     def score(spatial: jax.Array) -> jax.Array:
@@ -50,11 +50,11 @@ def weighted_sum(
 def heat_map(
     weighted: Float[np.ndarray, "height width"], size: int
 ) -> Float32[np.ndarray, "{size} {size}"]:
-    """The positive part of the sum, at the apex frame's size; its largest value is 1.
+    """Return the positive part of the sum, interpolated to the apex frame and scaled to maximum 1.
 
     Args:
-      weighted: as `weighted_sum` gives it.
-      size: height and width of the apex frame, in pixels.
+        weighted: Result of `weighted_sum`.
+        size: Height and width of the apex frame in pixels.
     """
     cells = np.maximum(weighted, 0)
     place = (np.arange(size) - _OFFSET) / _STRIDE

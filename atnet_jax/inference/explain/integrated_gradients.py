@@ -1,13 +1,13 @@
-"""Integrated gradients: what each value of the ADM, or of the flow map, adds to a class's score.
+"""Integrated gradients: how much each value of the ADM or the flow map adds to a class's score.
 
 Sundararajan, Taly, Yan: Axiomatic Attribution for Deep Networks, ICML 2017. Along the straight line
 from a baseline x' to the input x,
 
     attribution_i = (x_i - x'_i) ∫₀¹ ∂ score / ∂ x_i (x' + a (x - x')) da,
 
-whose sum over all i is score(x) - score(x') ("completeness"). That holds on every part of the line,
-so the error of each part's quadrature is known, not estimated: the worst part is halved until all
-errors together are small.
+whose sum over all i is score(x) - score(x') ("completeness"). Completeness holds on every segment
+of the line, so the quadrature error of each segment is known exactly. The segment with the largest
+error is halved until the sum of the errors is small.
 """
 
 import functools
@@ -23,28 +23,29 @@ from atnet_jax.inference.explain.network import Explained, compiled, logits, mar
 from atnet_jax.preprocessing.flow_range import scale_to_unit_range
 
 TOLERANCE = 1e-4
-"""Of the completeness error, as a share of the sum of all absolute attributions."""
+"""Largest completeness error, relative to the sum of all absolute attributions."""
 
 _MOST_PARTS = 64
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(6)
-# Both ends of a part are looked at too, with weight 0: their scores tell its error.
+# The ends of a segment have weight 0; their scores give its quadrature error.
 _PLACES = np.concatenate([(_NODES + 1) / 2, [0, 1]])
 _SHARES = np.concatenate([_WEIGHTS / 2, [0, 0]])
 
-# The baseline of the ADM is no motion. It keeps this share of the clip's own, which is nothing, but
-# tells a network with `mask_time` which rows are the clip's: it does not count rows of zeros.
+# The baseline of the ADM is no motion. It keeps this negligible fraction of the clip's motion,
+# because a network with `mask_time` ignores rows of zeros and must still see the clip's rows.
 _NOTHING = 1e-12
 
+# (places on the line, weights in the integral) → (weighted attributions, score at each place)
 Look = Callable[[np.ndarray, np.ndarray], tuple[Any, Any]]
 
 
 class Attributions(NamedTuple):
-    """Integrated gradients.
+    """Integrated gradients of one clip.
 
     Attributes:
-      values: of each value of the input, in logits.
-      change: score of the input less score of the baseline, in logits.
-      parts: into how many the line was divided.
+        values: Attribution of each value of the input, in logits.
+        change: Score of the input minus score of the baseline, in logits.
+        parts: Number of segments of the line.
     """
 
     values: Float64[np.ndarray, "..."]
@@ -58,17 +59,20 @@ def attributions(
     inputs: Mapping[str, Float32[np.ndarray, "1 *shape"]],
     class_index: int,
 ) -> Attributions:
-    """Integrated gradients of the ADM `[row, 128]` or of the flow map `[28, 28, 3]`.
+    """Compute integrated gradients of the ADM `[row, 128]` or of the flow map `[28, 28, 3]`.
 
-    The baseline is no motion. STSTNet stretches each map to grey levels 0 to 255, which makes any
-    share of a map look like the map itself. The line of a flow map therefore goes through grey
-    levels: from that of no motion, as this map's stretching has it, to the map's own.
+    The baseline is no motion. STSTNet stretches each map to grey levels 0 to 255, so any fraction
+    of a map looks like the whole map. The line of a flow map therefore runs through grey levels:
+    from the level that this map's stretching gives to no motion, to the map's own levels.
 
     Args:
-      explained: the network.
-      features: of all streams; the spatial one's stay as they are.
-      inputs: the clip's; "adm" or else "flow_map" is looked at.
-      class_index: the class.
+        explained: The network.
+        features: Features of all streams, by stream; those of the spatial stream stay fixed.
+        inputs: Inputs of the clip; "adm" is attributed if present, otherwise "flow_map".
+        class_index: The class.
+
+    Returns:
+        The attributions, in the shape of the attributed input.
     """
     others = {name: array for name, array in features.items() if name != "temporal"}
     motion = {name: inputs[name] for name in ("adm", "flow_map") if name in inputs}
@@ -76,18 +80,13 @@ def attributions(
 
 
 def completeness_error(values: np.ndarray, change: float) -> float:
-    """How far the attributions' sum is from the score's change, over their absolute sum."""
+    """Return |sum of the attributions - change of the score| over their absolute sum."""
     total = np.abs(values).sum()
     return float(abs(values.sum() - change) / total) if total else float(abs(change))
 
 
 def _integrate(look: Look) -> Attributions:
-    """Integrates along the line.
-
-    Args:
-      look: (places on the line, their shares in the integral) → (share-weighted attributions, the
-        score at each place).
-    """
+    """Integrate along the line; `look` evaluates the network at some places on it."""
 
     def part(start: float, stop: float) -> tuple[float, float, float, np.ndarray, float]:
         width = stop - start
@@ -122,7 +121,7 @@ def _look(
     places: Float[Array, " place"],
     shares: Float[Array, " place"],
 ) -> tuple[Float[Array, "*shape"], Float[Array, " place"]]:
-    """What `look` of `_integrate` gives."""
+    """Compute the weighted attributions and the score at places on the line."""
     ((kind, array),) = motion.items()
     array = jnp.asarray(array, jnp.float32)
     baseline, x = (_NOTHING * array, array) if kind == "adm" else grey_levels(array)
@@ -146,9 +145,9 @@ def _look(
 def grey_levels(
     flow_map: Float[Array, "batch 28 28 3"],
 ) -> tuple[Float[Array, "batch 28 28 3"], Float[Array, "batch 28 28 3"]]:
-    """The grey levels of no motion, by the stretching of these maps, and those of the maps."""
+    """Return the grey levels that the stretching of the maps gives to no motion and to the maps."""
     grey = 255 * scale_to_unit_range(flow_map)
     low, high = (find(flow_map, axis=(1, 2), keepdims=True) for find in (jnp.min, jnp.max))
     still = -low * (255 / jnp.where(high > low, high - low, 1))
-    # A flat channel is 0 whatever its value.
+    # The stretching maps a constant channel to 0.
     return jnp.broadcast_to(jnp.where(high > low, still, 0), grey.shape), grey

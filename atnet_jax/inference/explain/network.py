@@ -1,4 +1,4 @@
-"""What all explanations share: the score that is explained, and a network that is taken apart."""
+"""Shared code of the explanations: the explained score, and access to the streams of a network."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ from atnet_jax.training.engine import PRECISIONS, apply_network, compiler_option
 from atnet_jax.training.trained import Networks
 
 STREAMS = {"apex": "spatial", "adm": "temporal"}
-"""The module that reads an input, by the input's name."""
+"""Name of the module that reads each input."""
 
 
 @struct.dataclass
@@ -24,9 +24,9 @@ class Explained:
     """One trained network; functions of it are compiled once for all networks of a run.
 
     Attributes:
-      variables: its parameters and statistics.
-      network: of which kind it is.
-      precision: of its matrix products.
+        variables: Parameters and batch statistics.
+        network: The Flax module.
+        precision: Precision of matrix products, a key of `PRECISIONS`.
     """
 
     variables: Mapping[str, Any]
@@ -35,31 +35,35 @@ class Explained:
 
 
 def explained(trained: Networks, number: int) -> Explained:
-    """The trained network of this number."""
+    """Return the trained network with this number."""
     variables = jax.device_put(trained.variables[number])
     return Explained(variables, trained.network, trained.config.recipe.precision)
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`jax.jit` of a function whose first argument is an `Explained`, in that one's precision."""
+    """Compile a function of an `Explained` and other arguments, in the network's precision."""
 
     def precise(explained: Explained, *args: Any) -> Any:
-        # Around all of it: gradients that are written out are traced after the forward pass.
+        # The context covers the whole function because gradients are traced after the forward pass.
         with jax.default_matmul_precision(PRECISIONS[explained.precision]):
             return function(explained, *args)
 
     @functools.cache
     def jitted() -> Callable[..., Any]:
-        # At the first call: to ask for the device when a module is imported would be too early.
+        # Compiled at the first call: querying the device at import time would be too early.
         return jax.jit(precise, compiler_options=compiler_options())
 
     return functools.wraps(function)(lambda *args: jitted()(*args))
 
 
 def margin(logits: Float[Array, "*batch 3"], class_index: Any) -> Float[Array, "*batch"]:
-    """The score that is explained: a class's logit less the mean of the others'.
+    """Return the explained score: the logit of a class minus the mean of the other logits.
 
-    What all logits have in common changes no probability, and is no reason for a class.
+    A constant added to all logits changes neither the probabilities nor this score.
+
+    Args:
+        logits: Logits of the three classes.
+        class_index: The class.
     """
     chosen = jax.nn.one_hot(class_index, len(CLASSES))
     return logits @ (chosen - (1 - chosen) / (len(CLASSES) - 1))
@@ -69,11 +73,15 @@ def margin(logits: Float[Array, "*batch 3"], class_index: Any) -> Float[Array, "
 def observe(
     explained: Explained, inputs: Mapping[str, Any]
 ) -> tuple[dict[str, jax.Array], jax.Array | None]:
-    """What the streams of a network make of clips.
+    """Compute the features of each stream and the last map of the spatial stream.
+
+    Args:
+        explained: The network.
+        inputs: Inputs of the clips, by name.
 
     Returns:
-      The features of each stream, `[clip, 512]`, before they are normalised, and the last map of
-      the spatial stream, `[clip, height, width, 512]`, or None without one.
+        The features of each stream before normalisation, `[clip, 512]`, and the last map of the
+        spatial stream, `[clip, height, width, 512]`, or None if the network has no such stream.
     """
     features = {}
 
@@ -92,13 +100,13 @@ def observe(
 def logits(
     explained: Explained, features: Mapping[str, jax.Array], inputs: Mapping[str, Any] | None = None
 ) -> Float[Array, "clip 3"]:
-    """A network's logits, with features put in the place of some or all streams'.
+    """Return the logits of a network with the outputs of some or all streams replaced.
 
     Args:
-      explained: the network.
-      features: `[clip, 512]` or, the same for all clips, `[1, 512]`, by the stream's name. These
-        streams are not run.
-      inputs: of the others.
+        explained: The network.
+        features: Replacement by stream, `[clip, 512]`, or `[1, 512]` for all clips. These streams
+            are not run.
+        inputs: Inputs of the other streams, by name.
     """
     inputs = inputs or {}
     sizes = [len(array) for array in (*features.values(), *inputs.values())]
@@ -114,14 +122,14 @@ def logits(
 
 
 def _stream(context: Any) -> str | None:
-    """The name of the stream whose output a call gives, if it is one's."""
+    """Return the name of the stream that this call runs, or None."""
     path = context.module.path
     is_stream = len(path) == 1 and path[0] in STREAMS.values()
     return path[0] if is_stream and context.method_name == "__call__" else None
 
 
 def _apply(explained: Explained, inputs: Mapping[str, Any], **kwargs: Any) -> Any:
-    # The inputs of streams that are not run are read by nobody.
+    # Streams that are not run do not read their inputs, so 0 can stand in for them.
     batch = {name: jnp.asarray(inputs.get(name, 0), jnp.float32) for name in STREAMS}
     return apply_network(
         explained.network,

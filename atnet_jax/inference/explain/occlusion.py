@@ -1,4 +1,4 @@
-"""Occlusion: how a class's probability changes where a grey patch hides the apex frame.
+"""Occlusion: how a class's probability changes when a grey patch hides part of the apex frame.
 
 Zeiler, Fergus: Visualizing and Understanding Convolutional Networks, ECCV 2014.
 """
@@ -14,16 +14,16 @@ from jaxtyping import Array, Float, Float32, Int
 from atnet_jax.inference.explain.network import Explained, compiled, logits
 
 POSITIONS = 13
-"""Of the patch, in each direction: it has 1/7 of the frame's size and moves by half of its own."""
+"""Positions of the patch per axis: its side is 1/7 of the frame, its step half of its side."""
 
 
 def patch_size(size: int) -> int:
-    """Height and width of the patch for a frame of `size` pixels."""
+    """Return the height and width of the patch for a frame of `size` pixels."""
     return max(1, round(2 * size / (POSITIONS + 1)))
 
 
 def corners(size: int) -> Int[np.ndarray, "13"]:
-    """The patch's first row (and column) at each of its positions; together they hide all."""
+    """Return the first row (or column) of the patch at each position; they cover the frame."""
     return np.rint(np.linspace(0, size - patch_size(size), POSITIONS)).astype(int)
 
 
@@ -33,17 +33,20 @@ def drops(
     apex: Float32[np.ndarray, "1 size size 1"],
     class_index: int,
 ) -> Float32[np.ndarray, "13 13"]:
-    """By how much the class's probability drops at each position of the patch.
+    """Compute the drop of the class's probability at each position of the patch.
 
     Args:
-      explained: the network.
-      features: of all streams for the frame as it is.
-      apex: the frame, grey levels.
-      class_index: the class.
+        explained: The network.
+        features: Features of all streams for the unoccluded frame, by stream.
+        apex: The apex frame in grey levels.
+        class_index: The class.
+
+    Returns:
+        The drops by row and column of the patch; negative where the probability rises.
     """
     others = {name: array for name, array in features.items() if name != "spatial"}
     top, left = (grid.ravel() for grid in np.meshgrid(*[corners(apex.shape[1])] * 2, indexing="ij"))
-    # One row of positions at a time: more at once are no faster on a CPU.
+    # One row of positions per call: larger batches are not faster on a CPU.
     hidden = [
         _probabilities(explained, others, apex, class_index, *places)
         for places in zip(np.split(top, POSITIONS), np.split(left, POSITIONS), strict=True)
@@ -52,11 +55,11 @@ def drops(
 
 
 def drop_map(drops: Float[np.ndarray, "13 13"], size: int) -> Float32[np.ndarray, "{size} {size}"]:
-    """The mean drop of the patches that hide a pixel.
+    """Return the mean drop, at each pixel, over the patch positions that hide it.
 
     Args:
-      drops: as `drops` gives them.
-      size: height and width of the frame, in pixels.
+        drops: Result of `drops`.
+        size: Height and width of the frame in pixels.
     """
     pixels, starts = np.arange(size), corners(size)[:, None]
     hides = ((pixels >= starts) & (pixels < starts + patch_size(size))).astype(np.float32)
@@ -80,7 +83,7 @@ def _probabilities(
     top: Int[Array, " position"],
     left: Int[Array, " position"],
 ) -> Float[Array, " position"]:
-    """The class's probability with the patch at each position, its grey the frame's mean."""
+    """Compute the class's probability with a patch of the frame's mean grey at each position."""
     apex = jnp.asarray(apex, jnp.float32)
     size = patch_size(apex.shape[1])
     pixels = jnp.arange(apex.shape[1])

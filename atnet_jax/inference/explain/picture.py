@@ -1,7 +1,7 @@
-"""An explanation drawn over the face: PNG pictures for a page or a paper, made with OpenCV.
+"""Pictures of an explanation drawn over the face: PNG files, made with OpenCV.
 
-Red speaks for the class and blue against it, which all kinds of colour blindness tell apart
-(ColorBrewer's RdBu); the stronger, the less of the face is seen through.
+Red supports the class and blue opposes it (ColorBrewer's RdBu, distinguishable with every type of
+colour blindness). Stronger values are more opaque.
 """
 
 import itertools
@@ -15,18 +15,18 @@ from atnet_jax.preprocessing.adm import BLOCKS
 from atnet_jax.preprocessing.face import SIZE
 from atnet_jax.preprocessing.window import FLOWS, HALF_WINDOW
 
-# Two pixels of the picture for one of the crop, so that letters beside it are sharp.
+# Twice the size of the crop, so that the labels beside the face are sharp.
 _FACE = 2 * SIZE
 _MARGIN, _LINE = 14, 22
-_BAR, _NUMBERS, _TITLE = 14, 58, 22  # widths of a colour scale and of what is written beside it
-_SPANS, _COLUMNS = 8, 4  # small faces, and how many in a row
+_BAR, _NUMBERS, _TITLE = 14, 58, 22  # Widths of a colour scale, its numbers and its title.
+_SPANS, _COLUMNS = 8, 4  # Number of small faces, in all and in a row.
 _SMALL, _GAP = 112, 16
 _OPACITY = 0.8
 
 # Blue, green, red.
 _FOR, _AGAINST = np.array([43, 24, 178]), np.array([172, 102, 33])
 _BLACK, _GREY, _PALE, _WHITE = (0, 0, 0), (120, 120, 120), (235, 235, 235), (255, 255, 255)
-_MIDDLE = 150  # the grey of a face, on which scales are shown
+_MIDDLE = 150  # Background of the scales: the typical grey of a face.
 
 _SIGNED_MAPS = {
     "occlusion": "drop of the class's probability",
@@ -41,16 +41,16 @@ def pictures(
     apex_crop: UInt8[np.ndarray, "224 224"],
     adm: Float32[np.ndarray, "64 128"] | None,
 ) -> dict[str, bytes]:
-    """Draws what an explanation holds.
+    """Draw the maps of an explanation.
 
     Args:
-      explanation: of the clip.
-      apex_crop: the clip's face crop at the apex.
-      adm: the clip's ADM, for its motion and for which rows are the clip's; None if there is none.
+        explanation: The explanation of a clip.
+        apex_crop: Face crop of the apex frame.
+        adm: ADM of the clip, which gives its motion and its rows; None if the clip has no ADM.
 
     Returns:
-      PNG files by name: "grad_cam", "occlusion", "flow_map" and "adm", as far as the explanation
-      has such maps.
+        PNG files by name: those of "grad_cam", "occlusion", "flow_map" and "adm" that the
+        explanation contains.
     """
     drawn = {}
     if explanation.grad_cam is not None:
@@ -72,7 +72,7 @@ def _grad_cam(heat: np.ndarray, crop: np.ndarray) -> Canvas:
 
     face = paint(_stretched(heat, _FACE, cv2.INTER_LINEAR).clip(0, 1), _face(crop, _FACE))
     scale = paint(np.linspace(1, 0, _FACE)[:, None].repeat(_BAR, axis=1), _plain(_FACE, _BAR))
-    return _framed(face, scale, ["1", "0"], "Grad-CAM, share of the largest value")
+    return _framed(face, scale, ["1", "0"], "Grad-CAM, relative to its maximum")
 
 
 def _signed_map(values: np.ndarray, crop: np.ndarray, title: str) -> Canvas:
@@ -83,11 +83,11 @@ def _signed_map(values: np.ndarray, crop: np.ndarray, title: str) -> Canvas:
 
 
 def _adm(values: np.ndarray, crop: np.ndarray, adm: np.ndarray) -> Canvas:
-    """The sum over time on the face, spans of time on small faces, and the course in time."""
+    """Draw the sum over time on a face, spans of time on small faces, and a plot over time."""
     total = values.sum(axis=0)
     most = float(np.abs(total).max())
     face = _signed(_stretched(total, _FACE, cv2.INTER_NEAREST), most, _face(crop, _FACE))
-    title = "sum over time, logits a block"
+    title = "sum over time, logits per block"
     left = _framed(face, _signed_scale(_FACE), _ends(most), title)
     return np.hstack([left, _in_time(values, crop, adm)])
 
@@ -110,13 +110,13 @@ def _in_time(values: np.ndarray, crop: np.ndarray, adm: np.ndarray) -> Canvas:
         _write(canvas, title, (x + _SMALL // 2, y + 10), "centre")
     place = np.s_[_MARGIN + height + 10 :, :width]
     canvas[place] = _course(values.sum(axis=(1, 2)), adm, (first, stop), canvas[place].shape[:2])
-    scale = _with_numbers(_signed_scale(height - 16), _ends(most), "logits a block")
+    scale = _with_numbers(_signed_scale(height - 16), _ends(most), "logits per block")
     top = _MARGIN + _LINE - 6
     return np.hstack([canvas, _padded(scale, top, len(canvas) - top - len(scale))])
 
 
 def _spans(first: int, stop: int) -> list[tuple[int, int]]:
-    """At most eight spans of a clip's rows, of equal length up to a frame; one ends at the apex."""
+    """Divide a clip's rows into at most eight spans of similar length; one ends at the apex."""
     count = min(_SPANS, stop - first)
     before = round(count * (HALF_WINDOW - first) / (stop - first))
     before = min(max(before, int(first < HALF_WINDOW)), count - int(stop > HALF_WINDOW))
@@ -129,7 +129,7 @@ def _spans(first: int, stop: int) -> list[tuple[int, int]]:
 
 
 def _frame(row: int, apex: str = "0") -> str:
-    """The number of the frame that a row of the window starts from, relative to the apex."""
+    """Return the first frame of a row of the window, relative to the apex, as text."""
     return f"{row - HALF_WINDOW:+d}" if row != HALF_WINDOW else apex
 
 
@@ -139,7 +139,7 @@ def _course(
     clip: tuple[int, int],
     shape: tuple[int, int],
 ) -> Canvas:
-    """A bar a row of the window, the motion as a line, frames relative to the apex below."""
+    """Draw one bar per row of the window, the motion as a line, and an axis of frames."""
     canvas = _plain(*shape, 255)
     height, width = shape
     left, top, bottom = 2, 20, height - 38
@@ -175,7 +175,7 @@ def _course(
 
 
 def _signed(values: np.ndarray, most: float, background: Canvas) -> Canvas:
-    """Red or blue over a picture, as opaque as the value is large."""
+    """Overlay red or blue on a picture, with opacity proportional to the value."""
     share = values / (most or 1)
     return _blend(background, np.where(share[..., None] > 0, _FOR, _AGAINST), _OPACITY * abs(share))
 
@@ -195,7 +195,7 @@ def _blend(background: Canvas, colours: np.ndarray, opacity: np.ndarray) -> Canv
 
 
 def _face(crop: np.ndarray, size: int) -> Canvas:
-    """The crop at a size, somewhat flatter than it is so that colours stand out."""
+    """Resize the crop and reduce its contrast so that colours stand out."""
     kind = cv2.INTER_CUBIC if size > len(crop) else cv2.INTER_AREA
     grey = cv2.resize(crop, (size, size), interpolation=kind)
     return cv2.cvtColor(cv2.addWeighted(grey, 0.8, grey, 0, 40), cv2.COLOR_GRAY2BGR)
@@ -206,13 +206,13 @@ def _stretched(values: np.ndarray, size: int, kind: int) -> Float[np.ndarray, "{
 
 
 def _framed(face: Canvas, scale: Canvas, numbers: list[str], title: str) -> Canvas:
-    """A face with its scale."""
+    """Place the scale beside a face and add margins."""
     beside = _with_numbers(scale, numbers, title)
     return _padded(np.hstack([face, _plain(_FACE, 10, 255), beside]), _MARGIN, _MARGIN, _MARGIN)
 
 
 def _with_numbers(scale: Canvas, numbers: list[str], title: str) -> Canvas:
-    """A scale with numbers from its top to its bottom, and what they are along it."""
+    """Add numbers from top to bottom beside a scale, and a title along it."""
     height = len(scale)
     beside = _plain(height, _NUMBERS, 255)
     for number, y in zip(numbers, np.linspace(10, height - 2, len(numbers)), strict=True):
@@ -238,5 +238,5 @@ def _write(canvas: Canvas, text: str, place: tuple[int, int], align: str = "left
 
 
 def png(canvas: Canvas) -> bytes:
-    """The picture as a PNG file."""
+    """Encode a picture as PNG."""
     return cv2.imencode(".png", canvas)[1].tobytes()

@@ -1,4 +1,4 @@
-"""What each stream of the fusion adds to a class's score."""
+"""Contribution of each stream of the fusion to a class's score."""
 
 import itertools
 from collections.abc import Mapping
@@ -16,18 +16,18 @@ from atnet_jax.inference.explain.network import Explained, compiled, logits, mar
 def contributions(
     explained: Explained, features: Mapping[str, jax.Array], class_index: Any
 ) -> dict[str, Float[Array, ""]]:
-    """Each stream's Shapley value, in logits: Shapley, A value for n-person games, 1953.
+    """Return the Shapley value of each stream in logits.
 
-    Streams play a game whose gain is the score with the features of those that take part; others'
-    features are zeros, of which a classifier sees its bias alone. A stream's value is the mean,
-    over all orders of joining, of what the score rises by as it joins. The values' sum is the score
-    less that of the biases. With one linear classifier over both streams the order is of no
-    matter, and a stream's value is its part of the linear sum.
+    Shapley, A value for n-person games, 1953. The gain of a set of streams is the score when the
+    features of all other streams are zero. The value of a stream is the rise of the score when it
+    joins, averaged over all orders of joining. The values sum to the score minus the score of the
+    classifier's bias alone. With one linear classifier over both streams the order does not matter,
+    and the value is the stream's part of the linear sum.
 
     Args:
-      explained: the network.
-      features: of all streams.
-      class_index: the class.
+        explained: The network.
+        features: Features of all streams, by stream.
+        class_index: The class.
     """
 
     def gain(*joined: str) -> jax.Array:
@@ -45,7 +45,7 @@ def contributions(
 
 
 def shares(contributions: Mapping[str, float]) -> dict[str, float]:
-    """Absolute contributions over their sum; equal ones where there are none."""
+    """Return absolute contributions divided by their sum, or equal shares if the sum is 0."""
     total = sum(map(abs, contributions.values()))
     if not total:
         return dict.fromkeys(contributions, 1 / len(contributions))

@@ -1,4 +1,4 @@
-"""Trained networks as a folder that JAX and NumPy alone can load; see docs/export.md."""
+"""Export of trained networks to a folder that only JAX and NumPy can load; see docs/export.md."""
 
 import hashlib
 import io
@@ -16,7 +16,7 @@ from atnet_jax.inference.export.signature import describe
 from atnet_jax.system import files
 from atnet_jax.training.trained import Networks, input_shapes
 
-# Text, not HTML: nothing is to be escaped.
+# The template is Markdown, so values are not escaped.
 _README = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent),
     undefined=jinja2.StrictUndefined,
@@ -25,24 +25,25 @@ _README = jinja2.Environment(
 ).get_template("README.md.jinja")
 _EXAMPLE_CLIPS = 5
 
-# Between the program's probabilities and those of `Networks.scores`.
+# Largest difference between the probabilities of the program and of `Networks.scores`.
 _TOLERANCE = 1e-5
 
 
 def export(trained: Networks, out: Path) -> dict[str, Any]:
-    """Writes the networks to a new folder, which is complete or not there at all.
+    """Write the networks to a new folder; on an error, no folder is left behind.
 
-    The program is applied to an example first, and compared with the networks themselves.
+    The program is first compared with the networks on an example.
 
     Args:
-      trained: the networks.
-      out: the folder.
+        trained: The networks.
+        out: The folder, which must not exist.
 
     Returns:
-      What signature.json holds.
+        The content of signature.json.
 
     Raises:
-      UserError: there is something of that name, or it cannot be written.
+        UserError: The folder exists or cannot be written.
+        RuntimeError: The program differs from a network by more than 1e-5 in probability.
     """
     out = out.expanduser().absolute()
     files.refuse_existing(out)
@@ -53,7 +54,10 @@ def export(trained: Networks, out: Path) -> dict[str, Any]:
     for name, variables, expected in zip(trained.names, trained.variables, scores, strict=True):
         error = np.abs(call(named_arrays(variables), example) - expected).max()
         if not error <= _TOLERANCE:
-            raise RuntimeError(f"The program errs by {error} from the network of {name}.")
+            raise RuntimeError(
+                f"The exported program errs by {error} from the network of {name}, limit"
+                f" {_TOLERANCE:g}."
+            )
 
     described = describe(trained, program)
     try:
@@ -76,7 +80,7 @@ def export(trained: Networks, out: Path) -> dict[str, Any]:
 
 
 def _example(trained: Networks) -> dict[str, np.ndarray]:
-    """Inputs of clips that look like nothing: random numbers of the usual size."""
+    """Draw random inputs of the usual shapes and ranges."""
     random = np.random.default_rng(0)
 
     def draw(name: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -88,7 +92,7 @@ def _example(trained: Networks) -> dict[str, np.ndarray]:
 
 
 def _packed(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """The content of an uncompressed .npz file without pickle; equal arrays, equal bytes."""
+    """Return the bytes of an uncompressed .npz file; equal arrays give equal bytes."""
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()

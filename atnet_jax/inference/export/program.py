@@ -16,28 +16,35 @@ from atnet_jax.training.trained import Networks, input_shapes, logits
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
-# Of the inputs. Grey levels as whole numbers: pictures scaled to 0…1 are refused.
+# Types of the inputs. Grey levels are integers, so that pictures scaled to 0…1 are rejected.
 DTYPES = defaultdict(lambda: "float32", {"apex": "uint8"})
 
 _SEPARATOR = "/"
 
 
 def named_arrays(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """A network's arrays by name, such as "params/temporal/lstm1/input_kernel"."""
+    """Return the arrays of a network by name, such as "params/temporal/lstm1/input_kernel".
+
+    Args:
+        variables: Nested variables of the network.
+    """
     flat: dict[str, Any] = traverse_util.flatten_dict(variables, sep=_SEPARATOR)
     return {name: np.asarray(array) for name, array in sorted(flat.items())}
 
 
 def export_program(trained: Networks) -> jax.export.Exported:
-    """The program of all of a run's networks, for any number of clips and all of `PLATFORMS`.
+    """Export one program for all networks of a run, any number of clips and all of `PLATFORMS`.
 
-    Its arguments are two dicts: the arrays of one network, as `named_arrays` names them, and the
-    inputs of the clips; its result is `[clip, 3]`. The networks of a run differ in their arrays
-    only.
+    The networks of a run differ in their arrays only. `jax.vmap` computes each clip separately, so
+    no layer depends on the number of clips. A layer whose code depends on the device of tracing is
+    replaced by a portable form; see `_convolve`.
 
-    Clips are computed each by itself (`jax.vmap`), so the number of clips is nothing that a layer
-    could ask for. Layers that choose their code by the device they are traced on are traced the
-    general way; see `_convolve`.
+    Args:
+        trained: The networks.
+
+    Returns:
+        The program. Its arguments are two dicts, the arrays of one network as `named_arrays` names
+        them and the inputs of the clips. Its result is `[clip, 3]`, float32 probabilities.
     """
     (clips,) = jax.export.symbolic_shape("clip")
     inputs = {
@@ -67,15 +74,13 @@ def export_program(trained: Networks) -> jax.export.Exported:
 
 
 def _convolve(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
-    """Has `Conv` be a convolution, on whatever device it is traced.
-
-    Traced on a CPU it would be a product of patches where maps are small, which trains faster
-    there and would be carried to GPUs and TPUs. Forward, there is little between the two on a CPU:
-    a clip alone takes a third longer, sixteen take as long.
-    """
+    """Replace the call of a `Conv` by a convolution, and call other modules as usual."""
     conv = context.module
     if not isinstance(conv, Conv):
         return call(*args, **kwargs)
+    # Traced on a CPU, `Conv` becomes a product of patches for small maps, which trains faster there
+    # but would be exported to GPUs and TPUs too. On a CPU the forward pass of the convolution takes
+    # a third longer for a single clip and equally long for sixteen.
     kernel = conv.get_variable("params", "kernel")
     y = jax.lax.conv_general_dilated(
         args[0].astype(kernel.dtype),
@@ -90,7 +95,7 @@ def _convolve(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
 
 @contextlib.contextmanager
 def _without_source_locations() -> Iterator[None]:
-    """Programs lowered meanwhile do not tell the paths of the source files they come from."""
+    """Omit the paths of source files from programs lowered in this context."""
     option = "jax_traceback_in_locations_limit"
     before = getattr(jax.config, option)
     jax.config.update(option, 0)

@@ -1,4 +1,4 @@
-"""What an exported program takes and gives, in words and numbers: signature.json."""
+"""Description of an exported program's inputs and outputs: signature.json."""
 
 from importlib.metadata import version
 from typing import Any
@@ -15,21 +15,26 @@ from atnet_jax.preprocessing.motion import Motion, motion_named
 from atnet_jax.preprocessing.window import FLOWS, HALF_WINDOW
 from atnet_jax.training.trained import Networks, input_shapes
 
-# Rises when a reader of an older signature could misread a new one.
+# Increased when readers of older signatures could misread a new one.
 SCHEMA_VERSION = 1
 
 NOT_FOR = (
-    "Not for decisions about people: not in hiring, policing, border control, schools, medicine or"
-    " the detection of lies. The classes are what annotators saw in laboratory recordings, a face"
-    " is no proof of what somebody feels, and the networks err as often as the report of their"
-    " evaluation says."
+    "Not for decisions about people: do not use it in hiring, policing, border control, schools,"
+    " medicine or lie detection. The classes are the labels that annotators gave laboratory"
+    " recordings. A face does not prove what a person feels. The evaluation report of the networks"
+    " states how often they are wrong."
 )
 
 _CROPS = f"face crops of {SIZE}×{SIZE} pixels"
 
 
 def describe(trained: Networks, program: jax.export.Exported) -> dict[str, Any]:
-    """All but the files; anything that JSON can hold."""
+    """Return the content of signature.json without its file entries.
+
+    Args:
+        trained: The networks.
+        program: The exported program of these networks.
+    """
     motion = motion_named(trained.config.data.flow)
     shapes = input_shapes(trained.config)
     return {
@@ -59,8 +64,8 @@ def describe(trained: Networks, program: jax.export.Exported) -> dict[str, Any]:
                 "shape": ["clip", len(CLASSES)],
                 "dtype": "float32",
                 "unit": "probability",
-                "how": "one network's softmax, classes in the order of `classes`; each row's sum is"
-                " 1. The answer of several networks is the mean of their probabilities.",
+                "how": "Softmax of one network, classes in the order of `classes`; each row sums to"
+                " 1. For several networks, average their probabilities.",
             }
         ],
         "program": {
@@ -86,39 +91,39 @@ def describe(trained: Networks, program: jax.export.Exported) -> dict[str, Any]:
 
 
 def _meaning(name: str, trained: Networks, motion: Motion) -> dict[str, str]:
-    """An input's unit, and how it is computed."""
+    """Return the unit of an input and a description of its computation."""
     size = trained.config.data.image_size
     model = trained.config.model
     if models.find(model).computes:
         return {
             "unit": "as computed",
-            "how": "atnet_jax.training.method_inputs.inputs_of_clip, by `prepare` of"
-            f" atnet_jax/models/{model}.py.",
+            "how": "Computed by atnet_jax.training.method_inputs.inputs_of_clip, which calls"
+            f" `prepare` of atnet_jax/models/{model}.py.",
         }
     if name == "apex":
         how = (
             f"Face crop of the apex frame, {SIZE}×{SIZE} pixels, grey; face detector:"
-            f" {trained.face or 'see the data that the networks were trained on'}."
+            f" {trained.face or 'see the training data of the networks'}."
         )
         if size != SIZE:
-            how += f" Reduced to {size}×{size} by averaging over areas."
+            how += f" Reduced to {size}×{size} by area averaging."
         if trained.config.recipe.magnification:
             how += (
-                f" Its motion magnified before ({trained.config.recipe.magnification:g} times its"
-                " own size added) by atnet_jax.preprocessing.magnification.magnified."
+                " Before that, atnet_jax.preprocessing.magnification.magnified amplifies the motion"
+                f" by adding {trained.config.recipe.magnification:g} times its own size."
             )
         return {"unit": "grey level, 0 to 255", "how": how}
     if name == "adm":
         mean = "circular" if motion.circular else "arithmetic"
         how = (
             f"Row t: optical flow from frame apex - {HALF_WINDOW} + t to the next, t = 0 to"
-            f" {FLOWS - 1}, of {_CROPS}; zero where the two frames do not both lie within onset to"
-            f" offset. Columns θ1 ρ1 … θ64 ρ64: {mean} mean direction and mean magnitude in 8×8"
+            f" {FLOWS - 1}, in {_CROPS}; zero unless both frames lie within onset to offset."
+            f" Columns θ1 ρ1 … θ64 ρ64: {mean} mean direction and mean magnitude in 8×8"
             " equal blocks, row by row. θ = atan2(v, u), u to the right, v down; 0 without motion."
         )
         return {"unit": "θ in radians, -π to π; ρ in pixels", "how": f"{how} {_flow(motion)}"}
     how = (
-        f"Optical flow from onset to apex, of {_CROPS}, each cell the mean of 8×8 pixels. Channels:"
+        f"Optical flow from onset to apex in {_CROPS}, averaged over cells of 8×8 pixels. Channels:"
         " u to the right, v down, and the strain sqrt(u_x² + v_y² + (u_y + v_x)² / 2)."
     )
     return {
@@ -130,7 +135,7 @@ def _meaning(name: str, trained: Networks, motion: Motion) -> dict[str, str]:
 def _flow(motion: Motion) -> str:
     words = [f"Flow method: {motion.flow}"]
     if motion.cancel_alternation:
-        words.append("the displacement of odd frames against even ones taken out")
+        words.append("with the displacement between odd and even frames removed")
     if motion.remove_head_motion:
-        words.append("the motion of the whole face taken out")
+        words.append("with the motion of the whole face removed")
     return f"{', '.join(words)} (atnet prepare {motion.flags})."

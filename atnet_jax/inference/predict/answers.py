@@ -1,4 +1,4 @@
-"""From a clip to an answer."""
+"""Prediction for one clip: options, result, and the steps between them."""
 
 import dataclasses
 import math
@@ -29,37 +29,37 @@ from atnet_jax.training.method_inputs import inputs_of_clip, reads
 from atnet_jax.training.trained import Networks
 
 NOT_FOR = (
-    "The scores say which of three classes, as laboratories label them, the motion of the face"
-    " resembles. They say nothing of what a person feels, thinks or hides: this is no lie detector,"
-    " and must not be used to judge people."
+    "The scores state how closely the motion of the face resembles each of three classes, as"
+    " labelled in laboratory recordings. They do not show what a person feels, thinks or hides."
+    " This program is not a lie detector and must not be used to judge people."
 )
 
-# Assumed where nobody knows better: that of CASME II and SAMM.
+# Assumed if the frame rate is unknown: that of CASME II and SAMM.
 _USUAL_RATE = 200.0
-# Maps are averaged over so many networks at most, evenly taken: each costs seconds.
+# Maps are averaged over at most this many evenly selected networks, since each takes seconds.
 _EXPLAINED = 5
 
-# Stages, as the user reads them.
+# Names of the stages, shown to the user and used as keys of `seconds`.
 READING, FACE, SPOTTING, CROPPING = "reading", "face", "spotting", "cropping"
 MOTION, NETWORKS, MAPS = "motion", "networks", "maps"
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """How a clip is to be read.
+    """Options of a prediction.
 
     Attributes:
-        onset: Frame number of the expression's start; of a video, frames count from 0. None, as
-            with the next two: it is spotted.
-        apex: Frame number of its strongest moment.
-        offset: Frame number of its end.
-        face: "mtcnn", or "none" for frames that are cropped to the face already; "": as the
-            networks' training data.
-        box: x0, y0, x1, y1 of the face in pixels of the frame, instead of a detector's.
-        spotting: One of `SPOTTERS`.
-        frame_rate: Frames per second, where the file does not say or is wrong.
-        abstain_below: No class is named where the highest score is lower.
-        explain: Whether to make maps of what the networks look at.
+        onset: Number of the first frame of the expression; frames of a video count from 0. If
+            None, the onset is spotted, and so are the apex and the offset.
+        apex: Number of the strongest frame, or None.
+        offset: Number of the last frame, or None.
+        face: Face detector: "mtcnn", "none" for frames that are already cropped to the face, or ""
+            for the detector of the training data.
+        box: x0, y0, x1, y1 of the face in pixels of the frame; replaces the detector.
+        spotting: Spotting method, one of `SPOTTERS`.
+        frame_rate: Frames per second, which replaces the rate in the file.
+        abstain_below: No class is predicted if the highest score is lower, 0 to 1.
+        explain: Whether to compute maps that explain the scores.
     """
 
     onset: int | None = None
@@ -73,45 +73,45 @@ class Options:
     explain: bool = False
 
     def __post_init__(self) -> None:
-        """Refuses what makes no sense.
+        """Check the options.
 
         Raises:
-            UserError: A value is out of its range.
+            UserError: A value is outside its range.
         """
         for name in ("onset", "apex", "offset"):
             number = getattr(self, name)
             if number is not None and number < 0:
-                raise UserError(f"{name} is {number}, expected a frame number from 0 on")
+                raise UserError(f"{name} is {number}, expected a frame number of at least 0.")
         if self.face not in ("", *DETECTORS):
-            raise UserError(f"face is {self.face!r}, expected {' or '.join(DETECTORS)}")
+            raise UserError(f"face is {self.face!r}, expected {' or '.join(DETECTORS)}.")
         if self.spotting not in SPOTTERS:
-            raise UserError(f"spotting is {self.spotting!r}, expected {' or '.join(SPOTTERS)}")
+            raise UserError(f"spotting is {self.spotting!r}, expected {' or '.join(SPOTTERS)}.")
         if not 0 <= self.abstain_below <= 1:
-            raise UserError(f"abstain_below is {self.abstain_below}, expected 0 to 1")
+            raise UserError(f"abstain_below is {self.abstain_below}, expected 0 to 1.")
         if self.box is not None:
             x0, y0, x1, y1 = self.box
             if not (all(map(math.isfinite, self.box)) and x0 < x1 and y0 < y1):
                 raise UserError(
-                    f"box is {x0:g},{y0:g},{x1:g},{y1:g}, expected x0,y0,x1,y1 with x0 < x1 and"
-                    " y0 < y1, in pixels"
+                    f"box is {x0:g},{y0:g},{x1:g},{y1:g}, expected x0,y0,x1,y1 in pixels with"
+                    " x0 < x1 and y0 < y1."
                 )
 
 
 @dataclasses.dataclass(frozen=True)
 class Expression:
-    """One expression and what the networks say of it.
+    """One expression and its scores.
 
     Attributes:
-        interval: Where it is.
-        box: The face, in pixels of the frame.
-        scores: Mean class probabilities over the networks.
-        spread: Their standard deviations over the networks.
-        votes: How many networks give each class the highest score.
-        predicted: Index of the class; None where the scores are too low.
-        warnings: What lessens the trust.
-        onset_crop: The face at the onset.
-        features: What the networks read.
-        explanation: What they look at, if it was asked for.
+        interval: Frames of the expression.
+        box: Box of the face, in pixels of the frame.
+        scores: Class probabilities, averaged over the networks.
+        spread: Standard deviations of the probabilities over the networks.
+        votes: Number of networks that give each class the highest score.
+        predicted: Index of the predicted class; None if the highest score is too low.
+        warnings: Reasons to distrust the scores.
+        onset_crop: Face crop of the onset frame.
+        features: Features of the clip, the inputs of the networks.
+        explanation: Explanation of the highest score; None unless requested.
     """
 
     interval: Interval
@@ -127,11 +127,11 @@ class Expression:
 
     @property
     def likeliest(self) -> int:
-        """Index of the class with the highest score."""
+        """The index of the class with the highest score."""
         return int(self.scores.argmax())
 
     def to_json(self) -> dict[str, Any]:
-        """Everything but pictures."""
+        """Return all values except pictures, as JSON-compatible objects."""
         return {
             "onset": self.interval.onset,
             "apex": self.interval.apex,
@@ -149,17 +149,17 @@ class Expression:
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What the networks say of a clip.
+    """The result of a prediction for one clip.
 
     Attributes:
-        clip: Its path, as given.
-        frames: How many frames it has, as far as known.
-        frame_rate: Frames per second that were reckoned with.
-        expressions: In order of time; none if none was found.
-        course: The strength of motion over the clip, where something was spotted.
-        warnings: What lessens the trust in all of it.
-        model: What answered: method, networks, their digest, the data they were trained on.
-        seconds: Time by stage.
+        clip: Path of the clip, as given.
+        frames: Number of frames; for a video, the number in its header unless all frames were read.
+        frame_rate: Frame rate used, in frames per second.
+        expressions: Expressions in order of time; empty if none was found.
+        course: Strength of motion over the clip; None if nothing was spotted.
+        warnings: Reasons to distrust the whole result.
+        model: Method, number of networks, their digest and their training data.
+        seconds: Computing time of each stage, in seconds.
     """
 
     clip: str
@@ -172,7 +172,7 @@ class Answer:
     seconds: Mapping[str, float]
 
     def to_json(self) -> dict[str, Any]:
-        """Everything but pictures, as JSON can hold it."""
+        """Return all values except pictures, as JSON-compatible objects."""
         return {
             "clip": self.clip,
             "frames": self.frames,
@@ -191,25 +191,29 @@ def predict_clip(
     options: Options = Options(),
     progress: Callable[[str], None] = lambda stage: None,
 ) -> Answer:
-    """Reads a clip: face, apex, flow, features, scores.
+    """Predict the expressions in a clip: face, apex, flow, features, scores.
 
     Args:
         path: A video file, or a folder of numbered frames.
         trained: The networks.
-        options: How to read it.
-        progress: Told the stages, as they begin.
+        options: Options of the prediction.
+        progress: Called with the name of each stage as it begins.
+
+    Returns:
+        The expressions with their scores and warnings.
 
     Raises:
-        UserError: The clip cannot be answered: it is no clip, it shows no face, or nothing moves.
+        UserError: The clip cannot be read, shows no face or shows no motion, or an option does not
+            fit the clip.
     """
     stages = _Stages(progress)
     footage = open_footage(path, options.frame_rate)
     if len(footage.numbers) < 2:
-        raise UserError(f"{path}: one frame shows no motion; a clip has from two frames on")
+        raise UserError(f"{path}: the clip has only one frame. Motion needs at least two.")
     detector = options.face or trained.face or "mtcnn"
     found = [Caveat("networks", note) for note in trained.notes]
     if options.explain and trained.config.model not in METHODS:
-        text = f"What networks of {trained.config.model} look at cannot be shown."
+        text = f"The scores of {trained.config.model} networks cannot be explained by maps."
         found.append(Caveat("no_maps", text))
         options = dataclasses.replace(options, explain=False)
     found += caveats.of_frame_rate(footage.frame_rate, options.frame_rate is not None, _USUAL_RATE)
@@ -218,8 +222,8 @@ def predict_clip(
     interval = given(path, options.onset, options.apex, options.offset)
     if interval is not None and interval.offset > footage.numbers[-1]:
         raise UserError(
-            f"{path}: offset is {interval.offset}, but the frames are"
-            f" {footage.numbers[0]}…{footage.numbers[-1]}"
+            f"{path}: offset is {interval.offset}, expected a frame number from"
+            f" {footage.numbers[0]} to {footage.numbers[-1]}."
         )
     course, frames = None, len(footage.numbers)
     if interval is not None:
@@ -231,7 +235,7 @@ def predict_clip(
             )
         frames = len(scanned.numbers)
         if frames < 2:
-            raise UserError(f"{path}: one frame shows no motion; a clip has from two frames on")
+            raise UserError(f"{path}: the clip has only one frame. Motion needs at least two.")
         found += scanned.warnings
         with stages.stage(SPOTTING):
             numbers = options.onset, options.apex, options.offset
@@ -241,10 +245,10 @@ def predict_clip(
     faces = _faces(footage, intervals, options.box, detector, stages)
     lost = [each for each in intervals if each not in faces]
     if lost and len(intervals) == 1:
-        raise no_face(footage, f"the apex frame, {lost[0].apex}")
+        raise UserError(no_face(footage, f"the apex frame {lost[0].apex}"))
     if lost:
         where = ", ".join(f"{each.onset}…{each.offset}" for each in lost)
-        text = f"No face was found at the apex of {where}, which are not read."
+        text = f"Skipped frames {where}, because no face was found at the apex."
         found.append(Caveat("face_lost", text))
     motion = motion_named(trained.config.data.flow)
     method = flow_method(motion.flow)
@@ -280,7 +284,7 @@ def predict_clip(
 
 
 class _Stages(Stopwatch):
-    """Measures the stages and tells of them."""
+    """Stopwatch that reports each stage as it begins."""
 
     def __init__(self, progress: Callable[[str], None]) -> None:
         super().__init__()
@@ -296,10 +300,8 @@ class _Stages(Stopwatch):
 def _faces(
     footage: Footage, intervals: Sequence[Interval], box: Box | None, detector: str, stages: _Stages
 ) -> dict[Interval, tuple[Box, list[Face]]]:
-    """The box of each interval's face, found in its apex frame as in preparing the training data.
-
-    An interval without a face is left out.
-    """
+    """Find the face of each interval; omit intervals without a face."""
+    # As in the preparation of the training data, the face is detected in the apex frame.
     if box is not None:
         return {interval: (box, []) for interval in intervals}
     by_apex = {interval.apex: interval for interval in intervals}
@@ -319,7 +321,7 @@ def _cut(
     reach: int,
     inputs: Sequence[str],
 ) -> dict[Interval, Crops]:
-    """The crops of all intervals, as far as `inputs` need them."""
+    """Crop the frames of all intervals that `inputs` require."""
     excerpts = [
         Excerpt(each.onset, each.apex, each.offset, box, found[0].landmarks if found else None)
         for each, (box, found) in faces.items()
@@ -377,7 +379,7 @@ def _by_class(values: np.ndarray) -> dict[str, float]:
 
 
 def _why(explanation: Explanation) -> dict[str, Any]:
-    """The numbers of an explanation; its maps are pictures."""
+    """Return the numbers of an explanation; its maps are only drawn as pictures."""
     return {
         "class": CLASSES[explanation.class_index],
         "networks": explanation.networks,

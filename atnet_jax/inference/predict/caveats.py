@@ -1,4 +1,4 @@
-"""What lessens the trust in an answer: found in the footage and in the face, said in a sentence."""
+"""Warnings: properties of the footage, the face or the scores that make a result unreliable."""
 
 import dataclasses
 import math
@@ -15,44 +15,47 @@ from atnet_jax.preprocessing.optical_flow import flow_method
 from atnet_jax.preprocessing.window import FLOWS
 
 LONGEST_EXPRESSION = 0.5
-"""Seconds from onset to offset: what is longer is no micro-expression (Yan et al., J. Nonverbal
+"""Longest duration of a micro-expression, onset to offset, in seconds (Yan et al., J. Nonverbal
 Behavior 2013)."""
 
-# The databases were filmed at 100 (SMIC) and 200 frames a second; half and one and a half of that
-# is still alike.
+# The databases were filmed at 100 (SMIC) and 200 frames per second; half of the lower and one and a
+# half times the higher rate are accepted.
 _SLOWEST, _FASTEST = 50.0, 300.0
-# Of the deviation of the frames' times from even ones, in frames.
+# Tolerated deviation of the interval between two frames from the median, in frames.
 _UNEVEN = 0.5
+# Tolerated fraction of repeated frames.
 _DOUBLED = 0.1
-# Of the change before and after.
+# A repeated frame changes by less than this fraction of the changes before and after it.
 _STILL = 0.3
-# Grey levels of the face crop.
+# Limits of the mean (dark, bright) and standard deviation (flat) of the crop, in grey levels.
 _DARK, _BRIGHT, _FLAT = 40.0, 215.0, 12.0
-# Pixels of the frame: a smaller face is enlarged to twice its size and more.
+# Pixels of the frame: the crop enlarges smaller faces by more than a factor of two.
 _SMALL = SIZE // 2
-# Pixels of the crop, root mean square over the face, onset to apex. An expression moves a part of
-# it by 3 to 5.
+# Head motion from onset to apex: root mean square over the face, in pixels of the crop. An
+# expression moves part of the face by 3 to 5 pixels.
 _HEAD = 2.0
-# Pixels of the crop: what noise and a codec alone may come to, in all but a few cells.
+# Motion that noise and compression alone can cause, in pixels of the crop, and the percentile of
+# the cells that is compared with it.
 _WEAK, _CELLS = 0.5, 99
+# Tolerated tilt of the head in degrees.
 _TILT = 15.0
-# How far the nose is from between the eyes, in distances of the eyes.
+# Tolerated offset of the nose from the midpoint of the eyes, in distances between the eyes.
 _TURNED = 0.3
-# Grey levels between neighbouring frames, mean over the crop: a cut, a flash or a shaken camera.
+# Mean difference of neighbouring crops in grey levels that indicates a cut, flash or camera shake.
 _CUT = 20.0
-# Fewer flows than a quarter of the window.
+# A quarter of the flows of the window.
 _FEW = FLOWS // 4
-# Of the highest score's standard deviation over the networks.
+# Tolerated standard deviation of the highest score over the networks.
 _DIFFERENT = 0.2
 
 
 @dataclasses.dataclass(frozen=True)
 class Caveat:
-    """One thing that is not as it should be.
+    """One warning.
 
     Attributes:
-        code: A word for programs.
-        text: A sentence: what it is, and what it does to the answer.
+        code: Identifier for programs.
+        text: Sentences that state the problem and its effect on the result.
     """
 
     code: str
@@ -60,35 +63,35 @@ class Caveat:
 
 
 def of_frame_rate(frame_rate: float, given: bool, assumed: float) -> Iterator[Caveat]:
-    """Whether the clip was filmed about as fast as the training data.
+    """Yield a warning if the frame rate is unknown or far from that of the training data.
 
     Args:
-        frame_rate: Frames per second; 0 if nobody knows.
-        given: Whether the user gave it.
-        assumed: What is used where nobody knows.
+        frame_rate: Frames per second; 0 if unknown.
+        given: Whether the user passed the frame rate.
+        assumed: Frame rate that replaces an unknown one, in frames per second.
     """
     if not frame_rate:
         yield Caveat(
             "frame_rate_unknown",
-            f"The frame rate is unknown, {assumed:g} frames a second are assumed; give it with"
-            " --frame_rate. Durations, and where expressions are looked for, depend on it.",
+            f"The frame rate is unknown and assumed to be {assumed:g} frames per second. Durations"
+            " and the search for expressions depend on it. Pass it as --frame_rate.",
         )
     elif not _SLOWEST <= frame_rate <= _FASTEST:
-        hint = "If the file plays in slow motion, give the rate it was filmed at with --frame_rate."
+        hint = "If the file plays in slow motion, pass the recording rate as --frame_rate."
         yield Caveat(
             f"frame_rate_{'slow' if frame_rate < _SLOWEST else 'fast'}",
-            f"{frame_rate:g} frames a second: the networks know 100 to 200, at which the 65 frames"
-            f" around the apex last 0.3 to 0.6 s; here they last {(FLOWS + 1) / frame_rate:.2f} s,"
-            " and the motion from frame to frame is another. Do not trust the scores."
+            f"The clip has {frame_rate:g} frames per second; the networks were trained on 100 to"
+            f" 200. The 65 frames around the apex last {(FLOWS + 1) / frame_rate:.2f} s instead of"
+            " 0.3 to 0.6 s, and the motion per frame differs as well. Do not trust the scores."
             + ("" if given else f" {hint}"),
         )
 
 
 def of_timing(seconds: Sequence[float] | Float64[np.ndarray, " frame"]) -> Iterator[Caveat]:
-    """Whether the frames follow one another evenly.
+    """Yield a warning if the frames are unevenly spaced in time.
 
     Args:
-        seconds: When each is shown.
+        seconds: Time of each frame in seconds.
     """
     steps = np.diff(seconds)
     if len(steps) < 2 or not np.isfinite(seconds).all() or not (steps > 0).all():
@@ -97,59 +100,64 @@ def of_timing(seconds: Sequence[float] | Float64[np.ndarray, " frame"]) -> Itera
     if uneven:
         yield Caveat(
             "uneven_timing",
-            f"{uneven:.0%} of the frames follow unevenly (dropped frames, or a variable frame"
-            " rate), which looks like sudden motion.",
+            f"{uneven:.0%} of the frames are unevenly spaced in time (dropped frames or a variable"
+            " frame rate). This looks like sudden motion.",
         )
 
 
 def of_crops(crops: UInt8[np.ndarray, "frame 224 224"]) -> Iterator[Caveat]:
-    """Doubled frames, and cuts, flashes or shakes, in all frames of a clip."""
+    """Yield warnings of repeated frames and of cuts, flashes or camera shake.
+
+    Args:
+        crops: Face crops of all frames of the clip.
+    """
     if len(crops) < 2:
         return
-    # Enough pixels to tell, in integers as wide as their difference needs.
+    # A sixteenth of the pixels is enough; differences of bytes need 16 bits.
     some = crops[:, ::4, ::4].astype(np.int16)
     change = np.abs(np.diff(some, axis=0)).mean(axis=(1, 2))
-    # A copy differs little from its original, but for the codec, and both differ from the others.
+    # A repeated frame differs from its original by compression only.
     still = change[1:-1] < _STILL * np.minimum(change[:-2], change[2:])
     doubled = float(still.mean()) if len(still) else 0.0
     if doubled >= _DOUBLED:
         yield Caveat(
             "doubled_frames",
-            f"{doubled:.0%} of the frames repeat the one before: the video was stretched to its"
-            " frame rate, and its motion comes in jerks.",
+            f"{doubled:.0%} of the frames repeat the previous frame: the video was converted to a"
+            " higher frame rate, so its motion is jerky.",
         )
     if change.max() > _CUT:
         yield Caveat(
             "sudden_change",
             f"The picture changes suddenly at frame {int(change.argmax()) + 1} of the clip (a cut,"
-            " a flash or a shaken camera), which is taken for motion.",
+            " a flash or camera shake). The networks mistake this for motion.",
         )
 
 
 def of_face(
     faces: Sequence[Face], box: Box, crop: UInt8[np.ndarray, "224 224"]
 ) -> Iterator[Caveat]:
-    """Of the face at the apex: how many, how large, how it is held and lit.
+    """Yield warnings of the number, size, pose and lighting of the faces in the apex frame.
 
     Args:
-        faces: Those found, the one that is read first; none where its box was given.
-        box: What was cropped.
-        crop: Of the apex frame.
+        faces: Detected faces, first the one that is used; empty if the user passed a box.
+        box: Box that was cropped, in pixels of the frame.
+        crop: Face crop of the apex frame.
     """
     if len(faces) > 1:
         yield Caveat(
             "several_faces",
-            f"{len(faces)} faces: the largest one is read; give --box=x0,y0,x1,y1 for another.",
+            f"{len(faces)} faces were found and the largest is used. Pass --box=x0,y0,x1,y1 to"
+            " choose another.",
         )
     side = min(box[2] - box[0], box[3] - box[1])
     if side < _SMALL:
         yield Caveat(
             "small_face",
-            f"The face is {side:.0f} pixels wide and is enlarged to {SIZE}: motion of hundredths"
-            " of a pixel is lost. In the databases faces are 200 to 500 pixels.",
+            f"The face is only {side:.0f} pixels wide and is enlarged to {SIZE}, so motion of"
+            " hundredths of a pixel is lost. Faces in the databases are 200 to 500 pixels wide.",
         )
     if faces and (how := _pose(faces[0])):
-        text = f"The head is {how}; the networks know faces that look straight into the camera."
+        text = f"The head is {how}; the networks were trained on faces that look into the camera."
         yield Caveat("pose", text)
     mean, deviation = float(crop.mean()), float(crop.std())
     if mean < _DARK or mean > _BRIGHT or deviation < _FLAT:
@@ -157,12 +165,12 @@ def of_face(
         yield Caveat(
             "light",
             f"The face is too {kind} (mean {mean:.0f}, standard deviation {deviation:.0f} of 255"
-            " grey levels): noise is taken for motion.",
+            " grey levels). The networks mistake noise for motion.",
         )
 
 
 def _pose(face: Face) -> str:
-    """How the head is held, if not straight."""
+    """Describe the pose of the head, or return "" if it looks straight ahead."""
     marks = face.landmarks
     across = np.subtract(marks.right_eye, marks.left_eye)
     eyes = float(np.hypot(*across))
@@ -176,49 +184,54 @@ def _pose(face: Face) -> str:
 
 
 def of_motion(crops: Crops, frame_rate: float) -> Iterator[Caveat]:
-    """Of the expression: how long it is, how much of its window it fills, whether the head moves.
+    """Yield warnings of the expression's duration, weak motion and head motion.
 
     Args:
-        crops: Of the expression.
+        crops: Face crops of the expression.
         frame_rate: Frames per second.
     """
     lasts = (crops.offset - crops.onset + 1) / frame_rate
     if lasts > LONGEST_EXPRESSION:
         yield Caveat(
             "long",
-            f"Onset to offset last {lasts:.2f} s; a micro-expression lasts at most"
-            f" {LONGEST_EXPRESSION:g} s.",
+            f"The expression lasts {lasts:.2f} s from onset to offset; a micro-expression lasts at"
+            f" most {LONGEST_EXPRESSION:g} s.",
         )
     flows = len(crops.window) - 1
     if flows < _FEW:
         yield Caveat(
             "short",
-            f"Only {flows} of the {FLOWS} steps around the apex lie within onset and offset: the"
-            " networks see little motion.",
+            f"Only {flows} of the {FLOWS} frame pairs around the apex lie between onset and offset,"
+            " so the networks receive little motion.",
         )
     moved, remaining = head_and_face_motion(*crops.at([crops.onset, crops.apex]))
     if remaining < _WEAK:
         yield Caveat(
             "weak_motion",
-            f"Apart from the head, nothing moves by more than {remaining:.2f} of the crop's {SIZE}"
-            " pixels from onset to apex: there may be no expression, and the scores are of noise.",
+            f"Apart from head motion, the face moves by at most {remaining:.2f} of the crop's"
+            f" {SIZE} pixels from onset to apex. There may be no expression, and the scores may"
+            " reflect noise.",
         )
     if moved > _HEAD:
         yield Caveat(
             "head_moves",
             f"The head moves by {moved:.1f} of the crop's {SIZE} pixels from onset to apex, as much"
-            " as an expression does, which the networks may take for one.",
+            " as an expression. The networks may mistake this for an expression.",
         )
 
 
 def head_and_face_motion(
     onset: UInt8[np.ndarray, "224 224"], apex: UInt8[np.ndarray, "224 224"]
 ) -> tuple[float, float]:
-    """How far the head as a whole moves between two crops, and how far the face moves besides.
+    """Measure the motion of the head and the remaining motion of the face between two crops.
+
+    Args:
+        onset: Face crop of the onset frame.
+        apex: Face crop of the apex frame.
 
     Returns:
-        Root mean square of the rigid motion, and what remains, averaged over each of the flow map's
-        cells, in all but the hundredth of them that moves most; in pixels.
+        The root mean square of the rigid motion, and the 99th percentile over the flow map's cells
+        of the remaining motion, averaged in each cell; in pixels of the crop.
     """
     flow = flow_method("farneback").between(onset, apex)
     rigid = rigid_part(flow)
@@ -229,15 +242,15 @@ def head_and_face_motion(
 
 
 def of_scores(spread: float, networks: int) -> Iterator[Caveat]:
-    """Whether the networks agree.
+    """Yield a warning if the networks disagree.
 
     Args:
-        spread: Standard deviation over the networks of the winning class's probability.
-        networks: How many they are.
+        spread: Standard deviation of the highest score over the networks.
+        networks: Number of networks.
     """
     if networks > 1 and spread > _DIFFERENT:
         yield Caveat(
             "networks_differ",
-            f"The {networks} networks differ (standard deviation {spread:.2f} of the highest"
-            " score): they were trained on nearly the same clips, so the answer is fragile.",
+            f"The {networks} networks disagree (standard deviation {spread:.2f} of the highest"
+            " score) although they were trained on nearly the same clips. The result is fragile.",
         )

@@ -1,4 +1,4 @@
-"""Pictures of an answer, as PNG files: faces, motion, maps, and one sheet with all of them."""
+"""Pictures of a result as PNG files: faces, motion, maps, and one sheet with all of them."""
 
 import base64
 import re
@@ -13,18 +13,22 @@ from atnet_jax.inference.predict.answers import Answer, Expression
 from atnet_jax.inference.predict.intervals import Course, Interval
 from atnet_jax.names import CLASSES
 
-# Twice the face crop: lines of one pixel and small letters can be told on it.
+# Twice the size of the crop, so that thin lines and small text are legible.
 _SIDE = 448
 _INK, _PAPER, _QUIET = (33, 29, 26), (250, 250, 250), (120, 120, 120)
-# Of the colour-blind-safe palette of Okabe and Ito: its sky blue, and its vermilion.
+# Sky blue and vermilion of the colour-blind-safe palette of Okabe and Ito.
 _BLUE, _RED = (233, 180, 86), (0, 94, 213)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
-# A cell of the flow map is 8 pixels of the crop; an arrow stands for so many cells a side.
+# Cells of the flow map (8 pixels of the crop each) per arrow, along each axis.
 _CELLS = 2
 
 
 def figures(expression: Expression) -> dict[str, tuple[str, bytes]]:
-    """The pictures of one expression: name → (what it shows, PNG)."""
+    """Return the pictures of one expression by name, each as a caption and a PNG file.
+
+    Args:
+        expression: An expression of an answer.
+    """
     interval, features = expression.interval, expression.features
     apex, flow_map, adm = features.apex, features.flow_map, features.adm
     assert apex is not None and flow_map is not None and adm is not None
@@ -41,23 +45,27 @@ def figures(expression: Expression) -> dict[str, tuple[str, bytes]]:
         return shown
     name = CLASSES[expression.explanation.class_index]
     captions = {
-        "grad_cam": f"Grad-CAM: where the apex frame speaks for {name}",
-        "occlusion": f"Occlusion: how the score of {name} drops where a patch hides the face",
-        "adm": f"Integrated gradients: which motion, where and when, speaks for or against {name}",
-        "flow_map": f"Integrated gradients: which motion speaks for or against {name}",
+        "grad_cam": f"Grad-CAM: regions of the apex frame that support {name}",
+        "occlusion": f"Occlusion: drop of the score for {name} when a patch hides the region",
+        "adm": f"Integrated gradients: motion that supports or opposes {name}, by region and time",
+        "flow_map": f"Integrated gradients: motion that supports or opposes {name}, by region",
     }
     drawn = pictures(expression.explanation, apex, adm)
     return shown | {key: (captions[key], picture) for key, picture in drawn.items()}
 
 
 def sheet(answer: Answer) -> bytes:
-    """One picture, PNG, of the whole answer: for every expression its scores and figures."""
-    rows = [_line(f"{answer.frames} frames at {answer.frame_rate:g} per second", 26)]
+    """Return one PNG file of the whole answer: the scores and pictures of every expression.
+
+    Args:
+        answer: The answer.
+    """
+    rows = [_line(f"{answer.frames} frames at {answer.frame_rate:g} frames per second", 26)]
     if answer.course is not None:
         intervals = [expression.interval for expression in answer.expressions]
         rows.append(_course(answer.course, intervals))
     if not answer.expressions:
-        rows.append(_line("no expression found", 26))
+        rows.append(_line("No expression found", 26))
     for expression in answer.expressions:
         rows.append(_heading(expression))
         shown = [_captioned(*each) for each in figures(expression).values()]
@@ -68,7 +76,7 @@ def sheet(answer: Answer) -> bytes:
 
 
 def data_uri(picture: bytes) -> str:
-    """A PNG file as an address that holds all of it."""
+    """Return a PNG file as a data URI."""
     return f"data:image/png;base64,{base64.b64encode(picture).decode()}"
 
 
@@ -82,7 +90,7 @@ def _longest(flow_map: Float32[np.ndarray, "28 28 3"]) -> float:
 
 
 def _cells(flow_map: Float32[np.ndarray, "28 28 3"]) -> Float32[np.ndarray, "row column 2"]:
-    """The flow averaged over the cells that have an arrow."""
+    """Average the flow over the cells of each arrow."""
     count = len(flow_map) // _CELLS
     return flow_map[..., :2].reshape(count, _CELLS, count, _CELLS, 2).mean(axis=(1, 3))
 
@@ -90,7 +98,7 @@ def _cells(flow_map: Float32[np.ndarray, "28 28 3"]) -> Float32[np.ndarray, "row
 def _arrows(
     apex: UInt8[np.ndarray, "224 224"], flow_map: Float32[np.ndarray, "28 28 3"]
 ) -> UInt8[np.ndarray, "448 448 3"]:
-    # Paler, so that the arrows stand out.
+    # The face is drawn paler so that the arrows stand out.
     image = cv2.addWeighted(_large(apex), 0.6, np.full((_SIDE, _SIDE, 3), 255, np.uint8), 0.4, 0)
     cells = _cells(flow_map)
     step = _SIDE // len(cells)
@@ -107,7 +115,7 @@ def _arrows(
 
 
 def _scores(expression: Expression) -> UInt8[np.ndarray, "height width 3"]:
-    """Bars of the three scores."""
+    """Draw bars of the three scores."""
     image = np.full((_SIDE + 36, _SIDE, 3), _PAPER, np.uint8)
     for k, (name, score) in enumerate(zip(CLASSES, expression.scores, strict=True)):
         top = 60 + k * 110
@@ -115,7 +123,7 @@ def _scores(expression: Expression) -> UInt8[np.ndarray, "height width 3"]:
         cv2.rectangle(image, (24, top + 14), (_SIDE - 24, top + 50), (225, 225, 225), -1)
         right = 24 + round(float(score) * (_SIDE - 48))
         cv2.rectangle(image, (24, top + 14), (right, top + 50), _BLUE, -1)
-    said = CLASSES[expression.predicted] if expression.predicted is not None else "no answer"
+    said = CLASSES[expression.predicted] if expression.predicted is not None else "no prediction"
     cv2.putText(image, said, (24, _SIDE - 30), _FONT, 1.0, _INK, 2, cv2.LINE_AA)
     return image
 
@@ -124,11 +132,11 @@ def _heading(expression: Expression) -> UInt8[np.ndarray, "height width 3"]:
     interval = expression.interval
     text = f"onset {interval.onset}, apex {interval.apex}, offset {interval.offset}"
     warnings = ", ".join(each.code.replace("_", " ") for each in expression.warnings)
-    return _line(f"{text}; beware: {warnings}" if warnings else text, 40)
+    return _line(f"{text}; warnings: {warnings}" if warnings else text, 40)
 
 
 def _course(course: Course, intervals: Sequence[Interval]) -> UInt8[np.ndarray, "height width 3"]:
-    """The strength of motion over time, with what was found in it."""
+    """Draw the strength of motion over time and mark the expressions."""
     width, height, left = 4 * _SIDE, 240, 24
     image = np.full((height, width, 3), _PAPER, np.uint8)
     strength = course.strength

@@ -1,4 +1,4 @@
-"""What a user films: a video file, or a folder of numbered pictures, read frame by frame."""
+"""Footage of a user: a video file or a folder of numbered pictures, read frame by frame."""
 
 import dataclasses
 import math
@@ -13,11 +13,11 @@ from atnet_jax.errors import UserError
 from atnet_jax.preprocessing.frame_files import ANY_FRAME, PICTURE_SUFFIXES, numbered_frames
 from atnet_jax.preprocessing.frames import open_video, read_image, retrieve
 
-# 100 s at 200 frames a second. The face crops of so many frames are 1 GB of memory.
+# 100 s at 200 frames per second. The face crops of this many frames take 1 GB of memory.
 MOST_FRAMES = 20_000
-# More than 8K. A picture of this many pixels is 64 MB as it is decoded.
+# More than 8K. Decoding a picture of this many pixels takes 64 MB.
 _MOST_PIXELS = 2**26
-# Beyond, a file's frame rate is a time base or nonsense.
+# A higher frame rate in a file is a time base or an error.
 _HIGHEST_RATE = 2000.0
 
 
@@ -26,9 +26,9 @@ class Frame:
     """One frame.
 
     Attributes:
-        number: Of a video, counted from 0; of a picture, the number in its name.
+        number: Index in the video, from 0, or the number in the name of the picture.
         image: Grey levels, or RGB.
-        seconds: When it is shown, as the video says; NaN for a picture.
+        seconds: Time stamp in the video, in seconds; NaN for a picture.
     """
 
     number: int
@@ -38,13 +38,13 @@ class Frame:
 
 @dataclasses.dataclass(frozen=True)
 class Footage:
-    """A clip as it was given.
+    """A clip of the user.
 
     Attributes:
         path: The video file or the folder.
-        numbers: The frames' numbers. A video may turn out to end earlier than it says.
-        frame_rate: Frames per second, 0 if unknown.
-        files: The picture of each frame; None for a video.
+        numbers: Numbers of the frames. A video can end earlier than its header states.
+        frame_rate: Frames per second; 0 if unknown.
+        files: File of each frame; None for a video.
     """
 
     path: Path
@@ -55,11 +55,15 @@ class Footage:
     def frames(
         self, wanted: Collection[int] | None = None, colour: bool = False
     ) -> Iterator[Frame]:
-        """The frames in order, or those wanted; a video is decoded from its start.
+        """Yield frames in order; a video is decoded from its start.
+
+        Args:
+            wanted: Numbers of the frames; None for all frames that can be decoded.
+            colour: Whether to yield RGB instead of grey levels.
 
         Raises:
-            UserError: A picture cannot be read, frames differ in size, or a video ends before a
-                frame that is wanted. If all are, the end of the video ends this.
+            UserError: A picture cannot be read, frames differ in size, or the video ends before a
+                wanted frame.
         """
         chosen = set(self.numbers if wanted is None else wanted)
         if not chosen:
@@ -76,15 +80,15 @@ class Footage:
             if frame.image.shape != size:
                 height, width = frame.image.shape[:2]
                 raise UserError(
-                    f"{self.path}: frame {frame.number} is {width}x{height} pixels, earlier ones"
-                    f" are {size[1]}x{size[0]}; all must be of one size"
+                    f"{self.path}: frame {frame.number} has {width}x{height} pixels, earlier frames"
+                    f" have {size[1]}x{size[0]}. All frames must have the same size."
                 )
             left.discard(frame.number)
             yield frame
         if left:
             raise UserError(
-                f"{self.path}: the video ends before frame {min(left)}; give an onset, apex and"
-                " offset within it"
+                f"{self.path}: the video ends before frame {min(left)}. Pass an onset, apex and"
+                " offset within the video."
             )
 
     def _read(
@@ -107,33 +111,38 @@ class Footage:
 
 
 def open_footage(path: Path, frame_rate: float | None = None) -> Footage:
-    """Looks at a clip without decoding all of it.
+    """Open a clip without decoding its frames.
 
     Args:
-        path: A video file, or a folder of pictures whose names end in their frames' numbers.
-        frame_rate: Frames per second, where the file does not know better.
+        path: A video file, or a folder of pictures whose names end in the frame number.
+        frame_rate: Frames per second, which replaces the rate in the file; None for the latter.
+
+    Returns:
+        The clip with the numbers of its frames and its frame rate.
 
     Raises:
-        UserError: There is nothing of that name, it is no clip, it is too long or too large, or
-            frames are missing.
+        UserError: The path does not exist or is not a clip, the clip is too long or too large, a
+            frame is missing, or the frame rate is out of range.
     """
     if frame_rate is not None and not 0 < frame_rate <= _HIGHEST_RATE:
         raise UserError(
-            f"the frame rate is {frame_rate:g}, expected frames per second, up to {_HIGHEST_RATE:g}"
+            f"The frame rate is {frame_rate:g}, expected a number above 0 and up to"
+            f" {_HIGHEST_RATE:g}, in frames per second."
         )
     try:
         kind = "folder" if path.is_dir() else "file" if path.is_file() else ""
-    except (OSError, ValueError) as error:  # A name that is too long, or holds a null.
-        raise UserError(f"{str(path)[:100]}: no name of a file ({error})") from None
+    except (OSError, ValueError) as error:  # The name is too long or contains a null character.
+        raise UserError(f"{str(path)[:100]}: not a valid file name ({error}).") from None
     if not kind:
-        raise UserError(f"{path}: no such video file or folder of frames")
+        raise UserError(f"{path}: no such video file or folder of frames.")
     return (_open_folder if kind == "folder" else _open_video)(path, frame_rate)
 
 
 def _open_video(path: Path, frame_rate: float | None) -> Footage:
     if path.suffix.lower() in PICTURE_SUFFIXES:
         raise UserError(
-            f"{path}: one picture has no motion; give a video, or a folder of numbered frames"
+            f"{path}: a single picture shows no motion. Pass a video or a folder of numbered"
+            " frames."
         )
     with open_video(path) as capture:
         width = int(capture.get(cv2.CAP_PROP_FRAME_WIDTH))
@@ -141,7 +150,7 @@ def _open_video(path: Path, frame_rate: float | None) -> Footage:
         told = capture.get(cv2.CAP_PROP_FRAME_COUNT)
         rate = capture.get(cv2.CAP_PROP_FPS)
     _check_size(path, height, width)
-    # Some containers do not tell; frames are then read until there are no more.
+    # Some containers do not store the number of frames; frames are then read until the end.
     count = int(told) if 0 < told < 1e9 else MOST_FRAMES
     _check_count(path, count)
     if frame_rate is None:
@@ -153,18 +162,18 @@ def _open_folder(path: Path, frame_rate: float | None) -> Footage:
     try:
         files = numbered_frames(path, ANY_FRAME, only=True)
     except OSError as error:
-        raise UserError(f"{path}: cannot read this folder ({error.strerror})") from None
+        raise UserError(f"{path}: this folder cannot be read ({error.strerror}).") from None
     if not files:
         raise UserError(
-            f"{path}: no frames in this folder; expected pictures such as img12.jpg, whose names"
-            " end in their numbers"
+            f"{path}: this folder contains no frames. Expected pictures whose names end in the"
+            " frame number, such as img12.jpg."
         )
     numbers = range(min(files), max(files) + 1)
     missing = next((number for number in numbers if number not in files), None)
     if missing is not None:
         raise UserError(
-            f"{path}: frame {missing} is missing between frames {numbers[0]} and {numbers[-1]};"
-            " motion needs every frame"
+            f"{path}: frame {missing} is missing between frames {numbers[0]} and {numbers[-1]}."
+            " Computing motion needs every frame."
         )
     _check_count(path, len(numbers))
     return Footage(path, numbers, frame_rate or 0.0, files)
@@ -173,11 +182,14 @@ def _open_folder(path: Path, frame_rate: float | None) -> Footage:
 def _check_count(path: Path, count: int) -> None:
     if count > MOST_FRAMES:
         raise UserError(
-            f"{path}: {count} frames, at most {MOST_FRAMES} are taken at once; cut the video into"
-            " parts"
+            f"{path}: the clip has {count} frames, at most {MOST_FRAMES} are allowed. Cut it into"
+            " parts."
         )
 
 
 def _check_size(path: Path, height: int, width: int) -> None:
     if height * width > _MOST_PIXELS:
-        raise UserError(f"{path}: {width}x{height} pixels are too many; reduce them, e.g. to 4K")
+        raise UserError(
+            f"{path}: {width}x{height} pixels exceed the limit of {_MOST_PIXELS} pixels. Reduce the"
+            " frames, for example to 4K."
+        )

@@ -1,4 +1,4 @@
-"""Where the expressions of a clip are: as the user says, or as they are spotted."""
+"""The intervals of a clip's expressions, as the user passes them or as they are spotted."""
 
 import dataclasses
 from pathlib import Path
@@ -13,20 +13,20 @@ from atnet_jax.inference.predict.scan import Scan
 from atnet_jax.preprocessing.apex import check_apex
 from atnet_jax.preprocessing.face import Landmarks
 
-# Seconds: what is longer is searched for expressions, what is shorter is one, cut out already.
+# Seconds: longer clips are searched for expressions; a shorter clip is taken as one expression.
 _LONG_CLIP = 2 * LONGEST_EXPRESSION
 _MOST = 20
 
 
 @dataclasses.dataclass(frozen=True)
 class Interval:
-    """An expression, by frame numbers.
+    """The frames of an expression.
 
     Attributes:
-        onset: Its first frame.
-        apex: Its strongest.
-        offset: Its last.
-        spotted: Which of these were found by the program.
+        onset: Number of the first frame.
+        apex: Number of the strongest frame.
+        offset: Number of the last frame.
+        spotted: Names of those that were found automatically.
     """
 
     onset: int
@@ -37,12 +37,12 @@ class Interval:
 
 @dataclasses.dataclass(frozen=True)
 class Course:
-    """How strong the motion is over a clip, for a picture.
+    """Strength of motion over a clip.
 
     Attributes:
         first: Number of the first frame.
-        strength: Of each frame; what it measures depends on the method of spotting.
-        threshold: Above it, intervals are found; None where only the apex was looked for.
+        strength: Strength of each frame; its meaning depends on the spotting method.
+        threshold: Strength above which intervals are found; None if only the apex was spotted.
     """
 
     first: int
@@ -51,10 +51,16 @@ class Course:
 
 
 def given(path: Path, onset: int | None, apex: int | None, offset: int | None) -> Interval | None:
-    """The user's interval, if all of it is given.
+    """Return the user's interval if it is complete, otherwise None.
+
+    Args:
+        path: Path of the clip, for messages.
+        onset: Number of the first frame, or None.
+        apex: Number of the strongest frame, or None.
+        offset: Number of the last frame, or None.
 
     Raises:
-        UserError: The numbers are not in order, or apex and onset are one frame.
+        UserError: The numbers are not in order, or apex and onset are the same frame.
     """
     if onset is None or apex is None or offset is None:
         return None
@@ -65,7 +71,8 @@ def _checked(path: Path, onset: int, apex: int, offset: int) -> Interval:
     check_apex(onset, apex, offset, where=str(path))
     if apex == onset:
         raise UserError(
-            f"{path}: apex and onset are both frame {apex}, so there is no motion between them"
+            f"{path}: apex and onset are both frame {apex}. Motion is measured from onset to apex,"
+            " so they must differ."
         )
     return Interval(onset, apex, offset)
 
@@ -77,29 +84,32 @@ def find(
     method: str,
     numbers: tuple[int | None, int | None, int | None],
 ) -> tuple[list[Interval], Course | None, list[Caveat]]:
-    """What is not given is spotted, or taken to be the clip's ends.
+    """Complete the numbers that the user passed, or search a long clip for expressions.
 
-    A clip of up to a second of which no onset and offset are given is one expression, cut out
-    already; a longer one is searched for expressions.
+    A clip of more than a second without any numbers is searched for expressions. Otherwise the
+    expression extends over the clip where onset or offset are missing (in long clips, up to
+    `LONGEST_EXPRESSION` from a given apex), and a missing apex is spotted.
 
     Args:
-        path: For messages.
+        path: Path of the clip, for messages.
         scan: The clip.
         frame_rate: Frames per second.
-        method: Of spotting, one of `SPOTTERS`.
-        numbers: Of the onset, apex and offset frames, as far as they are given.
+        method: Spotting method, one of `SPOTTERS`.
+        numbers: Numbers of the onset, apex and offset frames; None if not given.
 
     Returns:
-        The intervals in order of time, the course of the motion where something was spotted, and
-        what the user should know.
+        The intervals in order of time, the strength of motion (None if nothing was spotted), and
+        warnings.
 
     Raises:
-        UserError: The numbers are outside the clip or not in order, or there is no motion.
+        UserError: A number is outside the clip, the numbers are not in order, or nothing moves.
     """
     first, last = scan.numbers[0], scan.numbers[-1]
     for name, number in zip(("onset", "apex", "offset"), numbers, strict=True):
         if number is not None and number not in scan.numbers:
-            raise UserError(f"{path}: {name} is {number}, but the frames are {first}…{last}")
+            raise UserError(
+                f"{path}: {name} is {number}, expected a frame number from {first} to {last}."
+            )
     onset, apex, offset = numbers
     long = len(scan.numbers) / frame_rate > _LONG_CLIP
     if onset is None and apex is None and offset is None and long:
@@ -110,8 +120,8 @@ def find(
         onset = max(first, apex - reach) if onset is None else onset
         offset = min(last, apex + reach) if offset is None else offset
         text = (
-            f"Of onset and offset, what is not given is taken to be {LONGEST_EXPRESSION:g} s from"
-            f" the apex: frames {onset} and {offset}."
+            f"A missing onset or offset is assumed to be {LONGEST_EXPRESSION:g} s from the apex."
+            f" The expression extends from frame {onset} to {offset}."
         )
         found.append(Caveat("ends_assumed", text))
     onset = first if onset is None else onset
@@ -120,14 +130,15 @@ def find(
         return [_checked(path, onset, apex, offset)], None, found
     if onset >= offset:
         raise UserError(
-            f"{path}: onset {onset} and offset {offset} leave no frames between them to find an"
-            " apex in"
+            f"{path}: onset {onset} and offset {offset} leave no frames between them for an apex."
+            " Pass an earlier onset or a later offset."
         )
     crops = scan.crops[onset - first : offset - first + 1]
     spotted = spotting.spot_apex(crops, frame_rate, _landmarks(scan), method)
     if spotted.index == 0 or (crops == crops[0]).all():
         raise UserError(
-            f"{path}: no motion found in frames {onset}…{offset}; if there is any, give its --apex"
+            f"{path}: no motion was found in frames {onset} to {offset}. If there is an"
+            " expression, pass its --apex."
         )
     interval = Interval(onset, onset + spotted.index, offset, ("apex",))
     return [interval], Course(onset, spotted.strength, None), found
@@ -136,7 +147,7 @@ def find(
 def _search(
     scan: Scan, frame_rate: float, method: str
 ) -> tuple[list[Interval], Course, list[Caveat]]:
-    """The expressions of a long clip."""
+    """Search a long clip for expressions."""
     first = scan.numbers[0]
     timeline = spotting.spot_intervals(scan.crops, frame_rate, _landmarks(scan), method)
     strongest = sorted(timeline.candidates, key=lambda each: each.strength, reverse=True)[:_MOST]
@@ -149,14 +160,14 @@ def _search(
     found = []
     if len(timeline.candidates) > _MOST:
         text = (
-            f"{len(timeline.candidates)} intervals look like expressions; the {_MOST} strongest are"
-            " read. Speech, chewing or a moving head do this."
+            f"{len(timeline.candidates)} intervals look like expressions; only the {_MOST}"
+            " strongest are analysed. Speech, chewing or head motion can cause this."
         )
         found.append(Caveat("many_candidates", text))
     if not intervals:
         text = (
-            "No interval moves as an expression does. If there is one, give its --onset, --apex"
-            " and --offset."
+            "No interval moves like an expression. If there is an expression, pass its --onset,"
+            " --apex and --offset."
         )
         found.append(Caveat("nothing_found", text))
     return intervals, Course(first, timeline.strength, timeline.threshold), found

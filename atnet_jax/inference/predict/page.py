@@ -1,4 +1,4 @@
-"""An answer as a page: one file that needs no network and no script."""
+"""Page of a result: one HTML file that works offline and without scripts."""
 
 from pathlib import Path
 from typing import Any
@@ -12,19 +12,27 @@ from atnet_jax.names import CLASSES
 _HERE = Path(__file__).parent
 _TEMPLATES = templates.load(_HERE)
 _TEMPLATES.filters |= {"data_uri": draw.data_uri, "figures": draw.figures, "numbered": numbered}
-_WIDTH, _HEIGHT = 900, 170  # Of the drawing of the motion's course.
+_WIDTH, _HEIGHT = 900, 170  # Size of the drawing of the strength of motion.
 
 STYLE = (_HERE / "answer.css").read_text()
-"""What an answer needs besides the style of all pages."""
+"""Style of a result, in addition to the style of all pages."""
 
 
 def page(answer: Answer) -> str:
-    """The whole page, its style and pictures inside it."""
+    """Return the complete HTML page, which contains its style and pictures.
+
+    Args:
+        answer: The result to show.
+    """
     return _render("page.html.jinja", answer)
 
 
 def body(answer: Answer) -> str:
-    """What the page says, to stand within another page that has its style."""
+    """Return the content of the page as HTML, to be embedded in a page with the same style.
+
+    Args:
+        answer: The result to show.
+    """
     return _render("answer.html.jinja", answer)
 
 
@@ -35,7 +43,7 @@ def _render(template: str, answer: Answer) -> str:
 
 
 def _course(answer: Answer) -> dict[str, Any]:
-    """Where the drawing of the motion's course has what; empty where there is none."""
+    """Return the coordinates of the drawing of the strength of motion, or {} without a course."""
     course = answer.course
     if course is None:
         return {}

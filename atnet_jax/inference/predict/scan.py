@@ -1,4 +1,4 @@
-"""The first look at a clip: every frame once, cropped to the face, to find expressions in."""
+"""First pass over a clip: crops every frame to the face, so that expressions can be spotted."""
 
 import dataclasses
 import itertools
@@ -13,19 +13,19 @@ from atnet_jax.inference.predict.caveats import Caveat
 from atnet_jax.inference.predict.footage import MOST_FRAMES, Footage, Frame
 from atnet_jax.preprocessing.face import Box, Face, crop_face, find_faces, whole_frame
 
-# A face is looked for in so many frames, from the first on and evenly over the clip's beginning.
+# Number of frames, evenly spaced over the beginning of the clip, in which a face is sought.
 _TRIES = 10
 
 
 @dataclasses.dataclass(frozen=True)
 class Scan:
-    """All frames of a clip.
+    """All frames of a clip, cropped to the face.
 
     Attributes:
-        numbers: The frames that could be read.
-        crops: Of each, cropped with one box, that of the first face seen.
-        face: That face; None where the box was given or the frames are cropped already.
-        warnings: What is wrong with the clip as a whole.
+        numbers: Numbers of the frames that could be decoded.
+        crops: Face crops of these frames, all with the box of the first face found.
+        face: That face; None if the user passed a box or the frames are already cropped.
+        warnings: Warnings that concern the whole clip.
     """
 
     numbers: range
@@ -35,16 +35,19 @@ class Scan:
 
 
 def scan(footage: Footage, box: Box | None, detector: str, progress: Callable[[int], None]) -> Scan:
-    """Reads all frames.
+    """Read all frames and crop them to the face.
 
     Args:
         footage: The clip.
-        box: The face's box, if it is given.
-        detector: "mtcnn" or "none"; not asked where a box is given.
-        progress: Told how many frames are read, now and then.
+        box: Box of the face in pixels, if the user passed one.
+        detector: "mtcnn" or "none"; not used if a box is given.
+        progress: Called with the number of frames read, every 100 frames.
+
+    Returns:
+        The crops of all frames, and warnings.
 
     Raises:
-        UserError: No frame can be read, the clip is too long, or no face is found.
+        UserError: No frame can be decoded, no face is found, or the box is outside the frame.
     """
     frames = footage.frames()
     passed: list[Frame] = []
@@ -52,7 +55,7 @@ def scan(footage: Footage, box: Box | None, detector: str, progress: Callable[[i
     if box is None and detector != "none":
         face = _find(frames, passed, len(footage.numbers))
         if face is None:
-            raise no_face(footage, f"{len(passed)} frames")
+            raise UserError(no_face(footage, f"the first {len(passed)} frames"))
         box = face.box
     crops, seconds, numbers = [], [], []
     for frame in itertools.chain(passed, frames):
@@ -66,7 +69,10 @@ def scan(footage: Footage, box: Box | None, detector: str, progress: Callable[[i
         if len(crops) % 100 == 0:
             progress(len(crops))
     if not crops:
-        raise UserError(f"{footage.path}: no frame of this video can be decoded; convert it")
+        raise UserError(
+            f"{footage.path}: no frame of this video can be decoded. Convert it to another format,"
+            " such as MP4."
+        )
     stacked, told = np.stack(crops), len(footage.numbers)
     found = [*caveats.of_timing(seconds), *caveats.of_crops(stacked)]
     if len(crops) < told < MOST_FRAMES:
@@ -75,17 +81,22 @@ def scan(footage: Footage, box: Box | None, detector: str, progress: Callable[[i
     return Scan(range(numbers[0], numbers[-1] + 1), stacked, face, found)
 
 
-def no_face(footage: Footage, where: str) -> UserError:
-    """The error that no face was found in a clip."""
-    return UserError(
-        f"{footage.path}: no face found in {where}; is it dark, small, covered or turned away?"
-        " Give its box with --box=x0,y0,x1,y1, or --face=none for frames that are cropped to the"
-        " face already"
+def no_face(footage: Footage, where: str) -> str:
+    """Return the error message for a clip in which no face was found.
+
+    Args:
+        footage: The clip.
+        where: The frames that were searched.
+    """
+    return (
+        f"{footage.path}: no face was found in {where}. It may be dark, small, covered or turned"
+        " away. Pass its box as --box=x0,y0,x1,y1, or pass --face=none if the frames are already"
+        " cropped to the face."
     )
 
 
 def _find(frames: Iterator[Frame], passed: list[Frame], count: int) -> Face | None:
-    """The largest face of the first frame that has one; `passed` takes up all that were read."""
+    """Return the largest face of the first frame that has one; append read frames to `passed`."""
     step = max(1, min(count // _TRIES, 10))
     for frame in frames:
         passed.append(frame)

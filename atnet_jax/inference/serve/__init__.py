@@ -1,10 +1,10 @@
-"""A page on which one clip at a time is read: `atnet serve RUN`.
+"""Web page that predicts the expression in one clip at a time: `atnet serve RUN`.
 
-It is meant for the computer it runs on: it answers at 127.0.0.1 alone unless told otherwise, keeps
-nothing of what it is given, and reads clips in a process of their own, which it can end.
+The server is meant for the computer it runs on. By default it listens on 127.0.0.1 only. It stores
+no clip and processes clips in a separate process, which it can kill.
 
-What is bounded: the size of an upload, the time a clip may take, how many wait, the size of a
-picture that is decoded, and in `atnet_jax.inference.predict` the number of frames. Memory is not,
-as JAX reserves address space far beyond what it uses; where it runs out, the system ends the
-process that reads the clip, and the server starts another.
+The server limits the size of an upload, the time per clip, the number of waiting clips and the size
+of a decoded picture; `atnet_jax.inference.predict` limits the number of frames. Memory is not
+limited, because JAX reserves far more address space than it uses. If memory runs out, the system
+kills the process of the clip, and the server starts another.
 """

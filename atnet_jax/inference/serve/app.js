@@ -1,4 +1,4 @@
-// Sends the clip, shows the stages while it is read, and then the answer.
+// Uploads the clip, shows the stages of the prediction, and then the result.
 "use strict";
 
 const element = (id) => document.getElementById(id);
@@ -7,9 +7,9 @@ const input = element("clip");
 const drop = element("drop");
 const show = (id, shown = true) => { element(id).hidden = !shown; };
 
-let request = null; // The AbortController of the clip that is being read,
-let began = 0; // when that began, in milliseconds,
-let counted = ""; // and how much of its stage is done.
+let request = null; // The AbortController of the current request.
+let began = 0; // Start of the current request in milliseconds.
+let counted = ""; // Progress within the current stage.
 
 function size(bytes) {
   return bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
@@ -33,7 +33,7 @@ function fail(sentence) {
 function tooLarge() {
   const most = Number(form.dataset.maxBytes);
   return total() > most
-    ? `The clip has ${size(total())}, and the server takes up to ${size(most)}. Cut it to the `
+    ? `The clip has ${size(total())}, but the server accepts at most ${size(most)}. Cut it to the `
       + "expression, or start the server with a larger --max_megabytes."
     : "";
 }
@@ -46,7 +46,7 @@ input.addEventListener("change", () => {
   if (tooLarge()) fail(tooLarge());
 });
 
-// A file that is dropped beside the field must not take the place of the page.
+// Without this, the browser replaces the page by a file that is dropped outside the field.
 for (const name of ["dragenter", "dragover", "drop"]) {
   window.addEventListener(name, (event) => event.preventDefault());
 }
@@ -64,8 +64,8 @@ drop.addEventListener("drop", (event) => {
   input.dispatchEvent(new Event("change"));
 });
 
-// "Reading 12/300" is the stage "Reading", and "12/300" beside the clock; a stage that comes again,
-// for another expression of the clip, moves to the end of the list.
+// "Reading 12/300" adds the stage "Reading" to the list and "12/300" beside the clock. A stage that
+// is repeated for another expression of the clip moves to the end of the list.
 function stage(line) {
   const [, name, count] = /^(.*?)(?: ([0-9]+\/[0-9]+))?$/.exec(line);
   const list = element("stages");
@@ -82,7 +82,7 @@ function tick() {
   element("clock").textContent = `${counted}${Math.floor((Date.now() - began) / 1000)} s`;
 }
 
-// Each line of the response is a JSON object; the last one holds the answer or an error.
+// Each line of the response is a JSON object; the last one contains the result or an error.
 async function* lines(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
@@ -106,7 +106,7 @@ async function read(signal) {
     if ("stage" in line) stage(line.stage);
     else return line;
   }
-  return { error: "The server ended before there was an answer. Is it still running?" };
+  return { error: "The server stopped before it sent a result. Check that it is still running." };
 }
 
 function working(state) {
@@ -131,18 +131,18 @@ form.addEventListener("submit", async (event) => {
   element("stages").replaceChildren();
   stage("Sending the clip");
   try {
-    const answering = read(request.signal); // Before the field is disabled, which empties it.
+    const answering = read(request.signal); // A disabled field would not be sent.
     working(true);
     const line = await answering;
     if (line.error) { fail(line.error); return; }
-    element("result-heading").textContent = `Answer: ${name}`;
-    element("answer").innerHTML = line.body; // Our server's; and no script in it would run.
+    element("result-heading").textContent = `Result: ${name}`;
+    element("answer").innerHTML = line.body; // From our server; scripts in it would not run.
     show("result");
     element("result-heading").focus();
   } catch (error) {
     fail(error.name === "AbortError"
       ? "Stopped. The clip has been deleted."
-      : "The server does not answer. Is it still running?");
+      : "The server does not respond. Check that it is still running.");
   } finally {
     clearInterval(clock);
     request = null;

@@ -1,4 +1,4 @@
-"""The web application: a page, its two files, the clips, and a sign of life."""
+"""The web application: its page, style, script, predictions and health check."""
 
 from pathlib import Path
 
@@ -16,11 +16,11 @@ _HERE = Path(__file__).parent
 
 
 def create(desk: Desk, host: str = "127.0.0.1") -> ASGIApp:
-    """Return the application.
+    """Return the web application.
 
     Args:
-        desk: takes the clips.
-        host: by which the server is reached besides this computer's own names; IPv6 without [].
+        desk: Handler of clips.
+        host: Name or address of the server in addition to the local names; IPv6 without [].
     """
     host = f"[{host}]" if ":" in host else host
     style, script = page.style(desk.worker.about), (_HERE / "app.js").read_text()

@@ -1,4 +1,4 @@
-"""Takes clips, one after another, and sees to it that nothing of them stays."""
+"""Handling of clips: one at a time, each deleted at the end of its request."""
 
 import asyncio
 import contextlib
@@ -16,18 +16,17 @@ from atnet_jax.inference.serve import form, replies, scratch, upload
 from atnet_jax.inference.serve.form import Refused
 from atnet_jax.inference.serve.worker import Failed, Stopped, Worker
 
-# The clip that is read, and those that are uploaded or wait meanwhile: as many uploads as these can
-# lie on the disk at a time.
+# Number of clips that are uploaded, waiting or processed at a time, and stored on the disk.
 PLACES = 4
 
 Result = TypeVar("Result")
 
-_INTERNAL = Refused(500, "Internal error. The terminal in which the server runs tells the details.")
-_CLOSED = Refused(503, "The server is being ended. Nothing of the clip is kept.")
+_INTERNAL = Refused(500, "Internal error. The terminal of the server shows the details.")
+_CLOSED = Refused(503, "The server is shutting down. The clip is deleted.")
 _CRASHED = Refused(
     500,
-    "The process that reads clips ended at this one: the file may be damaged, or memory ran out."
-    " Another process has been started.",
+    "The process crashed on this clip: the file may be damaged, or memory ran out. Another process"
+    " has been started.",
 )
 
 
@@ -35,13 +34,19 @@ class Desk:
     """The ASGI application behind POST /predict.
 
     Attributes:
-        worker: reads the clips.
-        max_bytes: of a request.
-        clips: how many are being uploaded, waiting or read.
+        worker: Process that predicts.
+        max_bytes: Largest size of a request in bytes.
+        clips: Number of clips that are being uploaded, waiting or processed.
     """
 
     def __init__(self, worker: Worker, folder: Path, max_bytes: int) -> None:
-        """Takes clips into the server's private folder, and has a started worker read them."""
+        """Create the application.
+
+        Args:
+            worker: Process that predicts; it must be started.
+            folder: Private folder of the server, for uploads.
+            max_bytes: Largest size of a request in bytes.
+        """
         self.worker = worker
         self.max_bytes = max_bytes
         self.clips = 0
@@ -50,19 +55,19 @@ class Desk:
         self._closed = asyncio.Event()
 
     def close(self) -> None:
-        """Breaks off what is under way, as the server is being ended; called by its thread."""
+        """Abort all requests because the server shuts down; called by the server's thread."""
         self.worker.retire()
         self._closed.set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers a request; what it sent is gone when the answer is complete."""
+        """Answer a request; its upload is deleted when the response is complete."""
         request = Request(scope, receive)
         reply = replies.reply_for(request, send)
         try:
             work = self._answer(request, reply)
             answer = await _unless(self._closed.wait(), _CLOSED, work)
         except ClientDisconnect:
-            return  # Nobody is there to be told.
+            return  # No client is left to respond to.
         except Refused as refused:
             await reply.refuse(refused)
         except Exception:
@@ -80,7 +85,9 @@ class Desk:
     @contextlib.contextmanager
     def _place(self) -> Iterator[None]:
         if self.clips == PLACES:
-            raise Refused(503, f"{PLACES} clips are being read or wait already. Try again later.")
+            raise Refused(
+                503, f"{PLACES} clips are already being processed or waiting. Try again later."
+            )
         self.clips += 1
         try:
             yield
@@ -88,13 +95,9 @@ class Desk:
             self.clips -= 1
 
     async def _read(self, path: Path, options: dict[str, Any], reply: replies.Reply) -> Any:
-        """Let the worker read the clip when it is its turn.
-
-        Raises:
-            Refused: there is no answer.
-        """
+        """Let the worker process the clip when it is its turn; raise `Refused` on an error."""
         if self._turn.locked():
-            await reply.stage("Waiting for another clip to be read")
+            await reply.stage("Waiting for another clip to finish")
         async with self._turn:
             try:
                 return await self._work(path, options, reply)
@@ -102,19 +105,19 @@ class Desk:
                 if stopped.reason == "overrun":
                     raise Refused(
                         504,
-                        f"The clip took longer than {self.worker.max_seconds:g} s. Cut it to the"
-                        f" expression, or start the server with a larger --max_seconds.",
+                        f"Processing took longer than {self.worker.max_seconds:g} s. Cut the clip"
+                        f" to the expression, or start the server with a larger --max_seconds.",
                     ) from None
                 raise _CRASHED from None
             except UserError as error:
-                # The folder's name says nothing to the person, whose file has another name.
+                # The user does not know the folder of the upload, so it is removed from messages.
                 raise Refused(422, str(error).replace(f"{path.parent}/", "")) from None
             except Failed as failed:
                 print(failed, file=sys.stderr)
                 raise _INTERNAL from None
 
     async def _work(self, path: Path, options: dict[str, Any], reply: replies.Reply) -> Any:
-        """Tell of the stages until there is an answer; a cancelled one ends the worker's work."""
+        """Report the stages until the result; a cancelled request interrupts the worker."""
         loop = asyncio.get_running_loop()
         stages: asyncio.Queue[str | None] = asyncio.Queue()
 
@@ -128,20 +131,17 @@ class Desk:
                 await reply.stage(stage)
             return await work
         finally:
-            # The turn is over only when the worker has let go of the clip.
+            # The next clip must wait until the worker has stopped using this one.
             while not work.done():
                 self.worker.interrupt()
                 await asyncio.wait([work], timeout=0.1)
-            work.exception()  # Or asyncio would complain that nobody asked for it.
+            work.exception()  # Retrieved because asyncio reports unretrieved exceptions.
 
 
 async def _unless(
     interruption: Coroutine[Any, Any, Any], error: Exception, wanted: Coroutine[Any, Any, Result]
 ) -> Result:
-    """Return what is wanted, or raise the error if the interruption comes first.
-
-    The work is over then: it was cancelled, and has cleaned up.
-    """
+    """Return the result of `wanted`, or cancel it and raise `error` if interrupted first."""
     work, other = asyncio.ensure_future(wanted), asyncio.ensure_future(interruption)
     try:
         await asyncio.wait([work, other], return_when=asyncio.FIRST_COMPLETED)

@@ -1,4 +1,4 @@
-"""The optional fields of the form, as the settings that a clip is read with."""
+"""Optional fields of the form, converted to options of the prediction."""
 
 import math
 import re
@@ -14,8 +14,8 @@ class Refused(Exception):
     """A request that cannot be answered.
 
     Attributes:
-        status: of the HTTP response.
-        sentence: what the person reads: what is wrong and what to do.
+        status: Status of the HTTP response.
+        sentence: Message for the user: what is wrong and what to do.
     """
 
     def __init__(self, status: int, sentence: str) -> None:
@@ -25,27 +25,27 @@ class Refused(Exception):
 
 
 def options(fields: Mapping[str, str]) -> dict[str, Any]:
-    """Return the fields that are filled in, each of its type.
+    """Return the fields that are filled in, converted to their types.
 
     Args:
-        fields: "onset", "apex" and "offset" are frame numbers; "face" is a detector; "frame_rate"
-            is in frames per second; "explain" is "on".
+        fields: Texts by field: "onset", "apex" and "offset" (frame numbers), "face" (a detector),
+            "frame_rate" (frames per second) and "explain" ("on").
 
     Raises:
-        Refused: A value cannot be meant.
+        Refused: A value is not allowed.
     """
     return {name: FIELDS[name](name, value) for name, value in fields.items()}
 
 
 def _frame(name: str, value: str) -> int:
     if not re.fullmatch("[0-9]{1,9}", value):
-        raise Refused(400, f"The {name} is the number of a frame, such as 12.")
+        raise Refused(400, f"The {name} must be a frame number, such as 12.")
     return int(value)
 
 
 def _face(name: str, value: str) -> str:
     if value not in DETECTORS:
-        raise Refused(400, f"The {name} detector is one of {', '.join(DETECTORS)}.")
+        raise Refused(400, f"The {name} detector must be one of {', '.join(DETECTORS)}.")
     return value
 
 
@@ -55,13 +55,15 @@ def _frame_rate(_: str, value: str) -> float:
     except ValueError:
         rate = math.nan
     if not (math.isfinite(rate) and rate > 0):
-        raise Refused(400, "The frame rate is a number above 0, such as 200, in frames per second.")
+        raise Refused(
+            400, "The frame rate must be a number above 0, such as 200, in frames per second."
+        )
     return rate
 
 
 def _explain(name: str, value: str) -> bool:
     if value != "on":
-        raise Refused(400, f"The field {name} is “on”, or left out.")
+        raise Refused(400, f"The field {name} must be “on” or omitted.")
     return True
 
 
@@ -71,4 +73,4 @@ FIELDS = {
     "frame_rate": _frame_rate,
     "explain": _explain,
 }
-"""What the form holds besides the clip, and what reads it."""
+"""Fields of the form besides the clip, with the functions that convert them."""

@@ -1,4 +1,4 @@
-"""What every request must satisfy, and what every response says to the browser."""
+"""Checks of every request, and security headers of every response."""
 
 import base64
 import hashlib
@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 
-# Nothing from elsewhere, no script but our own file, no frame of another page around ours.
+# Allows no content from other hosts, no script but our own file, and no framing by other pages.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'{styles}; img-src data:;"
     " connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -28,20 +28,25 @@ _HEADERS = {
 
 
 class Guard:
-    """Lets through what was sent to this server by name, from its own page or from no page.
+    """ASGI middleware that rejects requests for other hosts and uploads from other sites.
 
-    A page of another site can send a form here, and by a host name of its own that it lets point
-    here (DNS rebinding) can even read the answer. The names in Host, Origin and Sec-Fetch-Site are
-    written by the browser and not by the page.
+    A page of another site can send a form to this server. With a host name that resolves to this
+    server (DNS rebinding) it can even read the response. The headers Host, Origin and
+    Sec-Fetch-Site are set by the browser and cannot be forged by the page.
     """
 
     def __init__(self, app: ASGIApp, hosts: Sequence[str]) -> None:
-        """Guards an app that is reached by these host names, without ports; [] around IPv6."""
+        """Create the middleware.
+
+        Args:
+            app: The application to protect.
+            hosts: Host names by which the server is reached, without ports; IPv6 in [].
+        """
         self._app = app
         self._hosts = frozenset(host.lower() for host in hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers a request, or lets the app do so."""
+        """Pass a request to the application, or reject it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -58,15 +63,19 @@ class Guard:
         app = self._app
         if _without_port(headers.get("host", "")) not in self._hosts:
             app = PlainTextResponse(
-                f"This server answers at {', '.join(sorted(self._hosts))} only.\n", 400
+                f"This server only accepts requests to {', '.join(sorted(self._hosts))}.\n", 400
             )
         elif scope["method"] not in ("GET", "HEAD") and not _from_own_page(headers):
-            app = PlainTextResponse("Clips are taken from this server's own page only.\n", 403)
+            app = PlainTextResponse("This server only accepts clips from its own page.\n", 403)
         await app(scope, receive, send_with_headers)
 
 
 def policy(page: str = "") -> str:
-    """The Content-Security-Policy of a page, which allows the <style> elements it holds."""
+    """Return a Content-Security-Policy that allows the <style> elements of a page.
+
+    Args:
+        page: HTML of the page.
+    """
     digests = (
         base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
         for style in re.findall("<style>(.*?)</style>", page, re.DOTALL)
@@ -79,10 +88,9 @@ def _without_port(host: str) -> str:
 
 
 def _from_own_page(headers: Headers) -> bool:
-    """Whether no page of another site can have sent it; programs other than browsers say nothing.
-
-    As pages here send no referrer, the Origin of a form without script is "null".
-    """
+    """Return whether the request cannot come from a page of another site."""
+    # Programs other than browsers send neither header. A form without script sends the Origin
+    # "null", because the pages of this server send no referrer.
     site = headers.get("sec-fetch-site")
     if site is not None:
         return site in ("same-origin", "none")

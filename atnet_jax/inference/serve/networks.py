@@ -1,4 +1,4 @@
-"""What the process that reads clips does: loads a run's networks, and answers with them."""
+"""Work of the worker process: loading the networks of a run and predicting with them."""
 
 import dataclasses
 from collections.abc import Callable
@@ -15,22 +15,25 @@ from atnet_jax.training import trained
 
 _STAGES = {
     answers.READING: "Reading the frames",
-    answers.SPOTTING: "Looking for the expression",
+    answers.SPOTTING: "Spotting the expression",
     answers.FACE: "Finding the face",
     answers.CROPPING: "Cropping the face",
-    answers.MOTION: "Measuring the motion",
-    answers.NETWORKS: "Asking the networks",
-    answers.MAPS: "Drawing maps of what they look at",
+    answers.MOTION: "Computing the motion",
+    answers.NETWORKS: "Running the networks",
+    answers.MAPS: "Computing the maps",
 }
 
 
 def prepare(workdir: str) -> tuple[dict[str, Any], Answer]:
-    """Return what the page tells about the networks of a run, and the function that answers.
+    """Return a description of the networks of a run, and the function that predicts with them.
+
+    Args:
+        workdir: Workdir of a finished run.
 
     Raises:
-        UserError: the folder holds no finished run.
+        UserError: The folder contains no finished run.
     """
-    logging.set_verbosity(logging.WARNING)  # Orbax tells a page for every checkpoint.
+    logging.set_verbosity(logging.WARNING)  # Orbax logs a page of text for every checkpoint.
     networks = trained.load_networks(Path(workdir).expanduser())
 
     def answer(
@@ -41,7 +44,7 @@ def prepare(workdir: str) -> tuple[dict[str, Any], Answer]:
             progress(f"{_STAGES.get(name, name)}{space}{count}")
 
         read = predict.predict_clip(path, networks, predict.Options(**options), tell)
-        # Where the upload lay for a while is nothing to keep.
+        # The temporary folder of the upload must not appear in the result.
         read = dataclasses.replace(read, clip=path.name)
         if form == "json":
             return read.to_json()

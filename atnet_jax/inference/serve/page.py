@@ -1,4 +1,4 @@
-"""The page on which a clip is given; it works without script too."""
+"""The page with the upload form; it also works without scripts."""
 
 from pathlib import Path
 from typing import Any
@@ -12,23 +12,28 @@ _TEMPLATES = templates.load(_HERE)
 _DETECTORS = {
     "": "As in the training data",
     "mtcnn": "Find the face (MTCNN)",
-    "none": "None: the clip is cropped to the face already",
+    "none": "None: the clip is already cropped to the face",
 }
 
 
 def style(about: dict[str, Any]) -> str:
-    """The style sheet: that of all pages, what a form needs besides, and that of the answers."""
+    """Return the style sheet: the styles of all pages, of the form, and of results.
+
+    Args:
+        about: Description of the networks; "style" is the style of results.
+    """
     return templates.STYLE + (_HERE / "app.css").read_text() + about["style"]
 
 
 def index(about: dict[str, Any], max_bytes: int, max_seconds: float, *, local: bool) -> str:
-    """The page with the form.
+    """Return the page with the form as HTML.
 
     Args:
-        about: the networks: "networks" (a sentence), "notes" (a list of sentences) and "style".
-        max_bytes: of an upload.
-        max_seconds: that a clip may take.
-        local: whether the server can be reached from its own computer alone.
+        about: Description of the networks: "networks" (a sentence), "notes" (a list of sentences)
+            and "style".
+        max_bytes: Largest size of an upload in bytes.
+        max_seconds: Longest time of a prediction in seconds.
+        local: True if the server can only be reached from its own computer.
     """
     return _TEMPLATES.get_template("index.html.jinja").render(
         about=about,
@@ -42,5 +47,9 @@ def index(about: dict[str, Any], max_bytes: int, max_seconds: float, *, local: b
 
 
 def error_page(sentence: str) -> str:
-    """A page that says why there is no answer."""
+    """Return a page with an error message as HTML.
+
+    Args:
+        sentence: The message.
+    """
     return _TEMPLATES.get_template("error.html.jinja").render(sentence=sentence)

@@ -1,4 +1,4 @@
-"""The three forms of a response: a page, JSON, and lines of JSON that tell of the progress."""
+"""The three forms of a response: a page, JSON, and lines of JSON that report progress."""
 
 import json
 from typing import Any, TypeAlias
@@ -15,28 +15,34 @@ _LINES = "application/x-ndjson"
 
 
 class Whole:
-    """A page or JSON, sent when it is complete, with the status that befits it."""
+    """A page or JSON, sent when it is complete, with a matching HTTP status."""
 
     def __init__(self, form: str, request: Request, send: Send) -> None:
-        """Sends as `form` "json" or "page"."""
+        """Create a response of the form "json" or "page".
+
+        Args:
+            form: The form.
+            request: The request to respond to.
+            send: ASGI function that sends the response.
+        """
         self.form = form
         self._request = request
         self._send = send
 
     async def stage(self, name: str) -> None:
-        """Says nothing: there is no place for a stage."""
+        """Ignore a stage: this form of response does not report progress."""
 
     async def answer(self, answer: Any) -> None:
-        """Sends the answer and ends the response."""
+        """Send the result and end the response."""
         if self.form == "json":
             await self._respond(JSONResponse(answer))
         else:
-            # The answer's page holds its style.
+            # The page of a result contains its style.
             headers = {"Content-Security-Policy": policy(answer)}
             await self._respond(HTMLResponse(answer, headers=headers))
 
     async def refuse(self, refused: Refused) -> None:
-        """Sends the sentence and ends the response."""
+        """Send the error message and end the response."""
         if self.form == "json":
             await self._respond(JSONResponse({"error": refused.sentence}, refused.status))
         else:
@@ -49,26 +55,30 @@ class Whole:
 class Lines:
     """Lines of JSON: {"stage": …}, and at the end {"body": …} or {"error": …, "status": …}.
 
-    The first stage fixes the HTTP status at 200; what is refused before has its own.
+    The first stage fixes the HTTP status at 200; a request refused before that has its own status.
     """
 
     form = "body"
 
     def __init__(self, send: Send) -> None:
-        """Sends through `send`."""
+        """Create a response.
+
+        Args:
+            send: ASGI function that sends the response.
+        """
         self._send = send
         self._started = False
 
     async def stage(self, name: str) -> None:
-        """Tells of a stage of the work."""
+        """Send the name of a stage."""
         await self._line({"stage": name}, more=True)
 
     async def answer(self, answer: Any) -> None:
-        """Sends the answer and ends the response."""
+        """Send the result and end the response."""
         await self._line({"body": answer})
 
     async def refuse(self, refused: Refused) -> None:
-        """Sends the sentence and ends the response."""
+        """Send the error message and end the response."""
         line = {"error": refused.sentence, "status": refused.status}
         await self._line(line, status=refused.status)
 
@@ -82,11 +92,16 @@ class Lines:
 
 
 Reply: TypeAlias = Whole | Lines
-"""A response in the making; its `form` is what is asked of the worker."""
+"""A response in one of the forms; its `form` is passed to the worker."""
 
 
 def reply_for(request: Request, send: Send) -> Reply:
-    """The form that the request asks for, by ?format=json or by its Accept; by default a page."""
+    """Return a response in the requested form; the default is a page.
+
+    Args:
+        request: The request, which selects the form by ?format=json or by its Accept header.
+        send: ASGI function that sends the response.
+    """
     accepted = request.headers.get("accept", "")
     if request.query_params.get("format") == "json" or "application/json" in accepted:
         return Whole("json", request, send)

@@ -1,4 +1,4 @@
-"""Private folders for what is uploaded, which do not outlive the request."""
+"""Private folders for uploads, deleted at the end of each request."""
 
 import contextlib
 import os
@@ -14,10 +14,13 @@ _NAME = "atnet_jax_serve-"
 
 @contextlib.contextmanager
 def server_folder() -> Iterator[Path]:
-    """A new private folder (mode 0700) in the system's folder for temporary files.
+    """Create a private folder (mode 0700) in the system's temporary folder; delete it at the end.
 
-    Its name holds the number of this process. It stays locked while the server runs; what a killed
-    server left behind is not locked any more, and is removed first.
+    The folder's name contains the process ID. The folder is locked while the server runs. Unlocked
+    folders of killed servers are deleted first.
+
+    Yields:
+        The folder.
     """
     parent = Path(tempfile.gettempdir())
     _remove_leftovers(parent)
@@ -31,12 +34,19 @@ def server_folder() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def request_folder(parent: Path) -> Iterator[Path]:
-    """A new private folder (mode 0700) inside that of the server, removed at the end."""
+    """Create a private folder (mode 0700) inside the server's folder; delete it at the end.
+
+    Args:
+        parent: The server's folder.
+
+    Yields:
+        The folder.
+    """
     folder = Path(tempfile.mkdtemp(dir=parent))
     try:
         yield folder
     finally:
-        # It is gone where the server is being ended, and its whole folder with it.
+        # While the server shuts down, its whole folder may be deleted already.
         shutil.rmtree(folder, ignore_errors=not folder.exists())
 
 
@@ -45,7 +55,7 @@ def _new_locked(parent: Path) -> tuple[Path, int]:
         folder = Path(tempfile.mkdtemp(prefix=f"{_NAME}{os.getpid()}-", dir=parent))
         lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         filelock.lock_descriptor(lock)
-        # Another server that starts now may have taken it for a leftover before it was locked.
+        # Another server may have deleted the folder as a leftover before it was locked.
         if folder.exists():
             return folder, lock
         os.close(lock)
@@ -53,7 +63,7 @@ def _new_locked(parent: Path) -> tuple[Path, int]:
 
 def _remove_leftovers(parent: Path) -> None:
     for folder in parent.glob(f"{_NAME}*"):
-        # Another user's folder cannot be opened; a link is none of ours.
+        # Folders of other users cannot be opened, and links are never ours.
         with contextlib.suppress(OSError):
             lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:

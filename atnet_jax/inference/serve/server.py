@@ -1,4 +1,4 @@
-"""The server: what it is started with, and how it ends."""
+"""Start and shutdown of the server."""
 
 import ipaddress
 import socket
@@ -15,7 +15,7 @@ from atnet_jax.inference.serve.scratch import server_folder
 from atnet_jax.inference.serve.worker import Failed, Stopped, Worker
 
 _PREPARE = "atnet_jax.inference.serve.networks:prepare"
-# A response that is not taken after so many seconds is broken off when the server is ended.
+# At shutdown, responses are aborted after this many seconds.
 _FAREWELL = 2
 
 
@@ -28,20 +28,20 @@ def serve(
     max_seconds: float,
     prepare: str = _PREPARE,
 ) -> None:
-    """Serve the page until a signal ends it.
+    """Serve the page until a signal stops the server.
 
-    It starts a process ('spawn'), so a script must call it under `if __name__ == "__main__":`.
+    The server spawns a process, so a script must call it under `if __name__ == "__main__":`.
 
     Args:
-        checkpoint: workdir of a finished run.
-        host: name or address to be reached by.
-        port: 0 for any that is free.
-        max_bytes: of an upload.
-        max_seconds: that reading a clip may take.
+        checkpoint: Workdir of a finished run.
+        host: Name or address to listen on.
+        port: Port; 0 for any free port.
+        max_bytes: Largest size of an upload in bytes.
+        max_seconds: Longest time of a prediction in seconds.
         prepare: "module:function" that loads the networks; see `worker.Worker`.
 
     Raises:
-        UserError: the address cannot be used, or there is no finished run.
+        UserError: The address cannot be used, or the run is not finished.
     """
     _check_host(host)
     with _bind(host, port) as listener, server_folder() as folder:
@@ -50,31 +50,39 @@ def serve(
         try:
             worker.start()
             desk = Desk(worker, folder, max_bytes)
-            listener.listen()  # What comes before the server runs waits.
+            listener.listen()  # Connections wait until the server runs.
             shown = f"[{host}]" if ":" in host else host
-            print(f"http://{shown}:{listener.getsockname()[1]} – Ctrl-C ends it", flush=True)
+            address = f"http://{shown}:{listener.getsockname()[1]}"
+            print(f"Serving at {address} (press Ctrl-C to stop)", flush=True)
             Server(create(desk, host), desk).run(sockets=[listener])
         except Failed as failed:
             print(failed, file=sys.stderr)
-            raise UserError(f"{checkpoint}: the networks could not be loaded, see above") from None
+            raise UserError(
+                f"{checkpoint}: the networks could not be loaded. The error above states the cause."
+            ) from None
         except Stopped:
             raise UserError(
-                f"{checkpoint}: the process that loads the networks ended, perhaps for want of"
-                " memory"
+                f"{checkpoint}: the process that loads the networks ended unexpectedly, possibly"
+                " because memory ran out."
             ) from None
         finally:
             worker.stop()
 
 
 class Server(uvicorn.Server):
-    """Breaks off what is under way when it is ended."""
+    """Uvicorn server that aborts running requests at shutdown."""
 
     def __init__(self, app: ASGIApp, desk: Desk) -> None:
-        """Serves an application whose clips this desk takes."""
+        """Create the server.
+
+        Args:
+            app: The application.
+            desk: Its handler of clips.
+        """
         super().__init__(
             uvicorn.Config(
                 app,
-                access_log=False,  # Who sent what and when is nobody's business.
+                access_log=False,  # Requests are private.
                 http="h11",
                 lifespan="off",
                 log_config=None,
@@ -89,33 +97,30 @@ class Server(uvicorn.Server):
         self._desk = desk
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begins to end the server."""
+        """Start the shutdown."""
         self._desk.close()
         super().handle_exit(sig, frame)
 
 
 def _check_host(host: str) -> None:
-    """Warns of a host that others can reach.
-
-    Raises:
-        UserError: the host stands for all addresses, so that the server would not know the name
-            that its own page has, and could not tell it from another site's.
-    """
+    """Warn if other computers can reach the host; reject wildcard addresses."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
         local = host == "localhost"
     else:
         local = address.is_loopback
+        # With a wildcard the server would not know its own name, so `Guard` could not distinguish
+        # its own page from pages of other sites.
         if address.is_unspecified:
             raise UserError(
-                f"--host={host} stands for every address; give the one name or address by which"
-                " this computer is to be reached"
+                f"--host={host} stands for every address. Pass the one name or address by which"
+                " others reach this computer."
             )
     if not local:
         print(
-            f"Warning: others can reach {host}, and clips of faces will travel there unencrypted,"
-            " with no password asked. Without --host only this computer can.",
+            f"Warning: other computers can reach the server at {host}. Clips of faces are sent"
+            " unencrypted, and no password is required. Omit --host to serve this computer only.",
             file=sys.stderr,
         )
 
@@ -134,7 +139,7 @@ def _bind(host: str, port: int) -> socket.socket:
             raise
     except OSError as error:
         raise UserError(
-            f"cannot listen at {host}, port {port} ({error.strerror}); choose another --port or"
-            " --host"
+            f"Cannot listen on {host}, port {port} ({error.strerror}). Choose another --port or"
+            " --host."
         ) from None
     return listener

@@ -1,7 +1,7 @@
-"""A clip as a browser sends it: written to disk while it arrives, under names of our own.
+"""Uploads: clips are written to disk as they arrive, under file names chosen by the server.
 
-Starlette's own form parser keeps files of up to 1 MB in memory, and larger ones open and nameless:
-pictures would fill the memory, and a video would be copied to give it a name.
+Starlette's form parser keeps files of up to 1 MB in memory and larger ones as open temporary files
+without a name. Pictures would fill the memory, and a video would have to be copied to get a name.
 """
 
 import asyncio
@@ -23,32 +23,33 @@ VIDEOS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wm
 PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff")
 
 _CLIP = "clip"
-_LONGEST_VALUE = 100  # bytes of a field
+_LONGEST_VALUE = 100  # Bytes of a field.
 _MOST_FILES = 20_000
-_SILENCE = 30.0  # seconds without a byte after which an upload is given up
+_SILENCE = 30.0  # Seconds without data after which an upload is aborted.
 
 
 async def receive(request: Request, folder: Path, max_bytes: int) -> tuple[Path, dict[str, str]]:
-    """Write the clip of a form into a folder while it arrives.
+    """Write the clip of a form to a folder as it arrives.
 
     Args:
-        request: Its body is multipart/form-data: the files are called "clip".
-        folder: Empty.
-        max_bytes: More than these are refused, whether or not they were announced.
+        request: Request with a multipart/form-data body; its files are in the field "clip".
+        folder: An empty folder.
+        max_bytes: Largest size of the body, checked as announced and as received.
 
     Returns:
-        The video, or the folder of the pictures, whose names end in the frames' numbers; and the
-        form's other fields that are filled in.
+        The video, or the folder of pictures whose names end in the frame number; and the other
+        fields of the form that are filled in.
 
     Raises:
-        Refused: Too much, too slow, no clip, or something else than a clip.
-        starlette.requests.ClientDisconnect: The browser went away.
+        Refused: The upload is too large, too slow, damaged or not a clip.
+        starlette.requests.ClientDisconnect: The browser closed the connection.
     """
     too_large = Refused(
         413,
         f"The upload is larger than {max_bytes / 1e6:g} MB. Cut the clip to the expression, or"
         f" start the server with a larger --max_megabytes.",
     )
+    damaged = Refused(400, "The upload is damaged: the form is incomplete. Try again.")
     if int(request.headers.get("content-length", 0)) > max_bytes:
         raise too_large
     form = _Form(folder)
@@ -61,9 +62,9 @@ async def receive(request: Request, folder: Path, max_bytes: int) -> tuple[Path,
                 raise too_large
             parser.write(chunk)
         if not form.ended:
-            raise FormParserError("it ends too soon")
+            raise damaged
     except FormParserError as error:
-        raise Refused(400, "The upload is damaged: it is no complete form. Try again.") from error
+        raise damaged from error
     finally:
         form.close()
     return form.clip(), form.fields
@@ -85,13 +86,13 @@ async def _chunks(request: Request) -> AsyncIterator[bytes]:
         except StopAsyncIteration:
             return
         except TimeoutError:
-            raise Refused(408, f"Nothing arrived for {_SILENCE:g} seconds. Try again.") from None
+            raise Refused(408, f"No data arrived for {_SILENCE:g} seconds. Try again.") from None
         yield chunk
 
 
 @dataclass
 class _Part:
-    """A part of the form that is being received: a file, or else a field."""
+    """The part of the form that is being received: a file or a field."""
 
     name: str = ""
     headers: dict[bytes, bytes] = field(default_factory=dict)
@@ -100,21 +101,21 @@ class _Part:
     file: BinaryIO | None = None
     value: bytes = b""
     size: int = 0
-    nameless: bool = False  # What a browser sends where no file was chosen.
+    nameless: bool = False  # Browsers send a file without a name if none was chosen.
 
 
 class _Form:
-    """What the parser calls as it meets the parts of a form."""
+    """Callbacks of the parser for the parts of a form."""
 
     def __init__(self, folder: Path) -> None:
         self.ended = False
         self._folder = folder
         self._part = _Part()
-        self._files: list[tuple[str, Path]] = []  # The browser's name, and ours.
+        self._files: list[tuple[str, Path]] = []  # Name in the browser, path on the server.
         self.fields: dict[str, str] = {}
 
     def parser(self, boundary: bytes) -> MultipartParser:
-        """What is to be fed with the body."""
+        """Return a parser for the body."""
         return MultipartParser(
             boundary,
             {
@@ -134,24 +135,20 @@ class _Form:
             self._part.file.close()
 
     def clip(self) -> Path:
-        """The video, or the folder of the pictures.
-
-        Raises:
-            Refused: It is neither one video nor pictures.
-        """
+        """Return the video or the folder of pictures; raise `Refused` for anything else."""
         if not self._files:
             raise Refused(400, "No clip was chosen. Choose one video, or the pictures of one clip.")
         videos = [path for _, path in self._files if path.suffix in VIDEOS]
         if videos and len(self._files) > 1:
             raise Refused(
                 400,
-                f"{len(self._files)} files with a video among them. Choose one video, or the"
-                f" pictures of one clip.",
+                f"The upload contains a video among {len(self._files)} files. Choose one video, or"
+                f" only the pictures of one clip.",
             )
         return videos[0] if videos else self._frames()
 
     def _frames(self) -> Path:
-        """The folder of the pictures, of whose names the frames' numbers are left."""
+        """Move the pictures to a folder, named by their frame numbers only."""
         folder = self._folder / "frames"
         folder.mkdir(mode=0o700)
         for name, path in self._files:
@@ -159,13 +156,15 @@ class _Form:
             if number is None:
                 raise Refused(
                     400,
-                    "The names of the pictures must end in the numbers of their frames, such as"
-                    " img12.jpg; one does not.",
+                    "The name of a picture does not end in a frame number. Name all pictures like"
+                    " img12.jpg.",
                 )
             target = folder / f"frame{int(number[1])}{path.suffix}"
             if target.exists():
                 raise Refused(
-                    400, f"Two pictures have the number {int(number[1])}. Choose those of one clip."
+                    400,
+                    f"Two pictures have the number {int(number[1])}. Choose the pictures of one"
+                    " clip only.",
                 )
             path.rename(target)
         return folder
@@ -191,10 +190,10 @@ class _Form:
             self._open(options[b"filename"].decode("utf-8", "replace"))
         elif self._part.name not in FIELDS:
             raise Refused(
-                400, f"The form has a field that is not known. It may hold {', '.join(FIELDS)}."
+                400, f"The form contains an unknown field. Allowed are {', '.join(FIELDS)}."
             )
         elif self._part.name in self.fields:
-            raise Refused(400, f"The form holds {self._part.name} twice.")
+            raise Refused(400, f"The form contains the field {self._part.name} twice.")
 
     def _open(self, name: str) -> None:
         if self._part.name != _CLIP:
@@ -203,16 +202,20 @@ class _Form:
         if not name:
             return
         if len(self._files) == _MOST_FILES:
-            raise Refused(413, f"More than {_MOST_FILES} files. Choose the pictures of one clip.")
+            raise Refused(
+                413,
+                f"The upload contains more than {_MOST_FILES} files. Choose the pictures of one"
+                " clip only.",
+            )
         suffix = os.path.splitext(name)[1].lower()
         if suffix not in VIDEOS + PICTURES:
-            ending = f"ends in {fit(suffix[:16])}" if suffix else "has no ending"
+            ending = f"ends in {fit(suffix[:16])}" if suffix else "has no extension"
             raise Refused(
                 415,
                 f"A file whose name {ending} cannot be read. Choose one video"
                 f" ({', '.join(VIDEOS)}) or the pictures of one clip ({', '.join(PICTURES)}).",
             )
-        # Of the browser's name only the ending is used, and that only as it stands in the lists.
+        # Only the extension of the browser's file name is used, and only if it is listed above.
         path = self._folder / f"{'clip' if suffix in VIDEOS else len(self._files)}{suffix}"
         self._part.file = path.open("wb")
         self._files.append((name, path))
@@ -232,7 +235,7 @@ class _Form:
         if part.file is not None:
             part.file.close()
             if part.size == 0:
-                raise Refused(400, "The file is empty. Was it copied completely?")
+                raise Refused(400, "The file is empty. Check that it was copied completely.")
         elif not part.nameless:
             value = part.value.decode("utf-8", "replace").strip()
             if value:

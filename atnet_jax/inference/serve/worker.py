@@ -1,8 +1,8 @@
-"""The process that holds the trained networks and reads clips.
+"""Worker process that holds the trained networks and predicts.
 
-A clip is a file from anywhere, read by a video decoder: it may crash the process or take for ever.
-The server ends the process then and starts another. Both speak in JSON, so that a process which a
-clip has taken over cannot make the server run anything, as it could by pickles.
+A clip comes from an untrusted source and is read by a video decoder, so it may crash or hang the
+process. The server then kills the process and starts another. The two communicate in JSON, because
+pickles from a process that a malicious clip controls could run code in the server.
 """
 
 import importlib
@@ -23,20 +23,20 @@ from typing import Any, TypeAlias, cast
 
 from atnet_jax.errors import UserError
 
-# Importing JAX and reading the networks takes some ten seconds; more on a busy machine.
+# Importing JAX and loading the networks takes about ten seconds, and longer on a busy machine.
 _START_SECONDS = 300.0
-_LARGEST_MESSAGE = 2**28  # bytes
-# A picture of a few kilobytes can unpack to gigabytes.
+_LARGEST_MESSAGE = 2**28  # Bytes.
+# A picture of a few kilobytes can decompress to gigabytes.
 _MOST_PIXELS = 2**26
 
 
 Answer: TypeAlias = Callable[[Path, dict[str, Any], str, Callable[[str], None]], Any]
-"""Of a clip, the options to read it with, the form of the answer ("json", "page" or "body") and
-what is called with the name of each stage: the answer, made of what JSON can hold."""
+"""Function of a clip's path, the options of the prediction, the form of the result ("json", "page"
+or "body"), and a callback for the name of each stage; it returns a JSON-compatible result."""
 
 
 class Stopped(Exception):
-    """The process ended, or was ended, before it gave an answer; `reason` says why."""
+    """The process ended or was killed before it sent a result; `reason` is the cause."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -44,28 +44,28 @@ class Stopped(Exception):
 
 
 class Failed(Exception):
-    """The answer ended in an error that is no fault of the clip; it holds the traceback."""
+    """The prediction failed with an internal error; the message is its traceback."""
 
 
 class Worker:
-    """A process that answers one clip after another; one that goes wrong is replaced.
+    """A process that processes one clip at a time and is replaced if it crashes or hangs.
 
-    Its methods are called by one thread at a time, save `interrupt` and `retire`.
+    Only one thread at a time may call its methods, except `interrupt` and `retire`.
 
     Attributes:
-        about: what the process said of itself when it was ready.
-        max_seconds: that an answer may take.
+        about: Description that the process sent when it was ready.
+        max_seconds: Longest time of a prediction in seconds.
     """
 
     def __init__(self, prepare: str, argument: str, folder: Path, max_seconds: float) -> None:
-        """Sets up what `start` starts.
+        """Create the worker without starting its process.
 
         Args:
-            prepare: "module:function" of a function of `argument`, called in the process, that
-                returns what is to be known about it (for JSON), and the function that answers.
-            argument: such as the workdir of the networks.
-            folder: removed by the process if the server is killed.
-            max_seconds: that an answer may take.
+            prepare: "module:function" of a function that the process calls with `argument`. It
+                returns a JSON-compatible description and the function that predicts.
+            argument: Argument of that function, such as the workdir of the networks.
+            folder: Folder that the process deletes if the server is killed.
+            max_seconds: Longest time of a prediction in seconds.
         """
         self.about: dict[str, Any] = {}
         self._arguments = (prepare, argument, str(folder))
@@ -77,12 +77,12 @@ class Worker:
         self._retired = False
 
     def start(self) -> None:
-        """Starts the process and waits until it can answer.
+        """Start the process and wait until it is ready.
 
         Raises:
-            UserError: the networks cannot be had.
-            Failed: any other error.
-            Stopped: the process ended meanwhile.
+            UserError: The networks cannot be loaded.
+            Failed: Any other error occurred.
+            Stopped: The process ended.
         """
         self._launch()
         self._wait_until_ready()
@@ -90,18 +90,25 @@ class Worker:
     def answer(
         self, path: Path, options: dict[str, Any], form: str, progress: Callable[[str], None]
     ) -> Any:
-        """Return the worker's answer to a clip; `Answer` documents the arguments.
+        """Return the result of a prediction.
+
+        Args:
+            path: The clip.
+            options: Options of the prediction.
+            form: Form of the result: "json", "page" or "body".
+            progress: Called with the name of each stage.
 
         Raises:
-            UserError: the clip cannot be read, in the answer's words.
-            Stopped: the time is over ("overrun"), `interrupt` was called ("interrupted"), or the
-                process ended ("crashed"). Another one is being started, unless after `retire`.
-            Failed: any other error.
+            UserError: The clip cannot be processed.
+            Stopped: The time limit was exceeded ("overrun"), `interrupt` was called
+                ("interrupted"), or the process ended ("crashed"). Another process is started,
+                except after `retire`.
+            Failed: Any other error occurred.
         """
         if self._process is not None and not self._process.is_alive():
-            self.stop()  # It ended between two clips.
+            self.stop()  # The process ended between two clips.
         if not self._ready:
-            progress("Starting the networks anew")
+            progress("Restarting the networks")
             if self._process is None and not self._retired:
                 self._launch()
             self._wait_until_ready()
@@ -109,17 +116,17 @@ class Worker:
         return self._converse(self.max_seconds, job, progress)
 
     def interrupt(self) -> None:
-        """Ends the process if it is busy; the call that waits for it raises `Stopped`."""
+        """Kill the process if it is busy; the call that waits for it raises `Stopped`."""
         leash = self._leash
         if leash is not None:
             leash.kill("interrupted")
 
     def retire(self) -> None:
-        """From now on, a process that ends is the last one; a signal handler may call this."""
+        """Start no further processes; a signal handler may call this."""
         self._retired = True
 
     def stop(self) -> None:
-        """Ends the process."""
+        """Kill the process."""
         self._ready = False
         if self._process is not None and self._connection is not None:
             self._process.kill()
@@ -135,7 +142,7 @@ class Worker:
             target=_run, args=(theirs, *self._arguments), name="atnet_jax_serve", daemon=True
         )
         self._process.start()
-        # The other end must be open in the process alone: its death is then the end of the file.
+        # Only the process may hold the other end open, so that its death closes the connection.
         theirs.close()
 
     def _wait_until_ready(self) -> None:
@@ -173,7 +180,7 @@ class Worker:
         except (UserError, Failed):
             raise
         except Exception:
-            # The end of the file, or no message of ours.
+            # The connection was closed, or the message was malformed.
             leash.kill("crashed")
             raise Stopped(leash.reason) from None
         finally:
@@ -186,7 +193,7 @@ class Worker:
 
 
 class _Leash:
-    """Kills a process for the first reason that there is, unless it was let go before."""
+    """Kills a process once, for the first reason given, unless it was released before."""
 
     def __init__(self, process: BaseProcess) -> None:
         self.reason = ""
@@ -201,20 +208,20 @@ class _Leash:
                 self._process.kill()
 
     def let_go(self) -> bool:
-        """Whether the process was killed; if not, it is safe from now on."""
+        """Release the process and return whether it was killed before."""
         with self._lock:
             self._free = True
             return bool(self.reason)
 
 
 def _run(connection: Connection, prepare: str, argument: str, folder: str) -> None:
-    """The process: gets ready, then answers until the server closes its end."""
-    # Ctrl-C reaches every process of the terminal; the server ends this one in good order.
+    """Run the process: prepare, then process clips until the server closes the connection."""
+    # Ctrl-C reaches every process of the terminal; the server stops this process itself.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ending = threading.Thread(target=_end_with_server, args=(folder,), daemon=True)
     ending.start()
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(_MOST_PIXELS)  # OpenCV is not loaded yet.
-    # A crash must not leave a picture of somebody's face in a core file.
+    # A crash must not write a person's face to a core file.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _die_first()
 
@@ -242,7 +249,7 @@ def _run(connection: Connection, prepare: str, argument: str, folder: str) -> No
         try:
             job = json.loads(connection.recv_bytes())
         except EOFError:
-            # The server is no more; the other thread cleans up and ends this process.
+            # The server has ended; the other thread cleans up and ends this process.
             ending.join()
             return
 
@@ -255,7 +262,7 @@ def _run(connection: Connection, prepare: str, argument: str, folder: str) -> No
 
 
 def _end_with_server(folder: str) -> None:
-    """A killed server must leave neither this process nor a clip behind."""
+    """Wait for the server to end, then delete the clips and end this process."""
     server = multiprocessing.parent_process()
     if server is not None:
         server.join()
@@ -264,6 +271,6 @@ def _end_with_server(folder: str) -> None:
 
 
 def _die_first() -> None:
-    """Where memory runs out, Linux ends this process before any other, above all the server."""
+    """Let Linux kill this process before any other, such as the server, if memory runs out."""
     if sys.platform == "linux":
         Path("/proc/self/oom_score_adj").write_text("1000")

@@ -1,4 +1,4 @@
-"""Spotting: the apex of a clip, and where expressions are in a long video. Needs no JAX."""
+"""Spotting of the apex of a clip and of expressions in a long video; needs no JAX."""
 
 from atnet_jax.inference.spotting.apex import Apex, spot_apex
 from atnet_jax.inference.spotting.intervals import Candidate, Timeline, spot_intervals

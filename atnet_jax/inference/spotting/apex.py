@@ -1,4 +1,4 @@
-"""The apex of a clip that is cut to one expression."""
+"""Spotting of the apex in a clip that is cut to one expression."""
 
 import itertools
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ from atnet_jax.preprocessing.face import Landmarks
 
 @dataclass(frozen=True)
 class Apex:
-    """Where a clip's expression is strongest.
+    """The frame at which a clip's expression is strongest.
 
     Attributes:
-        index: Of the frame, counted from 0.
-        strength: How far each frame is from the first: with `flow` the mean motion of brows, cheeks
-            and mouth against the head, in pixels of the crop; with `lbp` 1 less the correlation of
-            their patterns.
+        index: Index of the frame, from 0.
+        strength: Difference of each frame from the first. For `flow` it is the mean motion of
+            brows, cheeks and mouth relative to the head, in pixels of the crop. For `lbp` it is 1
+            minus the correlation of their patterns.
     """
 
     index: int
@@ -33,24 +33,27 @@ def spot_apex(
     landmarks: Landmarks = STANDARD_LANDMARKS,
     method: str = SPOTTERS[0],
 ) -> Apex:
-    """Find the frame that differs most from the first, which is taken for neutral.
+    """Find the frame that differs most from the first frame, which is assumed to be neutral.
 
-    `flow`: the frame of the largest mean displacement. That motion vectors of small regions are
-    integrated over space and time is after Patel, Zhao and Pietikäinen (ACIVS 2015); the regions,
-    the flow and the way the head's motion is taken out are this project's.
+    `flow` selects the frame with the largest mean displacement. Integrating motion vectors of small
+    regions over space and time follows Patel, Zhao and Pietikäinen (ACIVS 2015). The regions, the
+    flow and the removal of head motion are this project's own.
 
-    `lbp`: patterns of each frame are compared with the first frame's (Yan et al., ECCV workshops
-    2014), and `divide_and_conquer` searches the course for its peak (Liong et al., ACPR 2015).
-    The published regions hold the eyes; here they are left out, for the sake of blinks.
+    `lbp` compares the patterns of each frame with those of the first frame (Yan et al., ECCV
+    workshops 2014), and `divide_and_conquer` finds the peak (Liong et al., ACPR 2015). Unlike the
+    published regions, these exclude the eyes, so that blinks have no effect.
 
     Args:
-        crops: The clip, from onset to offset.
-        frame_rate: Frames a second.
-        landmarks: Of the first frame, in pixels of the crop.
-        method: `flow` or `lbp`.
+        crops: Face crops from onset to offset.
+        frame_rate: Frames per second.
+        landmarks: Landmarks of the first frame, in pixels of the crop.
+        method: "flow" or "lbp".
+
+    Returns:
+        The apex and the strength of each frame.
 
     Raises:
-        UserError: There is no frame, the frame rate is not above 0, or the method is unknown.
+        UserError: `crops` is empty, `frame_rate` is not above 0, or `method` is unknown.
     """
     watched = signal(crops, frame_rate, landmarks, method)
     parts = watched.from_first(watched.features, watched.features[:1])
@@ -60,10 +63,13 @@ def spot_apex(
 
 
 def divide_and_conquer(strength: Shaped[np.ndarray, " frame"]) -> int:
-    """Index of the peak found by halving, or of the largest value where there is none.
+    """Return the index of the peak found by halving, or of the maximum if no value is a peak.
 
-    As long as there is more than one peak, the frames are halved and the half kept whose peaks have
-    the larger sum, the earlier one if they are equal (Liong et al., ACPR 2015).
+    While more than one peak remains, the frames are halved and the half whose peaks have the larger
+    sum is kept, or the earlier half if the sums are equal (Liong et al., ACPR 2015).
+
+    Args:
+        strength: Difference of each frame from the first.
     """
     peaks = local_maxima(strength)
     if not len(peaks):
@@ -80,9 +86,12 @@ def divide_and_conquer(strength: Shaped[np.ndarray, " frame"]) -> int:
 
 
 def local_maxima(values: Shaped[np.ndarray, " frame"]) -> Shaped[np.ndarray, " peak"]:
-    """Indices of the values that both neighbours are below; of a plateau its first.
+    """Return the indices of local maxima, and of the first value of each plateau.
 
-    The first and the last value are no peaks.
+    The first and the last value never count as peaks.
+
+    Args:
+        values: One value per frame.
     """
     rises = np.diff(values) > 0
     changes = np.flatnonzero(np.diff(values))

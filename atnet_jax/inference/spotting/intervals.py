@@ -1,4 +1,4 @@
-"""Where micro-expressions may be in a long video."""
+"""Spotting of intervals that may contain micro-expressions in a long video."""
 
 from dataclasses import dataclass
 
@@ -11,32 +11,31 @@ from atnet_jax.inference.spotting.signals import Features, Signal, signal
 from atnet_jax.names import SPOTTERS
 from atnet_jax.preprocessing.face import Landmarks
 
-# Longest micro-expression in seconds.
+# Duration of the longest micro-expression in seconds.
 _LONGEST = 0.5
-# p of the threshold: how far between the mean and the largest contrast it lies.
+# p of the threshold: its position between the mean (0) and the largest contrast (1).
 _SHARE = 0.1
-# How many robust standard deviations of the contrast its floor lies above the median.
+# Distance of the noise floor from the median of the contrast, in robust standard deviations.
 _NOISE = 5.0
 # A quarter of normally distributed values lie within this many standard deviations of the median.
 _NORMAL_QUARTILE = 0.3186
-# Part of the regions that counts: those that differ most (a third of the blocks of Moilanen et
-# al.).
+# Fraction of the regions that counts: those that differ most (a third, as in Moilanen et al.).
 _STRONGEST = 1 / 3
-# An echo is weaker than this share of what it echoes.
+# An echo has less than this fraction of the original peak's contrast.
 _ECHO = 0.5
-# A flank is drawn through these shares of its height.
+# The line that replaces a flank passes through these fractions of its height.
 _LOW, _HIGH = 0.2, 0.8
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """An interval that may hold a micro-expression.
+    """An interval that may contain a micro-expression.
 
     Attributes:
-        onset: Index of its first frame.
-        apex: Index of its strongest.
-        offset: Index of its last.
-        strength: The contrast at its peak.
+        onset: Index of the first frame.
+        apex: Index of the strongest frame.
+        offset: Index of the last frame.
+        strength: Contrast at the peak.
     """
 
     onset: int
@@ -47,12 +46,12 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Timeline:
-    """What was seen in a video over time.
+    """Contrast of a video over time, with the candidates found in it.
 
     Attributes:
-        strength: Contrast of each frame, from 0.
-        threshold: What a candidate's peak is above.
-        candidates: In time.
+        strength: Contrast of each frame; negative values are set to 0.
+        threshold: Value that the peak of each candidate exceeds.
+        candidates: Candidates in order of time.
     """
 
     strength: Float32[np.ndarray, " frame"]
@@ -66,37 +65,40 @@ def spot_intervals(
     landmarks: Landmarks = STANDARD_LANDMARKS,
     method: str = SPOTTERS[0],
 ) -> Timeline:
-    """Find rapid motions that come and go within half a second.
+    """Find rapid motions that appear and disappear within half a second.
 
-    Feature difference analysis (Moilanen, Zhao and Pietikäinen, ICPR 2014): each frame is compared
-    with the average of the features of the frames k before and k after; the third of the regions
-    that differ most are averaged to F; the contrast F[i] - (F[i-k] + F[i+k]) / 2, negative values
-    set to 0, takes away what changes more slowly; its peaks above mean + p (max - mean) are
-    candidates. k is half of the longest micro-expression. Steady motion, a drifting head's, is as
-    far from the frame before as from the frame after and cancels.
+    The method is feature difference analysis (Moilanen, Zhao and Pietikäinen, ICPR 2014). Each
+    frame is compared with the average of the features k frames before and k frames after, where k
+    is half of the longest micro-expression. F is the mean difference of the third of the regions
+    that differ most. The contrast F[i] - (F[i-k] + F[i+k]) / 2, with negative values set to 0,
+    suppresses slower changes. Its peaks above mean + p (max - mean) are candidates. Steady motion,
+    such as that of a drifting head, cancels.
 
-    Such a threshold finds something in every video. So it has a floor here that comes from the
-    signal's noise: the median of the contrast plus 5 robust standard deviations, negative values
-    included. What they are is told by the quarter of the frames nearest to the median: where
-    several expressions come in a few seconds, more than half of the frames see one of them.
+    The published threshold finds a candidate in every video. Here the threshold is therefore at
+    least a noise floor: the median of the contrast, negative values included, plus 5 robust
+    standard deviations. These are estimated from the quarter of the frames nearest to the median,
+    because several expressions within a few seconds affect more than half of the frames.
 
-    Nor does a contrast count that is no more than what a blink leaves in the skin around
-    (`Signal.least`).
+    The threshold is also at least `Signal.least`, the contrast that a blink leaves in the
+    surrounding skin.
 
-    A strong expression stands also in the averages that frames around it are compared with. So of
-    two peaks nearer than k only the stronger counts, and within 3 k of one, as far as contrast
-    reaches, those of under half its height are left out as its echoes.
+    A strong expression also enters the averages that its neighbouring frames are compared with. Of
+    two peaks nearer than k, only the stronger counts. Within 3 k of a peak, peaks of less than half
+    its height are dropped as echoes.
 
-    Moilanen et al. give peaks, not intervals; `_interval` tells how they are drawn here.
+    Moilanen et al. define peaks but no intervals; `_interval` defines the intervals used here.
 
     Args:
-        crops: The video.
-        frame_rate: Frames a second.
-        landmarks: Of the first frame, in pixels of the crop.
-        method: `flow` (displacements, Euclidean distance) or `lbp` (patterns, χ² distance).
+        crops: Face crops of the video.
+        frame_rate: Frames per second.
+        landmarks: Landmarks of the first frame, in pixels of the crop.
+        method: "flow" (displacements, Euclidean distance) or "lbp" (patterns, χ² distance).
+
+    Returns:
+        The contrast of each frame, the threshold and the candidates.
 
     Raises:
-        UserError: There is no frame, the frame rate is not above 0, or the method is unknown.
+        UserError: `crops` is empty, `frame_rate` is not above 0, or `method` is unknown.
     """
     watched = signal(crops, frame_rate, landmarks, method)
     half = max(1, round(_LONGEST * frame_rate / 2))
@@ -111,17 +113,17 @@ def spot_intervals(
 
 
 def contrast(watched: Signal, half: int) -> Float32[np.ndarray, " frame"]:
-    """Contrast of each frame's difference from the frames around it.
+    """Return the contrast of each frame with its surroundings; see `spot_intervals`.
 
-    Where a frame k before or after is missing, the features of the video's first or last frame
-    stand in. Such a difference is too small, so the contrast is taken against the other side alone
-    where one side has none better, and against both, such as they are, in videos of under 4 k.
-    Smoothing in time has fewer frames to average at the video's ends, where more noise is left; the
-    features there are taken to be those of the nearest frame with enough.
+    If the frame k before or after lies outside the video, the features of the first or last frame
+    replace it. The resulting difference is too small, so the contrast then uses the other side
+    only, or both sides in videos of less than 4 k frames. Smoothing in time averages fewer frames
+    at the ends of the video and leaves more noise. The features there are copied from the nearest
+    fully smoothed frame.
 
     Args:
         watched: The video.
-        half: k, half of the longest micro-expression in frames.
+        half: k, half of the longest micro-expression, in frames.
     """
     last = len(watched.features) - 1
     frames = np.arange(last + 1)
@@ -137,20 +139,20 @@ def contrast(watched: Signal, half: int) -> Float32[np.ndarray, " frame"]:
 
 
 def relative_threshold(strength: Shaped[np.ndarray, " frame"]) -> float:
-    """Mean + p (max - mean) of Moilanen et al."""
+    """Return mean + p (max - mean), the threshold of Moilanen et al. (ICPR 2014)."""
     mean = float(strength.mean())
     return mean + _SHARE * (float(strength.max()) - mean)
 
 
 def noise_floor(raw: Shaped[np.ndarray, " frame"]) -> float:
-    """What the contrast does not exceed where nothing happens; see `spot_intervals`."""
+    """Return the largest contrast to expect from noise alone; see `spot_intervals`."""
     median = float(np.median(raw))
     deviation = float(np.quantile(np.abs(raw - median), 0.25)) / _NORMAL_QUARTILE
     return median + _NOISE * deviation
 
 
 def _peaks(strength: np.ndarray, threshold: float, half: int) -> list[int]:
-    """Peaks above the threshold, the strongest first; see `spot_intervals`."""
+    """Return the peaks above the threshold without echoes, strongest first."""
     peaks = [int(peak) for peak in local_maxima(strength) if strength[peak] > threshold]
     kept: list[int] = []
     for peak in sorted(peaks, key=lambda index: -strength[index]):
@@ -166,13 +168,11 @@ def _overshadows(strength: np.ndarray, stronger: int, peak: int, half: int) -> b
 
 
 def _interval(features: Features, peak: int, half: int, strength: float) -> Candidate:
-    """Onset, apex and offset around a peak of the contrast.
-
-    The features' course is projected on what sets the peak's apart from those around it. The apex
-    is its maximum near the peak. On either side lies the course's minimum within the longest
-    micro-expression; a straight line through 20 and 80 % of the height between them meets the
-    minimum's height where the expression begins, or ends.
-    """
+    """Determine onset, apex and offset around a peak of the contrast."""
+    # The features are projected on the difference between the peak and its surroundings. The apex
+    # is the maximum of this course near the peak. On each side, the minimum is sought within the
+    # longest micro-expression. The onset or offset is where a straight line through 20 and 80 % of
+    # the flank's height reaches the height of the minimum.
     before, after = max(peak - half, 0), min(peak + half, len(features) - 1)
     around = (features[before] + features[after]) / 2
     start, stop = max(peak - 3 * half, 0), min(peak + 3 * half + 1, len(features))
@@ -187,7 +187,7 @@ def _interval(features: Features, peak: int, half: int, strength: float) -> Cand
 
 
 def _flank(course: np.ndarray) -> int:
-    """After how many frames a course that starts at its apex has gone down to its minimum."""
+    """Return the number of frames from the apex, where the course starts, to its foot."""
     bottom = int(course.argmin())
     height = (course[: bottom + 1] - course[bottom]) / max(course[0] - course[bottom], 1e-30)
     high, low = (int((height <= share).argmax()) for share in (_HIGH, _LOW))
@@ -195,7 +195,7 @@ def _flank(course: np.ndarray) -> int:
 
 
 def _without_nested(found: list[Candidate]) -> tuple[Candidate, ...]:
-    """Candidates in time, without those (given strongest first) whose apex is in a stronger one."""
+    """Drop candidates whose apex lies in a stronger one (`found` starts with the strongest)."""
     kept: list[Candidate] = []
     for candidate in found:
         if not any(other.onset <= candidate.apex <= other.offset for other in kept):

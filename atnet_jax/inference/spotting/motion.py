@@ -1,4 +1,4 @@
-"""How far the parts of a face have moved since a video's first frame."""
+"""Motion of the parts of a face relative to the first frame of a video."""
 
 import cv2
 import numpy as np
@@ -10,11 +10,11 @@ from atnet_jax.preprocessing.head_motion import similarities
 from atnet_jax.preprocessing.optical_flow.opencv import farneback
 from atnet_jax.preprocessing.time_smoothing import even_light
 
-# Flow is computed of crops of half the size: a quarter of the time, and no larger error.
+# Flow is computed on crops of half the size: it takes a quarter of the time at no larger error.
 _REDUCED = SIZE // 2
-# Flow starts from a new reference frame after this many seconds, before the head is far away.
+# A new reference frame is used after this many seconds, before the head has moved far.
 _REFERENCE_SECONDS = 0.5
-# Flow is read at this many points a cell along each axis.
+# Flow is sampled at this many points per cell along each axis.
 _POINTS = 4
 _ROUNDS = 10
 
@@ -22,21 +22,22 @@ _ROUNDS = 10
 def face_motion(
     crops: UInt8[np.ndarray, "frame 224 224"], frame_rate: float, landmarks: Landmarks
 ) -> tuple[Float32[np.ndarray, "frame cell 2"], Float32[np.ndarray, "frame 2"]]:
-    """Motion of a face's parts since the first frame, the head's own motion taken out.
+    """Compute the motion of a face's parts since the first frame, without the head's motion.
 
-    Flow (Farnebäck's) leads from a reference frame to each frame of the next half second, whose
-    last frame is the next reference; the motions add up. What a reference's noise adds to one
-    flow it takes from those that start from it, so no noise gathers. The cells follow the head
-    from reference to reference. Only half a second's flows are held at a time.
+    Farnebäck's flow is computed from a reference frame to each frame of the next half second. The
+    last of these frames is the next reference, and the motions are summed. Noise of a reference
+    cancels between the flow that ends at it and the flows that start from it, so it does not
+    accumulate. The cells follow the head from reference to reference. Memory holds the flows of
+    half a second only.
 
     Args:
-        crops: The video.
-        frame_rate: Frames a second.
-        landmarks: Of the first frame, in pixels of the crop.
+        crops: Face crops of the video.
+        frame_rate: Frames per second.
+        landmarks: Landmarks of the first frame, in pixels of the crop.
 
     Returns:
-        How far each of the `CELLS` has moved against the head, and the middle of the face with the
-        head, right and down, in pixels of the crop.
+        The displacement of each of the `CELLS` relative to the head, and the displacement of the
+        centre of the face with the head; right and down, in pixels of the crop.
     """
     step = max(1, round(_REFERENCE_SECONDS * frame_rate))
     offsets = (np.arange(_POINTS) + 0.5) / _POINTS - 0.5
@@ -61,7 +62,7 @@ def face_motion(
 def _flows(
     crops: UInt8[np.ndarray, "frame 224 224"], points: Float64[np.ndarray, "cell point 2"]
 ) -> Float32[np.ndarray, "frame-1 cell point 2"]:
-    """Flow from the first crop to each other one, at points of the first."""
+    """Compute the flow from the first crop to each later crop, at points of the first."""
     small = np.stack(
         [
             cv2.resize(crop, (_REDUCED, _REDUCED), interpolation=cv2.INTER_AREA).astype(np.float32)
@@ -71,7 +72,7 @@ def _flows(
     small = even_light(small)
     flows = farneback(np.broadcast_to(small[0], small[1:].shape), small[1:])
     scale = SIZE / _REDUCED
-    # Pixel i of the crop lies at (i + 0.5) / scale - 0.5 of the reduced one.
+    # Pixel i of the crop lies at (i + 0.5) / scale - 0.5 in the reduced crop.
     x, y = np.moveaxis(((points + 0.5) / scale - 0.5).astype(np.float32), -1, 0)
     read = [
         cv2.remap(flow, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE) for flow in flows
@@ -82,17 +83,17 @@ def _flows(
 def head_motion(
     flows: Float32[np.ndarray, "frame cell 2"], centres: Float64[np.ndarray, "cell 2"]
 ) -> Float64[np.ndarray, "frame 4"]:
-    """The shift, scaling and rotation that most cells of a face follow.
+    """Fit the shift, scaling and rotation that most cells of a face follow.
 
-    The fit of `preprocessing.head_motion.rigid_part` (Geman and McClure's weights, scaled by the
-    median residual), of the face's cells instead of all pixels, and of many frames at a time.
+    This is the fit of `preprocessing.head_motion.rigid_part` (Geman and McClure's weights, scaled
+    by the median residual), applied to cells instead of pixels and to many frames at once.
 
     Args:
         flows: Motion of each cell in pixels.
-        centres: Where the cells lie, in pixels from the middle of the face.
+        centres: Position of each cell, in pixels from the centre of the face.
 
     Returns:
-        Shift right and down in pixels, scaling less 1, rotation in radians.
+        Shift right and down in pixels, scaling minus 1, and rotation in radians.
     """
     basis = similarities(*centres.T)
     target = flows.astype(np.float64)
@@ -104,7 +105,7 @@ def head_motion(
         found = np.einsum("fab,fb->fa", np.linalg.pinv(normal, hermitian=True), right)
         squared = ((target - np.einsum("pca,fa->fpc", basis, found)) ** 2).sum(axis=-1)
         scale = np.median(squared, axis=1, keepdims=True)
-        # Where most cells follow the fit exactly, all weights are 1.
+        # If most cells follow the fit exactly, the scale is 0 and all weights are set to 1.
         ratio = np.divide(squared, scale, out=np.zeros_like(squared), where=scale > 0)
         weights = 1 / (1 + ratio) ** 2
     return found

@@ -1,4 +1,4 @@
-"""Local binary patterns of a face's parts, frame by frame."""
+"""Local binary patterns of the parts of a face in each frame."""
 
 import cv2
 import numpy as np
@@ -9,15 +9,18 @@ from atnet_jax.models.lbp_top import BINS, neighbourhood, uniform_bins
 from atnet_jax.preprocessing.face import SIZE, Landmarks
 
 RADIUS = 3
-# Sensor noise decides the patterns of smooth skin; this many pixels of blur leave the wrinkles.
+# Sensor noise determines the patterns of smooth skin; a blur of this many pixels keeps wrinkles.
 _BLUR = 1.5
 
 
 def codes(image: UInt8[np.ndarray, "height width"]) -> UInt8[np.ndarray, "height width"]:
-    """Local binary pattern of each pixel: 8 points at a radius of 3 pixels.
+    """Return the local binary pattern of each pixel: 8 points at a radius of 3 pixels.
 
-    As on the plane XY of `lbp_top`, but the points are the nearest pixels, which is several times
-    faster, and the picture's border is continued.
+    It equals the plane XY of `lbp_top`, except that points are rounded to the nearest pixel, which
+    is several times faster, and that the border of the picture is replicated.
+
+    Args:
+        image: Grey levels.
     """
     height, width = image.shape
     padded = cv2.copyMakeBorder(image, RADIUS, RADIUS, RADIUS, RADIUS, cv2.BORDER_REPLICATE)
@@ -33,16 +36,15 @@ def histograms(
     landmarks: Landmarks,
     head: Float32[np.ndarray, "frame 2"],
 ) -> Float32[np.ndarray, "frame block 59"]:
-    """How often each uniform pattern occurs in each of the `BLOCKS`.
+    """Compute the histogram of uniform patterns in each of the `BLOCKS`.
 
-    The blocks follow the head by whole pixels, none until it has moved by half a pixel; fractions
-    of a pixel would have to be interpolated, which changes patterns. Where blocks leave the crop
-    its border is continued.
+    The blocks follow the head, rounded to whole pixels, because interpolation would change the
+    patterns. Outside the crop its border is replicated.
 
     Args:
-        crops: The video.
-        landmarks: Of the first frame, in pixels of the crop.
-        head: How far the head has moved since, right and down, in pixels.
+        crops: Face crops of the video.
+        landmarks: Landmarks of the first frame, in pixels of the crop.
+        head: Displacement of the head since the first frame, right and down, in pixels.
 
     Returns:
         Histograms, each summing to 1.

@@ -1,4 +1,4 @@
-"""The parts of a face that are watched, laid out by five landmarks."""
+"""Regions of a face in which motion and patterns are measured, placed by five landmarks."""
 
 import dataclasses
 
@@ -7,7 +7,7 @@ from jaxtyping import Float, Float64
 
 from atnet_jax.preprocessing.face import Landmarks
 
-# The mean, rounded, over 54 synthetic clips (seed 101) that MTCNN cropped.
+# Rounded mean over 54 synthetic clips (seed 101) cropped by MTCNN.
 STANDARD_LANDMARKS = Landmarks(
     left_eye=(75.0, 86.0),
     right_eye=(151.0, 85.0),
@@ -20,16 +20,18 @@ STANDARD_LANDMARKS = Landmarks(
 def in_picture(
     landmarks: Landmarks, places: Float[np.ndarray, "*places 2"]
 ) -> Float64[np.ndarray, "*places 2"]:
-    """Where places of a face lie in the picture.
+    """Convert face coordinates to pixels.
+
+    The origin of face coordinates is midway between the eyes. x points right, in units of the
+    distance between the eyes. y points down, in units of the distance from the origin to the
+    midpoint between the corners of the mouth.
 
     Args:
-        landmarks: Of the face.
-        places: In face coordinates: their origin is midway between the eyes, x is measured to the
-            right in distances between the eyes, y downwards in distances from there to midway
-            between the corners of the mouth.
+        landmarks: Landmarks of the face, in pixels.
+        places: Points in face coordinates.
 
     Returns:
-        x and y in the landmarks' pixels.
+        x and y in the pixels of the landmarks.
     """
     left, right, _, *mouth = (np.array(point) for point in dataclasses.astuple(landmarks))
     centre = (left + right) / 2
@@ -51,7 +53,7 @@ CELL = 0.2
 CELLS = _outside_eyes(_grid(np.arange(-0.7, 0.8, CELL), np.arange(-0.6, 1.3, CELL)))
 """Centres of the cells in which motion is averaged, `[cell, 2]` in face coordinates.
 
-They cover the face from the forehead to below the mouth, without the eyes.
+The cells cover the face from the forehead to below the mouth, without the eyes.
 """
 
 
@@ -64,10 +66,10 @@ def _expressive(cells: np.ndarray) -> np.ndarray:
 
 
 EXPRESSIVE = _expressive(CELLS)
-"""Which cells tell of an expression: brows and forehead, cheeks, mouth and around it.
+"""Mask of the cells that show expressions: brows and forehead, cheeks, mouth and its surroundings.
 
-Not those next to the eyes, as a blink is stronger than a micro-expression and flow carries it that
-far, nor the nose, which goes with the head.
+Cells next to the eyes are excluded, because a blink is stronger than a micro-expression and the
+flow spreads it there. The nose is excluded because it moves with the head.
 """
 
 BLOCK = 0.4
@@ -79,5 +81,5 @@ BLOCKS = np.concatenate(
         _grid(np.array([-0.6, 0.6]), np.array([0.6])),
     ]
 )
-"""Centres of the blocks of which local binary patterns are counted, `[block, 2]` in face
+"""Centres of the blocks in which local binary patterns are counted, `[block, 2]` in face
 coordinates: brows, cheeks, mouth."""

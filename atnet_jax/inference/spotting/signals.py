@@ -1,4 +1,4 @@
-"""What a spotting method watches over time."""
+"""Signals over time that the spotting methods search."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,22 +15,22 @@ from atnet_jax.names import SPOTTERS
 from atnet_jax.preprocessing.face import Landmarks
 
 Features = Float32[np.ndarray, "frame part feature"]
-"""Of each part of the face: its motion in pixels, or its histogram of patterns."""
+"""Features of each part of the face: its motion in pixels or its histogram of patterns."""
 
 Distance = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""How far features `[..., part, feature]` are from others, `[..., part]`."""
+"""Distance between two arrays of features `[..., part, feature]`, as `[..., part]`."""
 
 
 @dataclass(frozen=True)
 class Signal:
-    """A video as a spotting method sees it.
+    """Features of a video and the distances with which a spotting method compares them.
 
     Attributes:
-        features: Smoothed in time.
-        reach: How many frames before and after a frame have a part in its features.
-        least: No smaller contrast is an expression's.
-        from_first: How the apex's search compares two frames.
-        from_around: How the search for intervals does.
+        features: Features, smoothed in time.
+        reach: Number of frames before and after a frame that its smoothed features depend on.
+        least: Smallest contrast that counts as an expression.
+        from_first: Distance used to find the apex.
+        from_around: Distance used to find intervals.
     """
 
     features: Features
@@ -43,8 +43,8 @@ class Signal:
 # Standard deviation of the Gaussian that smooths features in time, in seconds.
 _FLOW_SMOOTHING = 0.01
 _LBP_SMOOTHING = 0.015
-# Least contrast: of motion twice what blinks were seen to leave, in pixels of the crop; of
-# patterns more than rounding.
+# Smallest contrast of an expression. For motion, in pixels of the crop, it is twice the contrast
+# that blinks left in tests. For patterns it only exceeds rounding errors.
 _FLOW_LEAST = 0.1
 _LBP_LEAST = 1e-3
 
@@ -52,17 +52,28 @@ _LBP_LEAST = 1e-3
 def signal(
     crops: UInt8[np.ndarray, "frame 224 224"], frame_rate: float, landmarks: Landmarks, method: str
 ) -> Signal:
-    """Computes what a method watches; see `spot_apex` for the arguments.
+    """Compute the signal that a spotting method searches.
+
+    Args:
+        crops: Face crops of the video.
+        frame_rate: Frames per second.
+        landmarks: Landmarks of the first frame, in pixels of the crop.
+        method: "flow" or "lbp".
+
+    Returns:
+        The smoothed features and the distances of the method.
 
     Raises:
-        UserError: There is no frame, the frame rate is not above 0, or the method is unknown.
+        UserError: `crops` is empty, `frame_rate` is not above 0, or `method` is unknown.
     """
     if method not in SPOTTERS:
-        raise UserError(f"unknown spotting method {method!r}; choose one of {', '.join(SPOTTERS)}")
+        raise UserError(f"Unknown spotting method {method!r}. Choose one of {', '.join(SPOTTERS)}.")
     if not (np.isfinite(frame_rate) and frame_rate > 0):
-        raise UserError(f"expected a frame rate above 0 frames per second, found {frame_rate:g}")
+        raise UserError(
+            f"The frame rate is {frame_rate:g}, expected a number above 0, in frames per second."
+        )
     if not len(crops):
-        raise UserError("a video without frames has no expression to spot; give at least one frame")
+        raise UserError("The video has no frames. Spotting needs at least one.")
     cells, head = face_motion(crops, frame_rate, landmarks)
     if method == "flow":
         moved, reach = _smooth(cells[:, EXPRESSIVE], _FLOW_SMOOTHING * frame_rate)
@@ -73,10 +84,7 @@ def signal(
 
 
 def _smooth(features: Features, sigma: float) -> tuple[Features, int]:
-    """Features smoothed in time by a Gaussian of `sigma` frames, and how far it reaches.
-
-    Beyond the video its first and last frame are continued.
-    """
+    """Return features smoothed in time by a Gaussian of `sigma` frames, and its reach in frames."""
     reach = int(np.ceil(3 * sigma))
     flat = features.reshape(len(features), -1)
     kernel = cv2.getGaussianKernel(2 * reach + 1, sigma, cv2.CV_32F)
@@ -85,17 +93,17 @@ def _smooth(features: Features, sigma: float) -> tuple[Features, int]:
 
 
 def euclidean(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Length of the difference."""
+    """Return the Euclidean distance of features `[..., part, feature]`, as `[..., part]`."""
     return np.linalg.norm(a - b, axis=-1)
 
 
 def uncorrelated(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """1 - a·b / (|a| |b|)."""
+    """Return 1 - a·b / (|a| |b|) of features `[..., part, feature]`, as `[..., part]`."""
     lengths = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
     return 1 - (a * b).sum(axis=-1) / lengths
 
 
 def chi_squared(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Sum of (a - b)² / (a + b); bins that are empty in both do not count."""
+    """Return the sum over bins of (a - b)² / (a + b); bins that are empty in both do not count."""
     total = a + b
     return np.divide((a - b) ** 2, total, out=np.zeros_like(total), where=total > 0).sum(axis=-1)

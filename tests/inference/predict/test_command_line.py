@@ -70,7 +70,7 @@ def test_a_clip_and_things_that_are_none(clip, workdir, video, folder, tmp_path)
     assert len(errors) == len(paths)
     for path, line in zip(paths, errors, strict=True):
         assert path.name[:50] in line
-    assert f"{len(paths)} of {len(paths) + 1} clips have no answer" in done.stderr
+    assert f"{len(paths)} of {len(paths) + 1} clips have no prediction" in done.stderr
     (told,) = [json.loads(line) for line in done.stdout.splitlines()]
     assert told["clip"] == str(clip)
     assert json.loads((out / "smile.json").read_text()) == told
@@ -79,7 +79,7 @@ def test_a_clip_and_things_that_are_none(clip, workdir, video, folder, tmp_path)
     assert sorted(path.name for path in out.iterdir()) == ["smile.html", "smile.json", "smile.png"]
     # OpenCV and FFmpeg say nothing of their own.
     rest = [line for line in done.stderr.splitlines() if not line.startswith(("Error:", "Page:"))]
-    assert rest == [f"{len(paths)} of {len(paths) + 1} clips have no answer."]
+    assert rest == [f"{len(paths)} of {len(paths) + 1} clips have no prediction."]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_a_clip_and_things_that_are_none(clip, workdir, video, folder, tmp_path)
     [
         (["nowhere", "a.mp4"], "nowhere: no such folder"),
         (["tests", "a.mp4"], "tests holds no run"),
-        (["x", "a.mp4", "--apex=5", "b.mp4"], "--apex is of one clip"),
+        (["x", "a.mp4", "--apex=5", "b.mp4"], "--apex applies to a single clip"),
         (["x", "a.mp4", "--box=1,2,3"], "--box: '1,2,3' is not four numbers"),
         (["x", "a.mp4", "--onset=-1"], "onset is -1"),
         (["x", "a.mp4", "--abstain_below=7"], "abstain_below is 7.0"),

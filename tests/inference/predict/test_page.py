@@ -73,8 +73,8 @@ def test_page_says_what_the_answer_says(found):
     for score in expression.scores:
         assert f"{score:.3f}" in text
     assert "lie detector" in text
-    assert "the spatial stream for 25% (-0.50 logits)" in text
-    assert "the temporal stream for 75% (+1.50 logits)" in text
+    assert "spatial stream 25% (-0.50 logits)" in text
+    assert "temporal stream 75% (+1.50 logits)" in text
     assert "smile.mp4" in text
 
 
@@ -130,7 +130,7 @@ def test_no_expression_and_no_answer(found):
     assert picture(draw.sheet(empty)).shape[1] > 1000
     unsure = dataclasses.replace(found.expressions[0], predicted=None)
     text = page.page(dataclasses.replace(found, expressions=[unsure]))
-    assert "No answer" in text and "too low" in text
+    assert "No prediction" in text and "too low" in text
 
 
 def test_figures_show_the_face(found, frames):

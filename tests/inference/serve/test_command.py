@@ -40,7 +40,9 @@ def start(tmp_path, temporary):
         assert process.stdout is not None
         assert process.stdout.readline() == f"Loading the networks of {tmp_path / 'starts'}\n"
         address = process.stdout.readline()
-        match = re.fullmatch(r"http://127\.0\.0\.1:([0-9]+) – Ctrl-C ends it\n", address)
+        match = re.fullmatch(
+            r"Serving at http://127\.0\.0\.1:([0-9]+) \(press Ctrl-C to stop\)\n", address
+        )
         assert match, address
         return process, int(match[1])
 
@@ -87,7 +89,7 @@ def test_nothing_is_left_or_said_however_it_ends(start, temporary, tmp_path, end
         for connection in under_way:
             response = connection.getresponse()
             assert response.status == 503
-            assert "being ended" in json.loads(response.read())["error"]
+            assert "shutting down" in json.loads(response.read())["error"]
     output, _ = process.communicate(timeout=10)
     assert process.returncode == status
     # Nothing is said of what was sent.
@@ -110,7 +112,7 @@ def test_a_run_that_is_not_there():
 
 
 def test_networks_that_cannot_be_loaded(capsys):
-    with pytest.raises(UserError, match="bug: the networks could not be loaded, see above"):
+    with pytest.raises(UserError, match=r"bug: the networks could not be loaded\. The error above"):
         serve("bug", **settings())
     assert "RuntimeError: a bug while loading" in capsys.readouterr().err
     with pytest.raises(UserError, match="crash: the process that loads the networks ended"):
@@ -120,14 +122,14 @@ def test_networks_that_cannot_be_loaded(capsys):
 def test_an_address_that_is_taken():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(UserError, match=f"port {port} .*choose another --port"):
+        with pytest.raises(UserError, match=f"port {port} .*Choose another --port"):
             serve("no run", **settings(port=port))
 
 
 def test_a_host_that_is_not_ours():
-    with pytest.raises(UserError, match=r"cannot listen at 192\.0\.2\.1"):
+    with pytest.raises(UserError, match=r"Cannot listen on 192\.0\.2\.1"):
         serve("no run", **settings(host="192.0.2.1"))
-    with pytest.raises(UserError, match=r"cannot listen at no-such-host\.invalid"):
+    with pytest.raises(UserError, match=r"Cannot listen on no-such-host\.invalid"):
         serve("no run", **settings(host="no-such-host.invalid"))
 
 

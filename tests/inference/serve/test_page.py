@@ -58,10 +58,10 @@ def check(source):
 def test_page():
     elements = check(page.index(ABOUT, 200_000_000, 120.0, local=True))
     said = " ".join(elements.text.split())
-    assert "they are no lie detector" in said
+    assert "they are not a lie detector" in said
     assert "Do not use them to judge people" in said
     assert "people who have agreed to it" in said
-    assert "up to 200 MB, and 120 s" in said
+    assert "Limits: 200 MB and 120 s" in said
     assert "on this computer" in said
     assert "unencrypted" not in said
     assert "Two <stand-ins>." in said
@@ -154,7 +154,7 @@ def test_a_clip_is_dropped_and_answered(opened, tmp_path):
     opened.click("#read")
     opened.wait(SHOWN.format("result"))
     assert text(opened, "#said") == "surprise"
-    assert text(opened, "#result-heading") == "Answer: sub01 <EP02>.avi"
+    assert text(opened, "#result-heading") == "Result: sub01 <EP02>.avi"
     stages = opened.run("[...document.querySelectorAll('#stages li')].map((e) => e.textContent)")
     assert stages == ["Sending the clip", "Reading the clip", "Scoring it"]
     assert opened.run("document.activeElement.id") == "result-heading"
@@ -175,7 +175,7 @@ def test_by_the_keyboard(opened, tmp_path):
     assert order == ["SUMMARY", "onset", "apex", "offset", "frame_rate", "face", "explain", "read"]
     opened.press("Enter", 13, "\r")
     opened.wait(SHOWN.format("result"))
-    assert text(opened, "#result-heading") == "Answer: 2 files"
+    assert text(opened, "#result-heading") == "Result: 2 files"
 
 
 def test_an_error_is_shown(opened, tmp_path):
@@ -199,7 +199,7 @@ def test_an_error_is_shown(opened, tmp_path):
 def test_too_much_is_told_before_it_is_sent(opened, tmp_path):
     opened.drop("#drop", write(tmp_path, "clip.avi", b"x" * (MAX_BYTES + 1)))
     opened.wait(SHOWN.format("error"))
-    assert "the server takes up to 300 kB" in text(opened, "#error")
+    assert "the server accepts at most 300 kB" in text(opened, "#error")
     opened.click("#read")
     assert opened.run("fetch('/health').then((response) => response.status)") == 200
     methods = [event["params"]["request"]["method"] for event in opened.events

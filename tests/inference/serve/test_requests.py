@@ -345,7 +345,10 @@ def test_a_field_twice(server):
     body, headers = multipart(apex="1")
     twice = body.replace(b"\r\n1\r\n", b"\r\n1\r\n" + body.split(b"1\r\n", 1)[0] + b"2\r\n", 1)
     response = server.ask("POST", "/predict?format=json", twice, headers)
-    assert (response.status, response.json) == (400, {"error": "The form holds apex twice."})
+    assert (response.status, response.json) == (
+        400,
+        {"error": "The form contains the field apex twice."},
+    )
 
 
 # The form itself.

@@ -56,7 +56,7 @@ def test_a_clip_that_crashes_the_process(server):
         assert "Another process has been started" in response.json["error"]
         assert server.left == []
     answer = server.predict(accept="application/x-ndjson")
-    assert answer.lines[0] == {"stage": "Starting the networks anew"}
+    assert answer.lines[0] == {"stage": "Restarting the networks"}
     assert "body" in answer.lines[-1]
     assert server.predict(accept="application/x-ndjson").lines[0] != answer.lines[0]
 
@@ -107,7 +107,7 @@ def test_clips_are_read_one_after_another(server):
         thread.join()
     assert time.monotonic() - began >= 1.5
     first = sorted(answer.lines[0]["stage"] for answer in answers)
-    assert first == ["Reading the clip"] + 2 * ["Waiting for another clip to be read"]
+    assert first == ["Reading the clip"] + 2 * ["Waiting for another clip to finish"]
     assert all("body" in answer.lines[-1] for answer in answers)
 
 

@@ -51,8 +51,9 @@ def train_fold(
 ) -> TrainedFold:
     """Train one fold and score its test clips, without a workdir.
 
-    Training receives the labels of the training clips only. The result equals that fold's part of
-    `train(config, workdir)` with the same seed, if `folds` are all folds of the protocol.
+    Training receives the labels of the training clips only. With all folds of the protocol, the
+    result is that fold's part of `train(config, workdir)` with the same seed. It differs by
+    rounding where a run trains several folds in one program.
 
     Args:
         config: The configuration, from `load_config`, with one seed.

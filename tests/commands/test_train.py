@@ -128,7 +128,7 @@ def test_configurations_are_found_beside_the_package(tmp_path):
                 os.symlink(path, folder / path.name)
     code = "from atnet_jax.experiments.config_file import _folder, load_config; print(_folder());"
     done = subprocess.run(
-        [sys.executable, "-c", f"{code} parse_config('cde:spatial')"],
+        [sys.executable, "-c", f"{code} load_config('cde:spatial')"],
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(package.parent)},
         capture_output=True, text=True, check=True,
     )  # fmt: skip

@@ -152,7 +152,7 @@ def test_train_fold_refuses_what_it_cannot_train(data_dir):
     folds = atnet.make_folds("cde", composite)
     with pytest.raises(atnet.UserError, match="expected the index"):
         atnet.train_fold(config, composite, folds, len(folds))
-    with pytest.raises(atnet.UserError, match="config.seeds is"):
+    with pytest.raises(atnet.UserError, match=r"config\.seeds is"):
         atnet.train_fold(settings(data_dir, seeds=(0, 1)), composite, folds, 0)
     with pytest.raises(atnet.UserError, match="no input 'adm'"):
         atnet.train_fold(atnet.load_config("cde:temporal"), composite, folds, 0)

@@ -18,7 +18,7 @@ from atnet_jax.config import Config, check
 from atnet_jax.data.folds import Fold, Unit
 from atnet_jax.data.macro_expressions import MacroPictures, load_macro_pictures, split_by_subject
 from atnet_jax.errors import UserError
-from atnet_jax.evaluation import metrics
+from atnet_jax.evaluation import metrics, model_card
 from atnet_jax.evaluation.record import Data, Folds, Record
 from atnet_jax.experiments.workdir import claim, command, environment, lock
 from atnet_jax.system import files
@@ -94,6 +94,7 @@ def _pretrain(config: Config, workdir: Path) -> Path:
         }
         curves, about["validation"] = _figures(unit, result)
         files.write_json_atomically(workdir / "metrics.json", {**about, "curves": curves})
+        model_card.write(workdir, [record], [], about["validation"])
         shapes = make_trainer(config, feed.inputs).unit_shapes()
         with FoldCheckpoints(workdir / "checkpoints") as checkpoints:
             network = read_network(checkpoints, fold.number, shapes)

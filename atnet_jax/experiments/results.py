@@ -9,7 +9,7 @@ from jaxtyping import Float32
 
 from atnet_jax.data.composite import Composite
 from atnet_jax.data.folds import Fold
-from atnet_jax.evaluation import metrics, predictions, report
+from atnet_jax.evaluation import metrics, model_card, predictions, report
 from atnet_jax.evaluation.inflation import EpochScores
 from atnet_jax.evaluation.predictions import Prediction
 from atnet_jax.evaluation.record import read
@@ -52,7 +52,7 @@ def fold_rows(
     ]
 
 
-_OF_EVERY_RUN = ("predictions.csv", "metrics.json", "table.md", "report.html")
+_OF_EVERY_RUN = ("predictions.csv", "metrics.json", "table.md", "report.html", model_card.FILE)
 _OF_NETWORKS = ("curves.json", "epoch_scores.npz")
 
 
@@ -93,6 +93,7 @@ def write_results(
     table = table_markdown(run.protocol, run.metrics, run.title, run.paper_row, run.notes)
     files.write_text_atomically(workdir / "table.md", table)
     report.write([workdir], workdir / "report.html")
+    model_card.write(workdir, [record], rows)
 
 
 def write_curves(workdir: Path, curves: Mapping[int, Curve]) -> None:

@@ -16,10 +16,10 @@ from atnet_jax.config import Config, check, default_config, flat, splitting
 from atnet_jax.data.composite import Composite
 from atnet_jax.data.folds import Fold, Unit, make_folds, select_folds
 from atnet_jax.errors import UserError
-from atnet_jax.evaluation import report
+from atnet_jax.evaluation import model_card, report
 from atnet_jax.evaluation.inflation import EpochScores
-from atnet_jax.evaluation.record import FILE, Data, Folds, Record
-from atnet_jax.evaluation.runs import Curve
+from atnet_jax.evaluation.record import FILE, Data, Folds, Record, read
+from atnet_jax.evaluation.runs import Curve, load_run
 from atnet_jax.experiments.results import fold_rows, is_finished, write_curves, write_results
 from atnet_jax.experiments.workdir import claim, command, environment, lock
 from atnet_jax.models.handcrafted import svm
@@ -64,6 +64,9 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> Path 
         path = workdir / "report.html"
         if len(folders) > 1:
             report.write(list(folders.values()), path)
+            runs = [load_run(folder) for folder in folders.values()]
+            rows = [row for run in runs for row in run.predictions]
+            model_card.write(workdir, [run.record for run in runs], rows)
     return path
 
 
@@ -255,6 +258,7 @@ def _write_curves(
     config: Config, workdir: Path, study: _Study, results: Mapping[int, FoldResult]
 ) -> None:
     """Leaves the course of a training that nothing is tested of in its folder."""
+    model_card.write(workdir, [read(workdir)], [])
     write_curves(
         workdir, {u.fold.number: _curve(u.fold, results[u.fold.number]) for u in study.units}
     )

@@ -43,7 +43,7 @@ def asked(monkeypatch):
             seconds={"reading": 0.5},
         )
 
-    monkeypatch.setattr(networks.trained, "load", lambda workdir: NETWORKS)
+    monkeypatch.setattr(networks.trained, "load_networks", lambda workdir: NETWORKS)
     monkeypatch.setattr(networks.predict, "answer", answer)
     return asked
 

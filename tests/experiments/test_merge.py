@@ -110,7 +110,7 @@ def test_parts_make_up_the_run_of_all_folds(parts, whole, tmp_path):
     ]
     assert record["command"].splitlines()[-1].startswith("atnet merge ")
     assert sorted(path.name for path in out.iterdir()) == sorted(
-        [*RESULTS, "config.json", "report.html", "report.md", "report.tex"]
+        [*RESULTS, "config.json", "model_card.md", "report.html", "report.md", "report.tex"]
     )
     assert [path.name for path in out.parent.iterdir()] == ["out"]
     joined = load_run(out)

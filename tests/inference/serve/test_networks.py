@@ -44,7 +44,7 @@ def asked(monkeypatch):
         )
 
     monkeypatch.setattr(networks.trained, "load_networks", lambda workdir: NETWORKS)
-    monkeypatch.setattr(networks.predict, "answer", answer)
+    monkeypatch.setattr(networks.predict, "predict_clip", answer)
     return asked
 
 

@@ -207,13 +207,9 @@ def _load_exchanged(folder: Path) -> Networks:
         config = restore(described.config)
     except (KeyError, UserError) as error:
         raise UserError(f"{folder / exchange.FILE}: {error}") from error
-    expected = {
-        path: leaf.shape
-        for path, leaf in traverse_util.flatten_dict(unit_shapes(config).network, sep="/").items()
-    }
+    expected = _shapes(unit_shapes(config).network)
     for part, own in zip(described.networks, variables, strict=True):
-        flat = traverse_util.flatten_dict(own, sep="/")
-        if {path: leaf.shape for path, leaf in flat.items()} != expected:
+        if _shapes(own) != expected:
             raise UserError(
                 f"{folder / part.file}: its arrays are not those of {config.model} with the"
                 f" settings in {exchange.FILE}. Export the run again."
@@ -228,6 +224,11 @@ def _load_exchanged(folder: Path) -> Networks:
         notes=tuple(_notes(config)),
         card=card.read_text(encoding="utf-8") if card.is_file() else "",
     )
+
+
+def _shapes(variables: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    leaves: dict[str, Any] = traverse_util.flatten_dict(dict(variables), sep="/")
+    return {path: leaf.shape for path, leaf in leaves.items()}
 
 
 def _load_run(folder: Path, several_seeds: bool) -> Networks:

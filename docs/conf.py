@@ -19,8 +19,10 @@ exclude_patterns = ["_build"]
 myst_enable_extensions = ["attrs_inline", "colon_fence"]
 myst_heading_anchors = 3
 nb_execution_mode = "off"  # The stored outputs are shown; the tests execute the notebooks.
+nb_output_stderr = "remove"
 
 # --- API pages ---
+default_role = "code"
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True

@@ -1,6 +1,6 @@
 """Bi-WOOF and an SVM: bi-weighted oriented optical flow from onset to apex. 200 features.
 
-Blocks, bins and weights are those of the authors' released code.
+Blocks, bins and weights follow the authors' released code.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ PUBLISHED = Published(
     note="as printed with STSTNet (FG 2019).",
 )
 DEVIATIONS = (
-    "The flow is that of the prepared data instead of TV-L1, on a face crop of 224×224 pixels"
+    "The flow comes from the prepared data instead of TV-L1, on a face crop of 224×224 pixels"
     " instead of 170×140.",
     "Derivatives of the strain are central differences, as in the flow maps; other code of the same"
     " group uses backward differences.",

@@ -1,6 +1,6 @@
 """CapsuleNet: capsules on the apex frame in colour. 13,842,496 parameters.
 
-Layers, loss and training are those of the authors' published program.
+Layers, loss and training follow the authors' published program.
 """
 
 from collections.abc import Callable
@@ -55,7 +55,7 @@ DEVIATIONS = (
     "The network after the last epoch is tested, not the best epoch on the test subject.",
     "The apex frame is 36% of the training samples of each class, and its four neighbours are the"
     " rest. In the publication 36% is the share over all classes, and surprise has 20%.",
-    "The face crop, and SMIC's apex frames, are those of this project's preparation.",
+    "The face crop, and SMIC's apex frames, come from this project's preparation.",
     "Brightness, contrast, saturation and hue change in this order, not in a random order.",
     "A test picture is not rotated by a random angle.",
 )

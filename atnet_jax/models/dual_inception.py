@@ -1,6 +1,6 @@
 """Dual-Inception: two Inception modules for each component of the flow. 6,449,963 parameters.
 
-Layers and training are those of the authors' Keras code. It reads each component of the flow as a
+Layers and training follow the authors' Keras code. It reads each component of the flow as a
 picture of three channels, which are equal in a grey picture.
 """
 

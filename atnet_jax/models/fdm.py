@@ -1,7 +1,7 @@
 """FDM and an SVM: the facial dynamics map of flows between neighbouring frames. 512 features.
 
-Only the publication's abstract was available. The steps are those of the abstract; their details
-are reconstructed.
+Only the publication's abstract was available. The steps follow the abstract; their details are
+reconstructed.
 """
 
 import dataclasses

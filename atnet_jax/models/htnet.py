@@ -1,6 +1,6 @@
 """HTNet: transformers on four regions of the flow map, in three levels. 139,582,982 parameters.
 
-Input, layers and training are those of the authors' code. Its blocks compute attention in windows
+Input, layers and training follow the authors' code. Its blocks compute attention in windows
 of 1×1 positions, in which each position can only attend to itself.
 """
 
@@ -46,7 +46,7 @@ PUBLISHED = Published(
     " and 0.8175.",
 )
 DEVIATIONS = (
-    "The flow is that of the prepared data (config.data.flow). The authors read STSTNet's flow"
+    "The flow comes from the prepared data (config.data.flow). The authors read STSTNet's flow"
     " maps, which come from a different program.",
     "The network after the last epoch is tested; the authors' code selects the best epoch on each"
     " test subject.",
@@ -117,8 +117,8 @@ class Attention(nn.Module):
     """Attention of each position to itself only: its values, then a linear layer.
 
     The softmax over the single position of a window is always 1. Queries and keys therefore have no
-    effect and are not computed. Their weights remain, so that the parameters are those of the
-    published network. Their gradient is zero in both networks.
+    effect and are not computed. Their weights remain, so that the network has all parameters of the
+    published one. Their gradient is zero in both networks.
     """
 
     heads: int

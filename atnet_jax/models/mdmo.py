@@ -28,7 +28,7 @@ SOURCE = (
 DEVIATIONS = (
     "The publication defines regions by 68 landmarks. Here they are the landmarks of a standard"
     " face, mapped onto the five detected landmarks by an affine map.",
-    "The five landmarks are those of the apex frame, not of the first frame.",
+    "The five landmarks come from the apex frame, not from the first frame.",
     "The clip begins with the window's first frame, at most 32 frames before the apex.",
     "The flow method is the one chosen for all methods; the publication's method is not known.",
     "b, C and the radial kernel of the SVM are the rounded values of a public re-implementation,"
@@ -68,7 +68,7 @@ class Features(BaseFeatures):
         )
 
 
-# A standard face, symmetric about x = 112, in pixels of a crop of 224×224. The order is that of the
+# A standard face, symmetric about x = 112, in pixels of a crop of 224×224. The order follows the
 # 68-point scheme, counted from 0: jaw 0–16, brows 17–26, bridge and base of the nose 27–35, eyes
 # 36–47, outer and inner lips 48–67. The left side of the picture comes first.
 # fmt: off
@@ -175,8 +175,8 @@ def aligned(
 
     Args:
         flows: As for `mdmo`.
-        points: x and y of the points that move with the head. The motion of a point is that of the
-            nearest pixel of the picture.
+        points: x and y of the points that move with the head. A point moves like the nearest pixel
+            of the picture.
         pixels: x and y of the pixels.
     """
     size = np.array(flows.shape[2:0:-1])

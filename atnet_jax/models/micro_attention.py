@@ -1,6 +1,6 @@
 """Micro-Attention: ResNet-10 with an attention mask in each block. 5,943,813 parameters.
 
-The layers are those of the network definition that ATNet's authors compared with. The classifier
+The layers follow the network definition that ATNet's authors used for comparison. The classifier
 receives the features without L2 normalisation, which belongs to ATNet's fusion (section III-B).
 """
 

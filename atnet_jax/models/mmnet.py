@@ -1,6 +1,6 @@
 """MMNet: continuous attention on the motion, and a map of positions. 9,241,719 parameters.
 
-Layers and training are those of the authors' published program, without its unused layers.
+Layers and training follow the authors' published program, without its unused layers.
 """
 
 from collections.abc import Callable
@@ -47,7 +47,8 @@ DEVIATIONS = (
     "Onset and apex are drawn at most one frame away from their annotated position. The publication"
     " draws from a wider range in clips with more than 39 frames from the onset to the apex or more"
     " than 53 frames on a side of the apex.",
-    "The face crop is that of this project's preparation, not the crop supplied with CASME II.",
+    "The face crop comes from this project's preparation, not from the crops supplied with CASME"
+    " II.",
 )
 
 # Shares of onset–apex and of apex–offset from which training draws an onset or an apex.

@@ -1,6 +1,6 @@
 """OFF-ApexNet: one shallow CNN for each component of the onset→apex flow. 2,664,475 parameters.
 
-The authors published no code. Layers and training are those of the port that the authors of
+The authors published no code. Layers and training follow the port that the authors of
 Off-TANet (PRICAI 2021) use for comparison. The port's convolutions have no activation.
 """
 
@@ -44,7 +44,7 @@ PUBLISHED = Published(
     " macro precision; the same may apply to this UAR.",
 )
 DEVIATIONS = (
-    "The flow is that of the prepared data (config.data.flow); the authors' flow program is not"
+    "The flow comes from the prepared data (config.data.flow); the authors' flow program is not"
     " known.",
     "The authors' training settings are not known. Those of a port are used instead: Adam at 1e-4,"
     " batches of 64, 3000 epochs. The port reports its best epoch on the test subjects; here the"

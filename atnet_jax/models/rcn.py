@@ -1,6 +1,6 @@
 """RCN: recurrent convolution with class-activation attention. 55,747 parameters.
 
-Layers and training are those of the authors' code with its defaults: 64 channels, pooled to 7×7.
+Layers and training follow the authors' code with its defaults: 64 channels, pooled to 7×7.
 Two of its variants are available. RCN-A, the default, has the attention unit. RCN-W has three
 streams with different receptive fields and no attention.
 """

@@ -133,7 +133,7 @@ def monogenic(
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Compute each scale's band of the frames and its Riesz transform, the finest scale first.
 
-    The band of scale k = 0, 1, … is that of Simoncelli's isotropic wavelet, cos(π/2 log₂(2^{k+1}
+    The band of scale k = 0, 1, … is Simoncelli's isotropic wavelet, cos(π/2 log₂(2^{k+1}
     |ω| / π)) where π/4 < 2^k |ω| ≤ π, else 0: wavelengths of about 4·2^k pixels. The Riesz
     transform multiplies the spectrum by -i ω_x / |ω| and -i ω_y / |ω|. Frames are extended by their
     mirror images, so that they have no edges at their borders.

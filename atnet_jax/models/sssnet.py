@@ -1,6 +1,6 @@
 """SSSNet: a shallow CNN on the onset→apex flow map at 64×64. 1,349,251 parameters.
 
-Layers and training are those of the benchmark of Varanka, Li, Peng and Zhao (Data Leakage and
+Layers and training follow the benchmark of Varanka, Li, Peng and Zhao (Data Leakage and
 Evaluation Issues in Micro-Expression Analysis), written in PyTorch.
 """
 
@@ -31,10 +31,10 @@ RECIPE = {
     "balance_classes": False,
 }
 DEVIATIONS = (
-    "The recipe is that of the benchmark's action-unit task; neither settings for the composite nor"
+    "The recipe is the benchmark's for its action-unit task; neither settings for the composite nor"
     " a score on it are published.",
-    "The benchmark's flow comes from one of the methods of Sun, Roth and Black; here it is that of"
-    " the prepared data.",
+    "The benchmark's flow comes from one of the methods of Sun, Roth and Black; here it comes"
+    " from the prepared data.",
 )
 
 SIZE = 64

@@ -1,6 +1,6 @@
 """STSTNet: shallow triple-stream 3D CNN on the onset→apex flow map. 1,683 parameters.
 
-Layers and training are those of the published PyTorch port.
+Layers and training follow the published PyTorch port.
 """
 
 import flax.linen as nn
@@ -45,7 +45,7 @@ PUBLISHED = Published(
     " PyTorch port reaches .7209/.7250.",
 )
 DEVIATIONS = (
-    "The flow is that of the prepared data (config.data.flow), not that of the IPOL program for"
+    "The flow comes from the prepared data (config.data.flow), not from the IPOL program for"
     " TV-L1.",
 )
 

@@ -125,7 +125,7 @@ def test_what_is_no_file_is_refused(tmp_path):
     with pytest.raises(UserError, match="is not a file"):
         caffemodel.read(tmp_path)
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(UserError, match="pipe: is not a file"):
+    with pytest.raises(UserError, match="pipe: The path is not a file"):
         caffemodel.read(tmp_path / "pipe")
     with pytest.raises(UserError, match="cannot be read"):
         caffemodel.read(tmp_path / ("a" * 300))

@@ -58,7 +58,7 @@ def fit_predict(
         labels: Classes of the training clips, indices into `CLASSES`.
         test: Features of the test clips.
         unfitted: A scikit-learn estimator that ends in an `SVC` with the decision function shape
-            "ovo"; None for that of `machine`.
+            "ovo"; None for the estimator of `machine`.
 
     Returns:
         The share of votes of each test clip and class. Each pair of classes that occur in training

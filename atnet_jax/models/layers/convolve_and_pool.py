@@ -1,7 +1,7 @@
 """Fused convolution, ReLU, batch normalisation and max-pooling, for fast training on a CPU.
 
-The result equals that of the separate layers (`tests/models/test_ststnet.py` compares them). With
-the fused layers a training step of STSTNet takes a third of the time.
+The result equals the output of the separate layers (`tests/models/test_ststnet.py` compares them).
+With the fused layers, a training step of STSTNet takes a third of the time.
 """
 
 import math
@@ -144,8 +144,8 @@ _convolve_and_pool.defvjp(_convolve_and_pool_forward, _convolve_and_pool_backwar
 class ConvolveAndPool(nn.Module):
     """3×3 convolution, ReLU, batch normalisation, 3×3 max-pooling: 28×28 pixels → 10×10 windows.
 
-    The convolution has padding 2; the pooling has padding 1 and stride 3. Normalisation is that of
-    PyTorch (momentum 0.1, epsilon 1e-5), except that the running variance is the biased one.
+    The convolution has padding 2; the pooling has padding 1 and stride 3. Normalisation is as
+    in PyTorch (momentum 0.1, epsilon 1e-5), except that the running variance is the biased one.
 
     Pooling is computed before the normalisation. Normalisation is an increasing function of each
     channel (decreasing if the scale is negative), so it commutes with the maximum (minimum). After

@@ -1,6 +1,6 @@
 """The spatial stream: pre-activation ResNet-10 on the apex frame.
 
-The layers and their names are those of the network definition released with the paper.
+The layers and their names follow the network definition released with the paper.
 """
 
 import flax.linen as nn

@@ -1,6 +1,6 @@
 """Execute notebooks and store their outputs: `make notebooks`.
 
-    python docs/run_notebooks.py [NOTEBOOK…]
+python docs/run_notebooks.py [NOTEBOOK…]
 """
 
 import sys

@@ -9,7 +9,7 @@ import atnet_jax
 
 project = "atnet_jax"
 author = "the atnet_jax authors"
-copyright = f"2026, {author}"  # noqa: A001
+copyright = f"2026, {author}"
 version = release = atnet_jax.__version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]

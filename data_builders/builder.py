@@ -181,7 +181,7 @@ class ExpressionBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True)
             return f"{took}."
         processes = number_of_processes(self.num_workers, len(self.jobs) - len(self.found))
         if processes <= 1:
-            # The process cuts the clips itself, so waiting is not a stage of its own.
+            # The process cuts the clips itself, so waiting is not a separate stage.
             stages = (CUTTING, ENCODING, FLOW, ADM, _WRITING)
             return f"{took}: {shares(stages, sum(seconds[stage] for stage in stages))}."
         return (

@@ -35,6 +35,7 @@ class PicturesJob(Job):
 
         Raises:
             FaceNotFoundError: The detector does not find a face in the apex.
+            UserError: Collected in `errors`: a picture cannot be read or has another size.
         """
         clip, files = self.entry.clip, picture_files(self.entry.clip)
         pictures = {}

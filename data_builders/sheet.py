@@ -126,10 +126,7 @@ def with_frames(
 def _rows(
     path: Path, columns: Sequence[str], sheet: str | None, request_from: str
 ) -> Iterator[tuple[int, Mapping[str, object]]]:
-    """Yield each row's number in the spreadsheet program and its cells by column.
-
-    Rows in which all of these cells are empty are skipped.
-    """
+    """Yield each row's number in the spreadsheet program and its cells, and skip empty rows."""
     if not path.is_file():
         others = sorted(other.name for other in path.parent.glob("*.[cx][sl][sv]*"))
         found = f" The folder contains {', '.join(others)}." if others else ""

@@ -1,4 +1,4 @@
-"""CK+: 593 sequences from a neutral face to the peak of an expression, of which 327 are labelled."""
+"""CK+: 593 sequences from a neutral face to the peak of an expression, 327 of them labelled."""
 
 import re
 from pathlib import Path
@@ -75,7 +75,7 @@ class Builder(MacroExpressionBuilder):
     """Builder of CK+ from its folders of frames and of emotion files."""
 
     def read_source(self) -> source.Source:
-        """See the base class. README.md beside this file describes the folder's layout.
+        """Return the clips of the folder, whose layout README.md beside this file describes.
 
         Raises:
             UserError: The folder of emotion files is missing, or the copy has errors.

@@ -28,7 +28,7 @@ _APEX = re.compile(r".*?([0-9]{1,9})\.[A-Za-z]+")
 
 
 def read_list(path: Path) -> list[CheckedClip]:
-    """Read a list of clips.
+    """Return the clips of a list.
 
     Args:
         path: CSV file (UTF-8) with the columns dataset, subject, clip, label (0, 1, 2) and
@@ -186,9 +186,8 @@ def _count(checkup: Checkup, database: str, usable: Iterable[CheckedClip]) -> li
     if short or different:
         what = "different class counts"
         if short:
-            what = (
-                f"{abs(short)} clip{'s' * (abs(short) > 1)} {'too few' if short > 0 else 'too many'}"
-            )
+            few = "too few" if short > 0 else "too many"
+            what = f"{abs(short)} clip{'s' * (abs(short) > 1)} {few}"
         reasons.append(f"{what} ({', '.join(different)})" if different else what)
     subjects = {clip.subject for clip in usable}
     if len(subjects) != expected.subjects:

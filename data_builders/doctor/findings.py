@@ -117,9 +117,7 @@ KINDS: Mapping[str, Kind] = {
         "check which copy is intact; prepared data also depend on OpenCV's version and the CPU",
     ),
     "only_there": Kind("error", "clips that exist only in the other copy", "copy them"),
-    "only_here": Kind(
-        "error", "clips that exist only in this copy", "check which copy is correct"
-    ),
+    "only_here": Kind("error", "clips that exist only in this copy", "check which copy is correct"),
 }
 
 
@@ -140,7 +138,7 @@ class Finding:
 
     @property
     def is_error(self) -> bool:
-        """Whether the finding is an error, not a warning."""
+        """True for an error, False for a warning."""
         return KINDS[self.kind].level == "error"
 
 

@@ -131,8 +131,8 @@ def _rows(
         others = sorted(other.name for other in path.parent.glob("*.[cx][sl][sv]*"))
         found = f" The folder contains {', '.join(others)}." if others else ""
         raise UserError(
-            f"The annotation file {path} does not exist.{found} It is delivered with the database "
-            f"({request_from}). Copy it there under this name."
+            f"The annotation file {path} does not exist.{found} The file is delivered with the "
+            f"database ({request_from}). Copy it there under this name."
         )
     try:
         workbook = openpyxl.load_workbook(path, read_only=True, data_only=True)

@@ -371,7 +371,7 @@ def check_source(dataset: str, source: Source, errors: ErrorList) -> Source:
     if not source.entries:
         raise UserError(
             f"{dataset} has no clips to prepare. The label rule excludes {len(source.exclusions)}. "
-            f"Check that the copy of the database is complete."
+            f"Check that --manual_dir is complete."
         )
     ordered = sorted(source.entries, key=lambda entry: entry.clip.names)
     return dataclasses.replace(source, entries=ordered)

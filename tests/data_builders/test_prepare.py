@@ -74,7 +74,7 @@ def test_a_second_run_keeps_what_is_there(tree, tmp_path, capsys):
     before = file.stat().st_mtime_ns
     assert prepare("smic", tree, tmp_path / "data", face="none", num_workers=1) == path
     output = capsys.readouterr().out
-    assert f"{path} is prepared already, with the same options." in output
+    assert f"{path} is already prepared with the same options." in output
     assert "smic: 2 clips (negative 2, positive 0, surprise 0) of 1 subjects" in output
     assert file.stat().st_mtime_ns == before
 
@@ -226,7 +226,7 @@ def test_command_line(tree, tmp_path):
         "smic: 2 clips (negative 2, positive 0, surprise 0) of 1 subjects\n"
         "  2 of 164 clips of the paper's composite "
         "(negative 2 of 70, positive 0 of 51, surprise 0 of 43)\n"
-        "frames: SMIC_all_raw/HS (raw), as no cropped frames are there; "
+        "frames: SMIC_all_raw/HS (raw), because the copy has no cropped frames; "
         "the face option is 'none'\n"
         f"prepared data: {path}\n"
     )

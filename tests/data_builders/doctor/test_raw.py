@@ -183,9 +183,9 @@ def name_twice(tree):
         (
             rows_with(1, TREES.casme2_row("01", "EP02_01f", 8, 10, 11, "joy")),
             3,
-            "row 3: unknown emotion 'joy'",
+            "row 3: Unknown emotion 'joy'",
         ),
-        (name_twice, 4, "casme2/sub01/EP02_01f: given twice"),
+        (name_twice, 4, "casme2/sub01/EP02_01f is defined twice"),
         (lambda tree: (tree / "CASME2-coding-20140508.xlsx").unlink(), 0, "no such file"),
         (lambda tree: shutil.rmtree(tree / "CASME2_RAW_selected"), 0, "no folder of frames"),
     ],
@@ -217,7 +217,7 @@ def test_all_that_is_refused_is_told(tmp_path):
     shutil.rmtree(tree / "CASME2_RAW_selected/sub02/7")
     messages = texts(check_raw(tree, "casme2", num_workers=1), "refused")
     assert len(messages) == 2
-    assert "missing frame 9 of 8…11" in messages[0]
+    assert "lacks frame 9 of 8…11" in messages[0]
     assert "sub02/7: no such folder" in messages[1]
 
 

@@ -116,13 +116,14 @@ def _examine_adm(
         return [("zero_flow", "ADM")]
     odd = []
     if rows is not None:
-        of = f"of {rows[0]}…{rows[-1]}"
+        expected = f"{rows[0]}…{rows[-1]}"
         outside = [str(row) for row in np.flatnonzero(adm.any(axis=1)) if row not in rows]
         if outside:
-            odd.append(("outside_rows", f"rows {some(outside)} have values but are not {of}"))
+            text = f"rows {some(outside)} have values, expected only {expected}"
+            odd.append(("outside_rows", text))
         still = [str(row) for row in rows if not moving[row]]
         if still:
-            odd.append(("still_rows", f"rows {some(still)} {of} have no motion"))
+            odd.append(("still_rows", f"rows {some(still)} of {expected} have no motion"))
     lags = adm_alternation(adm)
     if lags is not None:
         odd.append(("alternating", motion.tell_alternation(lags)))

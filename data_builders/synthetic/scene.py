@@ -161,7 +161,7 @@ class Scene:
         return (place.unit * np.stack(turned)).astype(np.float32)
 
     def _displacement(self, frame: int) -> np.ndarray:
-        """Return D_t, without the camera's defect, in the moving window: pixels [2, rows, columns]."""
+        """Return D_t without the camera's defect, in the window: pixels [2, rows, columns]."""
         courses = np.concatenate([self.motion.head_pose(frame), self.motion.expression(frame)])
         shape = self._bases.shape
         flat = courses[self._used].astype(np.float32) @ self._bases.reshape(shape[0], -1)

@@ -73,9 +73,11 @@ def test_clips_left_out_are_kept_with_their_reason(tree, tmp_path, capsys):
     assert (options["face"], options["boxes"], options["flow"]) == ("none", None, "spatiotemporal")
     output = capsys.readouterr().out
     assert "casme2: 4 clips (negative 2, positive 1, surprise 1) of 2 subjects" in output
-    assert "4 of 145 clips of the paper's composite (negative 2 of 88, positive 1 of" in output
+    assert (
+        "differs from the paper's composite: 4 of 145 clips (negative 2 of 88, positive 1" in output
+    )
     assert "excluded by the label rule: 5 clips" in output
-    assert "1, the apex is not annotated: sub04/EP12_01f" in output
+    assert "1: the apex is not annotated (sub04/EP12_01f)" in output
 
 
 def test_label_rule_gives_the_composite(real_data, trees, tmp_path):
@@ -113,7 +115,11 @@ def test_label_rule_gives_the_composite(real_data, trees, tmp_path):
         ("mtcnn", ["CASME2_RAW_selected", "Cropped"], "frames: CASME2_RAW_selected (raw)"),
         ("mtcnn", ["CASME2-RAW"], "frames: CASME2-RAW (raw)"),
         ("mtcnn", ["Cropped"], "frames: Cropped (cropped), because the copy has no raw frames"),
-        ("none", ["CASME2-RAW"], "frames: CASME2-RAW (raw), because the copy has no cropped frames"),
+        (
+            "none",
+            ["CASME2-RAW"],
+            "frames: CASME2-RAW (raw), because the copy has no cropped frames",
+        ),
     ],
 )
 def test_folder_of_frames_goes_with_the_face_option(face, there, used, trees, tmp_path):
@@ -206,7 +212,9 @@ def test_files_of_other_systems_are_no_frames(tree, tmp_path, read_records):
 def test_missing_spreadsheet(tree, tmp_path):
     path = tree / "CASME2-coding-20140508.xlsx"
     path.rename(tree / "coding.xls")
-    with pytest.raises(UserError, match=r"20140508.xlsx does not exist. The folder contains coding.xls"):
+    with pytest.raises(
+        UserError, match=r"20140508.xlsx does not exist. The folder contains coding.xls"
+    ):
         prepare_raw(tree, tmp_path)
 
 

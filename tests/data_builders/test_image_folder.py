@@ -45,7 +45,9 @@ def test_records(tree, tmp_path, trees, read_records, capsys):
     ]
     output = capsys.readouterr().out
     assert "image_folder: 10 pictures (negative 4, positive 4, surprise 2) of 6 subjects" in output
-    assert "2 pictures are outside of a subject's folder. Each counts as a separate subject" in output
+    assert (
+        "2 pictures are outside of a subject's folder. Each counts as a separate subject" in output
+    )
 
 
 def test_no_note_where_every_picture_has_a_subject(tree):
@@ -92,7 +94,10 @@ def test_label_rule(folder, label, tree):
             move("happiness/anna/1.png", "happiness/anna/1.webp"),
             r"1.webp is not named like a picture \(.bmp, .jpeg, .jpg, .png, .tif, .tif",
         ),
-        (move("happiness/3.bmp", "happiness/3.gif"), r"happiness/3.gif is not named like a picture"),
+        (
+            move("happiness/3.bmp", "happiness/3.gif"),
+            r"happiness/3.gif is not named like a picture",
+        ),
         (
             move("happiness/3.bmp", "happiness/\udcff.bmp"),
             r"the name is '\\udcff', expected a plain name",

@@ -62,7 +62,10 @@ def test_names_in_other_cases_and_converted_pictures(tree):
     ("name", "message"),
     [
         ("KA.XX1.39.tiff", r"KA.XX1.39.tiff: Unknown emotion 'XX'. Expected one of AN, DI, FE"),
-        ("KA.39.tiff", r"KA.39.tiff is not named like a picture of JAFFE \(such as KA.AN1.39.tiff\)"),
+        (
+            "KA.39.tiff",
+            r"KA.39.tiff is not named like a picture of JAFFE \(such as KA.AN1.39.tiff\)",
+        ),
         ("KA.AN.39.tiff", r"KA.AN.39.tiff is not named like a picture"),
         ("AN1.39.tiff", r"AN1.39.tiff is not named like a picture"),
         ("KA.AN1.39", r"KA.AN1.39 is not named like a picture"),

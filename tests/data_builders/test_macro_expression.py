@@ -124,7 +124,9 @@ def test_a_link_that_leads_out(dataset, tree, tmp_path):
     path = tree / CHOSEN[dataset][0]
     path.rename(tmp_path / "elsewhere")
     path.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(UserError, match=f"{path} is a link that leads out of {tree}, to .*elsewhere"):
+    with pytest.raises(
+        UserError, match=f"{path} is a link that leads out of {tree}, to .*elsewhere"
+    ):
         prepare_set(dataset, tree)
     assert published(tmp_path / "data") == [dataset]
 

@@ -69,8 +69,8 @@ def test_published_flow_maps_come_back_exactly(real_data, tmp_path, read_records
         assert not record["crop_box"].any()
     output = capsys.readouterr().out
     assert "casme2: 145 clips (negative 88, positive 32, surprise 25) of 24 subjects" in output
-    assert "all 145 of 145 clips of the paper's composite" in output
-    assert "all 164 of 164 clips of the paper's composite" in output
+    assert "equals the paper's composite: 145 of 145 clips" in output
+    assert "equals the paper's composite: 164 of 164 clips" in output
 
 
 def test_published_adm_comes_back_exactly(real_data, tmp_path, read_records):
@@ -157,7 +157,8 @@ def test_names_of_any_script_and_a_byte_order_mark(tmp_path):
     [
         (
             name(adm=""),
-            r"line 2: All inputs are empty. Fill in at least one of frames, video, apex_image, adm, flow_map",
+            r"line 2: All inputs are empty. Fill in at least one of frames, video, apex_image, "
+            r"adm, flow_map",
         ),
         (name(adm="no.npy"), r"line 2: adm is 'no.npy', but this file does not exist"),
         (name(frames="no"), r"line 2: frames is 'no', but this folder does not exist"),
@@ -224,7 +225,10 @@ def test_a_clip_given_twice(tmp_path):
         ("dataset,subject,clip,label\n", r"Missing column: one of frames, video"),
         ("dataset,subject,clip,label,adm,flow_mapp\n", r"Unknown column: 'flow_mapp'. The columns"),
         ("dataset,subject,clip,label,adm,adm\n", r"A column occurs twice"),
-        ("dataset,subject,clip,label,adm\na,b,c,1,d.npy,e\n", r"line 2: The row has more cells than columns"),
+        (
+            "dataset,subject,clip,label,adm\na,b,c,1,d.npy,e\n",
+            r"line 2: The row has more cells than columns",
+        ),
         ('dataset,subject,clip,label,adm\na,b,c,1,"d', r"not a CSV file in UTF-8"),
         (b"dataset,subject,clip,label,adm\na,b,\xff,1,d.npy", r"not a CSV file in UTF-8"),
         ("dataset,subject,clip,label,adm\n", r"manifest has no clips to prepare"),
@@ -267,8 +271,14 @@ def test_errors_of_given_inputs_are_told_together(tmp_path):
     for file, (_, reason) in wrong.items():
         assert f"mine/anna/{file}: {folder / file} {reason}" in message
     assert f"{folder / 'empty.npy'} is not a .npy file of numbers" in message
-    assert "large.png is an image of type uint8 and shape (28, 29, 3), expected 28×28 pixels with 3" in message
-    assert "grey.png is an image of type uint8 and shape (28, 28), expected 28×28 pixels with 3" in message
+    assert (
+        "large.png is an image of type uint8 and shape (28, 29, 3), expected 28×28 pixels with 3"
+        in message
+    )
+    assert (
+        "grey.png is an image of type uint8 and shape (28, 28), expected 28×28 pixels with 3"
+        in message
+    )
     assert f"line 9: mine/anna/text.png: {folder / 'text.png'} is not an image" in message
     assert "line 10: mine/anna/apex" in message
 

@@ -76,7 +76,10 @@ def test_names_of_takes(tree):
             move("subjects3/001", "subjects3/anna"),
             r"subjects3/anna is not named like a subject \(such as 001\)",
         ),
-        (make_folder("subjects3/003"), r"subjects3/003 has no folder of an emotion \(such as anger\)"),
+        (
+            make_folder("subjects3/003"),
+            r"subjects3/003 has no folder of an emotion \(such as anger\)",
+        ),
         (
             move("subjects3/001/anger", "subjects3/001/rage"),
             r"001/rage: Unknown emotion 'rage'. Expected one of anger, disgust",

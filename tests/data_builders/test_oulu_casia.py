@@ -42,8 +42,18 @@ def _below(tree: Path) -> None:
     [
         (None, VL_RECORDS + NI_RECORDS, 24 - 5, []),
         (_below, VL_RECORDS + NI_RECORDS, 24 - 5, []),
-        (remove("NI"), VL_RECORDS, 12 - 3, ["the folder NI is missing: all pictures are from the other camera"]),
-        (remove("VL"), NI_RECORDS, 12 - 2, ["the folder VL is missing: all pictures are from the other camera"]),
+        (
+            remove("NI"),
+            VL_RECORDS,
+            12 - 3,
+            ["the folder NI is missing: all pictures are from the other camera"],
+        ),
+        (
+            remove("VL"),
+            NI_RECORDS,
+            12 - 2,
+            ["the folder VL is missing: all pictures are from the other camera"],
+        ),
     ],
 )
 def test_records_are_the_last_three_frames_in_strong_light(
@@ -90,7 +100,10 @@ def _below_twice(tree: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (_below_twice, r"raw has folders VL or NI in .*/B_OriginalImg and in .*/copy. Pass the one"),
+        (
+            _below_twice,
+            r"raw has folders VL or NI in .*/B_OriginalImg and in .*/copy. Pass the one",
+        ),
         (remove("NI/Strong"), r"NI/Strong: no such folder; is the copy of the database complete"),
         (
             move("NI/Strong/P001", "NI/Strong/001"),

@@ -95,7 +95,9 @@ def test_folder_goes_with_the_face_option(trees, tmp_path):
     assert make_builder(tmp_path, "mtcnn").source.notes == ["frames: SMIC_all_raw/HS (raw)"]
     shutil.rmtree(tmp_path / "SMIC_all_raw")
     (note,) = make_builder(tmp_path, "mtcnn").source.notes
-    assert note.startswith("frames: SMIC_all_cropped/HS (cropped), because the copy has no raw frames")
+    assert note.startswith(
+        "frames: SMIC_all_cropped/HS (cropped), because the copy has no raw frames"
+    )
 
 
 @pytest.mark.parametrize(

@@ -69,8 +69,8 @@ def test_published_flow_maps_come_back_exactly(real_data, tmp_path, read_records
         assert not record["crop_box"].any()
     output = capsys.readouterr().out
     assert "casme2: 145 clips (negative 88, positive 32, surprise 25) of 24 subjects" in output
-    assert "equals the paper's composite: 145 of 145 clips" in output
-    assert "equals the paper's composite: 164 of 164 clips" in output
+    assert "matches the paper's composite: 145 of 145 clips" in output
+    assert "matches the paper's composite: 164 of 164 clips" in output
 
 
 def test_published_adm_comes_back_exactly(real_data, tmp_path, read_records):

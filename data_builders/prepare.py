@@ -181,7 +181,9 @@ def summary(path: Path, metadata: Mapping[str, Any]) -> str:
             continue
         expected = COMPOSITE[dataset]._asdict()
         if all(counts[name] == expected[name] for name in CLASSES):
-            lines.append(f"  matches the paper's composite: {total} of {total} clips, in every class")
+            lines.append(
+                f"  matches the paper's composite: {total} of {total} clips, in every class"
+            )
         else:
             shares = (f"{name} {counts[name]} of {expected[name]}" for name in CLASSES)
             lines.append(

@@ -192,7 +192,7 @@ def test_wrong_arguments(options, message, tree, tmp_path):
 def test_a_data_dir_that_cannot_be_written_to(tree, tmp_path):
     (tmp_path / "data").touch()
     with pytest.raises(
-        UserError, match=r"data/smic/spatiotemporal cannot be used .*another --data_dir"
+        UserError, match=r"data/smic/spatiotemporal cannot be written to .*another --data_dir"
     ):
         prepare("smic", tree, tmp_path / "data", face="none")
 
@@ -203,7 +203,8 @@ def test_two_at_once(tree, tmp_path):
     with (folder / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         with pytest.raises(
-            UserError, match=f"{folder} is in use by another process. Wait for it, stop it"
+            UserError,
+            match=f"{folder} is in use by another process. Wait until that process ends, stop it",
         ):
             prepare("smic", tree, tmp_path / "data", face="none", num_workers=1)
     prepare("smic", tree, tmp_path / "data", face="none", num_workers=1)

@@ -49,8 +49,8 @@ def test_a_second_run_is_refused_until_the_first_is_through(tmp_path):
                 UserError,
                 match=rf"{workdir} is in use by process {os.getpid()} on host"
                 rf" {socket.gethostname()} since \d{{4}}-\d\d-\d\d \d\d:\d\d"
-                rf" \({re.escape(shlex.join(sys.argv))}\)\. Wait until that process ends, stop it, or choose"
-                r" another --workdir\.",
+                rf" \({re.escape(shlex.join(sys.argv))}\)\. Wait until that process"
+                r" ends, stop it, or choose another --workdir\.",
             ),
             lock(workdir),
         ):

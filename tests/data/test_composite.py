@@ -64,5 +64,5 @@ def test_what_a_killed_preparation_left_is_not_prepared(raw, tmp_path):
 
 
 def test_sets_of_pictures_are_no_composite(tmp_path):
-    with pytest.raises(UserError, match="'jaffe' holds pictures of macro-expressions"):
+    with pytest.raises(UserError, match="'jaffe' contains pictures of macro-expressions"):
         load_composite(tmp_path, ("jaffe",), "farneback", ("apex",))

@@ -51,7 +51,7 @@ def test_only_the_asked_options_count_as_prepared(raw, tmp_path):
 
 
 def test_unknown_flow(tmp_path):
-    with pytest.raises(UserError, match=r"'farneback_median'; choose one of .* followed by _circu"):
+    with pytest.raises(UserError, match=r"'farneback_median'. Choose one of .* followed by _circu"):
         load_composite(tmp_path, ("smic",), "farneback_median", ("adm",))
 
 

@@ -91,7 +91,7 @@ def _below_twice(tree: Path) -> None:
     ("damage", "message"),
     [
         (_below_twice, r"raw: folders VL or NI in .*/B_OriginalImg and in .*/copy; give the one"),
-        (remove("NI/Strong"), r"NI/Strong: no such folder; is the copy of the database complete"),
+        (remove("NI/Strong"), r"NI/Strong: no such folder. Check that the copy of the database is"),
         (
             move("NI/Strong/P001", "NI/Strong/001"),
             r"NI/Strong/001: not named as a subject \(such as P001\)",
@@ -110,7 +110,7 @@ def _below_twice(tree: Path) -> None:
         ),
         (
             copy(f"{ANGER}/003.jpeg", f"{ANGER}/3.jpg"),
-            r"3.jpg: a second file of frame 3 beside 003.jpeg",
+            r"3.jpg: frame 3 also has the file 003.jpeg",
         ),
         (
             move(f"{ANGER}/000.jpeg", "VL/Strong/P001/000.jpeg"),
@@ -118,7 +118,7 @@ def _below_twice(tree: Path) -> None:
         ),
         (
             move(f"{ANGER}/004.jpeg", f"{ANGER}/004 (1).jpeg"),
-            r"004 \(1\).jpeg: not named as a frame",
+            r"004 \(1\).jpeg: not named like a frame",
         ),
         (empty(ANGER), r"P001/Anger: only 0 of at least 4 frames"),
         (remove(f"{ANGER}/003.jpeg"), r"P001/Anger: missing frame 3 of 2…4"),

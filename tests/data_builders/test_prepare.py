@@ -462,7 +462,7 @@ def test_what_was_finished_with_other_options_is_removed(two_of_three, capsys):
     before = kept(data_dir)
     frame = tree / "SMIC_all_raw/HS/s01/micro/negative/s01_ne_02/image10.bmp"
     frame.write_bytes(b"no picture")
-    with pytest.raises(UserError, match="no face found"):
+    with pytest.raises(UserError, match="no face was found"):
         prepare("smic", tree, data_dir, face="mtcnn", num_workers=1)
     assert finished(capsys.readouterr().out) == 0
     assert not any(path.exists() for path in before)

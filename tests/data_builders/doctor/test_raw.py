@@ -99,7 +99,7 @@ def foreign(tree):
 @pytest.mark.parametrize(
     ("inflict", "kind", "clip", "text"),
     [
-        (cut, "unreadable", "sub01/EP02_01f", f"{HAPPY}/img9.jpg: this JPEG is cut short"),
+        (cut, "unreadable", "sub01/EP02_01f", f"{HAPPY}/img9.jpg: this JPEG is truncated"),
         (resize, "frame_size", "sub01/EP02_01f", "img9.jpg is 82x64, the first 80x64"),
         (double, "same_frames", "sub01/EP02_01f", "9→10"),
         (copy_clip, "same_clips", "sub01/EP19_05f", "same content as casme2/sub01/EP02_01f"),

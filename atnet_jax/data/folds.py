@@ -103,7 +103,7 @@ def select_folds(folds: Sequence[Fold], selection: str) -> list[Fold]:
         selection: Such as "" (all), "0:17" (0 to 16) or "3,5,8:10".
 
     Raises:
-        UserError: The selection has another format, or names a fold twice, or an unknown fold.
+        UserError: The selection is malformed, repeats a fold or names an unknown fold.
     """
     if not selection:
         return list(folds)

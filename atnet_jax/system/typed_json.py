@@ -15,7 +15,7 @@ def parse(data: bytes) -> dict[str, Any]:
         data: Content of the file.
 
     Raises:
-        ValueError: The data are not valid JSON (NaN and infinity are not), or not an object.
+        ValueError: The data are not valid JSON, contain NaN or infinity, or are not an object.
     """
     try:
         found = json.loads(data, parse_constant=_refuse)

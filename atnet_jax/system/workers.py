@@ -40,8 +40,8 @@ def map_in_order(
     """Apply `function` to each item in parallel.
 
     The processes are spawned, so a script must call this under `if __name__ == "__main__":`. With
-    one worker, the work runs in the calling process. Each process runs OpenCV on one thread,
-    because the processes share the CPUs, and JAX on the CPU.
+    one worker, the work runs in the calling process. OpenCV runs on one thread per process, because
+    the processes share the CPUs. Spawned processes run JAX on the CPU.
 
     Args:
         function: A module-level function.

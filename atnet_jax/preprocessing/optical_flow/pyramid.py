@@ -41,8 +41,8 @@ def coarse_to_fine(
 def levels(height: int, width: int) -> int:
     """Return the number of pyramid levels for a picture of `height`×`width` pixels.
 
-    224×224 pixels have 4 levels, the coarsest with 28×28. The rule is that of the code published
-    with Sun, Roth and Black (IJCV 2014).
+    224×224 pixels have 4 levels, the coarsest with 28×28. The rule follows the code published with
+    Sun, Roth and Black (IJCV 2014).
     """
     longer, shorter = max(height, width), min(height, width)
     return max(1, 1 + math.floor(min(math.log2(longer / 16), math.log2(shorter / 6))))

@@ -23,7 +23,7 @@ def tv_l1(
 ) -> Solver:
     """Return a solver that minimises Σ λ|I₂(x + u, y + v) − I₁(x, y)| + |∇u| + |∇v|.
 
-    The method is that of Zach, Pock and Bischof (DAGM 2007). Unlike scikit-image's
+    The method is by Zach, Pock and Bischof (DAGM 2007). Unlike scikit-image's
     `optical_flow_tvl1`, it uses cubic instead of linear interpolation, five-point derivatives
     averaged over both pictures, and interpolation of the flow between levels. Names, scales and
     defaults of the arguments are those of scikit-image.

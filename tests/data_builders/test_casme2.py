@@ -198,7 +198,7 @@ def test_all_errors_are_told_at_once(trees, tmp_path):
 def test_two_files_of_one_frame(tree, tmp_path):
     folder = tree / "CASME2_RAW_selected/sub01/EP02_01f"
     (folder / "img010.jpg").write_bytes((folder / "img10.jpg").read_bytes())
-    with pytest.raises(UserError, match=r"a second file of frame 10"):
+    with pytest.raises(UserError, match=r"frame 10 also has the file"):
         prepare_raw(tree, tmp_path)
 
 

@@ -136,11 +136,11 @@ def _emotion_folder(tree: Path) -> None:
         (_emotion_folder, r"05_emotion.txt is not a file"),
         (
             copy(f"{FRAME}00000003.png", f"{FRAME}3.PNG"),
-            r"S005_001_3.PNG: a second file of frame 3 beside S005_001_00000003.png",
+            r"S005_001_3.PNG: frame 3 also has the file S005_001_00000003.png",
         ),
         (
             move(f"{FRAME}00000001.png", f"{IMAGES}/S005/001/S005_002_00000001.png"),
-            r"S005_002_00000001.png: not named as a frame",
+            r"S005_002_00000001.png: not named like a frame",
         ),
         (remove(f"{FRAME}00000004.png"), r"S005/001 lacks frame 4 of 3…5"),
         (

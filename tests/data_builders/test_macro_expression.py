@@ -274,7 +274,7 @@ def test_no_face_is_told_with_the_picture(trees, tmp_path):
     with pytest.raises(UserError, match="jaffe: 7 errors") as error:
         prepare_set("jaffe", tree, face="mtcnn")
     assert f"{tree / 'KL.SU3.166.tiff'}: jaffe/KL/SU3.166: " in str(error.value)
-    assert str(error.value).count("no face found; give its box in a CSV file") == 7
+    assert str(error.value).count("no face was found. Pass its box in a CSV file") == 7
 
 
 def test_metadata(trees, tmp_path):

@@ -287,5 +287,7 @@ def test_no_face_found_is_told_with_the_clip(trees, tmp_path):
     folder = tmp_path / "raw"
     trees.write_frames(folder / "frames", [f"{n}.png" for n in (1, 2, 3)])
     row = name(frames="frames", onset=1, apex=2, offset=3)
-    with pytest.raises(UserError, match=r"line 2: mine/anna/take1, apex frame 2: no face found"):
+    with pytest.raises(
+        UserError, match=r"line 2: mine/anna/take1, apex frame 2: no face was found"
+    ):
         prepare_rows(folder, [row], face="mtcnn")

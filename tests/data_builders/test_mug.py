@@ -103,7 +103,7 @@ def test_names_of_takes(tree):
         ),
         (
             copy(f"{TAKE}/img_0000.jpg", f"{TAKE}/img_0.jpg"),
-            r"img_0000.jpg: a second file of frame 0 beside img_0.jpg",
+            r"img_0000.jpg: frame 0 also has the file img_0.jpg",
         ),
         (remove(f"{TAKE}/img_0001.jpg"), r"take000 lacks frame 1 of 0…6"),
         (

@@ -104,7 +104,7 @@ def _below_twice(tree: Path) -> None:
             _below_twice,
             r"raw has folders VL or NI in .*/B_OriginalImg and in .*/copy. Pass the one",
         ),
-        (remove("NI/Strong"), r"NI/Strong: no such folder; is the copy of the database complete"),
+        (remove("NI/Strong"), r"NI/Strong: no such folder. Check that the copy of the database is"),
         (
             move("NI/Strong/P001", "NI/Strong/001"),
             r"NI/Strong/001 is not named like a subject \(such as P001\)",
@@ -123,7 +123,7 @@ def _below_twice(tree: Path) -> None:
         ),
         (
             copy(f"{ANGER}/003.jpeg", f"{ANGER}/3.jpg"),
-            r"3.jpg: a second file of frame 3 beside 003.jpeg",
+            r"3.jpg: frame 3 also has the file 003.jpeg",
         ),
         (
             move(f"{ANGER}/000.jpeg", "VL/Strong/P001/000.jpeg"),
@@ -131,7 +131,7 @@ def _below_twice(tree: Path) -> None:
         ),
         (
             move(f"{ANGER}/004.jpeg", f"{ANGER}/004 (1).jpeg"),
-            r"004 \(1\).jpeg: not named as a frame",
+            r"004 \(1\).jpeg: not named like a frame",
         ),
         (empty(ANGER), r"P001/Anger: Found 0 frames, expected at least 4"),
         (remove(f"{ANGER}/003.jpeg"), r"P001/Anger lacks frame 3 of 2…4"),

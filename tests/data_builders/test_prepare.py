@@ -197,7 +197,7 @@ def test_wrong_arguments(options, message, tree, tmp_path):
 def test_a_data_dir_that_cannot_be_written_to(tree, tmp_path):
     (tmp_path / "data").touch()
     with pytest.raises(
-        UserError, match=r"data/smic/spatiotemporal cannot be used .*another --data_dir"
+        UserError, match=r"data/smic/spatiotemporal cannot be written to .*another --data_dir"
     ):
         prepare("smic", tree, tmp_path / "data", face="none")
 
@@ -208,7 +208,8 @@ def test_two_at_once(tree, tmp_path):
     with (folder / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         with pytest.raises(
-            UserError, match=f"{folder} is in use by another process. Wait for it, stop it"
+            UserError,
+            match=f"{folder} is in use by another process. Wait until that process ends, stop it",
         ):
             prepare("smic", tree, tmp_path / "data", face="none", num_workers=1)
     prepare("smic", tree, tmp_path / "data", face="none", num_workers=1)
@@ -466,7 +467,7 @@ def test_what_was_finished_with_other_options_is_removed(two_of_three, capsys):
     before = kept(data_dir)
     frame = tree / "SMIC_all_raw/HS/s01/micro/negative/s01_ne_02/image10.bmp"
     frame.write_bytes(b"no picture")
-    with pytest.raises(UserError, match="no face found"):
+    with pytest.raises(UserError, match="no face was found"):
         prepare("smic", tree, data_dir, face="mtcnn", num_workers=1)
     assert finished(capsys.readouterr().out) == 0
     assert not any(path.exists() for path in before)

@@ -89,7 +89,7 @@ def test_a_folder_without_a_record_holds_no_run(tmp_path):
     ("changes", "message"),
     [
         ({"config": 3}, "config must be an object, found a whole number"),
-        ({"config": {"model": "ststnet"}}, r"config\.task must be a text, found null"),
+        ({"config": {"model": "ststnet"}}, r"config\.task must be a string, found null"),
         (
             {
                 "config": {
@@ -104,11 +104,11 @@ def test_a_folder_without_a_record_holds_no_run(tmp_path):
         ),
         ({"data": {"clips": 36}}, r"data\.sha256 is missing"),
         ({"data": {"clips": True, "sha256": ""}}, r"data\.clips must be a whole number, found"),
-        ({"init_from": 3}, "init_from must be a text"),
+        ({"init_from": 3}, "init_from must be a string"),
         ({"environment": []}, "environment must be an object, found a list"),
-        ({"notes": ["a", 3]}, r"notes\[1\] must be a text, found a whole number"),
+        ({"notes": ["a", 3]}, r"notes\[1\] must be a string, found a whole number"),
         ({"excluded": [{"dataset": "a", "clip": "b"}]}, r"excluded\[0\]\.reason is missing"),
-        ({"command": None}, "command must be a text, found null"),
+        ({"command": None}, "command must be a string, found null"),
         ({"folds": {"names": ["a"], "run": [1]}}, r"folds\.run must be ascending numbers of"),
         ({"format": 1, "environment": {}}, "format must be 2"),
     ],

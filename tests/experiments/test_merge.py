@@ -332,7 +332,7 @@ def test_an_out_that_is_not_empty_is_refused(parts, tmp_path):
     out.mkdir()
     (out / "thesis.tex").write_text("precious")
     for taken in (out, out / "thesis.tex"):
-        with pytest.raises(UserError, match="exists already"):
+        with pytest.raises(UserError, match="already exists"):
             merge.merge(list(parts.values()), taken)
     assert [path.name for path in out.iterdir()] == ["thesis.tex"]
 

@@ -49,8 +49,8 @@ def test_a_second_run_is_refused_until_the_first_is_through(tmp_path):
                 UserError,
                 match=rf"{workdir} is in use by process {os.getpid()} on host"
                 rf" {socket.gethostname()} since \d{{4}}-\d\d-\d\d \d\d:\d\d"
-                rf" \({re.escape(shlex.join(sys.argv))}\)\. Wait for it, stop it, or choose"
-                r" another --workdir\.",
+                rf" \({re.escape(shlex.join(sys.argv))}\)\. Wait until that process"
+                r" ends, stop it, or choose another --workdir\.",
             ),
             lock(workdir),
         ):
@@ -132,14 +132,14 @@ def test_where_there_are_no_locks_a_run_goes_on_and_says_so(tmp_path, monkeypatc
     with lock(tmp_path):
         pass
     told = capsys.readouterr().err
-    assert told.count("has no locks") == 1
+    assert told.count("does not support locks") == 1
     assert listed(tmp_path) == []
 
 
 def test_a_workdir_that_cannot_be_is_refused(tmp_path):
     (tmp_path / "file").write_text("precious")
     for workdir in (tmp_path / "file", tmp_path / "file" / "run"):
-        with pytest.raises(UserError, match="cannot be used"), lock(workdir):
+        with pytest.raises(UserError, match="cannot be written to"), lock(workdir):
             pytest.fail("locked")
     assert (tmp_path / "file").read_text() == "precious"
 

@@ -353,9 +353,9 @@ def test_program_that_errs_is_not_written(monkeypatch, tmp_path):
 def test_existing_name_is_refused_before_anything_is_read(make, tmp_path):
     out = tmp_path / "out"
     make(out)
-    with pytest.raises(UserError, match=r"out exists already\. Choose a new --out"):
+    with pytest.raises(UserError, match=r"out already exists\. Choose a new --out"):
         command.run(Namespace(run=tmp_path / "no_such_run", out=out))
-    with pytest.raises(UserError, match="exists already"):
+    with pytest.raises(UserError, match="already exists"):
         exporting.export(_blank("ststnet"), out)
 
 

@@ -111,11 +111,11 @@ def test_an_empty_folder_is_filled_and_nothing_is_overwritten(tmp_path):
     weights.save(folder, some_weights())
     before = weights.digest(weights.load(folder))
     other = Weights({"a": {"b": np.zeros(2)}}, {}, {})
-    with pytest.raises(UserError, match=r"w exists already. Choose a new --out"):
+    with pytest.raises(UserError, match=r"w already exists. Choose a new --out"):
         weights.save(folder, other)
     assert weights.digest(weights.load(folder)) == before
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(UserError, match="exists already"):
+    with pytest.raises(UserError, match="already exists"):
         weights.save(tmp_path / "file", other)
     with pytest.raises(UserError, match="cannot be written"):
         weights.save(tmp_path / "file" / "w", other)

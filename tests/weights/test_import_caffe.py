@@ -360,7 +360,7 @@ def test_an_output_folder_that_holds_something_stays_as_it_is(tmp_path):
     (tmp_path / "mine" / "notes.txt").write_text("mine")
     path = tmp_path / "a.caffemodel"
     path.write_bytes(caffemodel(reference("spatial").blobs))
-    with pytest.raises(UserError, match="mine exists already"):
+    with pytest.raises(UserError, match="mine already exists"):
         import_caffe(path, "spatial", tmp_path / "mine")
     assert [file.name for file in (tmp_path / "mine").iterdir()] == ["notes.txt"]
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.caffemodel", "mine"]

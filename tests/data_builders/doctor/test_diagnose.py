@@ -88,7 +88,7 @@ def test_the_doctor_overwrites_nothing(tmp_path, capsys):
     (tmp_path / "file").touch()
     capsys.readouterr()
     for taken in (out, tmp_path / "file"):
-        with pytest.raises(UserError, match=r"exists already\. Choose a new --out"):
+        with pytest.raises(UserError, match=r"already exists\. Choose a new --out"):
             diagnose(manual_dir=tree, dataset="smic", out=taken, num_workers=1)
     assert capsys.readouterr().out == ""  # Told before any work.
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before

@@ -105,7 +105,7 @@ def foreign(tree):
 @pytest.mark.parametrize(
     ("inflict", "kind", "clip", "text"),
     [
-        (cut, "unreadable", "sub01/EP02_01f", f"{HAPPY}/img9.jpg: this JPEG is cut short"),
+        (cut, "unreadable", "sub01/EP02_01f", f"{HAPPY}/img9.jpg: this JPEG is truncated"),
         (
             resize,
             "frame_size",

@@ -146,10 +146,10 @@ def test_clip_lengths(dataset, shortest, longest, mean):
 def test_a_folder_in_use_is_refused(tmp_path):
     kept = tmp_path / "kept.txt"
     kept.write_text("mine")
-    with pytest.raises(UserError, match="exists already"):
+    with pytest.raises(UserError, match="already exists"):
         generate(tmp_path)
     assert [*tmp_path.iterdir()] == [kept]
-    with pytest.raises(UserError, match="exists already"):
+    with pytest.raises(UserError, match="already exists"):
         generate(kept)
 
 
@@ -201,7 +201,7 @@ def test_command_line_reports_errors_without_a_traceback(tmp_path):
         check=False,
     )
     assert run.returncode == 1
-    assert "exists already" in run.stderr and "Traceback" not in run.stderr
+    assert "already exists" in run.stderr and "Traceback" not in run.stderr
 
 
 @pytest.mark.parametrize(

@@ -46,9 +46,9 @@ class InflatedFigures:
         honest: Scores of the run itself, whose epochs were chosen without test labels (the last
             epoch under a fixed schedule). Only these scores are results.
         picked_by_fold: NOT A RESULT. Scores if every fold stopped at the epoch that predicts most
-            of its own test clips correctly (the earliest of equally good ones).
+            of its own test clips correctly (the earliest in a tie).
         picked_once: NOT A RESULT. Scores if all folds stopped at the epoch with the best UF1 over
-            all test clips (the earliest of equally good ones), a weaker form of selection.
+            all test clips (the earliest in a tie), a weaker form of selection.
         fold_epochs: Number of a fold → epoch of `picked_by_fold`.
         epoch: Epoch of `picked_once`.
     """

@@ -141,8 +141,8 @@ def load_run(workdir: str | os.PathLike[str]) -> Run:
     record = read(workdir)
     if record.task != "evaluate":
         raise UserError(
-            f"{workdir} holds a run of the task {record.task!r}, which scores no test clips. Pass the"
-            f" workdir of a run of the task 'evaluate'."
+            f"{workdir} holds a run of the task {record.task!r}, which scores no test clips. Pass"
+            f" the workdir of a run of the task 'evaluate'."
         )
     for name in ("predictions.csv", "metrics.json"):
         if not (workdir / name).is_file():

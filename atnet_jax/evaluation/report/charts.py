@@ -129,6 +129,9 @@ def intervals_chart(name: str, lines: Sequence[Standing]) -> Chart:
     Args:
         name: Title of the chart.
         lines: The methods, from top to bottom.
+
+    Returns:
+        The chart.
     """
     height = _LINE * len(lines) + _AXIS
     marks, words = _standings(lines, [_LINE * i + 30 for i in range(len(lines))], 14, _across)
@@ -145,6 +148,9 @@ def board_chart(name: str, lines: Sequence[Standing]) -> Chart:
     Args:
         name: Title of the chart.
         lines: The methods, from the first place to the last.
+
+    Returns:
+        The chart.
     """
     height = _BOARD_LINE * len(lines) + _AXIS
     values = [line.value for line in lines]
@@ -208,6 +214,9 @@ def inflation_chart(name: str, methods: Sequence[Bars]) -> Chart:
     Args:
         name: Title of the chart.
         methods: The methods, from top to bottom.
+
+    Returns:
+        The chart.
     """
     step, thick, left = 92, 16, 132
     height = step * len(methods) + _AXIS

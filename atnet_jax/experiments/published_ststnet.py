@@ -48,8 +48,8 @@ _SHAPES: Mapping[str, tuple[int, ...]] = {
 _IGNORED = frozenset(f"bn{k}.num_batches_tracked" for k in (1, 2, 3))
 
 _CHANNELS = (
-    "The blue, green and red channels of the published maps are interpreted as strain, vertical flow"
-    " and horizontal flow. The order of green and red is not documented."
+    "The blue, green and red channels of the published maps are interpreted as strain, vertical"
+    " flow and horizontal flow. The order of green and red is not documented."
 )
 
 
@@ -233,8 +233,7 @@ def to_variables(state: Mapping[str, np.ndarray], path: Path) -> dict[str, Any]:
             raise UserError(f"{path}: {name} has the shape {array.shape}, expected {shape}.")
         if array.dtype.kind != "f" or not np.isfinite(array).all():
             raise UserError(
-                f"{path}: {name} has the type {array.dtype} or infinite values, expected finite"
-                f" decimal numbers."
+                f"{path}: {name} ({array.dtype}) must contain only finite decimal numbers."
             )
 
     def of_streams(layer: str, name: str) -> Float32[np.ndarray, "16 *rest"]:

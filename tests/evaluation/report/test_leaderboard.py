@@ -195,7 +195,7 @@ def test_sizes_are_parameters_or_features(board):
 def test_what_differs_from_the_published_training_is_said(board, monkeypatch):
     monkeypatch.setattr(temporal, "DEVIATIONS", ("A guess.",), raising=False)
     monkeypatch.setattr(ststnet, "DEVIATIONS", ())
-    changed = "Not the published training: num_epochs 3 (published: 800)."
+    changed = "Training differs from the publication: num_epochs 3 (published: 800)."
     board("ststnet", right=0.9)
     board("temporal", right=0.5, seeds=(0, 1), notes=(changed,))
     said = board.said()

@@ -72,7 +72,7 @@ def test_a_run_of_version_0_1_0_is_refused_by_all_who_read_it(reader, whole, tmp
     with pytest.raises(UserError) as refused:
         reader(run, whole)
     assert str(refused.value) == (
-        f"{run} was made by atnet_jax 0.1.0, whose settings have other names. Open it with that"
+        f"{run} was created by atnet_jax 0.1.0, whose settings have other names. Open it with that"
         " version, or train again in a new --workdir."
     )
     assert sorted(tmp_path.iterdir()) == [run]
@@ -119,7 +119,7 @@ def test_what_is_wrong_is_named(changes, message, whole, tmp_path):
     (tmp_path / FILE).write_text(json.dumps({**content, **changes}))
     with pytest.raises(UserError) as refused:
         read(tmp_path)
-    assert refused.match(rf"^{tmp_path / FILE} is damaged, or no record of a run: {message}")
+    assert refused.match(rf"^{tmp_path / FILE} is damaged or is not the record of a run: {message}")
     assert refused.match("Restore the file, or train again in a new --workdir")
 
 
@@ -128,7 +128,7 @@ def test_what_is_wrong_is_named(changes, message, whole, tmp_path):
 )
 def test_what_is_no_record_is_refused_and_left_alone(content, whole, tmp_path):
     (tmp_path / FILE).write_bytes(content)
-    with pytest.raises(UserError, match="is damaged, or no record of a run"):
+    with pytest.raises(UserError, match="is damaged or is not the record of a run"):
         claim(tmp_path, whole)
     assert (tmp_path / FILE).read_bytes() == content
 

@@ -95,7 +95,7 @@ def test_a_run_that_does_not_come_to_be_leaves_nothing_behind(tmp_path):
     assert listed(tmp_path) == []
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "lock").write_text("precious")
-    with pytest.raises(UserError, match="holds other files"), lock(tmp_path / "mine"):
+    with pytest.raises(UserError, match="contains other files"), lock(tmp_path / "mine"):
         take(tmp_path / "mine")
     assert listed(tmp_path / "mine") == ["lock"]
     assert (tmp_path / "mine" / "lock").read_text() == "precious"
@@ -150,7 +150,7 @@ def test_a_kill_as_the_workdir_is_claimed_leaves_it_free(tmp_path):
         take(tmp_path)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / ".config.json").write_text("precious")
-    with pytest.raises(UserError, match="holds other files"):
+    with pytest.raises(UserError, match="contains other files"):
         take(tmp_path / "other")
 
 

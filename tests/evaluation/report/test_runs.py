@@ -103,7 +103,9 @@ def test_pre_training_is_no_run_of_a_protocol(tmp_path):
 def test_what_is_no_json_object_is_named(tmp_path, name, text):
     folder = write_run(tmp_path / "run")
     (folder / name).write_bytes(text.encode("latin-1"))
-    with pytest.raises(UserError, match=rf"{name} is damaged: (not valid JSON|it must be an object)"):
+    with pytest.raises(
+        UserError, match=rf"{name} is damaged: (not valid JSON|it must be an object)"
+    ):
         load_run(folder)
 
 

@@ -15,7 +15,13 @@ from tests.conftest import REPOSITORY
 
 PAGES = sorted(
     path
-    for folder in ("*.md", "docs/*.md", "benchmarks/*.md", "data_builders/*/*.md", "configs/*.py")
+    for folder in (
+        "*.md",
+        "docs/**/*.md",
+        "benchmarks/*.md",
+        "data_builders/*/*.md",
+        "configs/*.py",
+    )
     for path in REPOSITORY.glob(folder)
 )
 CONFIGS = [path for path in PAGES if path.parent.name == "configs" and path.stem[0] != "_"]

@@ -79,12 +79,12 @@ _COMMANDS = """\
 
 <!-- Written by docs/write_reference.py from the commands' parsers. -->
 
-This page lists every command with its arguments. `atnet` prints the list of commands,
-`atnet VERB --help` describes one, and `atnet --version` prints the version. `python -m atnet_jax`
-is the same as `atnet`.
+This page lists every command with its arguments. `atnet` alone prints the list of commands, and
+`atnet VERB --help` describes one. With `--version` in place of a verb, it prints the version.
+`python -m atnet_jax` is the same as `atnet`.
 
-Options are written `--NAME=VALUE`. `--out` always names a new file or folder; nothing is
-overwritten.
+Options are written `--NAME=VALUE`. An argument followed by … may be repeated. `--out` always names a
+new file or folder; nothing is overwritten.
 
 | exit status | meaning |
 |---|---|
@@ -150,34 +150,29 @@ def _configurations() -> Iterator[tuple[str, str]]:
 def _command(verb: str) -> str:
     parser = commands.parser_of(verb)
     actions = [action for action in parser._actions if action.dest != "help"]
-    usage = " ".join(filter(None, map(_usage, actions)))
     parts = [f"### atnet {verb}\n", parser.description or ""]
-    if usage:
-        parts.append(f"```text\natnet {verb} {usage}\n```\n")
     if parser.settings:
         parts.append("Settings are passed as `--config.NAME=VALUE`; see [Settings](settings.md).\n")
     if actions:
-        rows = [(_name(action), _escape(action.help or "")) for action in actions]
+        rows = [(_name(action), _help(action)) for action in actions]
         parts.append(_table(("argument", "meaning"), rows))
     return "\n".join(parts)
 
 
-def _usage(action: argparse.Action) -> str:
-    """Return an action's part of the usage line, "" if it is optional."""
-    if action.option_strings:
-        return f"{action.option_strings[0]}={action.metavar or '…'}" if action.required else ""
-    return f"{action.metavar} …" if action.nargs == "+" else str(action.metavar)
-
-
 def _name(action: argparse.Action) -> str:
     if not action.option_strings:
-        return f"`{action.metavar}`"
+        return f"`{action.metavar}`" + (" …" if action.nargs == "+" else "")
     name = action.option_strings[0]
     if action.nargs == 0:
         return f"`{name}`"
     if action.choices is None:
         return f"`{name}={action.metavar or action.dest.upper()}`"
     return f"`{name}=` {', '.join(f'`{choice}`' for choice in action.choices)}"
+
+
+def _help(action: argparse.Action) -> str:
+    required = " Required." if action.option_strings and action.required else ""
+    return _escape(action.help or "") + required
 
 
 def _meaning(field: config.Field) -> str:

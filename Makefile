@@ -12,7 +12,7 @@ DEMO_CONFIG := --config=configs/demo.py --config.data.dir=$(DEMO)/data
 # HDE trains the same network as CDE: no need to compile it twice.
 demo demo-pretrain: export JAX_COMPILATION_CACHE_DIR = $(DEMO)/compiled
 
-.PHONY: demo demo-data demo-pretrain test lint clean-demo
+.PHONY: demo demo-data demo-pretrain docs notebooks test lint clean-demo
 
 # The main job on a synthetic composite: raw databases, prepared data, CDE and HDE tables.
 # Started again after a break, it goes on where it was.
@@ -51,6 +51,15 @@ $(DEMO)/macro/written: | $(READY)
 
 clean-demo:
 	rm -rf $(DEMO)
+
+# The documentation site; a warning is an error. Open build/docs/index.html.
+docs: $(READY)
+	$(RUN) -m sphinx --fail-on-warning --keep-going --quiet docs build/docs
+	@echo "Site: build/docs/index.html"
+
+# Executes the notebooks again and stores their outputs.
+notebooks: $(READY)
+	$(RUN) docs/run_notebooks.py
 
 test: lint
 	$(RUN) -m pytest

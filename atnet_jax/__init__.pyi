@@ -51,6 +51,7 @@ from .preprocessing.prepared_clip import PreparedClip as PreparedClip
 from .training.method_inputs import inputs_of_clip as inputs_of_clip
 from .training.method_inputs import load_inputs as load_inputs
 from .training.trained import Networks as Networks
+from .training.trained import export_safetensors as export_safetensors
 from .training.trained import load_networks as load_networks
 
 __version__: str

@@ -1,4 +1,4 @@
-"""The command `atnet VERB`, which is `python -m atnet_jax VERB` as well."""
+"""The command `atnet VERB`, also available as `python -m atnet_jax VERB`."""
 
 import sys
 
@@ -6,8 +6,8 @@ from atnet_jax import commands
 
 
 def main() -> None:
-    """Runs the command line."""
-    sys.argv[0] = "atnet"  # As runs record the command that made them.
+    """Run the command line and exit with its status."""
+    sys.argv[0] = "atnet"  # Runs record the command that created them.
     sys.exit(commands.run(sys.argv[1:]))
 
 

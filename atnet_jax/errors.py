@@ -1,14 +1,14 @@
-"""The errors a user can cause."""
+"""Errors that a user can cause."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """Something the user gave cannot be used.
+    """An argument, a setting or a file of the user cannot be used.
 
-    The message names the file and row, what was expected and what to do. The command lines print
-    it without a traceback and exit with status 1.
+    The message names the file and row, the expected value and the remedy. The commands print it
+    without a traceback and exit with status 1.
     """
 
 

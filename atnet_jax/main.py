@@ -1,4 +1,4 @@
-"""Trains and evaluates methods: `atnet train` by another name.
+"""Train and evaluate methods: an alias of `atnet train`.
 
 Usage: python -m atnet_jax.main --config=configs/cde.py:fusion --workdir=runs/cde
 """
@@ -8,5 +8,5 @@ import sys
 from atnet_jax import commands
 
 if __name__ == "__main__":
-    sys.argv[:1] = ["atnet", "train"]  # As runs record the command that made them.
+    sys.argv[:1] = ["atnet", "train"]  # Runs record the command that created them.
     sys.exit(commands.run(sys.argv[1:]))

@@ -1,23 +1,23 @@
-"""Names with a meaning: classes, databases, and ways to prepare and read a clip.
+"""Names that settings and files use: classes, databases, detectors, flow methods and spotters.
 
-This file imports nothing, so that a command can list what it accepts at once.
+This module imports nothing, so that a command lists the names it accepts without delay.
 """
 
-# A label is an index into them.
+# A label is an index into this tuple.
 CLASSES = ("negative", "positive", "surprise")
 
-# No database can have such a name: "full" is the pooled score of all databases, the others stand
-# beside the databases' scores in a metrics file.
+# No database may have one of these names: "full" is the pooled score of all databases, and a
+# metrics file stores the other keys beside the databases' scores.
 RESERVED_NAMES = frozenset({"full", "model", "protocol", "seed"})
 
-# Databases, each with a builder of this name in data_builders; "manifest" and "image_folder" are
-# forms in which clips and pictures of one's own are given.
+# Each database has a builder of this name in data_builders. "manifest" and "image_folder" are the
+# formats for the user's own clips and pictures.
 MICRO_EXPRESSIONS = ("casme2", "samm", "smic", "manifest")
 MACRO_EXPRESSIONS = ("ck_plus", "oulu_casia", "jaffe", "mug", "image_folder")
 DATASETS = (*MICRO_EXPRESSIONS, *MACRO_EXPRESSIONS)
 
 DETECTORS = ("mtcnn", "none")
-"""Face detectors; "none": frames are cropped to the face already."""
+"""Face detectors; "none" stands for frames that are already cropped to the face."""
 
 FLOWS = (
     "spatiotemporal",
@@ -38,7 +38,7 @@ SPOTTERS = ("flow", "lbp")
 """Methods that find expressions and apexes; the first is the default."""
 
 CAFFE_MODELS = ("fusion", "spatial", "micro_attention")
-"""Networks whose layers a .caffemodel can fill: those with a spatial stream."""
+"""Networks that can load a .caffemodel: those with a spatial stream."""
 
 SYNTHETIC = tuple(name for name in DATASETS if name not in ("manifest", "image_folder"))
-"""Databases that can be rendered."""
+"""Databases that `atnet synthetic` can render."""

@@ -1,7 +1,7 @@
-"""The paper's figures: Tables II and III, and the composite of databases they were measured on.
+"""Results of the paper: Tables II and III, and the composite they were measured on.
 
 Source: "A Novel Apex-Time Network for Cross-Dataset Micro-Expression Recognition" (ACII 2019),
-section IV. The paper prints three decimals; every value is as printed.
+section IV. The paper prints three decimals; every value is copied as printed.
 """
 
 import dataclasses
@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 DATABASES: Mapping[str, str] = {"casme2": "CASME II", "samm": "SAMM", "smic": "SMIC"}
-"""The three databases of the paper, in its order: name in the predictions -> name in print."""
+"""The three databases of the paper, in its order: name in predictions to printed name."""
 
 
 class ClipCounts(NamedTuple):
-    """How many clips and subjects a database holds, and how many clips of each class."""
+    """Numbers of clips and subjects in a database, and of clips per class."""
 
     clips: int
     subjects: int
@@ -28,11 +28,11 @@ COMPOSITE: Mapping[str, ClipCounts] = {
     "samm": ClipCounts(clips=133, subjects=28, negative=92, positive=26, surprise=15),
     "smic": ClipCounts(clips=164, subjects=16, negative=70, positive=51, surprise=43),
 }
-"""The clips the paper scores: three databases, and the composite of all of them ("full")."""
+"""Clips that the paper scores: each database, and the composite of all three ("full")."""
 
 
 class CompositeScores(NamedTuple):
-    """One cell group of Table II."""
+    """One cell group of Table II; each score lies between 0 and 1."""
 
     accuracy: float
     uf1: float
@@ -40,7 +40,7 @@ class CompositeScores(NamedTuple):
 
 
 class HeldOutScores(NamedTuple):
-    """One cell group of Table III, which has no accuracy."""
+    """One cell group of Table III, which contains no accuracy."""
 
     uf1: float
     uar: float
@@ -48,11 +48,11 @@ class HeldOutScores(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Published:
-    """What another publication says of its method on the composite, under CDE.
+    """Scores that another publication reports for its method on the composite, under CDE.
 
     Attributes:
-        cde: UF1 and UAR by "full" or database.
-        note: What must be known of them, such as how the epoch was chosen.
+        cde: (UF1, UAR) by "full" or database.
+        note: How the scores were obtained, such as the choice of the epoch.
     """
 
     cde: Mapping[str, tuple[float, float]]
@@ -60,13 +60,13 @@ class Published:
 
 
 def _composite(*scores: float) -> dict[str, CompositeScores]:
-    """One row of Table II, read from left to right."""
+    """Return one row of Table II from its cells, left to right."""
     groups = [CompositeScores(*scores[i : i + 3]) for i in range(0, len(scores), 3)]
     return dict(zip(COMPOSITE, groups, strict=True))
 
 
 def _held_out(*scores: float) -> dict[str, HeldOutScores]:
-    """One row of Table III, read from left to right."""
+    """Return one row of Table III from its cells, left to right."""
     groups = [HeldOutScores(*scores[i : i + 2]) for i in range(0, len(scores), 2)]
     return dict(zip(DATABASES, groups, strict=True))
 
@@ -141,4 +141,4 @@ TABLE_METHODS = (
     "temporal",
     "fusion",
 )
-"""The methods of both tables by our names, in the order of the paper's rows."""
+"""Methods of both tables by their names in this package, in the order of the paper's rows."""

@@ -1,7 +1,7 @@
-"""What a setting can be: each kind of value tells itself in words, and reads a value or refuses it.
+"""Kinds of setting values: each describes its allowed values, converts them and rejects others.
 
-A command line, a configuration file and a run's record give values that are not yet what is meant:
-`casme2,samm` is two names, and `~/data` is in the home folder.
+Values from a command line, a configuration file or a run's record still need conversion:
+`casme2,samm` becomes two names, and `~/data` a path in the home folder.
 """
 
 import math
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# More is infinite in float32, in which all training is computed.
+# Larger numbers are infinite in float32, the type of all training.
 _LARGEST = 3.4e38
 
 
@@ -20,8 +20,8 @@ class Kind:
     """A kind of value.
 
     Attributes:
-      words: what completes the sentence "expected …".
-      read: gives the value as it is meant; raises a `ValueError` if it cannot be meant.
+        words: The allowed values, as the object of the sentence "expected …".
+        read: Function that converts a value and raises a `ValueError` if the value is not allowed.
     """
 
     words: str
@@ -31,7 +31,7 @@ class Kind:
 def _where(
     fits: Callable[[Any], bool], words: str, meant: Callable[[Any], Any] | None = None
 ) -> Kind:
-    """Values of which something holds, and how they are meant; None: as they are."""
+    """Return a kind whose values satisfy `fits`; `meant` converts them unless it is None."""
 
     def read(value: Any) -> Any:
         if not fits(value):
@@ -42,13 +42,13 @@ def _where(
 
 
 def whole(low: int, high: int) -> Kind:
-    """A whole number in a range."""
+    """Return the kind of whole numbers from `low` to `high`, both included."""
     words = f"a whole number from {low} to {high}"
     return _where(lambda value: type(value) is int and low <= value <= high, words)
 
 
 def number(low: int | float, high: int | float = math.inf) -> Kind:
-    """A finite number in a range."""
+    """Return the kind of finite numbers from `low` to `high`, both included."""
     words = f"a number from {low:g} to {high:g}"
     if high == math.inf:
         words, high = f"a finite number, {low:g} or more", _LARGEST
@@ -56,18 +56,22 @@ def number(low: int | float, high: int | float = math.inf) -> Kind:
 
 
 def choice(*known: Any) -> Kind:
-    """One of two or more values."""
+    """Return the kind of values that equal one of `known` (at least two) in value and type."""
     words = f"{', '.join(map(str, known[:-1]))} or {known[-1]}"
     return _where(lambda value: (type(value), value) in [(type(one), one) for one in known], words)
 
 
 def switch() -> Kind:
-    """True or False."""
+    """Return the kind of True and False."""
     return choice(True, False)
 
 
 def several(kind: Kind) -> Kind:
-    """One or several different values of a kind; a text may hold several with commas."""
+    """Return the kind of one or more different values, a sequence or a comma-separated string.
+
+    Args:
+        kind: Kind of each value.
+    """
 
     def read(value: Any) -> tuple[Any, ...]:
         entries = [
@@ -84,7 +88,7 @@ def several(kind: Kind) -> Kind:
 
 
 def each(kinds: Sequence[Kind]) -> Kind:
-    """As many values as there are kinds."""
+    """Return the kind of sequences with one value for each of `kinds`, in this order."""
 
     def read(value: Any) -> tuple[Any, ...]:
         if not isinstance(value, tuple | list) or len(value) != len(kinds):
@@ -95,21 +99,25 @@ def each(kinds: Sequence[Kind]) -> Kind:
 
 
 def folder(*, optional: bool = False) -> Kind:
-    """A path, in which ~ is the user's home; "" for none where there need not be one."""
+    """Return the kind of folder paths; ~ expands to the user's home folder.
+
+    Args:
+        optional: Allow "" for no folder.
+    """
 
     def read(value: Any) -> str:
         if not isinstance(value, str) or "\0" in value or not (value or optional):
             raise ValueError(value)
         try:
             return str(Path(value).expanduser()) if value else ""
-        except RuntimeError as error:  # There is no such user.
+        except RuntimeError as error:  # The user after ~ is unknown.
             raise ValueError(value) from error
 
     return Kind("the path of a folder" + (', or ""' if optional else ""), read)
 
 
 def ranges() -> Kind:
-    """Numbers and ranges of numbers as a text, such as "3,5,8:10"; "" for all."""
+    """Return the kind of strings of numbers and ranges, such as "3,5,8:10"; "" selects all."""
     part = r"(\d{1,9}|\d{0,9}:\d{0,9})"
     whole_text = re.compile(rf"({part}(,{part})*)?", re.ASCII)
 
@@ -122,10 +130,10 @@ def ranges() -> Kind:
 
 
 def text() -> Kind:
-    """Any text."""
-    return _where(lambda value: isinstance(value, str), "a text")
+    """Return the kind of strings."""
+    return _where(lambda value: isinstance(value, str), "a string")
 
 
 def anything() -> Kind:
-    """A value of which nothing is known."""
+    """Return the kind that accepts every value unchanged."""
     return Kind("any value", lambda value: value)

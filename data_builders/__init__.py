@@ -1,1 +1,1 @@
-"""TFDS builders of expression databases, and of clips and pictures of one's own."""
+"""TFDS builders for expression databases and for the user's own clips and pictures."""

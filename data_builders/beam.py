@@ -1,4 +1,4 @@
-"""The records of a database by Apache Beam, for collections beyond one machine."""
+"""Preparation of a database with Apache Beam, for collections too large for one machine."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -13,23 +13,23 @@ from atnet_jax.system.kept import KeptRecords
 from atnet_jax.system.stopwatch import Stopwatch
 from data_builders.jobs import Job, cut_clip, describe_clip
 
-# TFDS sorts by whole numbers. A clip has fewer records than this.
+# TFDS sorts records by integer keys. A clip always has fewer records than this.
 _RECORDS = 1 << 20
 
 
 class AllRecords(beam.PTransform):
-    """Makes a PCollection of keys and records, which TFDS writes in the order of the keys."""
+    """Transform that makes a PCollection of keys and records, which TFDS writes in key order."""
 
     def __init__(self, jobs: Mapping[str, Job], found: set[str], kept: KeptRecords, errors: Path):
-        """What to make.
+        """Store the clips to process.
 
         Args:
-            jobs: The clips by the names that they are kept under, in order.
-            found: Names of those that are finished.
-            kept: Where they are, and the others go; as what TFDS writes, in a folder that all
-                machines see.
-            errors: A file that takes up the errors of all clips, if there are any: of an exception
-                Beam passes on no more than text.
+            jobs: The clips in order, by the names under which their records are stored.
+            found: Names of the clips whose records are already stored.
+            kept: The store of finished records, which is read and written. Like the output of
+                TFDS, it must be in a folder that all machines can access.
+            errors: File that receives the errors of all clips, if any. Beam itself passes on only
+                the text of an exception.
         """
         super().__init__()
         self._clips = list(enumerate(jobs.items()))
@@ -40,7 +40,7 @@ class AllRecords(beam.PTransform):
         made = (
             pipeline
             | "Clips" >> beam.Create(self._clips)
-            # Otherwise a runner may give all to the worker that made the list.
+            # Without this, a runner may give all clips to the worker that made the list.
             | "Spread" >> beam.Reshuffle()
             | "Make"
             >> beam.ParDo(_MakeRecords(self._found, self._kept)).with_outputs(
@@ -50,7 +50,7 @@ class AllRecords(beam.PTransform):
         _ = (
             made.errors
             | "Gather" >> beam.combiners.ToList()
-            | "Tell" >> beam.Map(_fail, path=self._errors)
+            | "Report" >> beam.Map(_fail, path=self._errors)
         )
         return made.records
 
@@ -78,4 +78,4 @@ def _fail(errors: list[tuple[int, list[str]]], path: Path) -> None:
         return
     messages = [message for _, messages in sorted(errors) for message in messages]
     write_text_atomically(path, json.dumps(messages))
-    raise UserError(f"clips cannot be used; the errors are in {path}")
+    raise UserError(f"Some clips cannot be used. Their errors are listed in {path}.")

@@ -1,4 +1,4 @@
-"""What the builders of all databases share: from a user's copy to records, all of them or none."""
+"""Base class of all builders: it turns a user's copy into records, either all or none."""
 
 import abc
 import json
@@ -26,10 +26,10 @@ _BEAM_ERRORS = "errors.json"
 
 
 class ExpressionBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """Base of the builders.
+    """Base class of the builders.
 
-    All records are in one split, `train`: the protocols split them by subject. Their order is that
-    of dataset, subject and clip.
+    All records are in one split, `train`, because the protocols split them by subject. They are
+    ordered by dataset, subject and clip.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -45,44 +45,61 @@ class ExpressionBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True)
         beam: bool = False,
         **kwargs: Any,
     ):
-        """Constructs a builder; `prepare` tells of the arguments, and the others are TFDS's."""
+        """Construct a builder.
+
+        Args:
+            manual_dir: See `prepare.prepare`.
+            face: See `prepare.prepare`.
+            boxes: See `prepare.prepare`.
+            num_workers: See `prepare.prepare`.
+            beam: Whether Apache Beam does the work.
+            **kwargs: Passed on to TFDS.
+        """
         self.manual_dir = manual_dir
         self.face = face
         self.boxes = boxes
         self.num_workers = num_workers
         self.beam = beam
         super().__init__(**kwargs)
-        # Beside the coming data; TFDS writes those elsewhere until they are whole.
+        # This folder is outside of data_dir, which TFDS creates only when the data are complete.
         self.kept = KeptRecords(Path(self.data_dir).parent / "partial")
         self._watch, self._took = Stopwatch(), 0.0
 
     @abc.abstractmethod
     def features(self) -> tfds.features.FeaturesDict:
-        """What a record holds."""
+        """Return the features of a record."""
 
     @abc.abstractmethod
     def read_source(self) -> Source:
-        """Reads the annotation, applies the label rule and finds every frame.
+        """Read the annotation, apply the label rule and find every frame.
+
+        Returns:
+            The clips to prepare and the excluded clips.
 
         Raises:
-            UserError: The copy of the database is incomplete or its annotation has errors; those of
-                single clips are all in one message.
+            UserError: The copy of the database is incomplete or its annotation has errors. One
+                message lists the errors of all clips.
         """
 
     @abc.abstractmethod
     def make_job(self, entry: Entry, box: Box | None) -> Job:
-        """How the records of a clip are made; a box replaces the face detector's."""
+        """Return the job that makes the records of a clip.
+
+        Args:
+            entry: The clip.
+            box: The face's box if the user gives one. It replaces the detector's box.
+        """
 
     @cached_property
     def source(self) -> Source:
-        """The clips in the folder, and those left out; read once."""
+        """The clips in the folder and the excluded clips, read once."""
         return self.read_source()
 
     def options(self) -> dict[str, Any]:
-        """What decides the records' content: data prepared with other options are other data.
+        """Return the options that determine the content of the records.
 
         Raises:
-            UserError: The boxes file cannot be read; see also `read_source`.
+            UserError: The boxes file cannot be read, or `read_source` fails.
         """
         return {
             "face": self.face,
@@ -91,7 +108,7 @@ class ExpressionBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True)
         }
 
     def metadata(self) -> dict[str, Any]:
-        """What is kept beside the records, in metadata.json."""
+        """Return the content of metadata.json, which is stored beside the records."""
         subjects: dict[str, set[str]] = {}
         for entry in self.source.entries:
             subjects.setdefault(entry.clip.dataset, set()).add(entry.clip.subject)
@@ -107,17 +124,17 @@ class ExpressionBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True)
     def _info(self) -> tfds.core.DatasetInfo:
         return self.dataset_info_from_configs(
             features=self.features(),
-            # The order is that of the names, not that of their hashes.
+            # Records are ordered by their names, not by hashes of the names.
             disable_shuffling=True,
             metadata=tfds.core.MetadataDict(),
         )
 
     @cached_property
     def jobs(self) -> dict[str, Job]:
-        """All clips in order, by the names that their finished records are kept under.
+        """All clips in order, by the names under which their finished records are stored.
 
         Raises:
-            UserError: The boxes file cannot be used; see also `read_source`.
+            UserError: The boxes file cannot be used, or `read_source` fails.
         """
         boxes = self._read_boxes()
         jobs = (self.make_job(entry, boxes.get(entry.clip.names)) for entry in self.source.entries)
@@ -125,20 +142,25 @@ class ExpressionBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True)
 
     @cached_property
     def found(self) -> set[str]:
-        """Names of the clips that an ended run has finished; what it left of others is removed."""
+        """Names of the clips that an earlier run finished. Other remains of it are deleted."""
         return self.kept.find(self.jobs)
 
     def download_and_prepare(self, **kwargs: Any) -> None:
-        """See TFDS; the work goes on where an ended run was, and `timing` tells of it afterwards.
+        """Prepare the data as TFDS does, and resume an interrupted preparation.
+
+        Afterwards, `timing` returns the time it took.
+
+        Args:
+            **kwargs: Passed on to TFDS.
 
         Raises:
-            UserError: Clips cannot be used; the message has the errors of all.
+            UserError: Some clips cannot be used. The message lists the errors of all clips.
         """
         start = time.perf_counter()
-        # Those of an earlier run would hide what goes wrong in this one.
+        # The errors of an earlier run would otherwise be reported for this run.
         (self.kept.folder / _BEAM_ERRORS).unlink(missing_ok=True)
         try:
-            # What is in no other stage is TFDS, which writes.
+            # Time outside the other stages is spent by TFDS, which writes the records.
             with self._watch.stage(_WRITING):
                 super().download_and_prepare(**kwargs)
         except Exception:
@@ -148,31 +170,31 @@ class ExpressionBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True)
         self.kept.remove()
 
     def timing(self) -> str:
-        """How long the preparation took, and the share of each stage where it was measured."""
+        """Return a sentence with the duration of the preparation and the share of each stage."""
         seconds, whole = self._watch.seconds, self._took
 
         def shares(stages: tuple[str, ...], whole: float) -> str:
             return ", ".join(f"{stage} {seconds[stage] / whole:.0%}" for stage in stages)
 
-        took = f"took {whole:.0f} s"
+        took = f"Preparation took {whole:.0f} s"
         if self.beam:
-            return took
+            return f"{took}."
         processes = number_of_processes(self.num_workers, len(self.jobs) - len(self.found))
         if processes <= 1:
-            # Nothing is waited for; what that took beside the cutting is of no stage.
+            # The process cuts the clips itself, so waiting is not a separate stage.
             stages = (CUTTING, ENCODING, FLOW, ADM, _WRITING)
-            return f"{took}: {shares(stages, sum(seconds[stage] for stage in stages))}"
+            return f"{took}: {shares(stages, sum(seconds[stage] for stage in stages))}."
         return (
-            f"{took}: {shares((FLOW, ADM, _WRITING, _WAITING), whole)}; meanwhile, "
-            f"of {processes} processes: {shares((CUTTING, ENCODING), whole * processes)}"
+            f"{took}. Main process: {shares((FLOW, ADM, _WRITING, _WAITING), whole)}. "
+            f"{processes} worker processes: {shares((CUTTING, ENCODING), whole * processes)}."
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        del dl_manager  # Nothing is downloaded.
+        del dl_manager  # The builders do not download anything.
         assert self.info.metadata is not None
         self.info.metadata.update(self.metadata())
         if self.beam:
-            # Only now, as Beam is an extra.
+            # Beam is an optional dependency, so it is imported only when used.
             from data_builders.beam import AllRecords
 
             errors = self.kept.folder / _BEAM_ERRORS
@@ -181,7 +203,7 @@ class ExpressionBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True)
         return {"train": self._generate_examples()}
 
     def _generate_examples(self) -> Iterator[tuple[str, Record]]:
-        """Yields key and record, or raises the errors of all clips at the end."""
+        """Yield key and record, and raise the errors of all clips at the end."""
         errors, jobs, found = ErrorList(), self.jobs, self.found
         results = map_in_order(
             cut_clip, [job for name, job in jobs.items() if name not in found], self.num_workers
@@ -210,7 +232,7 @@ class ExpressionBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True)
             ErrorList(json.loads(path.read_text())).raise_all(self.name)
 
     def _read_boxes(self) -> dict[tuple[str, str, str], Box]:
-        """The boxes by clip; one that names no clip is most likely a slip of the pen."""
+        """Return the boxes by clip. A box of an unknown clip is an error, most likely a typo."""
         if self.boxes is None:
             return {}
         boxes = read_boxes(self.boxes)
@@ -223,5 +245,9 @@ class ExpressionBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True)
         }
         unknown = ["/".join(key) for key in boxes if key[0] in datasets and key not in known]
         if unknown:
-            raise UserError(f"{self.boxes}: no such clip: {', '.join(unknown)}")
+            raise UserError(
+                f"{self.boxes} has boxes for unknown clips: {', '.join(unknown)}. Expected the "
+                f"dataset, subject and clip names that the records use. Correct or remove these "
+                f"rows."
+            )
         return boxes

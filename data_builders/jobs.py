@@ -1,7 +1,7 @@
-"""One clip's share of the work: its records, or what is wrong with it.
+"""The work on one clip, which results in its records or in error messages.
 
-Worker processes read the clip and cut the face out; the process that started them computes motion,
-where JAX and its compiled programs exist once, and has the accelerator if there is one.
+Worker processes read the clip and crop the face. The main process computes motion, so that JAX and
+its compiled programs exist only once. The main process also owns the accelerator, if there is one.
 """
 
 import abc
@@ -20,18 +20,18 @@ from data_builders.source import Entry, ErrorList
 
 Result = TypeVar("Result")
 
-# Stages of the work, as the user reads them.
+# Names of the stages in the printed timing.
 CUTTING, ENCODING, FLOW, ADM = "reading and cropping", "encoding", "flow", "ADM"
 
 
 @dataclass(frozen=True)
 class Job(abc.ABC):
-    """One clip and how to treat it; its `repr` tells all of that.
+    """One clip and how to process it. Its `repr` contains all of this.
 
     Attributes:
         entry: The clip.
         face: The face detector, or 'none'.
-        box: The face's box where the user gives it, instead of the detector's.
+        box: The face's box given by the user, which replaces the detector's; or None.
     """
 
     entry: Entry
@@ -40,28 +40,28 @@ class Job(abc.ABC):
 
     @abc.abstractmethod
     def cut(self, errors: ErrorList, watch: Stopwatch) -> Any:
-        """The worker process's part.
+        """Read and crop the clip in a worker process.
 
         Args:
-            errors: Takes up what is wrong, if that is more than one thing.
-            watch: Takes the time of encoding.
+            errors: Collects the errors, if there can be several.
+            watch: Measures the time of encoding.
 
         Returns:
-            What `describe` makes the records of.
+            The input of `describe`.
 
         Raises:
             UserError: The clip cannot be used.
         """
 
     def describe(self, pieces: Any, watch: Stopwatch) -> list[tuple[str, Record]]:
-        """The part of the process that started the workers; nothing, where no motion is computed.
+        """Compute the records in the main process. By default, `pieces` are the records.
 
         Args:
-            pieces: As `cut` returns them.
-            watch: Takes the time of each stage.
+            pieces: The return value of `cut`.
+            watch: Measures the time of each stage.
 
         Returns:
-            The clip's records as the builder's features want them, each with its key.
+            The clip's records in the form of the builder's features, each with its key.
 
         Raises:
             UserError: The clip cannot be used.
@@ -72,12 +72,12 @@ class Job(abc.ABC):
 
 @dataclass(frozen=True)
 class Cut:
-    """What a worker process hands back.
+    """Result of a worker process.
 
     Attributes:
-        pieces: The clip's, without a meaning where something is wrong.
-        messages: All that is wrong.
-        seconds: Time by stage.
+        pieces: The return value of `Job.cut`. It is meaningless if there are messages.
+        messages: All error messages.
+        seconds: Time in seconds by stage.
     """
 
     pieces: Any
@@ -86,7 +86,7 @@ class Cut:
 
 
 def cut_clip(job: Job) -> Cut:
-    """The worker process's part of a clip."""
+    """Run `job.cut`, collect its errors and measure its time."""
     watch = Stopwatch()
     with watch.stage(CUTTING):
         pieces, messages = _attempt(job, lambda errors: job.cut(errors, watch))
@@ -96,7 +96,13 @@ def cut_clip(job: Job) -> Cut:
 def describe_clip(
     job: Job, cut: Cut, watch: Stopwatch
 ) -> tuple[list[tuple[str, Record]], list[str]]:
-    """The records of a clip, each with its key, or all that is wrong with it."""
+    """Return the records of a clip with their keys, and all error messages.
+
+    Args:
+        job: The clip and how to process it.
+        cut: The return value of `cut_clip` for this job.
+        watch: Measures the time of each stage.
+    """
     if cut.messages:
         return [], cut.messages
     records, messages = _attempt(job, lambda _: job.describe(cut.pieces, watch))
@@ -104,7 +110,7 @@ def describe_clip(
 
 
 def _attempt(job: Job, work: Callable[[ErrorList], Result]) -> tuple[Result | None, list[str]]:
-    """What the work results in, and the errors, which name the clip."""
+    """Return the result of the work, and the errors, which name the clip."""
     key, where = job.entry.clip.key, job.entry.where
     result, errors = None, ErrorList()
     try:
@@ -120,14 +126,16 @@ def _attempt(job: Job, work: Callable[[ErrorList], Result]) -> tuple[Result | No
 
 
 def name_of(job: Job, version: str) -> str:
-    """The name a clip's records are kept under: a digest of all that they follow from.
+    """Return the name under which a clip's finished records are stored.
+
+    The name is a digest of everything that determines the records.
 
     Args:
-        job: The clip and how to treat it.
-        version: Of the builder, which says what a record holds.
+        job: The clip and how to process it.
+        version: Version of the builder, which determines the features of a record.
 
     Raises:
-        OSError: One of the clip's files is gone.
+        OSError: One of the clip's files no longer exists.
     """
     digest = hashlib.sha256(repr((atnet_jax.__version__, version, job)).encode())
     for path in _files(job.entry):

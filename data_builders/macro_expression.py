@@ -1,4 +1,4 @@
-"""What the builders of all macro-expression sets share: the record and how it comes about."""
+"""Base class of the builders of macro-expression sets, and the features of their records."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,18 +16,18 @@ from data_builders import source
 from data_builders.builder import ExpressionBuilder
 from data_builders.pictures import PicturesJob, picture_files
 
-# So many pictures are taken of a sequence: the strongest and its neighbours.
+# Number of pictures taken from each sequence: the strongest one and its neighbours.
 FRAMES = 3
 
 
 def record_features() -> tfds.features.FeaturesDict:
-    """The record of one picture.
+    """Return the features of the record of one picture.
 
     * image: the face, grey levels 0–255.
-    * dataset, subject, clip: names; clip is that of the sequence, or of the picture where there are
-      no sequences. With the frame they are the key.
-    * frame: number of the picture within its sequence, 0 where it is no part of one.
-    * emotion: as the set names it; label: the class made of it.
+    * dataset, subject, clip: names. The clip is the sequence, or the picture in sets without
+      sequences. Together with the frame, they form the key.
+    * frame: number of the picture within its sequence, or 0 in sets without sequences.
+    * emotion: the name that the set uses; label: its class.
     * crop_box: x0, y0, x1, y1 of the face in pixels of the picture.
     """
     return tfds.features.FeaturesDict(
@@ -45,10 +45,10 @@ def record_features() -> tfds.features.FeaturesDict:
 
 
 class MacroExpressionBuilder(ExpressionBuilder, skip_registration=True):
-    """Base of the builders; a subclass says only how its set's folder is read.
+    """Base class of the builders. A subclass only implements how its set's folder is read.
 
-    The frames of an entry's clip are the pictures to prepare, and its apex is the one that the face
-    is found in. There are no configurations.
+    The frames of an entry's clip are the pictures to prepare. The face is detected in the clip's
+    apex. The builders have no TFDS configurations.
     """
 
     def features(self) -> tfds.features.FeaturesDict:
@@ -61,11 +61,11 @@ class MacroExpressionBuilder(ExpressionBuilder, skip_registration=True):
 
     def options(self) -> dict[str, Any]:
         """See the base class."""
-        # Pictures without compression all have one size, so their names and sizes say too little.
+        # Uncompressed pictures all have the same file size, so the digest includes their contents.
         return {**super().options(), "source": self.source.digest(contents=True)}
 
     def metadata(self) -> dict[str, Any]:
-        """See the base class; `counts` is of pictures, `sequences` of what they are taken from."""
+        """See the base class. `counts` counts the pictures, `sequences` their sequences."""
         entries = self.source.entries
         pictures = (entry for entry in entries for _ in picture_files(entry.clip))
         return {
@@ -84,10 +84,19 @@ class MacroExpressionBuilder(ExpressionBuilder, skip_registration=True):
         apex: int,
         where: Path,
     ) -> source.Entry:
-        """A sequence of this set, or a single picture; `where` is the file or folder it comes from.
+        """Return the entry of a sequence of this set, or of a single picture.
+
+        Args:
+            subject: Name of the subject.
+            clip: Name of the sequence or picture.
+            emotion: The emotion's name in the set.
+            label: Its class: 0 negative, 1 positive, 2 surprise.
+            frames: The pictures by number.
+            apex: Number of the picture in which the face is detected.
+            where: File or folder of the entry, for messages.
 
         Raises:
-            UserError: A picture is no file, or a link leads out of the set's folder.
+            UserError: A picture is not a file, or a link leads out of the set's folder.
         """
         for path in frames.values():
             source.check_inside(path, self.manual_dir)
@@ -113,10 +122,15 @@ class MacroExpressionBuilder(ExpressionBuilder, skip_registration=True):
         errors: source.ErrorList,
         notes: Sequence[str] = (),
     ) -> source.Source:
-        """What `read_source` returns.
+        """Return the source made of the entries and exclusions found by `read_source`.
+
+        Args:
+            found: The entries and exclusions in any order.
+            errors: The errors found so far.
+            notes: Notes for the user.
 
         Raises:
-            UserError: There are errors, a sequence is named twice, or there is none at all.
+            UserError: There are errors, two sequences have one name, or the set has no sequence.
         """
         entries = [item for item in found if isinstance(item, source.Entry)]
         exclusions = [item for item in found if isinstance(item, source.Exclusion)]
@@ -124,24 +138,25 @@ class MacroExpressionBuilder(ExpressionBuilder, skip_registration=True):
 
 
 def no_class(emotion: str) -> str:
-    """Why an emotion is left out."""
-    return f"emotion {emotion} is none of the three classes"
+    """Return the reason for excluding an emotion."""
+    return f"emotion {emotion} does not belong to any of the three classes"
 
 
 def last_frames(frames: Mapping[int, Path], folder: Path) -> dict[int, Path]:
-    """The last frames of a sequence that goes from a neutral face to the peak of an expression.
+    """Return the last `FRAMES` frames of a sequence from a neutral face to the expression's peak.
 
     Args:
         frames: All frames by number, ascending.
-        folder: Where they are, for messages.
+        folder: Their folder, for messages.
 
     Raises:
-        UserError: There are too few for one of them to be neutral, or one of the last is missing.
+        UserError: There are too few frames to include a neutral one, or one of the last frames is
+            missing.
     """
     if len(frames) <= FRAMES:
         raise UserError(
-            f"{folder}: only {len(frames)} of at least {FRAMES + 1} frames, the first of which is "
-            f"neutral; is the copy of the set complete?"
+            f"{folder}: Found {len(frames)} frames, expected at least {FRAMES + 1}, the first of "
+            f"which is neutral. Check that the copy of the set is complete."
         )
     last = max(frames)
     return source.clip_frames(frames, last - FRAMES + 1, last, folder)

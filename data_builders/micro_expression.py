@@ -1,4 +1,4 @@
-"""What the builders of all micro-expression databases share: the record and its options."""
+"""Base class of the builders of micro-expression databases: their record and its options."""
 
 from typing import Any, ClassVar
 
@@ -14,9 +14,10 @@ from data_builders.source import Entry
 
 
 class MicroExpressionBuilder(ExpressionBuilder, skip_registration=True):
-    """Base of the builders; a subclass says only how its database's folder is read.
+    """Base class of the builders. A subclass only implements how its database's folder is read.
 
-    The configuration, `config`, names a `Motion`; the inputs of several can lie side by side.
+    The TFDS configuration, `config`, names a `Motion`. Data of several configurations can be in
+    one `data_dir`.
     """
 
     VERSION = tfds.core.Version(record.VERSION)

@@ -1,4 +1,4 @@
-"""The records of macro-expressions: pictures cropped to the face, one record a picture."""
+"""Records of macro-expressions: pictures cropped to the face, one record per picture."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,17 +17,26 @@ from data_builders.source import ErrorList
 
 
 def picture_files(clip: Clip) -> Mapping[int, Path]:
-    """The clip's frames by number; none of the databases but a manifest's has videos."""
+    """Return the paths of the clip's frames by number. Only manifests can have videos instead."""
     assert isinstance(clip.frames, Mapping)
     return clip.frames
 
 
 @dataclass(frozen=True)
 class PicturesJob(Job):
-    """The pictures of one sequence: all frames of the entry's clip."""
+    """Job for the pictures of one sequence: all frames of the entry's clip."""
 
     def cut(self, errors: ErrorList, watch: Stopwatch) -> list[tuple[str, Record]]:
-        """The records; the face is found at the apex, and all pictures are cropped alike."""
+        """Return the records. All pictures are cropped to the face's box in the apex.
+
+        Args:
+            errors: Collects the errors of single pictures.
+            watch: Measures the time of encoding.
+
+        Raises:
+            FaceNotFoundError: The detector does not find a face in the apex.
+            UserError: Collected in `errors`: a picture cannot be read or has another size.
+        """
         clip, files = self.entry.clip, picture_files(self.entry.clip)
         pictures = {}
         for number, path in files.items():
@@ -45,9 +54,10 @@ class PicturesJob(Job):
             with errors.collect():
                 if picture.shape != apex.shape:
                     raise UserError(
-                        f"{files[number]}: {picture.shape[1]}x{picture.shape[0]} pixels, but "
-                        f"{files[clip.apex].name} has {apex.shape[1]}x{apex.shape[0]}; all "
-                        f"of a sequence must be of one size, as they are cropped alike"
+                        f"{files[number]} has {picture.shape[1]}x{picture.shape[0]} pixels, but "
+                        f"{files[clip.apex].name} has {apex.shape[1]}x{apex.shape[0]}. All "
+                        f"pictures of a sequence must have one size, because they are cropped to "
+                        f"the same box. Restore the original picture."
                     )
                 image = crop_face(picture, box)
                 with watch.stage(ENCODING):

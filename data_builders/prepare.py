@@ -1,10 +1,10 @@
-"""Prepares a user's copy of a database: `atnet prepare --dataset=casme2 …`.
+"""Preparation of a user's copy of a database: `atnet prepare --dataset=casme2 …`.
 
-Raw clips of micro-expressions become records with the apex frame, the ADM matrix and the flow map,
-in a TFDS folder that training reads: `<data_dir>/<dataset>/<flow>/1.2.0`; --circular,
---cancel_alternation and --remove_head_motion add _circular, _steady and _stabilised to the flow's
-name. The sets of macro-expressions become records with one picture each, for pre-training, in
-`<data_dir>/<dataset>/1.0.0`.
+Raw clips of micro-expressions become records with the apex frame, the ADM matrix and the flow map.
+They are written to a TFDS folder that training reads: `<data_dir>/<dataset>/<flow>/1.2.0`. The
+options --circular, --cancel_alternation and --remove_head_motion append _circular, _steady and
+_stabilised to the flow's name. Sets of macro-expressions become records of one picture each, for
+pre-training, in `<data_dir>/<dataset>/1.0.0`.
 """
 
 import importlib
@@ -46,39 +46,41 @@ def prepare(
     beam_runner: str | None = None,
     beam_options: Sequence[str] = (),
 ) -> Path:
-    """Prepares a database, and prints what it made of it.
+    """Prepare a database and print a summary of the result.
 
-    Nothing is published unless every clip succeeds. Data prepared before with the same options from
-    the same clips stay as they are. Until then, finished clips are kept in the folder `partial`
-    beside the coming data, so that a run that was ended goes on from there.
+    The data are published only if every clip succeeds. Existing data made with the same options
+    from the same clips are left unchanged. Finished clips are stored in the folder `partial` beside
+    the future data, so an interrupted preparation resumes with the remaining clips.
 
-    It starts processes ('spawn'), so a script must call it under `if __name__ == "__main__":`.
+    The function starts processes by 'spawn'. A script must call it under
+    `if __name__ == "__main__":`.
 
     Args:
         dataset: One of `DATASETS`.
-        manual_dir: The copy of the database; the README of `data_builders/<dataset>` shows how it
-            is laid out.
-        data_dir: Where the prepared data go, any number of databases in one folder.
-        face: The face detector, or 'none' for frames that are cropped already.
+        manual_dir: The copy of the database. The README of `data_builders/<dataset>` describes its
+            layout.
+        data_dir: Output folder. It can hold any number of databases.
+        face: The face detector, or 'none' for frames that are already cropped.
         boxes: CSV file of face boxes (dataset, subject, clip, x0, y0, x1, y1), which replace the
-            detector's.
-        flow: The optical flow method, `DEFAULT_FLOW` if none is given; of micro-expressions only.
-        circular: Whether the ADM's mean directions are circular means; the paper's are arithmetic.
-            Of micro-expressions only, as are the next two.
-        cancel_alternation: Whether the displacement of odd frames against even ones is taken out
-            where it is found (SMIC).
-        remove_head_motion: Whether the shift, rotation and scaling of the whole face are taken out.
-        num_workers: Number of processes; by default one for each CPU.
-        beam_runner: The Apache Beam runner that does the work, such as `DirectRunner` or
-            `FlinkRunner`, for collections beyond one machine; all machines must see the folders.
+            detector's boxes.
+        flow: The optical flow method, by default `DEFAULT_FLOW`. Only for micro-expressions.
+        circular: Whether the ADM's mean directions are circular means instead of the paper's
+            arithmetic means. Only for micro-expressions.
+        cancel_alternation: Whether to remove the displacement of odd frames against even ones
+            where it is detected (SMIC). Only for micro-expressions.
+        remove_head_motion: Whether to remove the shift, rotation and scaling of the whole face.
+            Only for micro-expressions.
+        num_workers: Number of processes, by default one for each CPU.
+        beam_runner: The Apache Beam runner to use, such as `DirectRunner` or `FlinkRunner`, for
+            collections too large for one machine. All machines must be able to access the folders.
         beam_options: Options of the runner, such as `direct_num_workers=2`.
 
     Returns:
         The folder of the prepared data.
 
     Raises:
-        UserError: An argument, the copy of the database or single clips cannot be used (all clips'
-            errors are in one message), or there are data prepared with other options.
+        UserError: An argument, the copy of the database or a clip cannot be used, or `data_dir`
+            holds data prepared with other options. One message lists the errors of all clips.
     """
     _check_choice("dataset", dataset, DATASETS)
     _check_choice("face", face, DETECTORS)
@@ -88,21 +90,23 @@ def prepare(
     chosen = [*(["flow"] if flow else []), *(key for key in OPTIONS if motion.options[key])]
     if dataset in MACRO_EXPRESSIONS and chosen:
         raise UserError(
-            f"{dataset} is a set of pictures, of which no motion is computed: "
-            f"leave --{chosen[0]} out"
+            f"{dataset} is a set of pictures, for which motion is not computed. "
+            f"Remove --{chosen[0]}."
         )
     if num_workers is not None and num_workers < 1:
-        raise UserError(f"num_workers is {num_workers}, expected at least 1")
+        raise UserError(f"num_workers is {num_workers}, expected at least 1.")
     _check_beam(beam_runner, beam_options, num_workers)
     manual_dir, data_dir = Path(manual_dir).expanduser(), Path(data_dir).expanduser()
     if not manual_dir.is_dir():
         raise UserError(
-            f"{manual_dir}: no such folder; --manual_dir is your copy of the database "
-            f"(see data_builders/{dataset}/README.md)"
+            f"The folder {manual_dir} does not exist. Pass the folder of your copy of the database "
+            f"as --manual_dir. data_builders/{dataset}/README.md describes its layout."
         )
     boxes = None if boxes is None else Path(boxes).expanduser()
     if boxes is not None and not boxes.is_file():
-        raise UserError(f"{boxes}: no such file of face boxes")
+        raise UserError(
+            f"The file {boxes} does not exist. Pass an existing CSV file of face boxes as --boxes."
+        )
     config = None
     if dataset in MICRO_EXPRESSIONS:
         config = motion.name
@@ -123,17 +127,17 @@ def prepare(
         )
         path = Path(builder.data_dir)
         if path.is_dir():
-            # What a run leaves that is killed after the data are in place.
+            # A run killed after publishing the data leaves these records behind.
             builder.kept.remove()
             _check_options(path, builder.info.metadata.get("options", {}), builder.options())
-            print(f"{path} is prepared already, with the same options.")
+            print(f"{path} is already prepared with the same options.")
         else:
-            # What a killed run left behind; TFDS names it so and gives it a new name every time.
+            # A killed run leaves such folders behind. TFDS uses a new name in every run.
             for remains in parent.glob("incomplete.*"):
                 shutil.rmtree(remains)
             if builder.found:
-                print(f"{len(builder.found)} of {len(builder.jobs)} clips are finished already")
-            # TFDS speaks of downloads, which there are none of, and makes a folder for them.
+                print(f"Resuming: {len(builder.found)} of {len(builder.jobs)} clips are finished.")
+            # The builders download nothing, so TFDS's messages and folder for downloads are hidden.
             tfds.disable_progress_bar()
             with redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory() as downloads:
                 builder.download_and_prepare(
@@ -151,7 +155,15 @@ def prepare(
 
 
 def summary(path: Path, metadata: Mapping[str, Any]) -> str:
-    """What was prepared, what was left out and why, and how that compares with the paper's data."""
+    """Return a summary of the prepared data.
+
+    The summary lists the clips by class, the excluded clips with their reasons, a comparison with
+    the paper's composite, and the notes.
+
+    Args:
+        path: The folder of the prepared data.
+        metadata: The content of its metadata.json.
+    """
     sequences = metadata.get("sequences")
     units = "clips" if sequences is None else "pictures"
     lines = []
@@ -169,21 +181,23 @@ def summary(path: Path, metadata: Mapping[str, Any]) -> str:
             continue
         expected = COMPOSITE[dataset]._asdict()
         if all(counts[name] == expected[name] for name in CLASSES):
-            lines.append(f"  all {total} of {total} clips of the paper's composite, by class")
+            lines.append(
+                f"  matches the paper's composite: {total} of {total} clips, in every class"
+            )
         else:
             shares = (f"{name} {counts[name]} of {expected[name]}" for name in CLASSES)
             lines.append(
-                f"  {total} of {expected['clips']} clips of the paper's composite"
+                f"  differs from the paper's composite: {total} of {expected['clips']} clips"
                 f" ({', '.join(shares)})"
             )
     reasons: dict[str, list[str]] = {}
     for row in metadata["excluded"]:
         reasons.setdefault(row["reason"], []).append(f"{row['subject']}/{row['clip']}")
     if reasons:
-        lines.append(f"left out by the label rule: {len(metadata['excluded'])} {units}")
+        lines.append(f"excluded by the label rule: {len(metadata['excluded'])} {units}")
         for reason, clips in sorted(reasons.items()):
-            named = f": {', '.join(clips)}" if len(clips) <= 3 else ""
-            lines.append(f"  {len(clips)}, {reason}{named}")
+            named = f" ({', '.join(clips)})" if len(clips) <= 3 else ""
+            lines.append(f"  {len(clips)}: {reason}{named}")
     lines += metadata["notes"]
     lines.append(f"prepared data: {path}")
     return "\n".join(lines)
@@ -195,22 +209,25 @@ def _by_class(counts: Mapping[str, int]) -> str:
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise UserError(f"{name} is {value!r}, expected one of {', '.join(choices)}")
+        raise UserError(f"{name} is {value!r}, expected one of {', '.join(choices)}.")
 
 
 def _check_beam(runner: str | None, options: Sequence[str], num_workers: int | None) -> None:
     if runner is None:
         if options:
-            raise UserError("--beam_options is of --beam_runner, which is not given")
+            raise UserError(
+                "--beam_options requires --beam_runner. Pass both, or remove --beam_options."
+            )
         return
     if num_workers is not None:
         raise UserError(
-            "--num_workers is of the work without Apache Beam; with --beam_runner=DirectRunner "
-            "give --beam_options=direct_num_workers=N,direct_running_mode=multi_processing"
+            "--num_workers does not apply to Apache Beam. With --beam_runner=DirectRunner, pass "
+            "--beam_options=direct_num_workers=N,direct_running_mode=multi_processing instead."
         )
     if importlib.util.find_spec("apache_beam") is None:
         raise UserError(
-            "--beam_runner needs Apache Beam, which is not installed: pip install 'atnet_jax[beam]'"
+            "--beam_runner requires Apache Beam, which is not installed. "
+            "Run pip install 'atnet_jax[beam]'."
         )
 
 
@@ -225,17 +242,17 @@ def _pipeline_options(options: Sequence[str]) -> Any:
 def _check_options(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     different = []
     for name, value in wanted.items():
-        # An option that older data do not know was not chosen.
+        # Older data lack options that were added later. These options were not used.
         if found.get(name, False) == value:
             continue
         if name == "source":
-            different.append("the clips in --manual_dir are not those they were prepared from")
+            different.append("the clips in --manual_dir have changed since the preparation")
         elif name == "boxes":
-            different.append("--boxes is another file")
+            different.append("--boxes is a different file")
         else:
-            different.append(f"--{name} was {found.get(name)}, now {value}")
+            different.append(f"--{name} was {found.get(name)} and is now {value}")
     if different:
         raise UserError(
-            f"{path} holds data prepared in another way: {'; '.join(different)}. "
-            f"Choose another --data_dir, or delete that folder"
+            f"{path} holds data prepared with different options: {'; '.join(different)}. "
+            f"Pass another --data_dir, or delete this folder."
         )

@@ -1,4 +1,4 @@
-"""One clip's record: computed from its frames, or taken from the inputs that are given for it."""
+"""Record of one clip, computed from its frames or made of inputs that the user provides."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -25,11 +25,11 @@ from data_builders.source import ErrorList
 
 @dataclass(frozen=True)
 class ClipJob(Job):
-    """One micro-expression clip and how to treat it.
+    """One micro-expression clip and how to process it.
 
     Attributes:
         flow: Name of the optical flow method.
-        reach: How many neighbours of a frame have a part in its flow.
+        reach: Number of neighbouring frames that contribute to the flow of a frame.
         options: The other arguments of `atnet_jax.preprocessing.clip.describe`.
     """
 
@@ -40,8 +40,11 @@ class ClipJob(Job):
     def cut(
         self, errors: ErrorList, watch: Stopwatch
     ) -> tuple[Crops | None, dict[str, Any], Record]:
-        """The crops, if motion is to be computed, what is given, and the record without motion."""
-        del errors  # The first one ends it.
+        """Return the crops, the inputs provided by the user, and the record without motion.
+
+        The crops are None if the clip has no frames.
+        """
+        del errors  # The first error of a clip ends its processing.
         clip = self.entry.clip
         crops, seen = None, PreparedClip(clip.key)
         if clip.frames:
@@ -54,7 +57,7 @@ class ClipJob(Job):
     def describe(
         self, pieces: tuple[Crops | None, Mapping[str, Any], Record], watch: Stopwatch
     ) -> list[tuple[str, Record]]:
-        """The clip's one record; see the base class."""
+        """Return the clip's single record. See the base class."""
         crops, given, record = pieces
         if crops is not None and not given.keys() >= {"adm", "flow_map"}:
             method = flow_method(self.flow)
@@ -67,13 +70,13 @@ class ClipJob(Job):
                 seen = describe(
                     crops, flow=dataclasses.replace(method, solve=timed), **self.options
                 )
-            # Pictures were encoded by the worker process.
+            # The worker process has already encoded the pictures.
             numbers = [name for name, each in INPUTS.items() if isinstance(each, Numbers)]
             record |= encode(dataclasses.replace(seen, **given), numbers)
         return [(self.entry.clip.key, record)]
 
     def _given(self) -> dict[str, Any]:
-        """What takes the place of what is computed of the frames: fields of `PreparedClip`."""
+        """Return the inputs provided by the user, as fields of `PreparedClip`."""
         entry, given = self.entry, {}
         if entry.apex_image is not None:
             image = read_image(entry.apex_image)
@@ -88,45 +91,50 @@ class ClipJob(Job):
 
 
 def read_array(path: Path, shape: tuple[int, ...]) -> Float32[np.ndarray, "..."]:
-    """A .npy file of finite numbers.
+    """Return the array in a .npy file of finite numbers.
+
+    Args:
+        path: The file.
+        shape: The shape that the array must have.
 
     Raises:
-        UserError: It is no .npy file of numbers, of another shape, or holds NaN or infinity.
+        UserError: The file is not a .npy file of real numbers, its array has another shape, or it
+            contains NaN or infinity.
     """
     try:
-        # Mapped, so that a wrong file of any size costs no memory before its shape is known.
+        # Memory mapping checks the shape of a file of any size without loading it.
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
-        raise UserError(f"{path}: not a .npy file of numbers ({error})") from error
+        raise UserError(f"{path} is not a .npy file of numbers ({error}).") from error
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "iuf":
-        raise UserError(f"{path}: expected a .npy file holding one array of real numbers")
+        raise UserError(f"{path} is not a .npy file with one array of real numbers.")
     if array.shape != shape:
-        raise UserError(f"{path}: expected shape {shape}, found {array.shape}")
+        raise UserError(f"{path} has shape {array.shape}, expected {shape}.")
     if not np.isfinite(array).all():
-        raise UserError(f"{path}: holds NaN or infinity")
+        raise UserError(f"{path} contains NaN or infinity, expected finite numbers.")
     return np.array(array, np.float32)
 
 
 def read_flow_map(path: Path) -> Float32[np.ndarray, "28 28 3"]:
-    """A flow map: horizontal flow, vertical flow and optical strain.
+    """Return a flow map: horizontal flow, vertical flow and optical strain.
 
     Args:
         path: A .npy file, or an image whose red, green and blue are these three, 0–255.
 
     Raises:
-        UserError: It is neither, or of another shape.
+        UserError: The file is neither of the two, or has another shape.
     """
     if path.suffix.lower() == ".npy":
         return read_array(path, INPUTS["flow_map"].shape)
-    # Not cv2.imread: it takes no path outside of the system's code page.
+    # cv2.imread fails for paths with characters outside of the system's code page.
     data = np.fromfile(path, np.uint8)
     image = cv2.imdecode(data, cv2.IMREAD_UNCHANGED) if data.size else None
     if image is None:
-        raise UserError(f"{path}: not an image that OpenCV can read")
+        raise UserError(f"{path} is not an image that OpenCV can read.")
     if image.shape != INPUTS["flow_map"].shape or image.dtype != np.uint8:
         raise UserError(
-            f"{path}: expected an image of 28×28 pixels with 3 channels of 8 bits, "
-            f"found {image.dtype} {image.shape}"
+            f"{path} is an image of type {image.dtype} and shape {image.shape}, expected 28×28 "
+            f"pixels with 3 channels of 8 bits."
         )
-    # OpenCV has blue first.
+    # OpenCV orders the channels blue, green, red.
     return image[:, :, ::-1].astype(np.float32)

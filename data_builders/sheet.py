@@ -1,4 +1,4 @@
-"""Spreadsheets in which the databases annotate their clips."""
+"""Annotation spreadsheets of the databases."""
 
 import dataclasses
 import re
@@ -24,12 +24,12 @@ from data_builders.source import (
     find_label,
 )
 
-# The header is looked for in this many rows (SAMM's is in row 14).
+# Number of rows in which the header is searched (SAMM's is in row 14).
 _HEADER_ROWS = 50
 
 
 class Columns(NamedTuple):
-    """The columns' names."""
+    """Names of the columns to read."""
 
     subject: str
     clip: str
@@ -41,18 +41,18 @@ class Columns(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Sheet:
-    """A database's spreadsheet.
+    """Format of a database's spreadsheet.
 
     Attributes:
         dataset: Name of the database.
-        columns: Names of the columns to read; case and spacing do not matter.
-        rule: The label rule: emotion → 0 negative, 1 positive, 2 surprise, None if left out.
+        columns: Names of the columns to read. Case and spacing do not matter.
+        rule: The label rule: emotion → 0 negative, 1 positive, 2 surprise, None if excluded.
         frame_rate: Frames per second of all clips.
-        subject: The composite's name of a subject, of the cell and of where it is; raises
-            `UserError` for what is no subject.
-        request_from: Where the file is to be had, for the message.
-        title: Name of the sheet; None: the first one.
-        unusable: Why a row, whose emotion the rule takes, gives no clip; None if it gives one.
+        subject: Function of a cell and its position that returns the subject's name in the
+            composite. It raises `UserError` for an invalid cell.
+        request_from: Where the user can request the database, for messages.
+        title: Name of the sheet, or None for the first sheet.
+        unusable: Function of a row that returns the reason to exclude its clip, or None.
     """
 
     dataset: str
@@ -65,14 +65,14 @@ class Sheet:
     unusable: Callable[[Mapping[str, object]], str | None] = lambda row: None
 
     def read(self, path: Path, errors: ErrorList) -> tuple[list[Entry], list[Exclusion]]:
-        """The clips that count, still without frames, and those left out.
+        """Return the clips to prepare, still without frames, and the excluded clips.
 
         Args:
             path: An .xlsx file.
-            errors: Takes up what is wrong with single rows.
+            errors: Collects the errors of single rows.
 
         Raises:
-            UserError: The file, the sheet or a column is missing, or the file is no .xlsx file.
+            UserError: The file, the sheet or a column is missing, or the file is not an .xlsx file.
         """
         entries, exclusions, names = [], [], self.columns
         for number, row in _rows(path, names, self.title, self.request_from):
@@ -103,13 +103,13 @@ def with_frames(
     name: re.Pattern[str],
     errors: ErrorList,
 ) -> list[Entry]:
-    """The clips of a sheet, their frames found.
+    """Return the clips of a sheet with the paths of their frames.
 
     Args:
-        entries: As `Sheet.read` gives them.
-        find_folder: The folder of a clip's frames.
-        name: Pattern of a frame's file name, its first group the number.
-        errors: Takes up an apex outside onset…offset and missing folders and frames.
+        entries: The clips returned by `Sheet.read`.
+        find_folder: Function that returns the folder of a clip's frames.
+        name: Pattern of a frame's file name. Its first group is the frame's number.
+        errors: Collects an apex outside onset…offset and missing folders and frames.
     """
     found = []
     for entry in entries:
@@ -126,28 +126,26 @@ def with_frames(
 def _rows(
     path: Path, columns: Sequence[str], sheet: str | None, request_from: str
 ) -> Iterator[tuple[int, Mapping[str, object]]]:
-    """Each row's number as the spreadsheet program shows it, and its cells by name.
-
-    A row without any of these cells is left out.
-    """
+    """Yield each row's number in the spreadsheet program and its cells, and skip empty rows."""
     if not path.is_file():
         others = sorted(other.name for other in path.parent.glob("*.[cx][sl][sv]*"))
-        found = f"; found {', '.join(others)}" if others else ""
+        found = f" The folder contains {', '.join(others)}." if others else ""
         raise UserError(
-            f"{path}: no such file{found}. The annotation comes with the database "
-            f"({request_from}); copy it there under this name"
+            f"The annotation file {path} does not exist.{found} The file is delivered with the "
+            f"database ({request_from}). Copy it there under this name."
         )
     try:
         workbook = openpyxl.load_workbook(path, read_only=True, data_only=True)
     except (BadZipFile, InvalidFileException, KeyError, ValueError, OSError) as error:
-        raise UserError(f"{path}: not an .xlsx spreadsheet ({error})") from error
+        raise UserError(f"{path} is not an .xlsx spreadsheet ({error}).") from error
     try:
         if sheet is not None and sheet not in workbook.sheetnames:
             raise UserError(
-                f"{path}: no sheet {sheet!r}, only {', '.join(map(repr, workbook.sheetnames))}"
+                f"{path} has no sheet {sheet!r}. It has only "
+                f"{', '.join(map(repr, workbook.sheetnames))}. Restore the original file."
             )
         worksheet = workbook[sheet] if sheet is not None else workbook.worksheets[0]
-        # Some programs write a wrong sheet size, and a read-only sheet would stop there.
+        # Some programs write a wrong sheet size. A read-only sheet would end there.
         worksheet.reset_dimensions()
         rows = enumerate(worksheet.iter_rows(values_only=True), start=1)
         indices = _find_header(path, rows, columns)
@@ -165,7 +163,7 @@ def _rows(
 def _find_header(
     path: Path, rows: Iterator[tuple[int, Sequence[object]]], columns: Sequence[str]
 ) -> dict[str, int]:
-    """Index of each column, from the first row that names them all."""
+    """Return the index of each column, from the first row that contains all column names."""
     fewest_missing = list(columns)
     for number, row in rows:
         names = [" ".join(cell_text(cell).casefold().split()) for cell in row]
@@ -177,6 +175,6 @@ def _find_header(
         if number == _HEADER_ROWS:
             break
     raise UserError(
-        f"{path}: no header row with the columns {', '.join(columns)}; "
-        f"missing: {', '.join(fewest_missing)}"
+        f"{path} has no header row with the columns {', '.join(columns)} in its first "
+        f"{_HEADER_ROWS} rows. Missing: {', '.join(fewest_missing)}."
     )

@@ -1,7 +1,7 @@
-"""What a builder reads before it computes anything: annotated clips and the files of their frames.
+"""Annotated clips and the files of their frames, which a builder reads before any computation.
 
-All that a user can get wrong in a database's copy is found here, before the first flow is computed:
-a missing frame is known in seconds, not after an hour.
+All errors in a user's copy of a database are found at this stage. A missing frame is therefore
+reported within seconds, not after an hour of computing flow.
 """
 
 import dataclasses
@@ -9,7 +9,7 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
@@ -21,7 +21,7 @@ from atnet_jax.names import CLASSES
 from atnet_jax.preprocessing.annotation import Clip, VideoFrames
 from atnet_jax.preprocessing.frame_files import PICTURE_SUFFIXES, numbered_frames, visible
 
-# A rule without emotions that are left out gives no None.
+# A rule that does not exclude any emotion never returns None.
 Label = TypeVar("Label", int, int | None)
 
 _LISTED_FRAMES = 5
@@ -29,12 +29,12 @@ _LISTED_FRAMES = 5
 
 @dataclass(frozen=True)
 class Entry:
-    """One record to be: a clip, and the inputs that are given instead of computed from its frames.
+    """One future record: a clip, and the inputs that the user provides instead of frames.
 
     Attributes:
-        clip: The clip; `frames` is empty where only given inputs are used, onset, apex and offset
-            are -1 where unknown.
-        where: File and row, or folder, that names it.
+        clip: The clip. Its `frames` are empty if all inputs are provided. Its onset, apex and
+            offset are -1 if unknown.
+        where: File and row, or folder, that defines the clip, for messages.
         apex_image: Image of the apex frame.
         adm: A .npy file of the ADM matrix.
         flow_map: A .npy file or an image of the onset-to-apex flow map.
@@ -49,7 +49,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Exclusion:
-    """A clip of the database that its label rule leaves out, and why."""
+    """A clip that the database's label rule excludes, and the reason."""
 
     where: str
     subject: str
@@ -59,12 +59,12 @@ class Exclusion:
 
 @dataclass(frozen=True)
 class Source:
-    """All that a database's folder says.
+    """Content of a database's folder.
 
     Attributes:
         entries: The clips to prepare, sorted by dataset, subject and clip.
-        exclusions: The clips left out by the label rule.
-        notes: What the user should know, e.g. corrections of known annotation slips.
+        exclusions: The clips excluded by the label rule.
+        notes: Notes for the user, such as corrections of known annotation errors.
     """
 
     entries: Sequence[Entry]
@@ -72,12 +72,16 @@ class Source:
     notes: Sequence[str] = ()
 
     def digest(self, *, contents: bool = False) -> str:
-        """SHA-256 of the annotation and of every frame's name and size, or its content as well.
+        """Return the SHA-256 of the annotation and of every frame's name and size.
 
-        Given inputs (ADM, flow map, apex image) count with their content: their size never varies.
+        Files of provided inputs (ADM, flow map, apex image) are included with their content,
+        because their size never varies.
+
+        Args:
+            contents: Whether to include the content of every frame too.
 
         Raises:
-            UserError: A file whose content counts cannot be read.
+            UserError: A file whose content is included cannot be read.
         """
         digest = hashlib.sha256()
         for entry in self.entries:
@@ -97,11 +101,11 @@ class Source:
 
 
 class SourceError(UserError):
-    """A copy of a database has errors; tells all of them, and what was found beside them.
+    """Error that lists all errors in a copy of a database and holds its usable clips.
 
     Attributes:
-        source: The clips without errors, in no order, and the exclusions.
-        messages: The errors, one each.
+        source: The clips without errors, unsorted, and the exclusions.
+        messages: The message of each error.
     """
 
     def __init__(self, text: str, source: Source, messages: Sequence[str]) -> None:
@@ -112,23 +116,26 @@ class SourceError(UserError):
 
 @dataclass
 class ErrorList:
-    """Errors of single clips, gathered so that the user sees all of them at once."""
+    """Errors of single clips, collected so that the user sees all of them at once."""
 
     messages: list[str] = field(default_factory=list)
 
     @contextmanager
-    def collect(self) -> Iterator[None]:
-        """Keeps a UserError raised inside, and goes on after the block."""
+    def collect(self) -> Generator[None, None, None]:
+        """Store a UserError raised inside the block and continue after the block."""
         try:
             yield
         except UserError as error:
             self.messages.append(str(error))
 
     def raise_all(self, dataset: str) -> None:
-        """Raises the errors as one.
+        """Raise one error with all messages, if there are any.
+
+        Args:
+            dataset: Name of the database, for the message.
 
         Raises:
-            UserError: There was at least one error.
+            UserError: At least one error was collected.
         """
         if not self.messages:
             return
@@ -140,20 +147,20 @@ class ErrorList:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal.
+    """Return the SHA-256 of a file's content in hexadecimal.
 
     Raises:
-        UserError: It cannot be read.
+        UserError: The file cannot be read.
     """
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+        raise UserError(f"{path} cannot be read ({error.strerror}).") from None
 
 
 def cell_text(value: object) -> str:
-    """A cell as text: spreadsheets and people turn `12` into 12 or 12.0."""
+    """Return a cell as text. A number 12.0 becomes `12`, because spreadsheets add the `.0`."""
     if value is None:
         return ""
     if isinstance(value, float) and value.is_integer():
@@ -162,58 +169,77 @@ def cell_text(value: object) -> str:
 
 
 def cell_integer(value: object, column: str, where: str) -> int:
-    """A cell as a frame number.
+    """Return a cell as a frame number.
+
+    Args:
+        value: The cell.
+        column: Name of its column, for the message.
+        where: Its file and row, for the message.
 
     Raises:
-        UserError: It is not a whole number of at least 0.
+        UserError: The cell is not an integer of at least 0.
     """
     text = cell_text(value)
     if not re.fullmatch(r"[0-9]{1,9}", text):
-        raise UserError(f"{where}: {column} is {text!r}, expected a frame number (0, 1, 2, …)")
+        raise UserError(f"{where}: {column} is {text!r}, expected a frame number (0, 1, 2, …).")
     return int(text)
 
 
 def cell_name(value: object, column: str, where: str) -> str:
-    """A cell as a name that is safe as one part of a path and of a record's key.
+    """Return a cell as a name that is safe as one part of a path and of a record's key.
+
+    Args:
+        value: The cell.
+        column: Name of its column, for the message.
+        where: Its file and row, for the message.
 
     Raises:
-        UserError: It is empty, or could point out of its folder.
+        UserError: The cell is empty, or the name could point out of its folder.
     """
     text = cell_text(value)
     if not text:
-        raise UserError(f"{where}: {column} is empty")
+        raise UserError(f"{where}: {column} is empty, expected a name.")
     if text in {".", ".."} or not text.isprintable() or re.search(r"[/\\]|^[A-Za-z]:", text):
         raise UserError(
-            f"{where}: {column} is {text!r}, expected a plain name (no path, no '/', no '..')"
+            f"{where}: {column} is {text!r}, expected a plain name (no path, no '/', no '..')."
         )
     return text
 
 
 def find_label(emotion: str, rule: Mapping[str, Label], where: str) -> Label:
-    """Class of an emotion by a label rule: 0 negative, 1 positive, 2 surprise, None if left out.
+    """Return the class of an emotion: 0 negative, 1 positive, 2 surprise, None if excluded.
+
+    Args:
+        emotion: The emotion's name in any case.
+        rule: The label rule, from lower-case names to classes.
+        where: The position of the emotion, for the message.
 
     Raises:
-        UserError: The rule does not know the emotion.
+        UserError: The rule does not contain the emotion.
     """
     try:
         return rule[emotion.casefold()]
     except KeyError:
         raise UserError(
-            f"{where}: unknown emotion {emotion!r}, expected one of {', '.join(rule)}"
+            f"{where}: Unknown emotion {emotion!r}. Expected one of {', '.join(rule)}."
         ) from None
 
 
 def subfolders(folder: Path, errors: ErrorList) -> list[Path]:
-    """The folders in one that holds nothing but folders, and perhaps notes.
+    """Return the subfolders of a folder that should hold only folders and possibly notes.
 
-    A picture there has lost the folder that would say what it is, which is an error.
+    A picture in it is an error, because the name of its folder is lost.
+
+    Args:
+        folder: The folder.
+        errors: Collects the pictures.
 
     Raises:
         UserError: The folder is missing.
     """
     paths = visible(folder)
     errors.messages += [
-        f"{path}: a picture where only folders are expected; put it back where it was"
+        f"{path} is a picture, but only folders are expected here. Move it back to its folder."
         for path in paths
         if path.suffix.lower() in PICTURE_SUFFIXES and not path.is_dir()
     ]
@@ -221,36 +247,45 @@ def subfolders(folder: Path, errors: ErrorList) -> list[Path]:
 
 
 def check_inside(path: Path, folder: Path) -> None:
-    """Checks that a file of a folder is one, and that no link leads out of the folder.
+    """Check that a path is a file in a folder, also after following links.
 
     Raises:
-        UserError: It is no file, or lies elsewhere.
+        UserError: The path is not a file, or a link leads out of the folder.
     """
-    # Not Path.resolve(), which some Python versions end with an error in a loop of links.
+    # In some Python versions, Path.resolve() raises an error for a loop of links.
     target = Path(os.path.realpath(path))
     if not target.is_relative_to(os.path.realpath(folder)):
-        raise UserError(f"{path}: a link that leads out of {folder}, to {target}; copy the file")
+        raise UserError(
+            f"{path} is a link that leads out of {folder}, to {target}. Replace the link with a "
+            f"copy of the file."
+        )
     if not target.is_file():
-        raise UserError(f"{path}: not a file")
+        raise UserError(f"{path} is not a file.")
 
 
 def clip_frames(
     frames: Mapping[int, Path], onset: int, offset: int, folder: Path
 ) -> dict[int, Path]:
-    """The frames onset…offset.
+    """Return the frames onset…offset.
+
+    Args:
+        frames: Paths of frames by number.
+        onset: Number of the first frame to return.
+        offset: Number of the last frame to return.
+        folder: The frames' folder, for the message.
 
     Raises:
-        UserError: One of them is missing.
+        UserError: At least one of these frames is missing.
     """
     count = offset - onset + 1 - sum(onset <= number <= offset for number in frames)
     if count:
-        # A generator, as a slip in the annotation can ask for millions of frames.
+        # This is a generator, because a typo in the annotation can mean millions of frames.
         missing = (number for number in range(onset, offset + 1) if number not in frames)
         listed = ", ".join(str(number) for number in islice(missing, _LISTED_FRAMES))
         more = f", … ({count} in all)" if count > _LISTED_FRAMES else ""
         raise UserError(
-            f"{folder}: missing frame{'s' if count > 1 else ''} {listed}{more} "
-            f"of {onset}…{offset}; is the copy of the database complete?"
+            f"{folder} lacks frame{'s' if count > 1 else ''} {listed}{more} "
+            f"of {onset}…{offset}. Check that the copy of the database is complete."
         )
     return {number: frames[number] for number in range(onset, offset + 1)}
 
@@ -258,11 +293,17 @@ def clip_frames(
 def annotated_frames(
     folder: Path, name: re.Pattern[str], onset: int, offset: int, where: str
 ) -> dict[int, Path]:
-    """The frames onset…offset of a clip's folder.
+    """Return the paths of the frames onset…offset in a clip's folder, by number.
+
+    Args:
+        folder: The clip's folder.
+        name: Pattern of a frame's file name. Its first group is the frame's number.
+        onset: Number of the first frame.
+        offset: Number of the last frame.
+        where: Position of the clip's annotation, for messages.
 
     Raises:
-        UserError: The folder or a frame is missing, or two files have one number; says where the
-            clip is annotated.
+        UserError: The folder or a frame is missing, or two files have one number.
     """
     try:
         return clip_frames(numbered_frames(folder, name), onset, offset, folder)
@@ -273,13 +314,19 @@ def annotated_frames(
 def frame_folder(
     manual_dir: Path, face: str, *, raw: Sequence[str], cropped: Sequence[str]
 ) -> tuple[Path, str]:
-    """The folder of the frames, and a note that tells which one it is.
+    """Return the folder of the frames, and a note that names it.
 
-    The databases come with raw frames and with cropped ones. A face is looked for in the raw ones;
-    without a detector the cropped ones serve as they are. Of several the first one is taken.
+    The databases are delivered with raw and with cropped frames. With a face detector, raw frames
+    are preferred; without one, cropped frames.
+
+    Args:
+        manual_dir: The copy of the database.
+        face: The face detector, or 'none'.
+        raw: Possible folders of raw frames. The first existing one is used.
+        cropped: Possible folders of cropped frames. The first existing one is used.
 
     Raises:
-        UserError: None of them is there.
+        UserError: The copy has none of these folders.
     """
     kinds = {"raw": raw, "cropped": cropped}
     preferred, other = ("cropped", "raw") if face == "none" else ("raw", "cropped")
@@ -288,25 +335,34 @@ def frame_folder(
             if (manual_dir / name).is_dir():
                 note = f"frames: {name} ({kind})"
                 if kind != preferred:
-                    note += f", as no {preferred} frames are there; the face option is {face!r}"
+                    note += (
+                        f", because the copy has no {preferred} frames; the face option is {face!r}"
+                    )
                 return manual_dir / name, note
     raise UserError(
-        f"{manual_dir}: no folder of frames, expected one of {', '.join([*raw, *cropped])}"
+        f"{manual_dir} has no folder of frames. Expected one of {', '.join([*raw, *cropped])}."
     )
 
 
 def check_source(dataset: str, source: Source, errors: ErrorList) -> Source:
-    """The source with its entries sorted.
+    """Return the source with its entries sorted.
+
+    Args:
+        dataset: Name of the database, for messages.
+        source: The clips and exclusions.
+        errors: The errors found so far.
 
     Raises:
-        SourceError: There are errors, or a clip is named twice.
-        UserError: There is no clip at all.
+        SourceError: There are errors, or two clips have one key.
+        UserError: The source has no clips.
     """
     first: dict[str, str] = {}
     for entry in source.entries:
         key = entry.clip.key
         if key in first:
-            errors.messages.append(f"{key}: given twice, at {first[key]} and at {entry.where}")
+            errors.messages.append(
+                f"{key} is defined twice, at {first[key]} and at {entry.where}. Remove one of them."
+            )
         first.setdefault(key, entry.where)
     try:
         errors.raise_all(dataset)
@@ -314,14 +370,15 @@ def check_source(dataset: str, source: Source, errors: ErrorList) -> Source:
         raise SourceError(str(error), source, errors.messages) from None
     if not source.entries:
         raise UserError(
-            f"{dataset}: no clip is left ({len(source.exclusions)} are left out by the label rule)"
+            f"{dataset} has no clips to prepare. The label rule excludes {len(source.exclusions)}. "
+            f"Check that --manual_dir is complete."
         )
     ordered = sorted(source.entries, key=lambda entry: entry.clip.names)
     return dataclasses.replace(source, entries=ordered)
 
 
 def count_classes(entries: Iterable[Entry]) -> dict[str, dict[str, int]]:
-    """Number of clips by dataset and class name, every class named."""
+    """Return the number of clips by dataset and class name, including classes without clips."""
     counts = Counter((entry.clip.dataset, entry.clip.label) for entry in entries)
     return {
         dataset: {name: counts[dataset, label] for label, name in enumerate(CLASSES)}

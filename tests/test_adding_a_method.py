@@ -161,7 +161,7 @@ def test_a_run_that_was_ended_goes_on_with_its_finished_clips(
     (folder,) = (tmp_path / "data" / "features").iterdir()
     assert [path.name for path in folder.iterdir()] == ["features.npy"]
     (folder / "features.npy").write_bytes(b"half")
-    with pytest.raises(UserError, match=f"{folder}: damaged .* Delete that folder"):
+    with pytest.raises(UserError, match=f"{folder}: damaged .* Delete this folder"):
         load_inputs(config)
 
 
@@ -180,7 +180,7 @@ def test_what_is_computed_cannot_be_kept(add_method, data_dir, tmp_path):
     add_method("counting", COUNTING)
     config = settings("counting", fresh(data_dir, tmp_path))
     (tmp_path / "data" / "features").write_text("")
-    with pytest.raises(UserError, match="what counting reads of each clip cannot be kept"):
+    with pytest.raises(UserError, match="the inputs of counting cannot be written"):
         load_inputs(config)
 
 

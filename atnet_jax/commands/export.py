@@ -1,7 +1,8 @@
 """Export the trained networks of a run to a folder that loads without this package.
 
-The folder contains a StableHLO program and the weights of each network. Its README.md describes how
-to load them.
+With --format=stablehlo, the folder contains a program and the weights of each network, and its
+README.md describes how to load them with JAX and NumPy alone. With --format=safetensors, it
+contains the weights and the model card; `predict`, `serve` and `export` take that folder as RUN.
 """
 
 from argparse import Namespace
@@ -13,6 +14,12 @@ def add_arguments(parser: Parser) -> None:
     """Define the options of the command in `parser`."""
     add = parser.option
     add("run", type=path, metavar="RUN", help="Workdir of a finished run of a network.")
+    add(
+        "--format",
+        choices=("stablehlo", "safetensors"),
+        default="stablehlo",
+        help="Program and weights, or weights alone.",
+    )
     add("--out", required=True, type=path, metavar="FOLDER", help="New folder for the export.")
 
 
@@ -24,6 +31,11 @@ def run(given: Namespace) -> None:
 
     refuse_existing(given.out)  # Checked before the networks are loaded, which is slow.
     networks = trained.load_networks(given.run)
+    if given.format == "safetensors":
+        trained.export_safetensors(networks, given.out)
+        print(f"{len(networks.names)} × {networks.config.model}")
+        print(f"Model card: {given.out / 'README.md'}")
+        return
     described = export(networks, given.out)
     parts = [described["program"], described["example"], *described["networks"]]
     size = sum(part["bytes"] for part in parts) / 1e6

@@ -1,1 +1,1 @@
-"""From records to the arrays of a composite, and to folds of it."""
+"""Loading of prepared records into the arrays of a composite, and its division into folds."""

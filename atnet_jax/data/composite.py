@@ -1,4 +1,4 @@
-"""The composite: the clips of all prepared data sets as arrays in memory."""
+"""The composite: the clips of all prepared data sets, held as arrays in memory."""
 
 import dataclasses
 import hashlib
@@ -19,7 +19,7 @@ from atnet_jax.preprocessing.prepared_clip import PreparedClip
 
 @dataclasses.dataclass(frozen=True, order=True)
 class Exclusion:
-    """A row of a data set's annotation that gives no clip, and why."""
+    """A row of a data set's annotation that was left out, with the reason."""
 
     dataset: str
     clip: str
@@ -31,13 +31,13 @@ class Composite:
     """Clips of one or several databases, sorted by (dataset, subject, clip).
 
     Attributes:
-      inputs: what the method reads, by name, each `[clip, ...]`.
-      labels: 0 negative, 1 positive, 2 surprise.
-      dataset: name of each clip's database.
-      subject: each clip's subject, unique within its database.
-      clip: each clip's name, unique within its subject.
-      excluded: rows of the annotation that are no clips of it.
-      preparation: how each data set was prepared: its face detector and other options.
+        inputs: Inputs of the method by name, each `[clip, ...]`.
+        labels: Class of each clip: 0 negative, 1 positive, 2 surprise.
+        dataset: Name of each clip's database.
+        subject: Name of each clip's subject, unique within its database.
+        clip: Name of each clip, unique within its subject.
+        excluded: Annotation rows that were left out.
+        preparation: Options with which each data set was prepared, such as its face detector.
     """
 
     inputs: Mapping[str, np.ndarray]
@@ -49,7 +49,7 @@ class Composite:
     preparation: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def digest(self) -> str:
-        """SHA-256 over names, labels and inputs: equal data, equal digest."""
+        """Return the SHA-256 of names, labels and inputs; it is equal for equal data."""
         sha = hashlib.sha256()
         for row in zip(self.dataset, self.subject, self.clip, self.labels.tolist(), strict=True):
             sha.update(repr(row).encode())
@@ -76,7 +76,7 @@ class Composite:
         }
 
     def with_shuffled_labels(self, seed: int) -> "Composite":
-        """The control: the same clips with their labels permuted."""
+        """Return the same clips with their labels permuted by `seed`, as a control."""
         permutation = np.random.default_rng([seed, 0x5FF1E]).permutation(len(self.labels))
         return dataclasses.replace(self, labels=self.labels[permutation])
 
@@ -88,18 +88,21 @@ def load_composite(
     inputs: Sequence[str],
     image_size: int = 224,
 ) -> Composite:
-    """Reads the prepared data sets and joins them.
+    """Load the prepared data sets into one composite.
 
     Args:
-      data_dir: where `atnet prepare` put them.
-      datasets: their names, such as ("casme2", "samm", "smic").
-      flow: the optical flow they were prepared with, and what follows its name.
-      inputs: the names of those to read.
-      image_size: see `as_prepared`.
+        data_dir: Folder of the prepared data (`--data_dir` of `atnet prepare`).
+        datasets: Names of the data sets, such as ("casme2", "samm", "smic").
+        flow: Optical flow of the prepared data with its suffixes, a `Motion.name`.
+        inputs: Names of the inputs to load, some of `INPUTS`.
+        image_size: Height and width of the apex frame in pixels, see `as_prepared`.
+
+    Returns:
+        The clips of all data sets, sorted by (dataset, subject, clip).
 
     Raises:
-      UserError: a data set is not prepared, lacks a feature, or repeats a clip of another; or
-        there is no such flow.
+        UserError: A data set is not prepared, lacks an input, contains a clip of another data set
+            or a database with a reserved name, or the flow is unknown.
     """
     rows: dict[Key, tuple[int, dict[str, np.ndarray]]] = {}
     excluded: list[Exclusion] = []
@@ -115,12 +118,13 @@ def load_composite(
         for key, record in read_records(builder, inputs):
             if key[0] in RESERVED_NAMES:
                 raise UserError(
-                    f"A database in {name} is called {key[0]!r}, which the results use for"
-                    f" themselves. Rename it in the manifest and prepare it again."
+                    f"A database in {name} is called {key[0]!r}, a name reserved for the results."
+                    f" Rename it in the manifest and prepare the data set again."
                 )
             if key in rows:
                 raise UserError(
-                    f"{'/'.join(key)} is in {name} and in another of {', '.join(datasets)}."
+                    f"Clip {'/'.join(key)} of {name} is also in another of the data sets"
+                    f" {', '.join(datasets)}. Keep it in one of them."
                 )
             found = as_prepared(from_record(record, inputs), inputs, image_size)
             rows[key] = int(record["label"]), found
@@ -138,19 +142,24 @@ def load_composite(
 
 
 def as_prepared(clip: PreparedClip, names: Sequence[str], size: int) -> dict[str, np.ndarray]:
-    """Inputs of a clip as they were prepared, but for the size of a single face.
+    """Return inputs of a clip as they were prepared, with the apex frame resized.
 
     Args:
-      clip: with these inputs.
-      names: some of `INPUTS`.
-      size: height and width in pixels that a single face, the apex frame, is reduced to.
+        clip: Clip that has these inputs.
+        names: Names of the inputs, some of `INPUTS`.
+        size: Height and width of the apex frame in the result, in pixels.
     """
     found = {name: getattr(clip, name) for name in names}
     return {name: resize(array, size) if _is_face(name) else array for name, array in found.items()}
 
 
 def shapes_as_prepared(names: Sequence[str], size: int) -> dict[str, tuple[int, ...]]:
-    """The shapes of what `as_prepared` gives; -1 where clips differ."""
+    """Return the shape of each array from `as_prepared`; -1 stands for a clip-dependent length.
+
+    Args:
+        names: Names of the inputs, some of `INPUTS`.
+        size: Height and width of the apex frame, in pixels.
+    """
     return {name: (size, size, 1) if _is_face(name) else INPUTS[name].shape for name in names}
 
 
@@ -159,11 +168,11 @@ def _is_face(name: str) -> bool:
 
 
 def resize(image: np.ndarray, size: int) -> UInt8[np.ndarray, "{size} {size} 1"]:
-    """A grey picture at another size, averaged over areas.
+    """Return a grey picture resized by area averaging.
 
     Args:
-      image: uint8 `[height, width]` or `[height, width, 1]`, square.
-      size: height and width of the result, in pixels.
+        image: A square picture, uint8 `[height, width]` or `[height, width, 1]`.
+        size: Height and width of the result, in pixels.
     """
     if image.shape[0] != size:
         image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)

@@ -1,4 +1,4 @@
-"""The two protocols as folds: which clips train, which test."""
+"""Division of the composite into folds of training and test clips, for each protocol."""
 
 import dataclasses
 import zlib
@@ -13,15 +13,16 @@ from atnet_jax.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Fold:
-    """One training and its test, as indices into the composite.
+    """Training, validation and test clips of one training run, as indices into the composite.
 
     Attributes:
-      number: position among all folds of the protocol; with the seed, the source of randomness.
-      name: what is left out: "casme2/sub01" (CDE) or "casme2" (HDE).
-      train: indices of the training clips, ascending.
-      validation: indices of clips of training subjects that are held back to choose the epoch;
-        mostly none.
-      test: indices of the test clips, ascending.
+        number: Position among all folds of the protocol. Together with the seed it determines all
+            random numbers of the fold.
+        name: Held-out subject or database: "casme2/sub01" (CDE) or "casme2" (HDE).
+        train: Indices of the training clips, ascending.
+        validation: Indices of the clips of training subjects that are held back to choose the
+            epoch, ascending; empty by default.
+        test: Indices of the test clips, ascending.
     """
 
     number: int
@@ -34,20 +35,21 @@ class Fold:
 def make_folds(
     protocol: str, composite: Composite, validation_share: float = 0.0, seed: int = 0
 ) -> list[Fold]:
-    """All folds of a protocol (paper, section IV-A), sorted by name.
+    """Return all folds of a protocol (paper, section IV-A), sorted by name.
 
-    "cde" leaves one subject out; subjects of different databases are different people. "hde"
-    leaves one database out. "final" leaves nobody out: its one fold has no test.
+    "cde" holds out one subject per fold; subjects of different databases are different people.
+    "hde" holds out one database per fold. "final" trains on all clips in one fold without a test.
 
     Args:
-      protocol: "cde", "hde" or "final".
-      composite: the clips.
-      validation_share: share of each database's training subjects that a fold holds back, at least
-        one, to choose its epoch by; 0: none, as "final" has to have it.
-      seed: of the draw of these subjects.
+        protocol: "cde", "hde" or "final".
+        composite: Clips to divide.
+        validation_share: Share of each database's training subjects, 0 to 0.5, that a fold holds
+            back to choose its epoch. Above 0, at least one subject is held back; 0 holds back none.
+            "final" ignores it.
+        seed: Seed of the choice of these subjects.
 
     Raises:
-      UserError: nothing would be left to train on.
+        UserError: The composite has fewer than two subjects (CDE) or databases (HDE).
     """
     if protocol == "final":
         nothing = np.zeros(0, np.intp)
@@ -59,7 +61,8 @@ def make_folds(
     names = sorted(set(groups))
     if len(names) < 2:
         raise UserError(
-            f"{protocol} needs at least two {unit}; the data hold {len(names)}: {', '.join(names)}."
+            f"{protocol} needs at least two {unit}, but the data contain {len(names)}:"
+            f" {', '.join(names)}."
         )
     member, subject = np.array(groups), np.array(subjects)
     folds = []
@@ -79,12 +82,12 @@ def make_folds(
 
 
 def hold_back(subjects: Sequence[str], share: float, seed: Sequence[int]) -> list[str]:
-    """Which of one database's subjects are held back: `share` of them, at least one; of one, none.
+    """Return the subjects of one database that are held back; a single subject is never held back.
 
     Args:
-      subjects: their names, in an order that does not depend on the clips'.
-      share: 0 (none) to 0.5.
-      seed: of the draw.
+        subjects: Names of the subjects, in an order that does not depend on the clips' order.
+        share: Share of the subjects, 0 (none) to 0.5; above 0, at least one subject.
+        seed: Seed of the choice.
     """
     if share == 0 or len(subjects) < 2:
         return []
@@ -93,10 +96,14 @@ def hold_back(subjects: Sequence[str], share: float, seed: Sequence[int]) -> lis
 
 
 def select_folds(folds: Sequence[Fold], selection: str) -> list[Fold]:
-    """The folds of a selection such as "" (all), "0:17" (0 to 16) or "3,5,8:10".
+    """Return the selected folds, by ascending number.
+
+    Args:
+        folds: All folds of the protocol.
+        selection: Such as "" (all), "0:17" (0 to 16) or "3,5,8:10".
 
     Raises:
-      UserError: the selection cannot be read, names a fold twice or one that is not there.
+        UserError: The selection is malformed, repeats a fold or names an unknown fold.
     """
     if not selection:
         return list(folds)
@@ -107,19 +114,21 @@ def select_folds(folds: Sequence[Fold], selection: str) -> list[Fold]:
             first = int(start) if start or not colon else 0
             last = (int(stop) if stop else len(folds)) if colon else first + 1
         except ValueError:
-            raise UserError(f"folds={selection!r}: {part!r} is not like 3 or 0:17.") from None
+            raise UserError(
+                f"folds={selection!r}: {part!r} is not a number such as 3 or a range such as 0:17."
+            ) from None
         numbers += range(first, last)
     unknown = sorted(set(numbers) - set(range(len(folds))))
     if unknown or not numbers or len(set(numbers)) < len(numbers):
         raise UserError(
-            f"folds={selection!r} must name at least one of the folds 0 to {len(folds) - 1}, each"
-            f" once."
+            f"folds={selection!r} must select at least one of the folds 0 to {len(folds) - 1}, and"
+            f" no fold twice."
         )
     return [folds[number] for number in sorted(numbers)]
 
 
 def selection(numbers: Sequence[int]) -> str:
-    """Fold numbers, ascending, as `select_folds` reads them: "0:3,7"."""
+    """Return ascending fold numbers in the format of `select_folds`, such as "0:3,7"."""
     ranges: list[list[int]] = []
     for number in numbers:
         if ranges and number == ranges[-1][1]:
@@ -131,12 +140,12 @@ def selection(numbers: Sequence[int]) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Unit:
-    """One fold of one seed: what is trained by itself.
+    """One fold of one seed, the unit of training.
 
     Attributes:
-      seed: all its randomness follows from this and the fold's number.
-      fold: which clips train, validate and test.
-      labels: of all clips.
+        seed: Determines all random numbers of the unit, together with the number of the fold.
+        fold: Training, validation and test clips.
+        labels: Classes of all clips of the composite.
     """
 
     seed: int

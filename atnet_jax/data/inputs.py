@@ -1,4 +1,4 @@
-"""What a method reads of the composite: as it was prepared, or computed from that once and kept."""
+"""Inputs of a method: read as prepared, or computed from prepared data once and cached."""
 
 import dataclasses
 import hashlib
@@ -25,16 +25,16 @@ Compute = Callable[[PreparedClip], dict[str, np.ndarray]]
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """How a method reads a clip.
+    """Description of the inputs that a method reads.
 
     Attributes:
-      method: its name.
-      names: what it reads of a clip, some of `INPUTS`.
-      image_size: height and width of the pictures that it reads, in pixels.
-      compute: what it makes of a clip that has these, by name; worker processes are sent it. It
-        raises a `UserError` that names the clip where it cannot use one. None: the method reads
-        what was prepared.
-      origin: all that `compute` follows from, as JSON can hold it.
+        method: Name of the method.
+        names: Prepared inputs that the method needs, some of `INPUTS`.
+        image_size: Height and width of the method's pictures, in pixels.
+        compute: Function that returns the method's arrays for a clip, by name. It must be picklable
+            for worker processes, and raise a `UserError` with the clip's name if it cannot use a
+            clip. None: the method reads the prepared inputs themselves.
+        origin: Everything that determines the output of `compute`, as JSON values.
     """
 
     method: str
@@ -47,21 +47,24 @@ class Reading:
 def load_inputs(
     data_dir: str | os.PathLike[str], datasets: Sequence[str], flow: str, reading: Reading
 ) -> Composite:
-    """The composite with what a method reads of it.
+    """Load the composite with the inputs of a method.
 
-    What is computed of each clip is kept in `<data_dir>/features`, and read from there where the
-    data and their origin are the same. A killed run leaves its finished clips, and the next goes on
-    with them. Of several at a time, one computes.
+    Computed inputs are cached in `<data_dir>/features` and reused while the data and `origin` are
+    unchanged. If a run is killed, the next run resumes with the remaining clips. If several runs
+    need the same inputs, one of them computes and the others wait.
 
     Args:
-      data_dir: see `load_composite`, as for the next two.
-      datasets: likewise.
-      flow: likewise.
-      reading: how the method reads a clip.
+        data_dir: Folder of the prepared data (`--data_dir` of `atnet prepare`).
+        datasets: Names of the data sets, such as ("casme2", "samm", "smic").
+        flow: Optical flow of the prepared data with its suffixes, a `Motion.name`.
+        reading: Inputs that the method reads.
+
+    Returns:
+        The composite; each of its inputs is `[clip, ...]`.
 
     Raises:
-      UserError: the data are not prepared, lack something, the method cannot use a clip, or what it
-        computes cannot be kept.
+        UserError: The data are not prepared or lack an input, the method cannot use a clip, or the
+            computed inputs cannot be written or read.
     """
     if reading.compute is None:
         return load_composite(data_dir, datasets, flow, reading.names, reading.image_size)
@@ -73,19 +76,21 @@ def load_inputs(
             _keep(folder, reading, composite, builders)
         except OSError as error:
             raise UserError(
-                f"{folder.parent}: what {reading.method} reads of each clip cannot be kept"
-                f" ({error})"
+                f"{folder.parent}: the inputs of {reading.method} cannot be written ({error})."
+                " Fix this and rerun the same command."
             ) from error
     try:
         inputs = {path.stem: np.load(path, allow_pickle=False) for path in sorted(folder.iterdir())}
     except (OSError, EOFError, ValueError) as error:
-        raise UserError(f"{folder}: damaged ({error}). Delete that folder.") from error
+        raise UserError(
+            f"{folder}: damaged ({error}). Delete this folder and rerun the command."
+        ) from error
     return dataclasses.replace(composite, inputs=inputs)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Job:
-    """One clip's work."""
+    """Computation of one clip's inputs."""
 
     compute: Compute
     key: Key
@@ -94,7 +99,7 @@ class _Job:
 
 @dataclasses.dataclass(frozen=True)
 class _Jobs(Collection[_Job]):
-    """The work of these clips, which are read as they are asked for."""
+    """Jobs of the clips in `keys`; iteration reads the clips from disk one by one."""
 
     reading: Reading
     builders: Sequence[Any]
@@ -123,10 +128,10 @@ def _compute(job: _Job) -> tuple[Key, dict[str, np.ndarray] | str]:
 
 
 def _keep(folder: Path, reading: Reading, composite: Composite, builders: Sequence[Any]) -> None:
-    """Computes the inputs of all clips and writes one file each, all or none."""
+    """Compute the inputs of all clips and write one file per input, all of them or none."""
     partial = folder.with_name(f"{folder.name}.partial")
     folder.parent.mkdir(exist_ok=True)
-    with take_turn(folder.with_name(f"{folder.name}.lock"), f"what {reading.method} reads"):
+    with take_turn(folder.with_name(f"{folder.name}.lock"), f"Inputs of {reading.method}"):
         if not folder.is_dir():
             partial.mkdir(exist_ok=True)
             inputs = _compute_all(reading, composite, builders, KeptRecords(partial / "clips"))
@@ -145,7 +150,7 @@ def _keep(folder: Path, reading: Reading, composite: Composite, builders: Sequen
 def _compute_all(
     reading: Reading, composite: Composite, builders: Sequence[Any], kept: KeptRecords
 ) -> dict[str, np.ndarray]:
-    """What is computed of every clip, `[clip, ...]` in the order of the composite."""
+    """Return the computed inputs of all clips, each `[clip, ...]` in the composite's order."""
     keys = list(zip(composite.dataset, composite.subject, composite.clip, strict=True))
     names = {key: hashlib.sha256(json.dumps(key).encode()).hexdigest() for key in keys}
     found = kept.find(names.values())
@@ -166,7 +171,7 @@ def _compute_all(
 
 
 def _digest(reading: Reading, composite: Composite, builders: Sequence[Any]) -> str:
-    """Of all that the inputs follow from."""
+    """Return the digest of everything that determines the inputs."""
     origin = {
         **reading.origin,
         "clips": composite.digest(),

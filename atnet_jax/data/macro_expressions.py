@@ -1,4 +1,4 @@
-"""Macro-expression pictures: names and labels in memory, the pictures streamed from disk."""
+"""Macro-expression pictures: labels and subjects in memory, the pictures streamed from disk."""
 
 import dataclasses
 import hashlib
@@ -19,26 +19,26 @@ from atnet_jax.data.folds import hold_back
 from atnet_jax.data.record import newest, text
 from atnet_jax.errors import UserError
 
-# Four threads read and decode about 2,000 pictures a second on two cores, more were slower there:
-# reading a record holds Python's lock. Ahead of the training they hold 64 pictures, 3 MB.
+# Four threads read and decode about 2,000 pictures per second on two cores. More threads are slower
+# there, because reading a record holds the GIL. The buffer of 64 pictures takes 3 MB.
 _READ = grain.ReadOptions(num_threads=4, prefetch_buffer_size=64)
 
 
 @dataclasses.dataclass(frozen=True)
 class MacroPictures:
-    """The pictures of one or several prepared data sets, one set after the other.
+    """Pictures of one or several prepared data sets, one set after the other.
 
-    What is held of a picture is its class and whose it is: twelve bytes.
+    A picture's class, data set and subject take twelve bytes of memory; the picture stays on disk.
 
     Attributes:
-      names: of the data sets.
-      labels: 0 negative, 1 positive, 2 surprise.
-      dataset: each picture's data set, an index into `names`.
-      subject: each picture's subject, an index into `subjects`.
-      subjects: (data set, subject), in the order of first appearance.
-      sha256: over names, labels and encoded pictures: equal data, equal digest.
-      image_size: height and width that pictures are reduced to, in pixels.
-      sources: random access to the records of each data set.
+        names: Names of the data sets.
+        labels: Class of each picture: 0 negative, 1 positive, 2 surprise.
+        dataset: Data set of each picture, an index into `names`.
+        subject: Subject of each picture, an index into `subjects`.
+        subjects: (data set, subject), in the order of first appearance.
+        sha256: SHA-256 of names, labels and encoded pictures; equal for equal data.
+        image_size: Height and width of the pictures that are read, in pixels.
+        sources: Random access to the records of each data set.
     """
 
     names: Sequence[str]
@@ -51,10 +51,13 @@ class MacroPictures:
     sources: Sequence[Sequence[Any]]
 
     def read(self, picture: int | np.integer) -> UInt8[np.ndarray, "{self.image_size} _ 1"]:
-        """Reads one picture from disk.
+        """Return one picture, read from disk.
+
+        Args:
+            picture: Index of the picture.
 
         Raises:
-          UserError: the record holds no picture.
+            UserError: The record contains no picture.
         """
         dataset = self.dataset[picture]
         position = int(picture - np.searchsorted(self.dataset, dataset))
@@ -62,15 +65,20 @@ class MacroPictures:
         image = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED) if encoded.size else None
         if image is None:
             raise UserError(
-                f"Record {position} of the data set {self.names[dataset]} holds no picture. Delete"
-                f" the prepared data set and prepare it again."
+                f"Record {position} of the data set {self.names[dataset]} contains no picture."
+                f" Delete the prepared data set and prepare it again."
             )
         return resize(image, self.image_size)
 
     def batches(
         self, pictures: Int[np.ndarray, " any"], batch_size: int
     ) -> Iterator[UInt8[np.ndarray, "batch size size 1"]]:
-        """Reads pictures in the given order, a few batches ahead; the last batch may be smaller."""
+        """Return an iterator over batches, which threads read in advance.
+
+        Args:
+            pictures: Indices of the pictures, in the order of reading.
+            batch_size: Pictures per batch; the last batch may be smaller.
+        """
         stream = grain.MapDataset.range(len(pictures)).map(lambda k: self.read(pictures[k]))
         return iter(stream.to_iter_dataset(_READ).batch(batch_size))
 
@@ -78,15 +86,18 @@ class MacroPictures:
 def load_macro_pictures(
     data_dir: str | os.PathLike[str], names: Sequence[str], image_size: int = 224
 ) -> MacroPictures:
-    """Opens the prepared data sets and reads names and labels; no picture is decoded or kept.
+    """Open prepared data sets, reading names and labels but decoding no picture.
 
     Args:
-      data_dir: where `atnet prepare` put them.
-      names: such as ("ck_plus", "jaffe").
-      image_size: height and width that pictures are reduced to, in pixels.
+        data_dir: Folder of the prepared data (`--data_dir` of `atnet prepare`).
+        names: Names of the data sets, such as ("ck_plus", "jaffe").
+        image_size: Height and width of the pictures to read, in pixels.
+
+    Returns:
+        The pictures of all data sets, in the order of `names`.
 
     Raises:
-      UserError: a data set is not prepared.
+        UserError: A data set is not prepared.
     """
     sha = hashlib.sha256()
     sources: list[Sequence[Any]] = []
@@ -120,11 +131,15 @@ def load_macro_pictures(
 def split_by_subject(
     pictures: MacroPictures, share: float, seed: int
 ) -> tuple[Int[np.ndarray, " train"], Int[np.ndarray, " validation"]]:
-    """Which pictures are trained on and which validate: no subject is on both sides.
+    """Return the indices of training and of validation pictures; the two share no subject.
 
-    Of each data set, `share` of the subjects validate, at least one, drawn from the seed and the
-    data set's own subjects: the same ones whichever other data sets there are. The subject of a
-    data set of one is trained on.
+    The choice in one data set does not depend on the other data sets.
+
+    Args:
+        pictures: Pictures to divide.
+        share: Share of each data set's subjects that validate, 0 to 0.5. Above 0, at least one
+            subject validates, unless the data set has only one.
+        seed: Seed of the choice.
     """
     kept = set()
     for name in pictures.names:

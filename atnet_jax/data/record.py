@@ -1,7 +1,7 @@
-"""The record of a clip: what it holds, how it is written and how it is read.
+"""The record of a prepared clip: its contents, and functions to write and read it.
 
-A new input is an entry of `INPUTS`, and a field of that name of `PreparedClip`. What is written,
-what is read, what the doctor checks and the shapes that networks are built for follow from it.
+To add an input, add an entry to `INPUTS` and a field of the same name to `PreparedClip`. Writing,
+reading, the checks of the doctor and the input shapes of networks all use `INPUTS`.
 """
 
 import abc
@@ -26,23 +26,23 @@ from atnet_jax.preprocessing.motion import motion_named
 from atnet_jax.preprocessing.prepared_clip import STANDARD_LANDMARKS, PreparedClip
 from atnet_jax.preprocessing.window import FLOWS, HALF_WINDOW
 
-# TFDS takes long to import, and worker processes, which import this module, do without it.
+# Functions import TFDS, which is slow, so that worker processes can import this module without it.
 
 Key = tuple[str, str, str]
 """Data set, subject, clip."""
 
 Record = dict[str, Any]
-"""A record as TFDS takes and gives it, with pictures encoded."""
+"""A record in the form that TFDS writes and reads, with encoded pictures."""
 
 RELEASE_NOTES = {
     "1.0.0": "First version.",
     "1.1.0": "Frames around the apex.",
     "1.2.0": "Flow from onset to apex at full size, onset and apex in colour, landmarks.",
 }
-"""By version of the record."""
+"""Changes of the record format, by version."""
 
 FIRST_VERSION, *_, VERSION = RELEASE_NOTES
-"""The oldest version that is read, and the one that is written."""
+"""Oldest version that can be read, and the version that is written."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,11 +50,11 @@ class Input(abc.ABC):
     """One input of a clip.
 
     Attributes:
-        title: What messages call it.
-        shape: Of its array in `PreparedClip`; -1 where clips differ.
-        since: The version of the record that it came with.
-        required: Whether a method that reads it cannot use a clip without it.
-        absent: What a record holds where it is absent, beside has_… = False; by default zeros.
+        title: Name of the input in messages.
+        shape: Shape of its array in `PreparedClip`; -1 for a clip-dependent length.
+        since: First version of the record that contains the input.
+        required: If true, a method that reads the input cannot use a clip without it.
+        absent: Placeholder in the records of clips without the input; None stands for zeros.
     """
 
     title: str
@@ -67,21 +67,27 @@ class Input(abc.ABC):
 
     @abc.abstractmethod
     def feature(self) -> Any:
-        """The TFDS feature."""
+        """Return the TFDS feature."""
 
     @abc.abstractmethod
     def decode(self, stored: Any) -> np.ndarray:
-        """The array of what a record holds.
+        """Return the array that a record stores.
+
+        Args:
+            stored: Value of the feature in the record.
 
         Raises:
-            ValueError: The record is damaged; the message is for the user.
+            ValueError: The record is damaged; the message addresses the user.
         """
 
     def encode(self, array: np.ndarray | None) -> Any:
-        """What a record holds of an array; None: it is absent.
+        """Return the value of the feature for an array.
+
+        Args:
+            array: The array, or None to encode the placeholder.
 
         Raises:
-            ValueError: The array has another shape or type.
+            ValueError: The array has another shape or dtype.
         """
         if array is None:
             array = self.absent
@@ -108,7 +114,7 @@ class Numbers(Input):
     """An array of floating point numbers.
 
     Attributes:
-        packed: Whether records hold it compressed.
+        packed: If true, records store the array compressed.
     """
 
     packed: bool = False
@@ -131,13 +137,13 @@ class Numbers(Input):
 
 @dataclass(frozen=True, eq=False)
 class Pictures(Input):
-    """Grey or RGB pictures, which records hold one below the other in one PNG."""
+    """Grey or RGB pictures, which a record stores one below the other in one PNG."""
 
     dtype = np.uint8
 
     @property
     def _sheet(self) -> tuple[int, int, int]:
-        """Rows, columns and channels of the PNG; -1 rows where clips differ."""
+        """Rows, columns and channels of the PNG; rows are -1 if clips differ in length."""
         channels = 3 if self.shape[-1] == 3 else 1
         *count, height, width = self.shape[:-1] if channels == 3 else self.shape
         return -1 if -1 in count else math.prod((*count, height)), width, channels
@@ -175,9 +181,9 @@ class Pictures(Input):
 
 
 FACE = Pictures("face", (SIZE, SIZE))
-"""One grey face crop."""
+"""Format of one grey face crop."""
 
-# `PreparedClip` tells what each is. The order is that of the features in a record.
+# `PreparedClip` documents each input. The order is the order of the features in a record.
 INPUTS: dict[str, Input] = {
     "apex": Pictures("apex picture", (SIZE, SIZE)),
     "adm": Numbers("ADM", (FLOWS, 2 * BLOCKS * BLOCKS)),
@@ -191,18 +197,18 @@ INPUTS: dict[str, Input] = {
         "landmarks", (5, 2), since="1.2.0", required=False, absent=STANDARD_LANDMARKS
     ),
 }
-"""What a method can read of a clip, by name."""
+"""Inputs that a method can read, by name."""
 
 
 def features() -> Any:
-    """The TFDS features of a clip's record.
+    """Return the TFDS features of a clip's record.
 
-    * The inputs, and for each a has_… that tells whether it is there.
-    * dataset, subject, clip: names, together the key.
-    * emotion: as the annotation spells it; label: the class made of it.
-    * onset, apex_frame, offset: frame numbers of the annotation, -1 where unknown.
-    * frame_rate: frames per second, 0 where unknown.
-    * crop_box: x0, y0, x1, y1 of the face in pixels of the frame, all 0 where unknown.
+    * Each of `INPUTS`, and for each a has_…, which is true if the clip has the input.
+    * dataset, subject, clip: names, which together form the key.
+    * emotion: emotion as spelled in the annotation; label: class derived from it.
+    * onset, apex_frame, offset: frame numbers of the annotation, -1 if unknown.
+    * frame_rate: frames per second, 0 if unknown.
+    * crop_box: x0, y0, x1, y1 of the face in pixels of the frame, all 0 if unknown.
     """
     import tensorflow_datasets as tfds
 
@@ -225,11 +231,11 @@ def features() -> Any:
 
 
 def to_record(clip: Clip, seen: PreparedClip) -> Record:
-    """The record of a clip.
+    """Return the record of a clip.
 
     Args:
-        clip: Its annotation.
-        seen: Its inputs; those that are None are absent.
+        clip: Annotation of the clip.
+        seen: Inputs of the clip; a None is recorded as absent.
     """
     return {
         **encode(seen, INPUTS),
@@ -247,7 +253,7 @@ def to_record(clip: Clip, seen: PreparedClip) -> Record:
 
 
 def encode(seen: PreparedClip, names: Iterable[str]) -> Record:
-    """What a record holds of these inputs, and whether they are there."""
+    """Return the features of the inputs `names` of a clip, and a has_… feature for each."""
     arrays = {name: getattr(seen, name) for name in names}
     return {
         **{name: INPUTS[name].encode(array) for name, array in arrays.items()},
@@ -256,12 +262,12 @@ def encode(seen: PreparedClip, names: Iterable[str]) -> Record:
 
 
 def from_record(record: Mapping[str, Any], names: Collection[str]) -> PreparedClip:
-    """The clip of a record.
+    """Return the clip that a record describes.
 
     Args:
-        record: As `read_records` gives it.
-        names: The inputs wanted, some of `INPUTS`. With the flow map comes the flow that a map of
-            another size is made of.
+        record: A record that `read_records` returned.
+        names: Names of the inputs to decode, some of `INPUTS`. With "flow_map", the flow is decoded
+            as well, because flow maps of other sizes are computed from it.
 
     Raises:
         UserError: The record is damaged.
@@ -273,7 +279,7 @@ def from_record(record: Mapping[str, Any], names: Collection[str]) -> PreparedCl
         found: dict[str, Any] = {name: INPUTS[name].decode(record[name]) for name in there}
     except ValueError as error:
         raise UserError(
-            f"{key}: {error}; its record is damaged. Delete the prepared data set and prepare it"
+            f"{key}: {error}. The record is damaged. Delete the prepared data set and prepare it"
             " again."
         ) from error
     if "frames" in found:
@@ -285,46 +291,52 @@ def from_record(record: Mapping[str, Any], names: Collection[str]) -> PreparedCl
 
 
 def key_of(record: Mapping[str, Any]) -> Key:
-    """The names of a record's clip."""
+    """Return the key of a record's clip."""
     return text(record["dataset"]), text(record["subject"]), text(record["clip"])
 
 
 def text(value: bytes | str) -> str:
-    """A record's text, which TFDS gives as bytes."""
+    """Return a text feature, which TFDS reads as bytes, as a string."""
     return value.decode() if isinstance(value, bytes) else value
 
 
 def prepared(data_dir: str | os.PathLike[str], name: str, flow: str) -> Any:
-    """The TFDS builder of a prepared data set; see `load_composite` for the arguments.
+    """Return the TFDS builder of a prepared data set of micro-expression clips.
+
+    Args:
+        data_dir: Folder of the prepared data (`--data_dir` of `atnet prepare`).
+        name: Name of the data set, such as "casme2".
+        flow: Optical flow of the prepared data with its suffixes, a `Motion.name`.
 
     Raises:
-        UserError: It is not prepared or is none of clips, or there is no such flow.
+        UserError: The data set is not prepared, consists of macro-expression pictures, or the flow
+            is unknown.
     """
     motion = motion_named(flow)
     if name in MACRO_EXPRESSIONS:
         raise UserError(
-            f"{name!r} holds pictures of macro-expressions, which are for pre-training"
-            f" (--config=pretrain); here, clips of micro-expressions are needed."
+            f"{name!r} contains pictures of macro-expressions, which serve pre-training"
+            f" (--config=pretrain). Expected a data set of micro-expression clips."
         )
-    what = f"data set {name!r} with flow {flow!r}"
-    return newest(Path(data_dir), f"{name}/{motion.name}", what, f"{name} {motion.flags}")
+    title = f"data set {name!r} with flow {flow!r}"
+    return newest(Path(data_dir), f"{name}/{motion.name}", title, f"{name} {motion.flags}")
 
 
 def newest(data_dir: Path, folder: str, what: str, options: str) -> Any:
-    """The TFDS builder of the newest version of a prepared data set.
+    """Return the TFDS builder of the newest version of a prepared data set.
 
     Args:
-        data_dir: Where `atnet prepare` put it.
-        folder: Its folder in there.
-        what: It, for the message.
-        options: What `atnet prepare --dataset=` takes for it.
+        data_dir: Folder of the prepared data (`--data_dir` of `atnet prepare`).
+        folder: Folder of the data set, relative to `data_dir`.
+        what: Description of the data set, for the error message.
+        options: Options of `atnet prepare` that prepare it, starting with the value of --dataset.
 
     Raises:
-        UserError: It is not prepared.
+        UserError: The data set is not prepared.
     """
     import tensorflow_datasets as tfds
 
-    # What a killed preparation leaves behind is called incomplete.….
+    # A killed preparation leaves a folder called incomplete.…, which this pattern skips.
     versions = sorted((data_dir / folder).glob("[0-9]*/dataset_info.json"))
     if not versions:
         raise UserError(
@@ -335,10 +347,10 @@ def newest(data_dir: Path, folder: str, what: str, options: str) -> Any:
 
 
 def open_records(builder: Any) -> Sequence[Record]:
-    """The records of a prepared data set by number, pictures encoded.
+    """Return the records of a prepared data set as a sequence, with encoded pictures.
 
     Args:
-        builder: As `prepared` gives it.
+        builder: Builder that `prepared` returned.
     """
     import tensorflow_datasets as tfds
 
@@ -351,14 +363,17 @@ def open_records(builder: Any) -> Sequence[Record]:
 
 
 def read_records(builder: Any, names: Sequence[str]) -> Iterator[tuple[Key, Record]]:
-    """The records of a prepared data set, one after the other.
+    """Read the records of a prepared data set one by one.
 
     Args:
-        builder: As `prepared` gives it.
-        names: The inputs wanted.
+        builder: Builder that `prepared` returned.
+        names: Names of the inputs that each clip must have, some of `INPUTS`.
+
+    Yields:
+        The key of each clip and its record.
 
     Raises:
-        UserError: A clip lacks an input.
+        UserError: A clip lacks a required input.
     """
     for record in open_records(builder):
         key = key_of(record)
@@ -366,6 +381,6 @@ def read_records(builder: Any, names: Sequence[str]) -> Iterator[tuple[Key, Reco
             if INPUTS[name].required and not record.get(f"has_{name}"):
                 raise UserError(
                     f"{'/'.join(key)} in the data set {builder.info.name} has no {name}, which"
-                    f" this model reads. Add it to the manifest and prepare it again."
+                    f" this model needs. Add it to the manifest and prepare the data set again."
                 )
         yield key, record

@@ -1,1 +1,1 @@
-"""From predictions to metrics, statistics and reports."""
+"""Metrics, statistics and reports of predictions."""

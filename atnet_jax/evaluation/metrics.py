@@ -1,10 +1,10 @@
-"""Accuracy, UF1 and UAR of a predictions table (paper, section IV-A).
+"""Accuracy, UF1 and UAR of a table of predictions (paper, section IV-A).
 
-A class that no clip has cannot be recalled, and one that is in neither the labels nor the
-predictions has no F1, so such a class is left out of the mean. This is what scikit-learn's
-`balanced_accuracy_score` and `f1_score(average="macro", zero_division=0)` do. A class that is
-predicted though no clip has it, or never predicted though clips have it, has an F1 of 0, which
-counts. Folds are pooled before they are scored, so what one fold lacks matters only if all do.
+The recall of a class is undefined if no clip has that label. Its F1 is undefined if it occurs
+neither in the labels nor in the predictions. Undefined values are left out of the mean, as in
+scikit-learn's `balanced_accuracy_score` and `f1_score(average="macro", zero_division=0)`. A class
+that occurs only in the labels or only in the predictions has an F1 of 0, which enters the mean.
+Folds are pooled before scoring, so a class that one fold lacks has no effect.
 """
 
 from collections.abc import Iterable
@@ -22,7 +22,7 @@ METRICS = ("accuracy", "uf1", "uar")
 
 
 class Evaluation(TypedDict):
-    """Scores of a set of clips; `confusion[true][predicted]` and `counts` are of the labels."""
+    """Scores of a set of clips; `confusion[true][predicted]` and `counts` are numbers of clips."""
 
     accuracy: float
     uf1: float
@@ -38,8 +38,15 @@ def confusion_matrix(
 ) -> Int[np.ndarray, "3 3"]:
     """Count the clips by true class (row) and predicted class (column).
 
+    Args:
+        labels: True classes, indices into `CLASSES`.
+        predicted: Predicted classes, indices into `CLASSES`.
+
+    Returns:
+        The numbers of clips, int64.
+
     Raises:
-        ValueError: the two differ in length, or a value is not an index into `CLASSES`.
+        ValueError: The arguments differ in length, or a value is not an index into `CLASSES`.
     """
     if labels.shape != predicted.shape:
         raise ValueError(f"{len(labels)} labels but {len(predicted)} predictions")
@@ -53,21 +60,25 @@ def confusion_matrix(
 
 
 def scores(confusion: Real[np.ndarray, "*batch 3 3"]) -> Float[np.ndarray, "*batch metric"]:
-    """Accuracy, UF1 and UAR, the `METRICS` in their order, of one or many confusion matrices.
+    """Return the accuracy, UF1 and UAR, in the order of `METRICS`, of each confusion matrix.
 
-    Accuracy is the share of the clips that were predicted right. UF1 is the mean over classes of
-    2TP / (2TP + FP + FN) (paper, eq. 8). UAR is the mean over classes of TP_c / N_c, N_c clips
-    being of class c (eq. 9; the paper's eq. 10 prints the number of classes for N_c, a misprint).
+    Accuracy is the fraction of correctly predicted clips. UF1 is the mean over classes of
+    2TP / (2TP + FP + FN) (paper, eq. 8). UAR is the mean over classes of TP_c / N_c, where N_c is
+    the number of clips of class c (eq. 9). The paper's eq. 10 gives the number of classes for N_c,
+    a misprint.
+
+    Args:
+        confusion: Numbers of clips by true class (row) and predicted class (column).
 
     Raises:
-        ValueError: a matrix holds no clip.
+        ValueError: A matrix holds no clip.
     """
     right = np.diagonal(confusion, axis1=-2, axis2=-1)
     true, said = confusion.sum(axis=-1), confusion.sum(axis=-2)
     clips = true.sum(axis=-1)
     if not np.all(clips):
         raise ValueError("a confusion matrix without clips has no score")
-    # TP + FN is a class's row, TP + FP its column.
+    # TP + FN is the sum of a class's row, TP + FP the sum of its column.
     f1, recall = _mean_where_present(2 * right, true + said), _mean_where_present(right, true)
     return np.stack([right.sum(axis=-1) / clips, f1, recall], axis=-1)
 
@@ -83,14 +94,14 @@ def score(labels: ArrayLike, predicted: ArrayLike) -> dict[str, float]:
         "accuracy", "uf1" and "uar", each from 0 to 1; see `scores` for their definitions.
 
     Raises:
-        ValueError: The two differ in length, are empty, or hold a value that is not a class.
+        ValueError: The arguments differ in length, are empty, or hold a value that is not a class.
     """
     confusion = confusion_matrix(np.asarray(labels), np.asarray(predicted))
     return dict(zip(METRICS, scores(confusion).tolist(), strict=True))
 
 
 def uf1(confusion: Real[np.ndarray, "3 3"]) -> float:
-    """The UF1 of one confusion matrix; see `scores`."""
+    """Return the UF1 of one confusion matrix; see `scores`."""
     return scores(confusion).tolist()[1]
 
 
@@ -98,15 +109,15 @@ def evaluate(predictions: Iterable[Prediction]) -> dict[str, Evaluation]:
     """Score the predictions of one run: all clips pooled ("full"), then each database alone.
 
     Args:
-        predictions: the tested clips of all folds, each clip once.
+        predictions: The tested clips of all folds, each clip once.
 
     Returns:
-        "full" and then the databases in alphabetical order, each with its `Evaluation`; plain
-        Python values that go into JSON as they are.
+        The scores of "full" and then of each database in alphabetical order, as plain Python
+        values that JSON can store.
 
     Raises:
-        ValueError: there are no predictions, or a clip occurs twice (score one seed at a time).
-        UserError: a database has a name that the result needs for itself.
+        ValueError: `predictions` is empty, or holds a clip twice (score one seed at a time).
+        UserError: A database has a reserved name, such as "full".
     """
     rows = list(predictions)
     if not rows:
@@ -119,7 +130,8 @@ def evaluate(predictions: Iterable[Prediction]) -> dict[str, Evaluation]:
     databases = sorted({row.dataset for row in rows})
     if taken := RESERVED_NAMES.intersection(databases):
         raise UserError(
-            f"dataset name {min(taken)!r} is reserved in the results; rename it in the data"
+            f"The dataset name {min(taken)!r} is reserved for the results. Rename the dataset in"
+            f" the data."
         )
     evaluations = {"full": _evaluate(rows)}
     for database in databases:
@@ -146,7 +158,7 @@ def _evaluate(rows: list[Prediction]) -> Evaluation:
 def _mean_where_present(
     numerator: Real[np.ndarray, "*batch 3"], denominator: Real[np.ndarray, "*batch 3"]
 ) -> np.ndarray:
-    """The mean `[*batch]` of the ratios over the classes whose denominator is not zero."""
+    """Return the mean `[*batch]` of the ratios over the classes with a non-zero denominator."""
     present = denominator > 0
     ratios = np.divide(numerator, denominator, out=np.zeros(present.shape), where=present)
     return np.asarray(ratios.sum(axis=-1) / present.sum(axis=-1))

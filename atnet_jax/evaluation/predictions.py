@@ -1,6 +1,6 @@
-"""The table every method ends in: one row a tested clip, kept as a CSV file.
+"""The table of predictions that every method produces: a CSV file with one row per tested clip.
 
-Metrics and reports are computed from this table alone; they never know which model ran.
+Metrics are computed from this table alone, independent of the method.
 """
 
 import csv
@@ -18,30 +18,30 @@ from atnet_jax.errors import UserError
 from atnet_jax.names import CLASSES
 from atnet_jax.system.files import write_text_atomically
 
-# Softmax in float32 sums to one within a few 1e-7; this finds columns that are no probabilities.
+# Softmax in float32 sums to 1 within a few 1e-7; a larger error means other kinds of scores.
 _SUM_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a method said of one clip when the clip was on the test side.
+    """The prediction of a method for one test clip.
 
     Attributes:
-        protocol: the evaluation protocol, e.g. "cde" or "hde".
-        fold: index of the fold the clip was tested in, from 0.
-        dataset: database of the clip, e.g. "casme2".
-        subject: subject of the clip; text, as in the annotation ("01" is not "1").
-        clip: name of the clip within its subject.
-        label: true class, an index into `CLASSES`.
-        predicted: the method's decision, an index into `CLASSES`. It is nearly always the class
-            of the highest score, but that is left to the method (a one-vs-one SVM votes).
-        score_negative: probability of "negative", rounded to float32.
-        score_positive: probability of "positive", rounded to float32.
-        score_surprise: probability of "surprise", rounded to float32.
-        seed: seed of the run.
+        protocol: Evaluation protocol, e.g. "cde" or "hde".
+        fold: Index of the fold that tests the clip, from 0.
+        dataset: Database of the clip, e.g. "casme2".
+        subject: Subject of the clip; text, as in the annotation ("01" is not "1").
+        clip: Name of the clip within its subject.
+        label: True class, an index into `CLASSES`.
+        predicted: Predicted class, an index into `CLASSES`. It is usually the class with the
+            highest score, but the method decides (a one-vs-one SVM votes).
+        score_negative: Probability of "negative", rounded to float32.
+        score_positive: Probability of "positive", rounded to float32.
+        score_surprise: Probability of "surprise", rounded to float32.
+        seed: Seed of the run.
 
     Raises:
-        ValueError: a value is out of its range, or the scores do not sum to one.
+        ValueError: A value is out of its range, or the scores do not sum to 1.
     """
 
     protocol: str
@@ -69,9 +69,9 @@ class Prediction:
                 raise ValueError(f"{name} must be one of {choices}, found {getattr(self, name)}")
         for name in _SCORES:
             score = getattr(self, name)
-            if not 0 <= score <= 1:  # a NaN fails this too
+            if not 0 <= score <= 1:  # This also rejects NaN.
                 raise ValueError(f"{name} must be a probability from 0 to 1, found {score}")
-            # The file holds float32; rounding here makes a row equal to what is read back.
+            # The file stores float32. Rounding makes a row equal to itself when read back.
             object.__setattr__(self, name, float(np.float32(score)))
         total = math.fsum(self.scores)
         if abs(total - 1) > _SUM_TOLERANCE:
@@ -93,12 +93,16 @@ _DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]{1,3})?", re.IGNORECASE)
 def write(path: Path, rows: Iterable[Prediction]) -> None:
     """Write the rows as CSV (UTF-8, LF), atomically, sorted by seed, fold, dataset, subject, clip.
 
-    Scores have nine significant digits, which `read` turns back into the same float32. Names are
-    written as they are, so a name that begins with "=" is a formula to a spreadsheet program.
+    Scores have nine significant digits, from which `read` restores the same float32. Names are
+    written unchanged, so spreadsheet programs treat a name that begins with "=" as a formula.
+
+    Args:
+        path: The file; an existing file is replaced.
+        rows: The predictions, in any order.
 
     Raises:
-        ValueError: there are no rows, or a clip is predicted twice under one protocol and seed.
-        OSError: the folder does not exist or cannot be written to.
+        ValueError: There are no rows, or a clip is predicted twice under one protocol and seed.
+        OSError: The folder does not exist or is not writable.
     """
     ordered = sorted(rows, key=lambda p: (p.seed, p.fold, p.dataset, p.subject, p.clip))
     if not ordered:
@@ -117,21 +121,24 @@ def write(path: Path, rows: Iterable[Prediction]) -> None:
 
 
 def read(path: Path) -> list[Prediction]:
-    """Read what `write` wrote, in the file's order, checking every cell.
+    """Return the predictions in a file of `write`, in the order of its rows.
+
+    Args:
+        path: The file, as `write` writes it. A byte order mark is ignored.
 
     Raises:
-        UserError: the file is missing or is not such a table: other columns, a cell of another
-            type or out of range, a clip twice under one protocol and seed, no rows. The message
-            names the file and the row, counted as a spreadsheet does (the header is row 1).
+        UserError: The file is missing or is not UTF-8 CSV, its columns differ, a value has the
+            wrong type or is out of range, a clip occurs twice under one protocol and seed, or the
+            file has no rows. The message names the file and the row; the header is row 1.
     """
     try:
-        # Spreadsheet programs add a byte order mark; -sig drops it.
+        # Spreadsheet programs add a byte order mark, which -sig removes.
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
-        raise UserError(f"{path}: cannot read the predictions: {error.strerror}") from error
+        raise UserError(f"Cannot read the predictions in {path}: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise UserError(
-            f"{path}: not UTF-8 text (byte {error.start}); is it a CSV file?"
+            f"{path} is not UTF-8 text (byte {error.start}). Pass a CSV file of predictions."
         ) from error
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows: list[Prediction] = []
@@ -140,26 +147,22 @@ def read(path: Path) -> list[Prediction]:
     try:
         for number, cells in enumerate(reader, start=1):
             if number == 1:
-                if tuple(cells) != _COLUMNS:
-                    expected = ",".join(_COLUMNS)
-                    raise ValueError(f"expected the columns {expected}, found {','.join(cells)}")
+                _check_header(cells)
                 continue
             row = _parse(cells)
-            first = first_row_of.setdefault(_key(row), number)
-            if first != number:
-                raise ValueError(f"clip {'/'.join(_key(row)[2:])} is already in row {first}")
+            _check_new(row, first_row_of.setdefault(_key(row), number), number)
             rows.append(row)
     except csv.Error as error:
-        raise UserError(f"{path}, row {number + 1}: not valid CSV: {error}") from error
+        raise UserError(f"{path}, row {number + 1}: invalid CSV: {error}.") from error
     except ValueError as error:
-        raise UserError(f"{path}, row {number}: {error}") from error
+        raise UserError(f"{path}, row {number}: {error}.") from error
     if not rows:
-        raise UserError(f"{path}: no predictions in this file; expected a header and rows")
+        raise UserError(f"{path} contains no predictions. Expected a header and at least one row.")
     return rows
 
 
 def columns(rows: Iterable[Prediction]) -> dict[str, list[Any]]:
-    """Return predictions as columns: name of the field → its values, in the order of the rows."""
+    """Return predictions as columns: field name → values in the order of `rows`."""
     found: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
     for row in rows:
         for name, value in zip(_COLUMNS, astuple(row), strict=True):
@@ -168,12 +171,22 @@ def columns(rows: Iterable[Prediction]) -> dict[str, list[Any]]:
 
 
 def _key(row: Prediction) -> tuple[str, ...]:
-    """What may occur once: a clip is tested once under a protocol and seed."""
+    """Return the key of a row: a clip is tested once under one protocol and seed."""
     return row.protocol, str(row.seed), row.dataset, row.subject, row.clip
 
 
+def _check_header(cells: list[str]) -> None:
+    if tuple(cells) != _COLUMNS:
+        raise ValueError(f"expected the columns {','.join(_COLUMNS)}, found {','.join(cells)}")
+
+
+def _check_new(row: Prediction, first: int, number: int) -> None:
+    if first != number:
+        raise ValueError(f"clip {'/'.join(_key(row)[2:])} is already in row {first}")
+
+
 def _quote(cell: str) -> str:
-    # csv.writer leaves a lone carriage return unquoted before Python 3.13.
+    # Before Python 3.13, csv.writer does not quote a lone carriage return.
     if any(sign in cell for sign in ',"\r\n'):
         return '"' + cell.replace('"', '""') + '"'
     return cell

@@ -1,6 +1,6 @@
-"""A run's record, config.json: what the run is, written when it starts and read by all who use it.
+"""The record of a run, config.json: settings, data, folds and environment, written at its start.
 
-The class is the file's form: objects for its dataclasses, lists for its tuples.
+`Record` defines the format of the file: JSON objects for dataclasses, lists for tuples.
 """
 
 import dataclasses
@@ -17,18 +17,18 @@ from atnet_jax.errors import UserError
 from atnet_jax.system import files, typed_json
 
 FILE = "config.json"
-"""The record's name in its workdir."""
+"""Name of the record in the workdir."""
 
-_FORMAT = 2  # Version 0.1.0 wrote no number.
+_FORMAT = 2  # Files of version 0.1.0 have no format number.
 
 
 @dataclass(frozen=True)
 class Data:
-    """What a run reads.
+    """The input data of a run.
 
     Attributes:
-        clips: how many clips there are; of pre-training, pictures.
-        sha256: the digest of all that the method is given.
+        clips: Number of clips; number of pictures for pre-training.
+        sha256: Digest of the clips' names, labels and inputs.
     """
 
     clips: int
@@ -40,8 +40,8 @@ class Folds:
     """The folds of a run.
 
     Attributes:
-        names: of all folds of the protocol, by their number.
-        run: the numbers of those that are run, ascending.
+        names: Names of all folds of the protocol, indexed by fold number.
+        run: Numbers of the folds in the run, ascending.
     """
 
     names: tuple[str, ...]
@@ -50,12 +50,12 @@ class Folds:
 
 @dataclass(frozen=True)
 class Environment:
-    """Where a run is computed.
+    """The device and software of a run.
 
     Attributes:
-        device: such as "1 × cpu".
-        versions: package → version.
-        git: "commit" and "modified" of the code; None where it is no checkout.
+        device: Number and kind of devices, such as "1 × cpu".
+        versions: Package → version.
+        git: "commit" and "modified" of the code; None outside a Git checkout.
     """
 
     device: str
@@ -65,13 +65,13 @@ class Environment:
 
 @dataclass(frozen=True)
 class Part:
-    """A run of some folds that was joined with others.
+    """A run of some folds that was merged with other runs.
 
     Attributes:
-        folder: its workdir.
-        folds: those it ran, such as "0:17".
-        environment: where.
-        command: the command line that repeats it.
+        folder: Workdir of the run.
+        folds: Folds of the run, such as "0:17".
+        environment: Device and software of the run.
+        command: Command line that repeats the run.
     """
 
     folder: str
@@ -82,20 +82,20 @@ class Part:
 
 @dataclass(frozen=True)
 class Record:
-    """What a run is.
+    """The identity and origin of a run.
 
     Attributes:
-        config: its settings, as JSON has them.
-        data: what it reads.
-        init_from: the digest of the weights that it starts from; None: random ones.
-        environment: where it is computed.
-        command: the command line that repeats it.
-        folds: which there are and which are run.
-        notes: what a reader of its figures must know first, in sentences.
-        excluded: rows of the annotations that give no clip.
-        preparation: data set → the options that it was prepared with.
-        size: "parameters" of a network or "features" of a clip → how many.
-        merged: the runs that it was joined from.
+        config: Settings, as JSON stores them.
+        data: Input data.
+        init_from: Digest of the initial weights; None for random weights.
+        environment: Device and software.
+        command: Command line that repeats the run.
+        folds: Folds of the protocol and of the run.
+        notes: Sentences that a reader must know before the scores.
+        excluded: Rows of the annotations that yield no clip.
+        preparation: Data set → options of its preparation.
+        size: "parameters" of a network or "features" of a clip → their number.
+        merged: The runs that were merged into this one.
     """
 
     config: Mapping[str, Any]
@@ -127,7 +127,7 @@ class Record:
 
     @property
     def options(self) -> dict[str, Any]:
-        """The method's options, with the tuples that JSON does not have."""
+        """The method's options, with JSON's lists converted to tuples."""
         return {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in self.config["options"].items()
@@ -140,73 +140,84 @@ class Record:
 
     @property
     def is_control(self) -> bool:
-        """Whether its labels were shuffled."""
+        """True if the labels were shuffled."""
         return bool(self.config.get("shuffle_labels"))
 
     @property
     def is_partial(self) -> bool:
-        """Whether only some of the protocol's folds are run."""
+        """True if the run has only some of the protocol's folds."""
         return len(self.folds.run) < len(self.folds.names)
 
     @property
     def selection(self) -> str:
-        """The folds that are run, as config.folds names them: "0:3,7"."""
+        """The folds of the run in the notation of config.folds, such as "0:3,7"."""
         return selection(self.folds.run)
 
     def identity(self) -> dict[str, str]:
-        """All that decides what comes out, as dotted names and values.
+        """Return everything that determines the results, as dotted names and values.
 
-        That is neither the engine's settings nor where the data and weights lie, but their digests.
+        This includes digests of the data and weights, but neither their paths nor the settings of
+        the engine.
         """
         data = dataclasses.asdict(self.data)
         about = {**of_result(self.config), "data": data, "init_from": self.init_from}
         return dict(flatten(about))
 
     def write(self, workdir: Path) -> None:
-        """Writes config.json.
+        """Write config.json.
+
+        Args:
+            workdir: Folder of the run.
 
         Raises:
-            OSError: the folder does not exist or cannot be written to.
+            OSError: The folder does not exist or is not writable.
         """
         files.write_json_atomically(workdir / FILE, {"format": _FORMAT, **dataclasses.asdict(self)})
 
 
 def read(workdir: Path) -> Record:
-    """Reads the config.json of a run.
+    """Return the record in config.json of a run.
+
+    Args:
+        workdir: Folder of the run.
 
     Raises:
-        UserError: there is none, it is damaged or something else, or another version of this
-            program, with other settings, wrote it.
+        UserError: The file is missing, unreadable, damaged or not the record of a run, or a
+            version of this program with other settings wrote it.
     """
     path = workdir / FILE
     try:
         found = typed_json.parse(path.read_bytes())
-        _refuse_other_forms(workdir, found)
+        _refuse_other_formats(workdir, found)
         record = typed_json.decode(Record, found)
-        for name, kind in _NEEDED.items():
-            typed_json.decode(kind, record.config.get(name), f"config.{name}")
-        if len(record.config["seeds"]) != 1:
-            raise ValueError("config.seeds must be one seed")
-        run = record.folds.run
-        if not run or list(run) != sorted(set(run) & set(range(len(record.folds.names)))):
-            raise ValueError("folds.run must be ascending numbers of folds.names")
+        _check(record)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise UserError(
-            f"{workdir} holds no run: it has no {FILE}. Give the workdir of a run."
+            f"{workdir} holds no run: it has no {FILE}. Pass the workdir of a run."
         ) from error
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}.") from error
+        raise UserError(f"Cannot read {path}: {error.strerror}.") from error
     except UserError:
         raise
     except ValueError as error:
         raise UserError(
-            f"{path} is damaged, or no record of a run: {error}. Restore the file, or train again"
-            f" in a new --workdir."
+            f"{path} is damaged or is not the record of a run: {error}. Restore the file, or train"
+            f" again in a new --workdir."
         ) from error
     return record
 
 
-# What every run's settings must hold to be read.
+def _check(record: Record) -> None:
+    for name, kind in _NEEDED.items():
+        typed_json.decode(kind, record.config.get(name), f"config.{name}")
+    if len(record.config["seeds"]) != 1:
+        raise ValueError("config.seeds must be one seed")
+    run = record.folds.run
+    if not run or list(run) != sorted(set(run) & set(range(len(record.folds.names)))):
+        raise ValueError("folds.run must be ascending numbers of folds.names")
+
+
+# Settings that the record of every run must contain.
 _NEEDED: Mapping[str, Any] = {
     "task": str,
     "protocol": str,
@@ -217,12 +228,12 @@ _NEEDED: Mapping[str, Any] = {
 
 
 def flatten(settings: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The fields of nested settings as text, with dotted names, in the order they are given."""
+    """Yield the dotted name and the value as text of each field of nested settings, in order."""
     for name, value in flat(settings):
         yield name, value if isinstance(value, str) else json.dumps(value, default=str)
 
 
-def _refuse_other_forms(workdir: Path, found: Mapping[str, Any]) -> None:
+def _refuse_other_formats(workdir: Path, found: Mapping[str, Any]) -> None:
     if found.get("format") == _FORMAT:
         return
     try:
@@ -230,6 +241,6 @@ def _refuse_other_forms(workdir: Path, found: Mapping[str, Any]) -> None:
     except (KeyError, TypeError):
         raise ValueError(f"format must be {_FORMAT}") from None
     raise UserError(
-        f"{workdir} was made by atnet_jax {version}, whose settings have other names. Open it with"
-        f" that version, or train again in a new --workdir."
+        f"{workdir} was created by atnet_jax {version}, whose settings have other names. Open it"
+        f" with that version, or train again in a new --workdir."
     )

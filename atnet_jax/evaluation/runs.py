@@ -1,4 +1,4 @@
-"""A finished run, as its workdir holds it."""
+"""Finished runs, read from their workdirs."""
 
 import math
 import os
@@ -23,15 +23,15 @@ TABLES = {"cde": published.TABLE_II, "hde": published.TABLE_III}
 
 @dataclass(frozen=True)
 class Curve:
-    """What one fold's training recorded.
+    """The learning curve of one fold.
 
     Attributes:
-        name: of the fold.
-        kept_epoch: the one whose network was tested.
-        epoch: the numbers of the epochs.
-        loss: after each of them, on the training clips.
-        accuracy: likewise.
-        seconds: what each of them took.
+        name: Name of the fold.
+        kept_epoch: Number of the epoch whose network was tested.
+        epoch: Numbers of the epochs.
+        loss: Loss on the training clips in each epoch.
+        accuracy: Accuracy on the training clips in each epoch, 0 to 1.
+        seconds: Duration of each epoch.
     """
 
     name: str
@@ -47,12 +47,12 @@ class Run:
     """One run: a method under a protocol, with one seed.
 
     Attributes:
-        record: what the run is.
-        predictions: the tested clips.
+        record: Settings, data and environment of the run.
+        predictions: The tested clips.
         metrics: `metrics.evaluate(predictions)`.
-        curves: training curves by fold; empty for a method that is not trained by epochs.
-        epoch_scores: what the clips scored after each epoch, if that was kept.
-        workdir: where it was read from.
+        curves: Learning curves by fold; empty for a method without epochs.
+        epoch_scores: Scores of the tested clips after each epoch; None if they were not saved.
+        workdir: Folder of the run.
     """
 
     record: Record
@@ -74,13 +74,13 @@ class Run:
 
     @property
     def title(self) -> str:
-        """What tables call the method with its options."""
+        """Name of the method with its options in tables."""
         known = self.model in models.names()
         return models.find(self.model).title_of(self.record.options) if known else self.model
 
     @property
     def paper_row(self) -> str | None:
-        """The method's row in the paper's tables, None if the paper does not have it."""
+        """The method's row in the paper's tables; None if the paper does not report it."""
         known = self.model in models.names()
         return models.find(self.model).paper_row_of(self.record.options) if known else None
 
@@ -99,52 +99,56 @@ class Run:
 
     @property
     def notes(self) -> list[str]:
-        """What a reader of its figures must know first, e.g. that only some folds were run."""
+        """Sentences a reader must know before the scores, e.g. that only some folds were run."""
         notes = list(self.record.notes)
         if self.record.is_partial:
             notes.append(
-                f"Only folds {self.record.selection} of the {len(self.record.folds.names)} were run"
-                f" ({len(self.predictions)} of {self.record.data.clips} clips), so the figures are"
-                f" not those of the protocol."
+                f"Only folds {self.record.selection} of {len(self.record.folds.names)} were run"
+                f" ({len(self.predictions)} of {self.record.data.clips} clips), so these are not"
+                f" scores of the whole protocol."
             )
         return notes
 
 
 def load_runs(workdir: str | os.PathLike[str]) -> tuple[Run, ...]:
-    """Read every finished run in a workdir: of one seed, of several, of a table or leaderboard.
+    """Return every finished run in a workdir: of one seed, several seeds, a table or leaderboard.
 
     Args:
-        workdir: The folder that was given to `train` or `atnet train --workdir`.
+        workdir: The folder that was passed to `train` or `atnet train --workdir`.
 
     Raises:
-        UserError: The folder holds no run, or `load_run` refuses one.
+        UserError: The folder contains no run, or `load_run` rejects one of its runs.
     """
     workdir = Path(workdir).expanduser()
-    # Below are seed_N, METHOD/seed_N and PROTOCOL/METHOD/seed_N.
+    # Runs are in the workdir, seed_N, METHOD/seed_N or PROTOCOL/METHOD/seed_N.
     records = [path for depth in range(4) for path in workdir.glob("*/" * depth + FILE)]
     if not records:
-        raise UserError(f"{workdir} holds no run: it has no {FILE}. Give the workdir of a run.")
+        raise UserError(f"{workdir} holds no run: it has no {FILE}. Pass the workdir of a run.")
     return tuple(load_run(path.parent) for path in sorted(records))
 
 
 def load_run(workdir: str | os.PathLike[str]) -> Run:
-    """Read a finished run from its workdir, and from nothing else.
+    """Return the finished run in a workdir.
+
+    Args:
+        workdir: Folder of one run (one seed).
 
     Raises:
-        UserError: the folder holds no finished run, or a file of it is damaged or does not belong
-            to the others. The message names the file.
+        UserError: The folder holds no finished run, or one of its files is damaged or belongs to
+            another run. The message names the file.
     """
     workdir = Path(workdir).expanduser()
     record = read(workdir)
     if record.task != "evaluate":
         raise UserError(
-            f"{workdir}: the report is of cde and hde; this is a run of {record.task!r}."
+            f"{workdir} holds a run of the task {record.task!r}, which scores no test clips. Pass"
+            f" the workdir of a run of the task 'evaluate'."
         )
     for name in ("predictions.csv", "metrics.json"):
         if not (workdir / name).is_file():
             raise UserError(
-                f"{workdir} holds no finished run: it has no {name}. Rerun its command to"
-                f" resume it, or leave this folder out."
+                f"{workdir} holds no finished run: it has no {name}. Rerun its command to resume"
+                f" it, or leave this folder out."
             )
     rows, results = _scored(workdir, record)
     scores = workdir / "epoch_scores.npz"
@@ -159,27 +163,27 @@ def load_run(workdir: str | os.PathLike[str]) -> Run:
 
 
 def _scored(workdir: Path, record: Record) -> tuple[list[Prediction], dict[str, Evaluation]]:
-    """The predictions and their scores, which must be those that the run wrote down."""
+    """Return the predictions and their scores; check them against the record and metrics.json."""
     path = workdir / "predictions.csv"
     rows = predictions.read(path)
     for row in rows:
         if (row.protocol, row.seed) != (record.protocol, record.seed):
             raise UserError(
-                f"{path}: clip {row.dataset}/{row.subject}/{row.clip} is of protocol"
-                f" {row.protocol!r} and seed {row.seed}, but {FILE} says {record.protocol!r} and"
-                f" {record.seed}; are both of the same run?"
+                f"{path}: clip {row.dataset}/{row.subject}/{row.clip} has protocol"
+                f" {row.protocol!r} and seed {row.seed}, but {FILE} specifies {record.protocol!r}"
+                f" and {record.seed}. Restore the files of the same run."
             )
     tested = sorted({row.fold for row in rows})
     if tested != list(record.folds.run):
         raise UserError(
-            f"{path} does not fit {FILE}: it is of the folds {selection(tested)}, expected"
-            f" {record.selection}."
+            f"{path} does not match {FILE}: it contains the folds {selection(tested)}, expected"
+            f" {record.selection}. Restore the files of the same run."
         )
     clips = record.data.clips
     if len(rows) > clips or (len(rows) < clips and not record.is_partial):
         raise UserError(
-            f"{path}: {len(rows)} clips, but {FILE} says that the data hold {clips}; are both of"
-            f" the same run?"
+            f"{path} contains {len(rows)} clips, but according to {FILE} the data have {clips}."
+            f" Restore the files of the same run."
         )
     try:
         results = metrics.evaluate(rows)
@@ -195,8 +199,8 @@ def _scored(workdir: Path, record: Record) -> tuple[list[Prediction], dict[str, 
             for name in metrics.METRICS
         ):
             raise UserError(
-                f"{path}: the scores of {group!r} do not follow from predictions.csv; are both of"
-                f" the same run?"
+                f"{path}: the scores of {group!r} do not match predictions.csv. Restore the files"
+                f" of the same run."
             )
     return rows, results
 
@@ -215,7 +219,7 @@ def _curves(path: Path) -> dict[int, Curve]:
             if not curve.epoch or len(set(map(len, series))) > 1:
                 raise ValueError(f"the lists of fold {fold} are empty or differ in length")
     except ValueError as error:
-        raise UserError(f"{path}: {error}") from error
+        raise UserError(f"{path} is damaged: {error}. Restore the file, or train again.") from error
     return dict(sorted(curves.items()))
 
 
@@ -223,6 +227,6 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         return typed_json.parse(path.read_bytes())
     except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+        raise UserError(f"Cannot read {path}: {error.strerror}.") from error
     except ValueError as error:
-        raise UserError(f"{path}: {error}") from error
+        raise UserError(f"{path} is damaged: {error}. Restore the file, or train again.") from error

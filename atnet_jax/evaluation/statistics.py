@@ -1,10 +1,10 @@
-"""How far the figures of a table can be trusted: seeds, intervals, paired tests, inflation.
+"""Uncertainty of the scores: standard deviations over seeds, confidence intervals, paired tests.
 
-Everything is computed from predictions, whichever method made them. The unit is the subject: clips
-of one person are alike, so they count together, and people are the few (68 in the paper) that
-decide how sure a figure is. Folds share most of their training clips; no resampling of the
-predictions can see that, so intervals and tests speak of other subjects, not of other training
-data.
+Everything is computed from predictions, independent of the method that made them. The unit of
+resampling is the subject, because clips of one person are correlated. The number of subjects (68 in
+the paper) therefore limits the precision. Intervals and tests cover variation over subjects, not
+over training data: folds share most of their training clips, and resampling predictions cannot show
+the effect of that.
 """
 
 import dataclasses
@@ -22,15 +22,15 @@ from atnet_jax.evaluation.predictions import Prediction
 from atnet_jax.names import CLASSES
 
 _CONFIDENCE = 0.95
-# With this many subjects or fewer all swaps are tried: 2^12 = 4,096.
+# All swaps are tried for at most this many subjects: 2^12 = 4,096.
 _ALL_SWAPS_UP_TO = 12
-# Two sums of the same numbers in another order differ by less.
+# Sums of the same numbers in different orders differ by less than this.
 _ROUNDING = 1e-12
 
 _Clip = tuple[str, str, str]
 
 
-# Several seeds, and intervals.
+# Standard deviations over seeds and confidence intervals.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,10 +38,10 @@ class Figure:
     """One metric over the seeds of a method.
 
     Attributes:
-        mean: over the seeds.
-        sd: standard deviation over the seeds (n − 1); None for one seed.
-        interval: 95 % interval of the mean over other subjects; None where no database has two
-            subjects, so that there is nothing to resample.
+        mean: Mean over the seeds.
+        sd: Standard deviation over the seeds (with n − 1); None for one seed.
+        interval: Limits of the 95 % confidence interval of the mean over subjects; None if every
+            database has a single subject, which cannot be resampled.
     """
 
     mean: float
@@ -51,7 +51,7 @@ class Figure:
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """The three metrics of a method on a set of clips, and how many they rest on."""
+    """The three metrics of a method on a set of clips, with the numbers of seeds and clips."""
 
     accuracy: Figure
     uf1: Figure
@@ -66,27 +66,27 @@ def summarise(
 ) -> dict[str, Summary]:
     """Score a method over its seeds: all clips pooled ("full"), then each database alone.
 
-    The interval is a percentile bootstrap over subjects: as many as there are, drawn with
-    replacement, each with all of its clips and in all seeds; the metric is averaged over the
-    seeds within a resample. So it holds for these seeds, and `Figure.sd` tells how much another
-    seed changes. Subjects are drawn within their database, for the pooled figure too: which
-    databases there are and how many people each recorded was chosen, not drawn, and a resample
-    that mixes databases in another proportion answers another question. A class that a resample
-    lacks is left out of its mean as `atnet_jax.metrics` does. With the few subjects that one
-    database has, percentile intervals are a little too narrow.
+    The intervals are percentile bootstrap intervals over subjects. A resample draws the original
+    number of subjects with replacement, each with all of its clips in all seeds, and averages the
+    metric over the seeds. The interval therefore holds for the given seeds; `Figure.sd` measures
+    the variation over seeds. Subjects are drawn within their database, also for the pooled scores:
+    the databases and their sizes were chosen, not sampled. A class that a resample lacks is left
+    out of its mean (see `metrics`). Percentile intervals are slightly too narrow for the small
+    number of subjects in one database.
 
     Args:
-        predictions: of one method and protocol, any number of seeds, the same clips in each
-            (labels may differ between seeds: a control shuffles them by its seed).
-        resamples: number of bootstrap resamples.
-        rng_seed: of the resamples.
+        predictions: Predictions of one method and protocol, with the same clips for every seed.
+            Labels may differ between seeds: a control run shuffles them with its seed.
+        resamples: Number of bootstrap resamples.
+        rng_seed: Seed of the resampling.
 
     Returns:
-        The keys of `metrics.evaluate`. In HDE a database is what a fold held out.
+        The summary of "full" and of each database. Under HDE, a database is the held-out database
+        of one fold.
 
     Raises:
-        UserError: no predictions, several protocols, a clip twice under a seed, seeds that differ
-            in their clips, or a database whose name the result needs for itself.
+        UserError: There are no predictions or several protocols, a seed has a clip twice, seeds
+            differ in their clips, or a database has a reserved name.
     """
     by_seed = _by_seed(predictions)
     evaluations = [metrics.evaluate(rows.values()) for rows in by_seed.values()]
@@ -123,22 +123,23 @@ def summarise(
     return summaries
 
 
-# Two methods.
+# Paired tests of two methods.
 
 
 @dataclasses.dataclass(frozen=True)
 class McNemar:
-    """McNemar's test of whether one of two methods reads more clips right.
+    """McNemar's test of whether one of two methods predicts more clips correctly.
 
-    Two-sided and exact, however many clips it is: the smaller count is binomial with p = 1/2. It
-    takes clips for independent, which those of a subject are not, so its p is too small where a
-    method is better on a few subjects; read it beside the permutation tests.
+    The test is two-sided and exact for any number of clips: the smaller count is binomial with
+    p = 1/2. It assumes independent clips, but clips of one subject are dependent. Its p-value is
+    therefore too small if a method is better on a few subjects only; compare it with the
+    permutation tests.
 
     Attributes:
-        seed: the run that is compared; clips have one answer each in this test.
-        only_first: clips that only the first method read right.
-        only_second: clips that only the second method read right.
-        p: probability of counts as unequal, if either method were as likely to be the right one.
+        seed: Seed of the compared runs; the test uses one prediction per clip and method.
+        only_first: Number of clips that only the first method predicts correctly.
+        only_second: Number of clips that only the second method predicts correctly.
+        p: Probability of counts at least as unequal if both methods were equally good.
     """
 
     seed: int
@@ -149,7 +150,7 @@ class McNemar:
 
 @dataclasses.dataclass(frozen=True)
 class PermutationTest:
-    """A difference, first method minus second, and its p over swaps of the two, two-sided."""
+    """The difference, first method minus second, and its two-sided permutation p-value."""
 
     difference: float
     p: float
@@ -157,18 +158,19 @@ class PermutationTest:
 
 @dataclasses.dataclass(frozen=True)
 class PairedTests:
-    """Two methods on the same clips.
+    """Tests of two methods on the same clips.
 
     Attributes:
-        uf1: permutation test on pooled UF1, averaged over the seeds.
-        uar: the same on UAR.
-        mcnemar: test on right and wrong clips, of the lowest seed.
-        seeds: those that both methods have; the others are left out.
-        subjects: number of subjects.
-        differing_subjects: those whose confusion matrices differ; only their swaps matter.
-        clips: number of clips.
-        swaps: number of swaps tried besides none at all.
-        exact: whether these are all the swaps there are.
+        uf1: Permutation test of the pooled UF1, averaged over the seeds.
+        uar: Permutation test of the pooled UAR, averaged over the seeds.
+        mcnemar: McNemar's test for the lowest common seed.
+        seeds: Seeds that both methods have; other seeds are ignored.
+        subjects: Number of subjects.
+        differing_subjects: Number of subjects whose confusion matrices differ between the methods.
+            Swapping any other subject changes nothing.
+        clips: Number of clips.
+        swaps: Number of swaps tried, without the observed arrangement.
+        exact: Whether all possible swaps were tried.
     """
 
     uf1: PermutationTest
@@ -191,30 +193,33 @@ def compare(
 ) -> PairedTests:
     """Test whether two methods differ on the same clips, all clips pooled.
 
-    The permutation tests swap the two methods' answers on whole subjects: were the methods alike,
-    it would be chance which of the two gave which. All swaps are tried if at most 12 subjects
-    differ; else random ones, the observed arrangement being counted among them
-    (p = (1 + as extreme) / (1 + swaps)). Several seeds are swapped together and the difference is
-    averaged over them; McNemar's test takes the lowest common seed, a choice that no result can
-    guide. For one database alone, give the predictions of that database.
+    The permutation tests swap the two methods' predictions of whole subjects, which are
+    exchangeable if the methods are equally good. All swaps are tried if at most 12 subjects differ,
+    otherwise random ones. The observed arrangement counts as one of them:
+    p = (1 + as extreme) / (1 + swaps). All seeds of a subject are swapped together, and the
+    difference is averaged over the seeds. McNemar's test uses the lowest common seed, a choice that
+    does not depend on the results. To test one database, pass the predictions of that database.
 
     Args:
-        first: predictions of one method and protocol, any number of seeds.
-        second: those of the other.
-        swaps: number of random swaps.
-        rng_seed: of the swaps.
+        first: Predictions of one method and protocol, with any number of seeds.
+        second: Predictions of the other method.
+        swaps: Number of random swaps.
+        rng_seed: Seed of the random swaps.
+
+    Returns:
+        The results of the tests.
 
     Raises:
-        UserError: the methods have no seed in common or differ in protocol, clips or labels, or
-            either list is one that `summarise` refuses.
+        UserError: The methods have no seed in common or differ in protocol, clips or labels, or
+            `summarise` rejects the predictions of either method.
     """
     runs_first, runs_second = _by_seed(first), _by_seed(second)
     seeds = tuple(seed for seed in runs_first if seed in runs_second)
     if not seeds:
-        had = (", ".join(map(str, runs)) for runs in (runs_first, runs_second))
+        listed = (", ".join(map(str, runs)) for runs in (runs_first, runs_second))
         raise UserError(
-            "the two methods have no seed in common: the first has {}, the second {}; run one of"
-            " them with a seed of the other".format(*had)
+            "The two methods have no seed in common: the first has {}, the second has {}. Run one"
+            " of them with a seed of the other.".format(*listed)
         )
     runs_first = {seed: runs_first[seed] for seed in seeds}
     runs_second = {seed: runs_second[seed] for seed in seeds}
@@ -270,7 +275,7 @@ def _mcnemar(
     ]
     only_first, only_second = pairs.count((True, False)), pairs.count((False, True))
     n = only_first + only_second
-    # Integers of any size: exact, and a quotient of two that no float could hold is still right.
+    # Python's integers are exact and their quotient is correct even beyond the range of floats.
     tail = sum(math.comb(n, k) for k in range(min(only_first, only_second) + 1))
     return McNemar(seed, only_first, only_second, p=min(1.0, 2 * tail / 2**n))
 
@@ -279,50 +284,51 @@ def _check_paired(
     first: Mapping[int, Mapping[_Clip, Prediction]],
     second: Mapping[int, Mapping[_Clip, Prediction]],
 ) -> None:
-    """Refuse two methods that did not answer the same questions, naming the first difference."""
+    """Refuse two methods that differ in protocol, clips or labels; name the first difference."""
     protocols = [_any_row(runs).protocol for runs in (first, second)]
     if protocols[0] != protocols[1]:
         raise UserError(
-            f"the first predictions are of protocol {protocols[0]!r}, the second of"
-            f" {protocols[1]!r}; compare two methods under one protocol"
+            f"The first predictions belong to protocol {protocols[0]!r}, the second to"
+            f" {protocols[1]!r}. Compare two methods under one protocol."
         )
     for seed, rows in first.items():
         for clip in sorted(rows.keys() | second[seed].keys()):
             if clip not in rows or clip not in second[seed]:
                 there, lacking = ("first", "second") if clip in rows else ("second", "first")
                 raise UserError(
-                    f"clip {'/'.join(clip)} is in the {there} predictions but not in the"
-                    f" {lacking}; run both methods on the same data and folds"
+                    f"Clip {'/'.join(clip)} is in the {there} predictions but not in the"
+                    f" {lacking}. Run both methods on the same data and folds."
                 )
             labels = [CLASSES[runs[seed][clip].label] for runs in (first, second)]
             if labels[0] != labels[1]:
                 raise UserError(
-                    f"clip {'/'.join(clip)} (seed {seed}) is {labels[0]} in the first predictions"
-                    f" but {labels[1]} in the second; run both methods on the same data"
+                    f"Clip {'/'.join(clip)} (seed {seed}) is {labels[0]} in the first predictions"
+                    f" but {labels[1]} in the second. Run both methods on the same data."
                 )
 
 
-# What predictions and confusion matrices of several seeds share.
+# Predictions and confusion matrices of several seeds.
 
 
 def _by_seed(predictions: Iterable[Prediction]) -> dict[int, dict[_Clip, Prediction]]:
-    """Sort predictions by seed, and check that every seed has the same clips."""
+    """Group predictions by seed and check that every seed has the same clips."""
     unsorted: defaultdict[int, dict[_Clip, Prediction]] = defaultdict(dict)
     protocols = set()
     for row in predictions:
         clip = (row.dataset, row.subject, row.clip)
         if clip in unsorted[row.seed]:
             raise UserError(
-                f"clip {'/'.join(clip)} is predicted twice for seed {row.seed}; give the"
-                f" predictions of one method, each run once"
+                f"Clip {'/'.join(clip)} is predicted twice for seed {row.seed}. Pass the"
+                f" predictions of one method, and each run once."
             )
         unsorted[row.seed][clip] = row
         protocols.add(row.protocol)
     if not unsorted:
-        raise UserError("there are no predictions")
+        raise UserError("There are no predictions.")
     if len(protocols) > 1:
         raise UserError(
-            f"predictions of several protocols, {', '.join(sorted(protocols))}; give those of one"
+            f"The predictions belong to several protocols: {', '.join(sorted(protocols))}. Pass the"
+            f" predictions of one protocol."
         )
     by_seed = dict(sorted(unsorted.items()))
     reference = min(by_seed)
@@ -331,8 +337,8 @@ def _by_seed(predictions: Iterable[Prediction]) -> dict[int, dict[_Clip, Predict
             clip = min(differing)
             there, lacking = (seed, reference) if clip in rows else (reference, seed)
             raise UserError(
-                f"clip {'/'.join(clip)} is predicted for seed {there} but not for seed {lacking};"
-                f" every seed must predict the same clips"
+                f"Clip {'/'.join(clip)} is predicted for seed {there} but not for seed {lacking}."
+                f" Every seed must predict the same clips."
             )
     return by_seed
 
@@ -340,7 +346,7 @@ def _by_seed(predictions: Iterable[Prediction]) -> dict[int, dict[_Clip, Predict
 def _confusions(
     by_seed: Mapping[int, Mapping[_Clip, Prediction]],
 ) -> tuple[list[tuple[str, str]], Float[np.ndarray, "seed subject 3 3"]]:
-    """The (database, subject) pairs, sorted, and each one's confusion matrix in every seed."""
+    """Return the sorted (database, subject) pairs and the confusion matrix of each, per seed."""
     subjects = sorted({clip[:2] for clip in next(iter(by_seed.values()))})
     position = {subject: i for i, subject in enumerate(subjects)}
     confusions = np.zeros((len(by_seed), len(subjects), len(CLASSES), len(CLASSES)))

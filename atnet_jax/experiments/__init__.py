@@ -1,1 +1,1 @@
-"""Whole runs: one method or many, with several seeds, in workdirs."""
+"""Complete runs in workdirs: one or several methods, with one or several seeds."""

@@ -1,4 +1,4 @@
-"""Configurations by name or by file, with settings laid over them."""
+"""Configurations, loaded by name or from a file and changed by settings."""
 
 import importlib.util
 import inspect
@@ -36,7 +36,7 @@ def load_config(name: str, settings: Mapping[str, Any] | None = None) -> Config:
                 f"Unknown setting config.{setting}.{nearest(setting, list(known))}"
                 " `atnet train --help` lists the settings."
             )
-        field = FIELDS.get(setting)  # Options of a method are checked with the method.
+        field = FIELDS.get(setting)  # `check` checks the options of a method.
         try:
             read = field.kind.read(value) if field else value
             config.update_from_flattened_dict({setting: read})
@@ -47,7 +47,7 @@ def load_config(name: str, settings: Mapping[str, Any] | None = None) -> Config:
 
 
 def read_config(text: str) -> Config:
-    """Read a configuration as its file defines it; `check` has not seen it yet.
+    """Return a configuration as its file defines it, not checked by `check`.
 
     Args:
         text: The `name` of `load_config`.
@@ -59,20 +59,28 @@ def read_config(text: str) -> Config:
     file = _find(name)
     spec = importlib.util.spec_from_file_location("config_file", file)
     if spec is None or spec.loader is None:
-        raise UserError(f"{file} is not a Python file. --config is the name or file of one.")
+        raise UserError(
+            f"{file} is not a Python file. Pass the name or the Python file of a configuration as"
+            f" --config."
+        )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     get_config = getattr(module, "get_config", None)
     if get_config is None:
-        raise UserError(f"{file} defines no get_config(), which returns the configuration.")
+        raise UserError(
+            f"{file} does not define get_config(). Define it, and return the configuration from it."
+        )
     try:
         inspect.signature(get_config).bind(*argument)
     except TypeError as error:
-        raise UserError(f"--config={text}: get_config() of {file} has {error}.") from error
+        raise UserError(
+            f"Cannot call get_config() of {file} for --config={text}: {error}."
+        ) from error
     config = get_config(*argument)
     if not isinstance(config, ConfigDict):
         raise UserError(
-            f"get_config() of {file} returns no ConfigDict. Return the one of default_config()."
+            f"get_config() of {file} does not return a ConfigDict. Return the one of"
+            f" default_config()."
         )
     return config
 

@@ -1,4 +1,4 @@
-"""One fold trained by itself, in memory."""
+"""Training of a single fold in memory, without a workdir."""
 
 import dataclasses
 import tempfile
@@ -61,19 +61,24 @@ def train_fold(
         folds: All folds, from `make_folds`; the largest decides the shapes of batches.
         number: Index into `folds`.
 
+    Returns:
+        The scores of the test clips, the learning curve and the trained network.
+
     Raises:
         UserError: The configuration has several seeds or names a task that trains no folds, the
-            composite lacks an input of the method, or training diverged.
+            composite lacks an input of the method, `number` is out of range, or training diverged.
     """
     config = check(config)
     if config.task not in ("evaluate", "final"):
-        raise UserError(f"config.task is {config.task!r}, but a fold is trained by 'evaluate'.")
-    if len(config.seeds) != 1:
         raise UserError(
-            f"config.seeds is {config.seeds!r}, expected one seed to train a fold with."
+            f"config.task is {config.task!r}, expected 'evaluate' or 'final' to train a fold."
         )
+    if len(config.seeds) != 1:
+        raise UserError(f"config.seeds is {config.seeds!r}, expected one seed to train a fold.")
     if not 0 <= number < len(folds):
-        raise UserError(f"number is {number}, expected the index of one of {len(folds)} folds.")
+        raise UserError(
+            f"number is {number}, expected the index of a fold from 0 to {len(folds) - 1}."
+        )
     fold, [seed] = folds[number], config.seeds
     _check_inputs(config, composite)
     method = models.find(config.model)

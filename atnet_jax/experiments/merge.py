@@ -1,8 +1,8 @@
-"""Joins runs of some folds each into one of all: `atnet merge RUN… --out=FOLDER`.
+"""Merging runs of different folds into one run of all folds: `atnet merge RUN… --out=FOLDER`.
 
-For a protocol that several machines shared: `--config.folds=0:17`, `--config.folds=17:34` and so
-on, each in a workdir of its own. The result is what one run of all folds leaves, without
-checkpoints.
+This serves experiments split over several machines: `--config.folds=0:17`, `--config.folds=17:34`
+and so on, each with a separate workdir. The result has the files of one run of all folds, except
+the checkpoints.
 """
 
 import dataclasses
@@ -25,20 +25,28 @@ from atnet_jax.evaluation.runs import Curve, Run, load_run
 from atnet_jax.experiments.results import write_results
 from atnet_jax.system import files
 
-# An error names so many folds at most.
+# An error names at most this many folds.
 _NAMED_FOLDS = 5
 
 
 def merge(parts: Sequence[Path], out: Path) -> Path:
-    """Joins `parts` into the run folder `out` and returns the path of its report.
+    """Merge runs into a new run folder.
 
-    The parts are workdirs of one run each, or of several: then each folder seed_N (of a suite,
-    METHOD/seed_N) is joined with those of its name, and the report is on all.
+    A part can contain several runs in the folders seed_N, or METHOD/seed_N for a table. Then the
+    folders of the same name are merged, and the report covers all of them. If an error is raised,
+    nothing is written.
+
+    Args:
+        parts: Workdirs of finished runs.
+        out: New folder for the merged run.
+
+    Returns:
+        The path of the report.
 
     Raises:
-      UserError: a part holds no finished run or a damaged one; parts differ in more than the folds;
-        a fold is in two of them or in none; one holds all folds; or `out` is not empty. Nothing has
-        been written then.
+        UserError: A part holds no finished run or a damaged one, parts differ in more than the
+            folds, a fold is in two parts or in none, one part holds all folds, or `out` exists and
+            is not an empty folder.
     """
     out = out.resolve()
     files.refuse_existing(out)
@@ -60,29 +68,30 @@ def merge(parts: Sequence[Path], out: Path) -> Path:
 
 
 def _run_folders(part: Path) -> list[Path]:
-    """The runs in a workdir: itself, or one for each seed, or for each method and seed."""
+    """Return the folders of the runs in a workdir: the workdir, seed_N or METHOD/seed_N."""
     for above in ("", "*/", "*/*/"):
         if found := sorted(part.glob(above + FILE)):
             return [path.parent for path in found]
-    raise UserError(f"{part} holds no run: it has no {FILE}. Give the workdir of a run.")
+    raise UserError(f"{part} holds no run: it has no {FILE}. Pass the workdir of a run.")
 
 
 def _read(folder: Path) -> Run:
-    """A part, after a look at whether its files are whole."""
+    """Read a part and check that it is finished and that its files are complete."""
     record = read(folder)
     network = models.find(record.model).kind == "network"
     network_files = ("curves.json", "epoch_scores.npz") if network else ()
     for name in ("predictions.csv", "metrics.json", *network_files):
         if not (folder / name).is_file():
             raise UserError(
-                f"{folder} is not finished: it is to run the folds {record.selection}, and has no"
-                f" {name}. Rerun its command to resume it."
+                f"{folder} is not finished: the run of folds {record.selection} has no {name}."
+                f" Rerun its command to resume it."
             )
     run = load_run(folder)
     if network and list(run.curves) != list(record.folds.run):
         raise UserError(
-            f"{folder / 'curves.json'} does not fit {FILE}: it is of the folds"
-            f" {selection(list(run.curves))}, expected {record.selection}."
+            f"{folder / 'curves.json'} does not match {FILE}: it contains the folds"
+            f" {selection(list(run.curves))}, expected {record.selection}. Restore the files of the"
+            f" same run."
         )
     return run
 
@@ -90,11 +99,7 @@ def _read(folder: Path) -> Run:
 def _join(
     parts: Sequence[Run], command: str
 ) -> tuple[Record, list[Prediction], dict[int, Curve], EpochScores | None]:
-    """One run of all folds, from those whose folds are all of them; `command` did it.
-
-    Returns:
-      Its record, and what `write_results` is given.
-    """
+    """Merge runs into one of all folds; return its record and the inputs of `write_results`."""
     parts = sorted(parts, key=lambda part: part.record.folds.run[0])
     first = parts[0]
     names = first.record.folds.names
@@ -107,28 +112,28 @@ def _join(
             if other is not part:
                 raise UserError(
                     f"Fold {fold} ({names[fold]}) is both in {other.workdir} and in {part.workdir}."
-                    f" Leave one of them out."
+                    f" Leave out one of them."
                 )
     if missing := sorted(set(range(len(names))) - holder.keys()):
-        told = [f"{fold} ({names[fold]})" for fold in missing[:_NAMED_FOLDS]]
-        if len(missing) > len(told):
-            told.append(f"{len(missing) - len(told)} more")
+        listed = [f"{fold} ({names[fold]})" for fold in missing[:_NAMED_FOLDS]]
+        if len(missing) > len(listed):
+            listed.append(f"{len(missing) - len(listed)} more")
         raise UserError(
-            f"No run is given of these of the {len(names)} folds: {', '.join(told)}. Given:"
-            f" {_named(parts)}. Run the command of one of them with"
-            f" --config.folds={selection(missing)} and a --workdir of its own, and give that too."
+            f"The given runs ({_named(parts)}) lack {len(missing)} of {len(names)} folds:"
+            f" {', '.join(listed)}. Rerun the command of one of them with"
+            f" --config.folds={selection(missing)} and a new --workdir, and pass that workdir too."
         )
     if len(parts) == 1:
-        raise UserError(f"{first.workdir} holds all folds already; there is nothing to join.")
+        raise UserError(f"{first.workdir} already holds all folds. Merging needs several runs.")
 
     rows = [row for part in parts for row in part.predictions]
     clips = first.record.data.clips
     if len(rows) != clips:
         raise UserError(
-            f"The files predictions.csv of {_named(parts)} hold {len(rows)} clips, but {FILE} says"
-            f" that the data hold {clips}. Start the commands of these runs again."
+            f"The files predictions.csv of {_named(parts)} contain {len(rows)} clips, but according"
+            f" to {FILE} the data have {clips}. Rerun the commands of these runs."
         )
-    # By fold; within a fold as they were.
+    # `sorted` is stable: rows are sorted by fold and keep their order within a fold.
     order = sorted(range(len(rows)), key=lambda index: rows[index].fold)
     curves = {fold: curve for part in parts for fold, curve in part.curves.items()}
     epoch_scores = None
@@ -156,19 +161,19 @@ def _refuse_differences(first: Run, other: Run) -> None:
 
     if different := _differences(settings(first), settings(other)):
         raise UserError(
-            f"{first.workdir} and {other.workdir} are no parts of one run. They differ in"
-            f" {'; '.join(different)}."
+            f"{first.workdir} and {other.workdir} are not parts of the same run. They differ in"
+            f" {'; '.join(different)}. Merge runs that differ only in config.folds."
         )
 
 
 def _record(parts: Sequence[Run], command: str) -> Record:
-    """The record of the run that the parts make up."""
+    """Return the record of the merged run."""
     records = [part.record for part in parts]
     first = records[0]
     environments = [dataclasses.asdict(record.environment) for record in records]
     notes = [note for record in records for note in record.notes]
     if different := _differences(*(dict(flatten(environment)) for environment in environments)):
-        notes.append(f"The folds were not all computed alike: {'; '.join(different)}.")
+        notes.append(f"The folds were computed in different environments: {'; '.join(different)}.")
     return dataclasses.replace(
         first,
         config={**first.config, "folds": ""},
@@ -189,7 +194,7 @@ def _record(parts: Sequence[Run], command: str) -> Record:
 
 
 def _differences(*records: Mapping[str, str]) -> list[str]:
-    """The fields that are not the same in all records, each with its different values."""
+    """Return the fields that differ between records, each with its values."""
     values = {
         name: list(dict.fromkeys(record.get(name, "nothing") for record in records))
         for name in dict.fromkeys(name for record in records for name in record)
@@ -198,7 +203,7 @@ def _differences(*records: Mapping[str, str]) -> list[str]:
 
 
 def _common(values: Sequence[Any]) -> Any:
-    """What all values are; where they differ: their texts joined, None without any."""
+    """Return the common value; if values differ, their texts joined, or None without texts."""
     if all(value == values[0] for value in values):
         return values[0]
     if all(isinstance(value, dict) for value in values):

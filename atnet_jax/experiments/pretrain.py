@@ -1,8 +1,8 @@
-"""Pre-training of the spatial stream on macro-expressions; writes weights for `config.init_from`.
+"""Pre-training of the spatial stream on macro-expressions, for `config.init_from`.
 
-It is the training of one fold: it tests nobody, and holds subjects back for validation. The weights
-are those of the epoch with the highest validation UF1. That choice looks at macro-expressions
-alone: no subject that a later protocol tests is among them.
+Pre-training trains one fold without test subjects and keeps the weights of the epoch with the
+highest UF1 on validation subjects. That choice cannot leak test data: validation uses
+macro-expressions only, and later protocols test none of their subjects.
 """
 
 import json
@@ -18,7 +18,7 @@ from atnet_jax.config import Config, check
 from atnet_jax.data.folds import Fold, Unit
 from atnet_jax.data.macro_expressions import MacroPictures, load_macro_pictures, split_by_subject
 from atnet_jax.errors import UserError
-from atnet_jax.evaluation import metrics
+from atnet_jax.evaluation import metrics, model_card
 from atnet_jax.evaluation.record import Data, Folds, Record
 from atnet_jax.experiments.workdir import claim, command, environment, lock
 from atnet_jax.system import files
@@ -32,22 +32,30 @@ _STREAM = "spatial"
 
 
 def pretrain(config: Config, workdir: str | os.PathLike[str]) -> Path:
-    """Runs `config` in `workdir` and returns the folder of weights, for `config.init_from`.
+    """Pre-train the spatial stream and write its weights.
 
-    The weights are those of the spatial stream; the classifier is left out, because each later
-    training starts its own afresh, as Caffe does where the last layer has a new name.
+    The weights exclude the classifier, because later training initialises a new one, as Caffe does
+    for a last layer with a new name. The files are config.json, checkpoints/, tensorboard/,
+    metrics.json and weights/. If the run is killed, the same call resumes from the last checkpoint
+    and produces the same weights. If it is finished, the call only prints the result.
 
-    Writes config.json, checkpoints/, tensorboard/, metrics.json and weights/. Started again after a
-    kill, goes on from the last checkpoint to the same weights; after its end, only tells the
-    result.
+    Args:
+        config: The configuration of the task "pretrain".
+        workdir: A new folder, or the folder of the same run to resume.
+
+    Returns:
+        The folder of the weights, for `config.init_from`.
 
     Raises:
-      UserError: the data are not prepared, the configuration does not fit them, the workdir holds
-        a different run or is in use, or training diverged.
+        UserError: The data are not prepared or do not fit the configuration, the workdir holds
+            another run or is in use, several processes take part, or training diverged.
     """
     config = check(config)
     if jax.process_count() > 1:
-        raise UserError("Pre-training is one training: it takes one process.")
+        raise UserError(
+            f"Pre-training cannot use several processes, but {jax.process_count()} take part. Start"
+            f" one process."
+        )
     with lock(Path(workdir)):
         return _pretrain(config, Path(workdir))
 
@@ -77,7 +85,10 @@ def _pretrain(config: Config, workdir: Path) -> Path:
         ]
         print(f"  {name}: {', '.join(sides)}")
     if start is not None:
-        print(f"  from the weights in {config.init_from}; at random: {', '.join(fresh) or 'none'}")
+        print(
+            f"  initial weights from {config.init_from};"
+            f" randomly initialised: {', '.join(fresh) or 'none'}"
+        )
 
     path = workdir / "weights"
     if not path.exists():
@@ -94,11 +105,12 @@ def _pretrain(config: Config, workdir: Path) -> Path:
         }
         curves, about["validation"] = _figures(unit, result)
         files.write_json_atomically(workdir / "metrics.json", {**about, "curves": curves})
+        model_card.write(workdir, [record], [], about["validation"])
         shapes = make_trainer(config, feed.inputs).unit_shapes()
         with FoldCheckpoints(workdir / "checkpoints") as checkpoints:
             network = read_network(checkpoints, fold.number, shapes)
         stream = {name: {_STREAM: part[_STREAM]} for name, part in network.items()}
-        # Last: where there are weights, the run is at its end.
+        # The weights are written last, because their presence marks the run as finished.
         weights.save(path, weights.Weights(**stream, about=about))
     print(_summary(config, json.loads((workdir / "metrics.json").read_text()), path))
     return path
@@ -109,7 +121,7 @@ def _count(
     train: Int[np.ndarray, " train"],
     validation: Int[np.ndarray, " validation"],
 ) -> dict[str, dict[str, dict[str, int]]]:
-    """Pictures and subjects on each side, by data set."""
+    """Count the pictures and subjects for training and validation in each data set."""
 
     def count(side: np.ndarray, dataset: int) -> dict[str, int]:
         own = side[pictures.dataset[side] == dataset]
@@ -124,7 +136,7 @@ def _count(
 def _figures(
     unit: Unit, result: FoldResult
 ) -> tuple[dict[str, list[float]], dict[str, Any] | None]:
-    """Figures of every epoch, and those of validation after the kept one: None without it."""
+    """Return the scores of every epoch, and of validation in the kept epoch (None without any)."""
     curves = {"loss": result.loss.tolist(), "accuracy": result.accuracy.tolist()}
     labels = unit.labels[unit.fold.validation]
     if not len(labels):
@@ -143,7 +155,7 @@ def _figures(
 
 
 def _summary(config: Config, result: dict[str, Any], path: Path) -> str:
-    """What came out, and what to do with it."""
+    """Return the lines that print the result and the next command."""
     lines = [f"\nKept: epoch {result['epoch']} of {len(result['curves']['loss'])}"]
     figures = result["validation"]
     if figures:

@@ -1,7 +1,7 @@
-"""Scores STSTNet's published PyTorch networks: `atnet score-ststnet --weights=… …`.
+"""Scoring of STSTNet's published PyTorch networks: `atnet score-ststnet --weights=… …`.
 
-The publication's code leaves one file of weights a left-out subject. Each is read into our network,
-which scores the clips of that subject, and what comes out is left in a workdir as a run leaves it.
+The published code writes one file of weights for each left-out subject. This module loads each file
+into our network, scores the clips of that subject, and writes the results of a run to a workdir.
 """
 
 import importlib
@@ -29,7 +29,7 @@ from atnet_jax.training.trained import Networks
 
 _SUFFIXES = (".pth", ".safetensors")
 
-# The three streams' numbers of filters; ours has all 16 in one convolution, in this order.
+# Numbers of filters of the three streams. Our convolution has all 16 filters in this order.
 _FILTERS = (3, 5, 8)
 _CLASSES, _SIDE = 3, 5
 _BATCH_NORM = {"weight": "scale", "bias": "bias", "running_mean": "mean", "running_var": "var"}
@@ -44,26 +44,29 @@ _SHAPES: Mapping[str, tuple[int, ...]] = {
     "fc.weight": (_CLASSES, sum(_FILTERS) * _SIDE**2),
     "fc.bias": (_CLASSES,),
 }
-# How many batches the statistics saw; they are no longer changed.
+# Numbers of batches behind the statistics, which are fixed here.
 _IGNORED = frozenset(f"bn{k}.num_batches_tracked" for k in (1, 2, 3))
 
 _CHANNELS = (
-    "The published maps' blue, green and red are taken for strain, vertical and horizontal flow;"
-    " which of green and red is which flow is not documented."
+    "The blue, green and red channels of the published maps are interpreted as strain, vertical"
+    " flow and horizontal flow. The order of green and red is not documented."
 )
 
 
 def import_torch(config: Config, folder: Path, workdir: Path) -> Path:
-    """Scores every subject's clips with the network of their file, and returns the report's path.
+    """Score every subject's clips with the published network of that subject.
 
     Args:
-      config: of STSTNet under CDE: its data.
-      folder: holds a file SUBJECT.pth or SUBJECT.safetensors for each subject of the data.
-      workdir: where the results go.
+        config: The configuration of STSTNet under CDE, which selects the data.
+        folder: Folder with a file SUBJECT.pth or SUBJECT.safetensors for each subject of the data.
+        workdir: Folder for the results.
+
+    Returns:
+        The path of the report.
 
     Raises:
-      UserError: the data are not prepared, a subject has no file or several, a file does not hold
-        the network, or the workdir holds something else.
+        UserError: The data are not prepared, a subject has no file or several, a file does not
+            contain the network, or the workdir holds another run or other files.
     """
     config = check(config)
     composite = load_inputs(config)
@@ -76,13 +79,13 @@ def import_torch(config: Config, folder: Path, workdir: Path) -> Path:
         variables=tuple(to_variables(read_state(path), path) for path in chosen),
     )
     notes = (
-        f"Nothing was trained here. The clips of each of the {len(chosen)} subjects were scored by"
-        f" the network published for them, from the files in {folder}.",
+        f"No network was trained in this run. The clips of each of the {len(chosen)} subjects were"
+        f" scored by the published network of that subject, from the files in {folder}.",
         _CHANNELS,
     )
     if unused:
         names = ", ".join(path.name for path in unused)
-        notes += (f"These files are of no subject of the data and were not used: {names}.",)
+        notes += (f"These files match no subject of the data and were not used: {names}.",)
     parameters = jax.tree.leaves(trained.variables[0]["params"])
     record = Record(
         config=json.loads(config.to_json()),
@@ -109,101 +112,129 @@ def import_torch(config: Config, folder: Path, workdir: Path) -> Path:
 
 
 def match_files(folder: Path, folds: Sequence[Fold]) -> tuple[list[Path], list[Path]]:
-    """The file of each fold's left-out subject, by its name, and the files of nobody.
+    """Match files of weights to the left-out subjects of folds by name.
+
+    Args:
+        folder: Folder of the files.
+        folds: The folds, each named DATASET/SUBJECT.
+
+    Returns:
+        The file of each fold, and the files that match no subject.
 
     Raises:
-      UserError: the folder holds no weights, a subject has no file, or it is not clear which.
+        UserError: The folder does not exist or holds no weights, a subject has no file or several,
+            or several subjects have the same name.
     """
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder of weights.")
+        raise UserError(
+            f"The folder {folder} does not exist. Pass the folder of the published weights."
+        )
     files: defaultdict[str, list[Path]] = defaultdict(list)
     for path in sorted(folder.iterdir()):
         if path.suffix in _SUFFIXES:
             files[path.stem].append(path)
     if not files:
-        raise UserError(f"{folder} holds no file ending in {' or '.join(_SUFFIXES)}.")
+        raise UserError(
+            f"{folder} contains no file ending in {' or '.join(_SUFFIXES)}. Pass the folder of the"
+            f" published weights."
+        )
     people: defaultdict[str, list[str]] = defaultdict(list)
     for fold in folds:
         people[fold.name.partition("/")[2]].append(fold.name)
     if shared := [", ".join(names) for names in people.values() if len(names) > 1]:
         raise UserError(
-            f"Files are named by subjects, but several subjects have one name: {'; '.join(shared)}."
-            " Rename them in the manifest and prepare it again."
+            f"Files are matched to subjects by name, but several subjects have the same name:"
+            f" {'; '.join(shared)}. Rename them in the manifest and prepare it again."
         )
     if twice := [
         ", ".join(path.name for path in paths)
         for subject, paths in files.items()
         if subject in people and len(paths) > 1
     ]:
-        raise UserError(f"{folder} holds several files for one subject: {'; '.join(twice)}.")
+        raise UserError(
+            f"{folder} contains several files for one subject: {'; '.join(twice)}. Keep one file"
+            f" for each subject."
+        )
     unused = [path for stem, paths in files.items() if stem not in people for path in paths]
     if missing := [fold.name for fold in folds if fold.name.partition("/")[2] not in files]:
         others = ", ".join(path.name for path in unused) or "none"
         raise UserError(
-            f"{folder} holds no file for {len(missing)} of {len(folds)} subjects:"
-            f" {', '.join(missing)}. A file is named as its subject, such as"
-            f" {missing[0].partition('/')[2]}.pth. Files of nobody: {others}."
+            f"{folder} contains no file for {len(missing)} of {len(folds)} subjects:"
+            f" {', '.join(missing)}. Name each file after its subject, such as"
+            f" {missing[0].partition('/')[2]}.pth. Files that match no subject: {others}."
         )
     return [files[fold.name.partition("/")[2]][0] for fold in folds], unused
 
 
 def read_state(path: Path) -> dict[str, np.ndarray]:
-    """The tensors of a state dict by name, as PyTorch or safetensors wrote it.
+    """Return the tensors of a state dict by name.
+
+    Args:
+        path: File in the format of safetensors, or of PyTorch for any other suffix.
 
     Raises:
-      UserError: the file cannot be read, holds something else, or PyTorch is needed and not there.
+        UserError: The file is unreadable or contains something else, or PyTorch is required but
+            not installed.
     """
     if path.suffix == ".safetensors":
         try:
             return safetensors.numpy.load_file(path)
         except (OSError, safetensors.SafetensorError, TypeError, ValueError, KeyError) as error:
-            raise UserError(f"{path} cannot be read as safetensors: {error}") from error
+            raise UserError(f"Cannot read {path} as safetensors: {error}") from error
     try:
         torch: Any = importlib.import_module("torch")
     except ImportError as error:
         raise UserError(
-            f"Reading {path} takes PyTorch, which is not installed: pip install torch, or convert"
-            " the files where it is (safetensors.torch.save_file(torch.load(FILE,"
-            ' weights_only=True), "SUBJECT.safetensors")).'
+            f"Reading {path} requires PyTorch, which is not installed. Run `pip install torch`, or"
+            " convert the files on a machine with PyTorch:"
+            " safetensors.torch.save_file(torch.load(FILE, weights_only=True),"
+            ' "SUBJECT.safetensors").'
         ) from error
     try:
-        # A .pth is a pickle: only tensors are taken from it, no code is run.
+        # A .pth file is a pickle. weights_only loads tensors and runs no code from the file.
         state = torch.load(path, map_location="cpu", weights_only=True)
         return {str(name): tensor.detach().numpy() for name, tensor in state.items()}
-    except Exception as error:  # Whatever a damaged or foreign pickle leads to.
+    except Exception as error:  # A damaged or foreign pickle can raise any exception.
         raise UserError(
-            f"{path} cannot be read as a state dict of tensors ({type(error).__name__}). A whole"
-            " network is a pickle that would run code, and is not read: save its state_dict()."
+            f"Cannot read {path} as a state dict of tensors ({type(error).__name__}). Pickles of"
+            " whole networks are not read, because they would run code. Save the state_dict() of"
+            " the network instead."
         ) from error
 
 
 def to_variables(state: Mapping[str, np.ndarray], path: Path) -> dict[str, Any]:
-    """The variables of our STSTNet, {"params": …, "batch_stats": …}, from the port's state dict.
+    """Convert the state dict of the PyTorch port to variables of our STSTNet.
 
-    The port's three streams are one convolution here, in their order. Their input's channels are
-    blue, green, red: strain, v and u, ours u, v, strain. The classifier reads channel, row, column
-    there, and row, column, channel here.
+    Our network concatenates the port's three streams into one convolution, in order. The port's
+    input channels are blue, green, red (strain, v, u); ours are u, v, strain. The port's classifier
+    flattens its input as channel, row, column; ours as row, column, channel.
 
     Args:
-      state: name → array.
-      path: of the file, for messages.
+        state: Name → array.
+        path: Path of the file, for messages.
+
+    Returns:
+        The variables {"params": …, "batch_stats": …}.
 
     Raises:
-      UserError: a tensor is missing, unknown, of another shape or no finite decimal numbers.
+        UserError: A tensor is missing or unknown, has another shape, or is not of finite decimal
+            numbers.
     """
     found = state.keys() - _IGNORED
     if found != _SHAPES.keys():
         missing = ", ".join(name for name in _SHAPES if name not in found) or "none"
         more = ", ".join(sorted(found - _SHAPES.keys())) or "none"
         raise UserError(
-            f"{path} does not hold STSTNet's tensors. Missing: {missing}. Unknown: {more}."
+            f"{path} does not contain the tensors of STSTNet. Missing: {missing}. Unknown: {more}."
         )
     for name, shape in _SHAPES.items():
         array = state[name]
         if array.shape != shape:
             raise UserError(f"{path}: {name} has the shape {array.shape}, expected {shape}.")
         if array.dtype.kind != "f" or not np.isfinite(array).all():
-            raise UserError(f"{path}: {name} ({array.dtype}) is not of finite decimal numbers.")
+            raise UserError(
+                f"{path}: {name} ({array.dtype}) must contain only finite decimal numbers."
+            )
 
     def of_streams(layer: str, name: str) -> Float32[np.ndarray, "16 *rest"]:
         parts = [state[f"{layer}{k}.{name}"] for k in (1, 2, 3)]

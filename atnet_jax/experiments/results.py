@@ -1,4 +1,4 @@
-"""What a finished run leaves in its folder: the same for every method, however it was run."""
+"""Results of a finished run in its folder, in the same form for every method."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from jaxtyping import Float32
 
 from atnet_jax.data.composite import Composite
 from atnet_jax.data.folds import Fold
-from atnet_jax.evaluation import metrics, predictions, report
+from atnet_jax.evaluation import metrics, model_card, predictions, report
 from atnet_jax.evaluation.inflation import EpochScores
 from atnet_jax.evaluation.predictions import Prediction
 from atnet_jax.evaluation.record import read
@@ -25,14 +25,14 @@ def fold_rows(
     scores: Float32[np.ndarray, "test 3"],
     seed: int,
 ) -> list[Prediction]:
-    """What was said of each test clip of a fold: the class of the highest score.
+    """Return the predictions for the test clips of a fold: the class with the highest score.
 
     Args:
-      protocol: "cde" or "hde".
-      composite: all clips.
-      fold: one of the protocol.
-      scores: class probabilities of its test clips.
-      seed: of the run.
+        protocol: "cde" or "hde".
+        composite: All clips.
+        fold: A fold of the protocol.
+        scores: Class probabilities of the test clips, in the order of `fold.test`.
+        seed: Seed of the run.
     """
     return [
         Prediction(
@@ -52,12 +52,17 @@ def fold_rows(
     ]
 
 
-_OF_EVERY_RUN = ("predictions.csv", "metrics.json", "table.md", "report.html")
+_OF_EVERY_RUN = ("predictions.csv", "metrics.json", "table.md", "report.html", model_card.FILE)
 _OF_NETWORKS = ("curves.json", "epoch_scores.npz")
 
 
 def is_finished(workdir: Path, network: bool) -> bool:
-    """Whether a run has left in its folder all that `write_results` writes."""
+    """Return whether the folder of a run contains all files of `write_results`.
+
+    Args:
+        workdir: Folder of the run.
+        network: Whether the method is a network.
+    """
     names = (*_OF_EVERY_RUN, *(_OF_NETWORKS if network else ()))
     return all((workdir / name).is_file() for name in names)
 
@@ -68,15 +73,16 @@ def write_results(
     curves: Mapping[int, Curve],
     epoch_scores: EpochScores | None,
 ) -> None:
-    """Writes what the run that `workdir`/config.json records came to.
+    """Write the results of the run that `workdir`/config.json describes.
 
-    predictions.csv, metrics.json, curves.json, epoch_scores.npz, table.md and report.*.
+    The files are predictions.csv, metrics.json, curves.json, epoch_scores.npz, table.md and
+    report.*.
 
     Args:
-      workdir: of the run.
-      rows: the tested clips, by fold.
-      curves: fold number → its training; none of a method that is not trained by epochs.
-      epoch_scores: of the same rows; None for such a method.
+        workdir: Folder of the run.
+        rows: The tested clips, sorted by fold.
+        curves: Fold number → learning curve; empty for a method without epochs.
+        epoch_scores: Scores of the same rows after each epoch; None for a method without epochs.
     """
     predictions.write(workdir / "predictions.csv", rows)
     record = read(workdir)
@@ -93,9 +99,15 @@ def write_results(
     table = table_markdown(run.protocol, run.metrics, run.title, run.paper_row, run.notes)
     files.write_text_atomically(workdir / "table.md", table)
     report.write([workdir], workdir / "report.html")
+    model_card.write(workdir, [record], rows)
 
 
 def write_curves(workdir: Path, curves: Mapping[int, Curve]) -> None:
-    """Writes the training of each fold as curves.json."""
+    """Write the learning curve of each fold to curves.json.
+
+    Args:
+        workdir: Folder of the run.
+        curves: Fold number → learning curve.
+    """
     found = {str(fold): dataclasses.asdict(curve) for fold, curve in curves.items()}
     files.write_json_atomically(workdir / "curves.json", found)

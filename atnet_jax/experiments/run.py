@@ -1,4 +1,4 @@
-"""One run: prepared data → folds → training → predictions → metrics, table and report."""
+"""Run of one method: prepared data → folds → training → predictions → metrics and report."""
 
 import dataclasses
 import json
@@ -16,10 +16,10 @@ from atnet_jax.config import Config, check, default_config, flat, splitting
 from atnet_jax.data.composite import Composite
 from atnet_jax.data.folds import Fold, Unit, make_folds, select_folds
 from atnet_jax.errors import UserError
-from atnet_jax.evaluation import report
+from atnet_jax.evaluation import model_card, report
 from atnet_jax.evaluation.inflation import EpochScores
-from atnet_jax.evaluation.record import FILE, Data, Folds, Record
-from atnet_jax.evaluation.runs import Curve
+from atnet_jax.evaluation.record import FILE, Data, Folds, Record, read
+from atnet_jax.evaluation.runs import Curve, load_run
 from atnet_jax.experiments.results import fold_rows, is_finished, write_curves, write_results
 from atnet_jax.experiments.workdir import claim, command, environment, lock
 from atnet_jax.models.handcrafted import svm
@@ -31,26 +31,30 @@ from atnet_jax.weights import folder as weights
 
 
 def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> Path | None:
-    """Runs `config` in `workdir` and returns the path of the report.
+    """Train and evaluate one method.
 
-    Writes config.json, predictions.csv, metrics.json, table.md and report.html; for networks also
-    checkpoints/, curves.json, epoch_scores.npz and tensorboard/. With several seeds, each is a
-    run in a folder seed_N of its own. Under the task "final" no clip is left to test, so that
-    there are no predictions and no report. Started again after a kill, goes on from the last
-    checkpoints to the same predictions.
+    The files of a run are config.json, predictions.csv, metrics.json, table.md and report.html;
+    for networks also checkpoints/, curves.json, epoch_scores.npz and tensorboard/. With several
+    seeds, each run has a folder seed_N. The task "final" trains on all clips and writes neither
+    predictions nor a report. If the run is killed, the same call resumes from the last checkpoints
+    and produces the same predictions. Of several processes, only the first writes results.
 
-    Where several processes take part, the first one writes, and the others return None; so does
-    the first where there is no report.
+    Args:
+        config: The configuration of the task "evaluate" or "final".
+        workdir: A new folder, or the folder of the same run to resume.
+
+    Returns:
+        The path of the report; None for the task "final" and in all processes but the first.
 
     Raises:
-      UserError: the data are not prepared, the configuration does not fit them, the workdir holds
-        a different run or is in use, or training diverged.
+        UserError: The data are not prepared or do not fit the configuration, the workdir holds
+            another run or is in use, or training diverged.
     """
     config, workdir = check(config), Path(workdir)
     seeds = config.seeds
     if len(seeds) > 1 and (workdir / FILE).exists():
         raise UserError(
-            f"{workdir} holds a run of one seed. Choose another --workdir for runs of several."
+            f"{workdir} holds a run of one seed. Choose another --workdir for several seeds."
         )
     folders = (
         {seed: workdir / f"seed_{seed}" for seed in seeds}
@@ -64,18 +68,21 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> Path 
         path = workdir / "report.html"
         if len(folders) > 1:
             report.write(list(folders.values()), path)
+            runs = [load_run(folder) for folder in folders.values()]
+            rows = [row for run in runs for row in run.predictions]
+            model_card.write(workdir, [run.record for run in runs], rows)
     return path
 
 
 def run_seeds(config: Config, folders: Mapping[int, Path]) -> None:
-    """Runs `config` with each seed and leaves everything in the seed's folder.
+    """Train and evaluate one method with each seed, and write the results to the seed's folder.
 
     Args:
-      config: see `atnet_jax.config`; its seeds are those of `folders`.
-      folders: seed → folder.
+        config: The configuration; its seeds are the keys of `folders`.
+        folders: Seed → folder.
 
     Raises:
-      UserError: see `train_and_evaluate`.
+        UserError: See `train_and_evaluate`.
     """
     run = _run_network if _is_network(config) else _run_svm
     studies, results = run(config, folders)
@@ -88,13 +95,13 @@ def run_seeds(config: Config, folders: Mapping[int, Path]) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class _Study:
-    """One seed's part of an experiment.
+    """The part of a run that belongs to one seed.
 
     Attributes:
-      seed: its seed.
-      composite: the clips, with the labels that this seed sees.
-      protocol_units: all folds of the protocol.
-      units: those to run.
+        seed: The seed.
+        composite: The clips, with labels shuffled by this seed in a control run.
+        protocol_units: All folds of the protocol.
+        units: The folds to run.
     """
 
     seed: int
@@ -107,15 +114,15 @@ Results = dict[tuple[int, int], FoldResult]
 
 
 def _run_network(config: Config, folders: Mapping[int, Path]) -> tuple[list[_Study], Results]:
-    """Trains the network on every fold."""
+    """Train the network on every fold."""
     composite = load_inputs(config)
     studies = _studies(config, composite, folders)
     notes = _notes(config)
     start, fresh = read_start(config, composite.inputs)
     if start is not None:
         notes.append(
-            f"Every fold starts from the weights in {config.init_from}"
-            f" ({start.about.get('source', 'of unknown source')}); at random start:"
+            f"Every fold starts from the weights in {config.init_from} (source:"
+            f" {start.about.get('source', 'unknown')}). Randomly initialised layers:"
             f" {', '.join(fresh) or 'none'}."
         )
     every = [unit for study in studies for unit in study.protocol_units]
@@ -133,7 +140,7 @@ def _run_network(config: Config, folders: Mapping[int, Path]) -> tuple[list[_Stu
 
 
 def _run_svm(config: Config, folders: Mapping[int, Path]) -> tuple[list[_Study], Results]:
-    """Fits the SVM on the features of every fold's training clips."""
+    """Fit the SVM to the features of every fold's training clips."""
     composite = load_inputs(config)
     machine = models.find(config.model).build_features(config.options.to_dict()).machine
     studies = _studies(config, composite, folders)
@@ -151,7 +158,7 @@ def _run_svm(config: Config, folders: Mapping[int, Path]) -> tuple[list[_Study],
 
 
 def _studies(config: Config, composite: Composite, folders: Mapping[int, Path]) -> list[_Study]:
-    """What each seed makes of the composite: its labels, and its folds."""
+    """Return the labels and folds of each seed."""
     share = config.validation_share if config.selection == "nested" else 0.0
     studies = []
     for seed in folders:
@@ -172,7 +179,7 @@ def _claim(
     notes: Sequence[str],
     start: weights.Weights | None,
 ) -> None:
-    """Claims the folder of every seed; the first process does so before the others look."""
+    """Claim the folder of every seed; the first process does so before the others check it."""
     size = _size(config, studies[0].composite)
     here = environment()
     if not processes.is_first():
@@ -206,7 +213,7 @@ def _claim(
 
 
 def _size(config: Config, composite: Composite) -> dict[str, int]:
-    """How large the method is: the parameters of its network, or the length of its features."""
+    """Return the number of parameters of a network or of features per clip."""
     if not _is_network(config):
         return {"features": composite.inputs["features"].shape[1]}
     size = models.find(config.model).size(config.options.to_dict(), config.data.image_size)
@@ -221,8 +228,8 @@ def _is_network(config: Config) -> bool:
 def _unfinished(
     config: Config, folders: Mapping[int, Path], studies: Sequence[_Study]
 ) -> list[_Study]:
-    """The seeds that are not through: results that are there need no network and no checkpoint."""
-    # Several processes must agree, and need not see the same files.
+    """Return the seeds without complete results; complete ones need no checkpoints."""
+    # Several processes must agree on the seeds, but may see different files.
     if jax.process_count() > 1:
         return list(studies)
     network = _is_network(config)
@@ -232,7 +239,7 @@ def _unfinished(
 def _write_results(
     config: Config, workdir: Path, study: _Study, results: Mapping[int, FoldResult]
 ) -> None:
-    """Leaves what one run came to in its folder."""
+    """Write the results of one run to its folder."""
     folds = [unit.fold for unit in study.units]
     rows = [
         row
@@ -254,14 +261,15 @@ def _write_results(
 def _write_curves(
     config: Config, workdir: Path, study: _Study, results: Mapping[int, FoldResult]
 ) -> None:
-    """Leaves the course of a training that nothing is tested of in its folder."""
+    """Write the learning curve of the task "final" and print how to use the network."""
+    model_card.write(workdir, [read(workdir)], [])
     write_curves(
         workdir, {u.fold.number: _curve(u.fold, results[u.fold.number]) for u in study.units}
     )
     print(
-        f"{config.model} is trained on every subject, so nobody is left to test it on, and it has"
-        f" no accuracy. What to expect of it is what --config=cde measures.\n"
-        f"Use it: atnet predict {workdir} CLIP"
+        f"{config.model} was trained on all subjects, so it cannot be tested and has no accuracy."
+        f" Run --config=cde to estimate its accuracy.\n"
+        f"Next: atnet predict {workdir} CLIP"
     )
 
 
@@ -279,21 +287,24 @@ def _curve(fold: Fold, result: FoldResult) -> Curve:
 def _notes(config: Config) -> list[str]:
     notes = []
     if config.shuffle_labels:
-        notes.append("Control run: labels were permuted over all clips. Read it against chance.")
+        notes.append(
+            "Control run: labels were permuted over all clips. Compare scores with the chance"
+            " level."
+        )
     pictures = {"apex", "colour", "frames"}.intersection(models.find(config.model).inputs)
     if config.data.image_size != 224 and pictures and _is_network(config):
         notes.append(
-            f"Pictures were reduced to {config.data.image_size}×{config.data.image_size} pixels."
+            f"Pictures were resized to {config.data.image_size}×{config.data.image_size} pixels."
         )
     if config.recipe.magnification:
         notes.append(
-            f"Motion in the pictures was magnified: {config.recipe.magnification:g} times its own"
-            " size was added."
+            f"Motion in the pictures was magnified: {config.recipe.magnification:g} times the"
+            " motion was added."
         )
     if config.selection == "nested":
         notes.append(
-            "Every fold's epoch was chosen on training subjects that it held back"
-            f" ({config.validation_share:.0%} of each database's)."
+            "Each fold's epoch was chosen on validation subjects, which are held out from its"
+            f" training subjects ({config.validation_share:.0%} of each database)."
         )
     if _is_network(config):
         published, used = map(_training, (default_config(config.model), config))
@@ -303,10 +314,10 @@ def _notes(config: Config) -> list[str]:
             if used[name] != value
         ]
         if changed:
-            notes.append(f"Not the published training: {', '.join(changed)}.")
+            notes.append(f"Training differs from the publication: {', '.join(changed)}.")
     return notes
 
 
 def _training(config: Config) -> dict[str, Any]:
-    """The recipe and the options, which a method publishes."""
+    """Return the recipe and the options, for which a method has published values."""
     return {**dict(flat(config.recipe)), **config.options.to_dict()}

@@ -1,4 +1,4 @@
-"""Several methods under one protocol, as in the paper's tables, or all of them under both."""
+"""Runs of several methods: the paper's tables and the leaderboard."""
 
 import contextlib
 import os
@@ -23,7 +23,7 @@ from atnet_jax.training import processes
 
 
 def all_methods() -> tuple[str, ...]:
-    """Every method, by its presets' names where it has some."""
+    """Return the names of all methods; a method with presets is listed by their names."""
     presets = models.presets()
     return tuple(
         setting
@@ -33,14 +33,20 @@ def all_methods() -> tuple[str, ...]:
 
 
 def run(config: Config, workdir: str | os.PathLike[str]) -> Path | None:
-    """Runs every method with every seed and returns the path of the report on all.
+    """Train and evaluate several methods under one protocol.
 
-    Each has a workdir of its own, `workdir/METHOD/seed_N`: a method that is through is not run
-    again, and one that was interrupted goes on where it was. Methods without randomness (features
-    and an SVM) are run with the first seed alone.
+    Each run has the folder `workdir/METHOD/seed_N`. The same call skips completed runs and resumes
+    interrupted ones. Methods without randomness (features and an SVM) run with the first seed only.
+
+    Args:
+        config: The configuration of the task "table".
+        workdir: A new folder, or the folder of the same runs to resume.
+
+    Returns:
+        The path of the report on all runs; None in all processes but the first.
 
     Raises:
-      UserError: see `experiment.train_and_evaluate`.
+        UserError: See `experiment.train_and_evaluate`.
     """
     config, workdir = check(config), Path(workdir)
     for method in config.methods:
@@ -58,16 +64,24 @@ def run(config: Config, workdir: str | os.PathLike[str]) -> Path | None:
 
 
 def run_leaderboard(config: Config, workdir: str | os.PathLike[str]) -> Path | None:
-    """Runs every method under every protocol and returns the path of the leaderboard.
+    """Train and evaluate several methods under several protocols.
 
-    As `run`, each in `workdir/PROTOCOL/METHOD/seed_N`, but a method that fails costs the others
-    nothing: why it failed is kept in `workdir/PROTOCOL/METHOD/failed.txt`, and it is run again the
-    next time. The page is of everything that is finished in the workdir. Where several processes
-    take part, the first failure ends all of them, as the others would wait for one that is gone.
+    Each run has the folder `workdir/PROTOCOL/METHOD/seed_N`. As in `run`, the same call skips
+    completed runs and resumes interrupted ones. If a method fails, the others still run. The error
+    is written to `workdir/PROTOCOL/METHOD/failed.txt`, and the next call retries the method. The
+    leaderboard covers all finished runs in the workdir. With several processes, the first failure
+    ends all processes, because the others would wait for the failed one.
+
+    Args:
+        config: The configuration of the task "leaderboard".
+        workdir: A new folder, or the folder of an earlier leaderboard.
+
+    Returns:
+        The path of the leaderboard; None without finished runs and in all processes but the first.
 
     Raises:
-      UserError: a setting or the workdir cannot be used; or, when all else is done, a method
-        failed: the message says which and why.
+        UserError: A setting or the workdir is invalid, or, after all other runs, methods failed.
+            The message names them and the reasons.
     """
     config, workdir = check(config), Path(workdir)
     if (workdir / FILE).exists():
@@ -89,7 +103,7 @@ def run_leaderboard(config: Config, workdir: str | os.PathLike[str]) -> Path | N
 
 
 def _run_method(config: Config, protocol: str, method: str, folder: Path) -> list[Path]:
-    """Runs one method with every seed that it needs, and returns their folders."""
+    """Train and evaluate one method with every seed that it needs; return their folders."""
     settings = check(method_config(config, protocol, method))
     folders = {seed: folder / f"seed_{seed}" for seed in settings.seeds}
     experiment.run_seeds(settings, folders)
@@ -97,7 +111,7 @@ def _run_method(config: Config, protocol: str, method: str, folder: Path) -> lis
 
 
 def _attempt(config: Config, protocol: str, method: str, folder: Path) -> str | None:
-    """Runs one method; why it failed, or None."""
+    """Train and evaluate one method; return the error message if it fails."""
     note = folder / FAILED
     if jax.process_count() > 1:
         _run_method(config, protocol, method, folder)
@@ -110,7 +124,7 @@ def _attempt(config: Config, protocol: str, method: str, folder: Path) -> str | 
     except UserError as error:
         reason = str(error)
     except Exception as error:
-        # Whatever is wrong with one method must not stop the others.
+        # An error in one method must not stop the others.
         traceback.print_exc()
         reason = f"{type(error).__name__}: {error}"
     print(f"Error: {reason}", file=sys.stderr)
@@ -120,16 +134,16 @@ def _attempt(config: Config, protocol: str, method: str, folder: Path) -> str | 
 
 
 def _failures(failed: Mapping[tuple[str, str], str], parts: int, page: Path | None) -> str:
-    """What failed and why, methods with the same reason together."""
+    """Return the message that lists failed methods, grouped by reason."""
     alike: defaultdict[str, list[str]] = defaultdict(list)
     for (protocol, method), reason in failed.items():
         alike[reason].append(f"{protocol} {method}")
     lines = [f"  {', '.join(names)}: {reason}" for reason, names in alike.items()]
-    done = f" The others are in {page.absolute()}." if page else ""
+    done = f" {page.absolute()} shows the finished runs." if page else ""
     return "\n".join(
         [
-            f"{len(failed)} of {parts} did not run to their end.{done}",
+            f"{len(failed)} of {parts} combinations of protocol and method failed.{done}",
             *lines,
-            "Mend that and start the same command again: what is through is not run again.",
+            "Fix this and rerun the same command. It skips completed methods.",
         ]
     )

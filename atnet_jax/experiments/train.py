@@ -14,7 +14,7 @@ _DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
 
 
 def train(config: Config, workdir: str | os.PathLike[str]) -> tuple[Run, ...]:
-    """Train and evaluate what a configuration describes; `atnet train` from Python.
+    """Train and evaluate the methods of a configuration, like `atnet train`.
 
     All results are written to the workdir. If the call is interrupted, the same call resumes from
     the last checkpoints and produces byte-identical predictions.
@@ -25,7 +25,7 @@ def train(config: Config, workdir: str | os.PathLike[str]) -> tuple[Run, ...]:
 
     Returns:
         The finished runs: one for each seed and, in a table or leaderboard, each method. Empty
-        after the tasks "final" and "pretrain", which test nothing, and in all processes of a
+        after the tasks "final" and "pretrain", which have no test clips, and in all processes of a
         distributed run but the first.
 
     Raises:
@@ -40,11 +40,14 @@ def train(config: Config, workdir: str | os.PathLike[str]) -> tuple[Run, ...]:
 
 
 def run_task(config: Config, workdir: Path) -> Path | None:
-    """Run the task of a configuration and return the path of its report, if it writes one.
+    """Run the task of a configuration.
 
     Args:
         config: A checked configuration.
         workdir: A new folder, or the folder of the same run to resume.
+
+    Returns:
+        The path of the report; None if the task or this process writes none.
 
     Raises:
         UserError: See `train`.
@@ -62,7 +65,9 @@ def run_task(config: Config, workdir: Path) -> Path | None:
 
 
 def make_deterministic(config: Config) -> None:
-    """Have GPUs add in a fixed order if `config.deterministic`; call it before JAX finds devices.
+    """Set XLA's flag for deterministic GPU operations if `config.deterministic`.
+
+    JAX reads the flag when it first looks for devices, so call this function before.
 
     Args:
         config: Any configuration.

@@ -1,4 +1,4 @@
-"""What a workdir holds: one run, recorded in config.json, and no other."""
+"""Workdirs: each holds one run, described by config.json."""
 
 import contextlib
 import os
@@ -25,13 +25,15 @@ _LOCK = "atnet_jax.lock"
 
 @contextlib.contextmanager
 def lock(workdir: Path) -> Iterator[None]:
-    """Keeps every other run out of a workdir while this one is in it.
+    """Lock a workdir against other runs; an empty workdir is removed at the end.
 
-    A workdir in which nothing else comes to be is not left behind. Of several processes of one run,
-    the first holds the lock for all.
+    Of several processes of one run, the first holds the lock for all.
+
+    Args:
+        workdir: Folder of the run; created if it does not exist.
 
     Raises:
-      UserError: another run is in the workdir, or nothing can be written there.
+        UserError: Another run uses the workdir, or it is not writable.
     """
     if not processes.is_first():
         yield
@@ -41,25 +43,25 @@ def lock(workdir: Path) -> Iterator[None]:
         with locks.hold(workdir, _LOCK, "--workdir"):
             yield
     finally:
-        with contextlib.suppress(OSError):  # They are not empty: there is a run.
+        with contextlib.suppress(OSError):  # Folders with a run are not empty and remain.
             for folder in missing:
                 folder.rmdir()
 
 
 def claim(workdir: Path, record: Record) -> Record:
-    """Records in config.json what this run is, or checks that the workdir holds this very run.
+    """Write config.json, or check that the workdir already holds the same run.
 
-    The engine's settings, and where data and weights lie, may change from one start to the next.
+    The engine's settings and the paths of data and weights may change when a run is resumed.
 
     Args:
-      workdir: the folder; made if it is not there.
-      record: the run.
+        workdir: Folder of the run; created if it does not exist.
+        record: The record of the run.
 
     Returns:
-      The record that the workdir holds: this one, or that of the run's first start.
+        The record in the workdir: `record`, or the one written when the run first started.
 
     Raises:
-      UserError: the workdir holds another run, or other files.
+        UserError: The workdir holds another run or other files.
     """
     if (workdir / FILE).exists():
         first = read(workdir)
@@ -72,18 +74,20 @@ def claim(workdir: Path, record: Record) -> Record:
         if changed:
             raise UserError(
                 f"{workdir} holds another run. It differs in {'; '.join(changed)}. Choose another"
-                f" --workdir, or the same settings and data to go on with that run."
+                f" --workdir, or use the same settings and data to resume that run."
             )
         return first
     if workdir.exists() and (not workdir.is_dir() or any(map(_is_foreign, workdir.iterdir()))):
-        raise UserError(f"{workdir} holds other files, and no run. Choose an empty --workdir.")
+        raise UserError(
+            f"{workdir} contains other files but no run. Choose a new or empty --workdir."
+        )
     workdir.mkdir(parents=True, exist_ok=True)
     record.write(workdir)
     return record
 
 
 def environment() -> Environment:
-    """What this process computes with."""
+    """Return the device and software of this process."""
     return Environment(
         device=f"{jax.device_count()} × {jax.devices()[0].device_kind}",
         versions={
@@ -96,27 +100,27 @@ def environment() -> Environment:
 
 
 def command() -> str:
-    """The command line of this process."""
+    """Return the command line of this process."""
     return shlex.join(sys.argv)
 
 
 def _is_foreign(path: Path) -> bool:
-    """Whether it is neither the lock nor left of a run that was killed as it made config.json."""
+    """Return whether a file is neither the lock nor a temporary config.json of a killed run."""
     return path.name != _LOCK and not path.match(".config.json.*.tmp")
 
 
 def git_state(package: Path = Path(__file__).parent) -> dict[str, Any] | None:
-    """The commit that the package is imported from, and whether its code was changed since.
+    """Return the Git commit of the package and whether its code was modified since.
 
     Args:
-      package: a folder of Python files.
+        package: A folder of Python files.
 
     Returns:
-      "commit", its full hash, and "modified": whether a Python file of the checkout differs from it
-      or is new. None where the package is no part of a checkout (merely lying within somebody
-      else's is not), or Git is not there or does not answer.
+        "commit", the full hash, and "modified", whether a Python file of the checkout differs from
+        the commit or is new. None if Git does not track the package (even inside the checkout of
+        another project), or Git is missing or fails.
     """
-    # Within a Git hook these name another repository.
+    # In a Git hook, these variables refer to another repository.
     environment = {name: value for name, value in os.environ.items() if name[:4] != "GIT_"}
 
     def git(*arguments: str) -> str:

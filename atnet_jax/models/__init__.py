@@ -1,10 +1,10 @@
 """The methods: one file each in this folder, found by its name.
 
-A method's file defines `Model`, a network (a `layers.network.BaseNetwork`), or `Features`,
-hand-crafted features that an SVM classifies (a `handcrafted.features.BaseFeatures`). Its fields are
-the method's options (`config.options`), their defaults those of the release. Above it the file says
-in plain data what `Method` lists: `INPUTS` and, as far as there is something to say, `TITLE`,
-`SOURCE`, `RECIPE`, `PUBLISHED`, `DEVIATIONS`, `PAPER_ROW` and `PRESETS`.
+A method's file defines a class. `Model` is a network (a `layers.network.BaseNetwork`); `Features`
+are hand-crafted features that an SVM classifies (a `handcrafted.features.BaseFeatures`). The fields
+of the class are the method's options (`config.options`), with the release's values as defaults.
+Above the class the file defines `INPUTS` and, where they apply, `TITLE`, `SOURCE`, `RECIPE`,
+`PUBLISHED`, `DEVIATIONS`, `PAPER_ROW` and `PRESETS`. `Method` describes each of them.
 """
 
 import dataclasses
@@ -27,22 +27,34 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Network(Protocol):
-    """A network, a pure function of its variables; its `__call__` gives logits `[batch, 3]`.
+    """A network: a pure function of its variables whose `__call__` returns logits `[batch, 3]`.
 
-    Logits that it sows into the collection "auxiliary" while training add a loss of their own.
+    Logits that it sows into the collection "auxiliary" during training add a loss term.
     """
 
     def input_shapes(self, image_size: int) -> dict[str, tuple[int, ...]]:
-        """The shape of each array that `prepare` gives, without the clip."""
+        """Return the shape, without a batch axis, of each array that `prepare` returns.
+
+        Args:
+            image_size: Height and width of the pictures, in pixels.
+        """
         ...
 
     def prepare(
         self, clip: "PreparedClip", flow: "FlowMethod", image_size: int
     ) -> "dict[str, np.ndarray]":
-        """What it reads of a clip, by name: computed with NumPy, once a clip, and kept.
+        """Compute the network's inputs from a clip, with NumPy. The result is cached per clip.
+
+        Args:
+            clip: The clip, with all inputs that the method's `INPUTS` names.
+            flow: Computes flows between pictures.
+            image_size: Height and width of the pictures, in pixels.
+
+        Returns:
+            Input name → array, with the shapes that `input_shapes` returns.
 
         Raises:
-            UserError: It cannot use the clip.
+            UserError: The network cannot use the clip.
         """
         ...
 
@@ -52,79 +64,88 @@ class Network(Protocol):
         inputs: "Mapping[str, jax.Array]",
         change_apex: "Callable[[jax.Array, jax.Array], jax.Array]",
     ) -> "Mapping[str, jax.Array]":
-        """What training makes of a batch.
+        """Augment a training batch.
 
         Args:
-            key: Of all that is drawn.
-            inputs: The batch, float32.
-            change_apex: (key, apex frames) → what `config.recipe.augment` makes of these.
+            key: Random key for all draws.
+            inputs: The batch by input name, float32 `[batch, ...]`.
+            change_apex: Function (key, apex frames) → apex frames augmented as
+                `config.recipe.augment` specifies.
+
+        Returns:
+            The inputs that `__call__` receives during training.
         """
         ...
 
     def loss(self, outputs: "jax.Array", labels: "jax.Array") -> "jax.Array":
-        """The loss of each clip, `[batch]`."""
+        """Return the loss of each clip, `[batch]`."""
         ...
 
     def for_training(self) -> "Network":
-        """The same network of the same variables, written to be trained fast."""
+        """Return an equivalent network with the same variables that trains faster."""
         ...
 
     def init(self, rngs: Any, *args: Any, **kwargs: Any) -> Any:
-        """Flax's: random variables for inputs like these."""
+        """Return random variables for inputs of these shapes, as in Flax."""
         ...
 
     def apply(self, variables: Any, *args: Any, **kwargs: Any) -> Any:
-        """Flax's: calls the network with these variables."""
+        """Call the network with these variables, as in Flax."""
         ...
 
 
 @runtime_checkable
 class Features(Protocol):
-    """Hand-crafted features, and the SVM that classifies them."""
+    """Hand-crafted features and the SVM that classifies them."""
 
     def __call__(self, clip: "PreparedClip", flow: "FlowMethod") -> "np.ndarray":
-        """The features of a clip, `[feature]`, float32; `flow` computes flows between pictures.
+        """Return the features of a clip, `[feature]`, float32.
+
+        Args:
+            clip: The clip, with all inputs that the method's `INPUTS` names.
+            flow: Computes flows between pictures.
 
         Raises:
-            UserError: They cannot be had of the clip.
+            UserError: The features cannot be computed from the clip.
         """
         ...
 
     def prepare(
         self, clip: "PreparedClip", flow: "FlowMethod", image_size: int
     ) -> "dict[str, np.ndarray]":
-        """The same by name: {"features": …}."""
+        """Return the features of a clip under their name, {"features": …}."""
         ...
 
     def size(self) -> int | None:
-        """How many features a clip has; None where only a clip can tell."""
+        """Return the number of features of a clip, or None if it depends on the clip."""
         ...
 
     def machine(self) -> Any:
-        """An unfitted scikit-learn estimator that ends in `SVC(decision_function_shape="ovo")`."""
+        """Return an unfitted estimator that ends in `SVC(decision_function_shape="ovo")`."""
         ...
 
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """A method, as its file describes it.
+    """Description of a method, read from its file.
 
     Attributes:
-        name: Of its file.
-        kind: A network, or features and an SVM.
-        inputs: What it reads of a clip, some of `atnet_jax.data.record.INPUTS`.
-        computes: Whether it computes something of them, rather than reads them as prepared.
-        options: Their names and defaults.
-        option_types: The types that the file declares for them.
-        title: Its name in tables.
-        source: Its publication: authors, title, venue, year.
-        recipe: Where its training differs from the default of `atnet_jax.config`.
-        published: What its own publication says of it on the composite.
-        deviations: Where it differs from its publication, or where that is silent, in sentences.
-        paper_row: Its row in the paper's tables.
-        presets: Named settings: name → (options, row in the paper's tables or None).
-        file: Its code.
-        blueprint: The class that `build` makes an instance of.
+        name: Name of the file without ".py".
+        kind: "network", or "features" for hand-crafted features and an SVM.
+        inputs: Inputs read from each clip, some of `atnet_jax.data.record.INPUTS`.
+        computes: True if the method computes its own inputs from the prepared ones.
+        options: Option name → default.
+        option_types: Option name → the type that the file declares.
+        title: Name in tables.
+        source: Publication: authors, title, venue, year.
+        recipe: Training settings that differ from the defaults of `atnet_jax.config`.
+        published: Scores on the composite as the method's publication reports them.
+        deviations: Differences from the publication, and choices where it gives no details, in
+            sentences.
+        paper_row: Row in the paper's tables.
+        presets: Preset name → (options, row in the paper's tables or None).
+        file: Path of the source file.
+        blueprint: Class that `build` instantiates.
     """
 
     name: str
@@ -144,57 +165,71 @@ class Method:
     blueprint: type[Any]
 
     def build(self, chosen: Mapping[str, Any] | None = None) -> Network | Features:
-        """The network or the features.
+        """Return the network or the features.
 
         Args:
-            chosen: Every option; None for the defaults.
+            chosen: A value for every option; None for the defaults.
 
         Raises:
-            UserError: They are another method's options.
+            UserError: The names in `chosen` are not this method's options.
         """
         chosen = self.options if chosen is None else chosen
         if set(chosen) != set(self.options):
             raise UserError(
                 f"The method {self.name!r} has the options {', '.join(self.options) or '(none)'},"
-                f" not {', '.join(chosen) or '(none)'}. Name the method with the configuration, as"
-                f" in --config=cde:{self.name}, not with --config.model."
+                f" not {', '.join(chosen) or '(none)'}. Select the method as part of the"
+                f" configuration, as in --config=cde:{self.name}, not with --config.model."
             )
         return self.blueprint(**chosen)
 
     def build_network(self, chosen: Mapping[str, Any] | None = None) -> Network:
-        """As `build`, of a network.
+        """Return what `build` returns, which must be a network.
+
+        Args:
+            chosen: A value for every option; None for the defaults.
 
         Raises:
-            UserError: It is no network, or they are another method's options.
+            UserError: The method is not a network, or the names in `chosen` are not its options.
         """
         built = self.build(chosen)
         if not isinstance(built, Network):
-            raise UserError(f"{self.name} is features and an SVM; a network is needed here.")
+            raise UserError(
+                f"The method {self.name!r} consists of hand-crafted features and an SVM, but a"
+                " network is required here. Choose a method that is a network."
+            )
         return built
 
     def build_features(self, chosen: Mapping[str, Any] | None = None) -> Features:
-        """As `build`, of hand-crafted features.
+        """Return what `build` returns, which must be hand-crafted features.
+
+        Args:
+            chosen: A value for every option; None for the defaults.
 
         Raises:
-            UserError: It is a network, or they are another method's options.
+            UserError: The method is a network, or the names in `chosen` are not its options.
         """
         built = self.build(chosen)
         if not isinstance(built, Features):
-            raise UserError(f"{self.name} is a network; features and an SVM are needed here.")
+            raise UserError(
+                f"The method {self.name!r} is a network, but hand-crafted features and an SVM are"
+                " required here. Choose a method with hand-crafted features."
+            )
         return built
 
     def size(self, chosen: Mapping[str, Any] | None = None, image_size: int = 224) -> int | None:
-        """How many parameters the network has, or features a clip; nothing is computed.
+        """Return the number of the network's parameters or of a clip's features.
+
+        Parameters are counted from their shapes, without running the network.
 
         Args:
-            chosen: Every option; None for the defaults.
-            image_size: Height and width of the pictures that are read.
+            chosen: A value for every option; None for the defaults.
+            image_size: Height and width of the pictures, in pixels.
 
         Returns:
-            The number, or None where only a clip can tell.
+            The number, or None if the number of features depends on the clip.
 
         Raises:
-            UserError: They are another method's options.
+            UserError: The names in `chosen` are not this method's options.
         """
         if self.kind == "features":
             return self.build_features(chosen).size()
@@ -214,19 +249,19 @@ class Method:
         return sum(leaf.size for leaf in jax.tree.leaves(params))
 
     def preset_of(self, chosen: Mapping[str, Any]) -> str | None:
-        """The name of the setting that these options are, or None."""
+        """Return the name of the preset with these options, or None."""
         for preset, (own, _) in self.presets.items():
             if {**self.options, **own} == dict(chosen):
                 return preset
         return None
 
     def paper_row_of(self, chosen: Mapping[str, Any]) -> str | None:
-        """The row of the paper's tables that the method with these options reproduces, or None."""
+        """Return the row of the paper's tables that these options reproduce, or None."""
         preset = self.preset_of(chosen)
         return self.paper_row if preset is None else self.presets[preset][1]
 
     def title_of(self, chosen: Mapping[str, Any] | None = None) -> str:
-        """What tables call the method with these options; None for the defaults."""
+        """Return the method's name in tables for these options (None: the defaults)."""
         chosen = self.options if chosen is None else chosen
         preset = self.preset_of(chosen)
         own = self.title if preset is None else f"{self.title} ({preset})"
@@ -234,12 +269,12 @@ class Method:
 
 
 def names() -> list[str]:
-    """All methods' names; none is imported for it."""
+    """Return the names of all methods, without importing them."""
     return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg)
 
 
 def presets() -> dict[str, tuple[str, Mapping[str, Any]]]:
-    """All named settings: name → (method, options)."""
+    """Return all presets: name → (method, options)."""
     return {
         preset: (name, chosen)
         for name in names()
@@ -248,19 +283,22 @@ def presets() -> dict[str, tuple[str, Mapping[str, Any]]]:
 
 
 def find(name: str) -> Method:
-    """The method called `name`.
+    """Return the method called `name`.
+
+    Args:
+        name: Name of a method's file without ".py".
 
     Raises:
-        UserError: There is no such method.
+        UserError: No method has this name.
     """
     if name not in names():
         known = ", ".join([*names(), *presets()])
-        raise UserError(f"No model is called {name!r}. The models are: {known}.")
+        raise UserError(f"No model is called {name!r}. Choose one of: {known}.")
     module = importlib.import_module(f"{__name__}.{name}")
     said = vars(module)
     network = "Model" in said
     blueprint = module.Model if network else module.Features
-    # But Flax's own.
+    # Flax adds the fields "parent" and "name", which are not options.
     fields = [one for one in dataclasses.fields(blueprint) if one.name not in ("parent", "name")]
     return Method(
         name=name,

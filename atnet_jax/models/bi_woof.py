@@ -1,6 +1,6 @@
 """Bi-WOOF and an SVM: bi-weighted oriented optical flow from onset to apex. 200 features.
 
-Blocks, bins and weights as in its released code.
+Blocks, bins and weights follow the authors' released code.
 """
 
 import dataclasses
@@ -29,15 +29,15 @@ PUBLISHED = Published(
         "casme2": (0.781, 0.803),
         "samm": (0.521, 0.514),
     },
-    note="as printed with STSTNet (FG 2019)",
+    note="as printed with STSTNet (FG 2019).",
 )
 DEVIATIONS = (
-    "The flow is that of the prepared data, not TV-L1, on a face crop of 224×224 pixels, not of"
-    " 170×140.",
-    "Derivatives of the strain are central differences, as in the flow maps; code by others of the"
-    " same group has backward ones.",
-    "C = 10,000 of the linear SVM is as commonly reported of this method; the released code ends"
-    " with the features.",
+    "The flow comes from the prepared data instead of TV-L1, on a face crop of 224×224 pixels"
+    " instead of 170×140.",
+    "Derivatives of the strain are central differences, as in the flow maps; other code of the same"
+    " group uses backward differences.",
+    "C = 10,000 of the linear SVM is the value commonly reported for this method; the released code"
+    " does not include the SVM.",
 )
 
 
@@ -46,8 +46,8 @@ class Features(BaseFeatures):
     """Flow from onset to apex → `bins` features for each block.
 
     Attributes:
-        blocks: Along each side of the picture.
-        bins: Of direction, over the whole circle.
+        blocks: Number of blocks along each side of the picture.
+        bins: Number of direction bins over the whole circle.
     """
 
     blocks: int = 5
@@ -61,31 +61,33 @@ class Features(BaseFeatures):
         return self.blocks**2 * self.bins
 
     def machine(self) -> SVC:
-        """Linear; the features are of length 1 and are not standardised."""
+        """Return a linear SVM; the features have length 1 and are not standardised."""
         return SVC(C=10_000.0, kernel="linear", decision_function_shape="ovo")
 
 
 def bi_woof(
     flow: Float32[np.ndarray, "height width 2"], blocks: int = 5, bins: int = 8
 ) -> Float32[np.ndarray, " feature"]:
-    """Histograms of the flow's directions, weighted by magnitude within and by strain between.
+    """Compute histograms of flow directions, weighted by magnitude locally and by strain globally.
 
-    After Liong, See, Wong and Phan (Signal Processing: Image Communication 2018) and their released
-    code: in each block a histogram of the direction atan2(v, u), to which every pixel gives its
-    magnitude, is divided by its sum and multiplied by the block's sum of optical strain. The whole
-    is then scaled to the length 1. A block without motion has no direction; its histogram is zero.
+    This follows Liong, See, Wong and Phan (Signal Processing: Image Communication 2018) and their
+    released code. Each block has a histogram of the direction atan2(v, u), in which every pixel
+    counts with its magnitude. The histogram is divided by its sum and multiplied by the block's sum
+    of optical strain. The concatenated histograms are then scaled to length 1. The histogram of a
+    block without motion is zero.
 
     Args:
-        flow: From onset to apex: u to the right and v downwards, in pixels.
+        flow: Flow from onset to apex: u to the right and v downwards, in pixels.
         blocks: Number of blocks along each side of the picture; see `overlapping_slices`.
-        bins: Number of equal bins of the circle. The first begins at -180°, to the left, and they
-            go round clockwise as seen in the image: by way of up, right and down. 180° is -180°.
+        bins: Number of equal bins of the circle. The first begins at -180°, to the left. The
+            following bins are clockwise as seen in the image: up, right, down. 180° counts as
+            -180°.
 
     Returns:
-        `bins` values for each block, row by row; without any motion all zero.
+        `bins` values for each block, row by row; all zero without any motion.
 
     Raises:
-        UserError: There are not so many pixels.
+        UserError: The picture has fewer rows or columns than `blocks`.
     """
     u, v = flow[..., 0].astype(np.float64), flow[..., 1].astype(np.float64)
     # In float64 the axes and diagonals are exactly on the edges of their bins.
@@ -108,10 +110,10 @@ def bi_woof(
 
 
 def overlapping_slices(size: int, count: int) -> list[slice]:
-    """The blocks of the released code along one axis.
+    """Return the blocks of the released code along one axis.
 
-    Each but the first begins a pixel earlier and each but the last ends a pixel later than its
-    share ⌊size / count⌋ would, so neighbours have two pixels in common; the last goes to the end.
+    Blocks have ⌊size / count⌋ pixels. Each block but the first begins one pixel earlier and each
+    but the last ends one pixel later, so neighbours share two pixels. The last extends to the end.
 
     Args:
         size: Number of rows or columns.
@@ -121,7 +123,9 @@ def overlapping_slices(size: int, count: int) -> list[slice]:
         UserError: `count` is not in 1…`size`.
     """
     if not 1 <= count <= size:
-        raise UserError(f"{size} pixels cannot be cut into {count} blocks; choose 1 to {size}")
+        raise UserError(
+            f"{size} pixels cannot be divided into {count} blocks. Choose 1 to {size} blocks."
+        )
     share = size // count
     return [
         slice(max(k * share - 1, 0), size if k == count - 1 else (k + 1) * share + 1)

@@ -1,6 +1,6 @@
-"""CapsuleNet: capsules on the apex frame's colours. 13,842,496 parameters.
+"""CapsuleNet: capsules on the apex frame in colour. 13,842,496 parameters.
 
-Layers, loss and training as in the authors' published program.
+Layers, loss and training follow the authors' published program.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ SOURCE = "Van Quang, Chun, Tokuyama: CapsuleNet for Micro-Expression Recognition
 RECIPE = {
     "batch_size": 32,
     "num_epochs": 30,
-    # An epoch of the composite is 3 classes of 5 · 83 pictures.
+    # An epoch of the composite has 3 classes of 5 · 83 pictures each.
     "steps_per_epoch": 39,
     "optimizer": "adam",
     "learning_rate": 1e-4,
@@ -46,26 +46,27 @@ PUBLISHED = Published(
         "casme2": (0.7068, 0.7018),
         "samm": (0.6209, 0.5989),
     },
-    note="435 of the 442 clips; the epoch with the best score on each test subject. Whether the"
-    " first layers were kept as ImageNet's is not clear.",
+    note="435 of the 442 clips; the epoch with the best score on each test subject. It is unclear"
+    " if the first layers kept their ImageNet weights.",
 )
 DEVIATIONS = (
-    "The first layers start at random, not from ImageNet, unless config.init_from says otherwise.",
-    "The network after the last epoch is tested, not that of the best epoch on the test subject.",
-    "The apex frame is drawn in 36% of the samples of each class, its four neighbours in the rest;"
-    " in the publication that is the share over all classes, and surprise has 20%.",
-    "The face crop, and SMIC's apex frames, are those of this project's preparation.",
-    "Brightness, contrast, saturation and hue change in this order, not in one drawn each time.",
-    "A test picture is not turned by a random angle.",
+    "The first layers start from random weights, not from ImageNet, unless config.init_from names"
+    " weights.",
+    "The network after the last epoch is tested, not the best epoch on the test subject.",
+    "The apex frame is 36% of the training samples of each class, and its four neighbours are the"
+    " rest. In the publication 36% is the share over all classes, and surprise has 20%.",
+    "The face crop, and SMIC's apex frames, come from this project's preparation.",
+    "Brightness, contrast, saturation and hue change in this order, not in a random order.",
+    "A test picture is not rotated by a random angle.",
 )
 
-# Of a picture of 224×224, which is cut out of one of 234×240.
+# A picture of 224×224 pixels is cropped from one of 234×240.
 _CUT, _HEIGHT, _WIDTH = 224, 234, 240
-# The stem and the residual layers reduce a picture to an eighth, two 9×9 convolutions need 17.
+# The stem and the residual layers reduce a picture to 1/8; the two 9×9 convolutions then need 17.
 _SMALLEST = 129
 _ROTATION = 8.0
 _JITTER = 0.2
-# Apex frames among the pictures of an epoch: 442 clips, 3 classes of 5 · 83.
+# Share of apex frames in an epoch: 442 clips, 3 classes of 5 · 83 pictures each.
 _APEX_SHARE = 442 / 1245
 _APEX = 2
 
@@ -73,12 +74,12 @@ _he_normal = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 
 
 def length(vectors: Float[Array, "*places size"]) -> Float[Array, "*places"]:
-    """Euclidean norm, with a gradient of 0 where the vector is 0."""
+    """Compute the Euclidean norm, with a gradient of 0 where the vector is 0."""
     return jnp.sqrt(jnp.maximum(jnp.square(vectors).sum(axis=-1), 1e-20))
 
 
 def squash(vectors: Float[Array, "*places size"]) -> Float[Array, "*places size"]:
-    """Vectors v of length n shortened to n² / (1 + n²), which is below 1: v n² / ((1 + n²) n)."""
+    """Scale vectors of length n to length n² / (1 + n²), which is below 1."""
     n = length(vectors)[..., None]
     return vectors * (n * n / ((1 + n * n) * (n + 1e-8)))
 
@@ -86,15 +87,19 @@ def squash(vectors: Float[Array, "*places size"]) -> Float[Array, "*places size"
 def route(
     votes: Float[Array, "batch class capsule size"], routings: int
 ) -> Float[Array, "batch class size"]:
-    """Routing by agreement (Sabour, Frosst, Hinton: Dynamic Routing Between Capsules, NIPS 2017).
+    """Route by agreement (Sabour, Frosst, Hinton: Dynamic Routing Between Capsules, NIPS 2017).
 
-    Each capsule shares its vote among the classes, at first alike; a class is the squashed sum of
-    what it gets, and capsules whose votes agree with it give it more the next time. Only the last
-    sum passes a gradient on, and only to the votes.
+    Each capsule distributes its vote over the classes, at first uniformly. A class is the squashed
+    sum of the votes that it receives. In the next iteration, capsules whose votes agree with the
+    class give it a larger share. Only the last iteration passes on a gradient, and only to the
+    votes.
 
     Args:
-        votes: What each capsule says of each class.
-        routings: How many sums are made.
+        votes: Vote of each capsule for each class.
+        routings: Number of iterations.
+
+    Returns:
+        The capsule of each class.
     """
     given = jax.lax.stop_gradient(votes)
     agreement = jnp.zeros(votes.shape[:3])
@@ -130,7 +135,7 @@ class ResidualLayer(nn.Module):
 
 
 class ClassCapsules(nn.Module):
-    """Capsules `[batch, capsule, 8]` → one of 16 values a class, `[batch, 3, 16]`."""
+    """Capsules `[batch, capsule, 8]` → one capsule of 16 values per class, `[batch, 3, 16]`."""
 
     routings: int
     size: int = 16
@@ -146,11 +151,12 @@ class ClassCapsules(nn.Module):
 class Model(BaseNetwork):
     """Apex frame in colour → lengths of the three classes' capsules, `[batch, 3]`, in 0…1.
 
-    It reads "faces" `[batch, 5, 234, 240, 3]`, RGB 0…255, the apex frame the third of them, or what
-    `augment` makes of it. Its capsules' number follows the picture's size: 1,152 at 224×224.
+    In testing, the input is "faces" `[batch, 5, 234, 240, 3]`, RGB 0…255, whose third frame is the
+    apex. In training, it is "face", which `augment` computes from "faces". The number of capsules
+    depends on the picture size: 1,152 at 224×224.
 
     Attributes:
-        routings: See `route`.
+        routings: Number of routing iterations; see `route`.
     """
 
     routings: int = 3
@@ -172,13 +178,13 @@ class Model(BaseNetwork):
         if image_size < _SMALLEST:
             raise UserError(
                 f"CapsuleNet needs pictures of at least {_SMALLEST}×{_SMALLEST} pixels, not"
-                f" {image_size}×{image_size}; set config.data.image_size to {_SMALLEST} or more."
+                f" {image_size}×{image_size}. Set config.data.image_size to {_SMALLEST} or more."
             )
         return {"faces": (5, *canvas(image_size), 3)}
 
     @nn.nowrap
     def prepare(self, clip: PreparedClip, flow: FlowMethod, image_size: int) -> Prepared:
-        """The apex frame and two on each side, a little larger than the picture cut out of them."""
+        """Return the apex frame and two on each side, slightly larger than the final crop."""
         height, width = canvas(image_size)
         smaller = width < clip.colour_apex.shape[2]
         how = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
@@ -187,7 +193,7 @@ class Model(BaseNetwork):
 
     @nn.nowrap
     def augment(self, key: PRNGKeyArray, inputs: Batch, change_apex: Callable) -> Batch:
-        """One of the five frames, turned, mirrored, its colours changed, cut out at random."""
+        """Draw one of the five frames; rotate, mirror, recolour and crop it at random."""
         frame_key, angle_key, mirror_key, jitter_key, cut_key = jax.random.split(key, 5)
         faces = inputs["faces"]
         batch, _, *full, _ = faces.shape
@@ -205,7 +211,7 @@ class Model(BaseNetwork):
 
     @nn.nowrap
     def loss(self, outputs: Float[Array, "batch 3"], labels: jax.Array) -> Float[Array, " batch"]:
-        """The capsules' margin: the class's length at least 0.99, the others' at most 0.01."""
+        """Compute the margin loss: true class's length at least 0.99, others' at most 0.01."""
         own = jax.nn.one_hot(labels, outputs.shape[1])
         missed = own * jnp.square(nn.relu(0.99 - outputs))
         mistaken = (1 - own) * jnp.square(nn.relu(outputs - 0.01))
@@ -213,17 +219,17 @@ class Model(BaseNetwork):
 
 
 def canvas(image_size: int) -> tuple[int, int]:
-    """Height and width of the picture that one of this size is cut out of."""
+    """Return height and width of the picture from which this size is cropped."""
     return round(_HEIGHT * image_size / _CUT), round(_WIDTH * image_size / _CUT)
 
 
 def cut_size(height: int) -> int:
-    """The size of the picture that is cut out of one of this height."""
+    """Return the size of the crop from a picture of this height."""
     return round(_CUT * height / _HEIGHT)
 
 
 def cut_centre(faces: Float[Array, "batch height width 3"]) -> Float[Array, "batch size size 3"]:
-    """The middle of each picture."""
+    """Crop the centre of each picture."""
     size = cut_size(faces.shape[1])
     top, left = ((side - size) // 2 for side in faces.shape[1:3])
     return faces[:, top : top + size, left : left + size]

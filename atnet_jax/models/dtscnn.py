@@ -1,7 +1,8 @@
-"""DTSCNN: two streams over the flow of the clip at two speeds. 85,923 parameters.
+"""DTSCNN: two streams on the clip's flow at two temporal scales. 85,923 parameters.
 
-Followed are the two independent shallow streams over 64 and 128 steps of optical flow, four layers
-of 3-D convolution and pooling each, and one linear classifier on both streams' features.
+The implementation follows the publication in its two independent shallow streams over 64 and 128
+steps of optical flow, with four layers of 3-D convolution and pooling each, and in one linear
+classifier on the features of both streams.
 """
 
 import flax.linen as nn
@@ -33,26 +34,27 @@ RECIPE = {
     "bias_learning_rate_factor": 1.0,
 }
 DEVIATIONS = (
-    "Sizes of input and kernels are not known: flow of 28×28, and in each stream twice a 3×3×3"
-    " convolution (16, then 32 filters) and a pooling (4 steps, 2×2 places) stand in.",
-    "One softmax layer, trained with the streams, stands for the linear SVM on their features.",
-    "The optimiser is not known; Adam at 0.0001 with weight decay 0.001 stands in.",
-    "Published on CASME and CASME II with four classes, each augmented to 500 clips in a way that"
-    " is not known; here classes are balanced by drawing clips again.",
+    "The sizes of input and kernels are not known. The flow here has 28×28 pixels, and each stream"
+    " has two 3×3×3 convolutions (16, then 32 filters), each followed by pooling over 4 steps and"
+    " 2×2 places.",
+    "A softmax layer, trained with the streams, replaces the linear SVM on their features.",
+    "The optimiser is not known; Adam at 0.0001 with weight decay 0.001 is used instead.",
+    "The publication evaluates on CASME and CASME II with four classes, each augmented to 500 clips"
+    " by an unknown procedure; here classes are balanced by repeating clips.",
     "Only the frames around the apex, at most 32 on each side, are interpolated.",
 )
 
 STEPS = (64, 128)
 _SIZE = 28
-# Of each of a stream's two poolings, in steps of time; 2 in both directions of space.
+# Size in time of each of a stream's two poolings; the size in both directions of space is 2.
 _POOLED_STEPS = 4
 
 
 class Convolution3D(nn.Module):
-    """3×3×3 convolution, zeros around: `[batch, time, height, width, channel]`.
+    """3×3×3 convolution with zero padding: `[batch, time, height, width, channel]`.
 
-    Each step with those before and after it is one picture of three times the channels, so that it
-    is a convolution of pictures: a CPU takes far longer for one of volumes.
+    Each step is stacked with the steps before and after it as a picture with three times the
+    channels. This turns the 3-D convolution into a 2-D one, which is much faster on a CPU.
     """
 
     features: int
@@ -72,7 +74,7 @@ class Convolution3D(nn.Module):
 def pool(
     x: Float[Array, "batch time height width channel"],
 ) -> Float[Array, "batch pooled_time pooled_height pooled_width channel"]:
-    """The largest value of 4 steps and 2×2 places."""
+    """Return the maximum over 4 steps and 2×2 places."""
     batch, time, *_, channels = x.shape
     x = largest(x.reshape(batch, time // _POOLED_STEPS, _POOLED_STEPS, *x.shape[2:]), 2)
     pooled = max_pool(x.reshape(-1, *x.shape[2:]), 2, 2)
@@ -92,7 +94,7 @@ class Stream(nn.Module):
 class Model(BaseNetwork):
     """Flow of the clip in 64 and in 128 steps → logits `[batch, 3]`.
 
-    It reads "flow_64" and "flow_128", `[batch, step, 28, 28, 2]`.
+    The inputs are "flow_64" and "flow_128", `[batch, step, 28, 28, 2]`.
     """
 
     @nn.compact
@@ -108,10 +110,11 @@ class Model(BaseNetwork):
 
     @nn.nowrap
     def prepare(self, clip: PreparedClip, flow: FlowMethod, image_size: int) -> Prepared:
-        """Flows between neighbouring frames of the clip interpolated to 65 and to 129.
+        """Return flows between neighbouring frames of the clip interpolated to 65 and 129 frames.
 
-        u and v in pixels of the 224×224 crop per whole clip, so that both speeds are alike: what a
-        flow of one step is, times the number of steps. Averaged over areas to 28×28.
+        u and v are in pixels of the 224×224 crop per whole clip: the flow of one step is multiplied
+        by the number of steps, so that both scales are comparable. Flows are averaged over areas to
+        28×28.
         """
         assert clip.frames is not None
         smooth = flow.smooth(clip.frames)

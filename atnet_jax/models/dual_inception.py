@@ -1,7 +1,7 @@
 """Dual-Inception: two Inception modules for each component of the flow. 6,449,963 parameters.
 
-Layers and training as in the authors' Keras code, which reads each component of the flow as a
-picture of three channels: a grey one has the same in each.
+Layers and training follow the authors' Keras code. It reads each component of the flow as a
+picture of three channels, which are equal in a grey picture.
 """
 
 import flax.linen as nn
@@ -40,16 +40,17 @@ PUBLISHED = Published(
         "samm": (0.5868, 0.5663),
         "smic": (0.6645, 0.6726),
     },
-    note="the code repeats the experiment 100 times; which of them is published is not known",
+    note="the code repeats the experiment 100 times; which repetition is published is not known.",
 )
 DEVIATIONS = (
-    "All subjects but the test subject are trained on, and the network after the last epoch is"
-    " tested. The authors' code holds back the other subjects of the test subject's database, or,"
-    " in an earlier version, 20 % of the subjects, and takes the epoch of their lowest loss.",
-    "The authors' flow, its frames (perhaps onset and middle, not apex) and how it became pictures"
-    " are not published; here it is scaled to 0…1 clip by clip, from onset to apex.",
-    "Their code asks for balanced class weights in a way that its version of Keras seems to ignore;"
-    " all clips count alike here.",
+    "Training uses all subjects but the test subject, and the network after the last epoch is"
+    " tested. The authors' code holds out the other subjects of the test subject's database, or, in"
+    " an earlier version, 20% of the subjects, and selects the epoch with their lowest loss.",
+    "The authors' flow method, its frames (perhaps onset and middle, not apex) and its conversion"
+    " to pictures are not published. Here the flow is from onset to apex, scaled to 0…1 clip by"
+    " clip.",
+    "The authors' code requests balanced class weights in a way that its version of Keras seems to"
+    " ignore; here all clips have equal weight.",
 )
 
 # Keras's default, glorot_uniform.
@@ -57,10 +58,10 @@ _kernel_init = nn.initializers.glorot_uniform()
 
 
 class Inception(nn.Module):
-    """Four branches beside each other, at the size of the input: `4 · filters` channels.
+    """Four parallel branches at the size of the input, with `4 · filters` channels in total.
 
-    A convolution of 1×1; one of 1×1, then 3×3; one of 1×1, then 5×5; 3×3 max-pooling, then a
-    convolution of 1×1. A ReLU follows every convolution.
+    The branches are a 1×1 convolution; a 1×1, then a 3×3 convolution; a 1×1, then a 5×5
+    convolution; and 3×3 max-pooling, then a 1×1 convolution. A ReLU follows every convolution.
     """
 
     filters: int
@@ -102,10 +103,9 @@ class Stream(nn.Module):
 
 
 class Model(BaseNetwork):
-    """Flow map `[batch, 28, 28, 3]` → logits `[batch, 3]`; strain, its last channel, is not read.
+    """Flow map `[batch, 28, 28, 3]` → logits `[batch, 3]`; strain, its last channel, is ignored.
 
-    Each component is scaled to 0…1 clip by clip, and is the same in the three channels of its
-    stream.
+    Each component is scaled to 0…1 clip by clip and copied to the three channels of its stream.
     """
 
     @nn.compact

@@ -1,6 +1,6 @@
 """FDM and an SVM: the facial dynamics map of flows between neighbouring frames. 512 features.
 
-Only the publication's abstract was available: the steps are its own, how each is done is
+Only the publication's abstract was available. The steps follow the abstract; their details are
 reconstructed.
 """
 
@@ -25,13 +25,14 @@ SOURCE = (
     " Map, IEEE Transactions on Affective Computing 8(2), 2017"
 )
 DEVIATIONS = (
-    "The granularity is not known; the clip is cut into 8×8 cuboids in space and 4 in time.",
-    "How the principal direction is iterated is not known; here the vectors within 45° of the mean"
-    " are averaged until they stay the same.",
-    "The shift that aligns a flow is found by mean shift and taken from the flow; frames are not"
-    " moved.",
-    "Faces are not aligned by landmarks before; they are cropped.",
-    "The kernel of the SVM is not known; a linear one, C = 1, on standardised features stands in.",
+    "The granularity is not known; the clip is divided into 8×8 cuboids in space and 4 in time.",
+    "The iteration for the principal direction is not known; here the vectors within 45° of the"
+    " mean are averaged until the selected vectors no longer change.",
+    "The shift that aligns a flow is found by mean shift and subtracted from the flow; frames are"
+    " not moved.",
+    "Faces are cropped but not aligned by landmarks first.",
+    "The kernel of the SVM is not known; a linear SVM, C = 1, on standardised features is used"
+    " instead.",
     "The flow method is the one chosen for all methods.",
 )
 
@@ -41,9 +42,9 @@ class Features(BaseFeatures):
     """Frames around the apex → two features for each cuboid.
 
     Attributes:
-        blocks: Cuboids along each side of the picture.
-        parts: Cuboids in time.
-        angle: What a vector's direction may differ from the principal one, in degrees.
+        blocks: Number of cuboids along each side of the picture.
+        parts: Number of cuboids in time.
+        angle: Largest deviation of a vector's direction from the principal one, in degrees.
     """
 
     blocks: int = 8
@@ -52,7 +53,7 @@ class Features(BaseFeatures):
 
     def __call__(self, clip: PreparedClip, flow: FlowMethod) -> Float32[np.ndarray, " feature"]:
         assert clip.frames is not None, "named in INPUTS"
-        # A single frame does not move.
+        # A clip of a single frame has no motion: repeat the frame to get a flow of zero.
         frames = clip.frames if len(clip.frames) > 1 else clip.frames.repeat(2, axis=0)
         return facial_dynamics_map(flow.flows(frames), self.blocks, self.parts, self.angle)
 
@@ -63,9 +64,9 @@ class Features(BaseFeatures):
         return linear_machine()
 
 
-# The search for the mode looks at every how many pixels of the flow, which is smooth.
+# The search for the mode uses every fourth pixel, which is enough because the flow is smooth.
 _STEP = 4
-# Both searches settle in a few rounds; these end the ones that would go to and fro.
+# Both searches converge in a few rounds. These limits end searches that would oscillate.
 _MOST_SHIFTS = 50
 _MOST_ROUNDS = 20
 
@@ -76,22 +77,22 @@ def facial_dynamics_map(
     parts: int = 4,
     angle: float = 45.0,
 ) -> Float32[np.ndarray, " feature"]:
-    """The principal direction of motion in each cuboid.
+    """Compute the principal direction of motion in each cuboid.
 
-    After Xu, Zhang and Wang (IEEE Transactions on Affective Computing 2017): each flow is aligned
-    by the shift that most of its pixels follow (`mode`), which is the head's; the clip is cut into
-    cuboids in space and time; and each cuboid is described by the one direction that most of its
-    motion follows (`principal_vector`).
+    This follows Xu, Zhang and Wang (IEEE Transactions on Affective Computing 2017). Each flow is
+    aligned by the shift of most of its pixels (`mode`), which is the head's motion. The clip is
+    then divided into cuboids in space and time. Each cuboid is described by the direction of most
+    of its motion (`principal_vector`).
 
     Args:
-        flows: Between neighbouring frames: u to the right and v downwards, in pixels.
+        flows: Flows between neighbouring frames: u to the right and v downwards, in pixels.
         blocks: Number of cuboids along each side of the picture.
         parts: Number of cuboids in time.
-        angle: What a vector's direction may differ from the principal one, in degrees.
+        angle: Largest deviation of a vector's direction from the principal one, in degrees.
 
     Returns:
-        u and v of each cuboid, in pixels per frame: part by part, in each row by row. Where there
-        are fewer flows than parts, a part without a flow is zero.
+        u and v of each cuboid, in pixels per frame: part by part, and row by row within a part. If
+        there are fewer flows than parts, a part without a flow is zero.
     """
     still = np.stack([flow - mode(flow[::_STEP, ::_STEP].reshape(-1, 2)) for flow in flows])
     vectors = [
@@ -102,14 +103,14 @@ def facial_dynamics_map(
 
 
 def mode(vectors: Float[np.ndarray, "vector 2"]) -> Float32[np.ndarray, "2"]:
-    """The vector around which most of these lie.
+    """Return the mode of a set of vectors, found by mean shift with a flat kernel.
 
-    Mean shift with a flat kernel: from the median, move to the mean of all vectors within a radius
-    until it stays. The radius is the median distance from the start, so at first it holds half of
-    the vectors, and it suits motions of any size.
+    The search starts at the median and moves to the mean of all vectors within a radius until it
+    no longer moves. The radius is the median distance from the start, so the first circle contains
+    half of the vectors, for motions of any size.
 
     Args:
-        vectors: One or more.
+        vectors: One or more vectors.
     """
     vectors = vectors.astype(np.float64)
     centre = np.median(vectors, axis=0)
@@ -128,18 +129,19 @@ def mode(vectors: Float[np.ndarray, "vector 2"]) -> Float32[np.ndarray, "2"]:
 def principal_vector(
     vectors: Float[np.ndarray, "vector 2"], angle: float
 ) -> Float64[np.ndarray, "2"]:
-    """Mean of the vectors that agree on a direction.
+    """Average the vectors that agree on a direction.
 
-    Start with the mean of all; keep the vectors whose direction differs from the mean's by `angle`
-    at most, and average those; repeat until they stay the same.
+    The search starts with the mean of all vectors. It selects the vectors whose direction differs
+    from the mean's by at most `angle`, averages them, and repeats until the selection no longer
+    changes.
 
     Args:
-        vectors: Any number.
-        angle: In degrees.
+        vectors: Any number of vectors.
+        angle: Largest deviation from the mean's direction, in degrees.
 
     Returns:
-        The last mean. If no vector is that near to a mean, as where two directions balance, that
-        mean. Of no vectors it is zero.
+        The last mean. The search also ends if no vector is within `angle` of the mean, for example
+        if two directions balance. Without vectors the result is zero.
     """
     if not len(vectors):
         return np.zeros(2)

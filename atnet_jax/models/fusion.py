@@ -1,4 +1,4 @@
-"""ATNet: both streams, each L2-normalised, concatenated. 8,312,837 parameters."""
+"""ATNet: both streams, L2-normalised and concatenated. 8,312,837 parameters."""
 
 from typing import Literal
 
@@ -18,8 +18,8 @@ SOURCE = (
     " Micro-Expression Recognition, ACII 2019"
 )
 DEVIATIONS = (
-    "Starts from random weights, not from ImageNet and macro-expressions, unless config.init_from"
-    " names weights.",
+    "Training starts from random weights, not from ImageNet and macro-expressions, unless"
+    " config.init_from names weights.",
 )
 
 
@@ -27,12 +27,12 @@ class Model(BaseNetwork):
     """Apex frame and ADM features → logits `[batch, 3]` (paper, figure 1).
 
     Attributes:
-        fusion: "feature" classifies both streams' features together; "score" averages the class
-            probabilities of one classifier a stream (and has no dropout, as single streams have
-            none).
-        joint: Whether both streams learn from the loss of the fused output. If not, each learns
-            from that of a classifier of its own, and in training the fused output passes no
-            gradient back.
+        fusion: "feature" classifies the concatenated features of both streams. "score" averages the
+            class probabilities of a separate classifier per stream; like single streams, it has no
+            dropout.
+        joint: True trains both streams with the loss of the fused output. False trains each stream
+            with the loss of a separate classifier, and the fused output passes no gradient to the
+            streams.
         time_pooling: See `TemporalStream`.
         mask_time: See `TemporalStream`.
     """

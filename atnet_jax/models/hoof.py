@@ -1,7 +1,7 @@
 """HOOF and an SVM: histograms of oriented optical flow. The paper's second baseline.
 
-The paper has 4 and 8 bins; its released features are those of 9 flows ("TIM 10": 10 frames) and of
-64 ("TIM 64": 65).
+The paper uses 4 and 8 bins. Its released features come from 9 flows ("TIM 10": 10 frames) and from
+64 flows ("TIM 64": 65 frames).
 """
 
 import dataclasses
@@ -35,8 +35,8 @@ class Features(BaseFeatures):
     """Frames around the apex → `bins` features for each of the flows between adjacent frames.
 
     Attributes:
-        bins: Of direction, over the whole circle.
-        length: Frames that every clip is interpolated to; the flows are one fewer.
+        bins: Number of direction bins over the whole circle.
+        length: Number of frames to which every clip is interpolated; there is one flow fewer.
         interpolation: "tim" or "linear".
     """
 
@@ -55,28 +55,27 @@ class Features(BaseFeatures):
 
 
 def hoof(flows: Iterable[np.ndarray], bins: int) -> Float32[np.ndarray, "flow {bins}"]:
-    """Distribution of the directions of each flow, weighted by magnitude (paper, section IV-A).
+    """Compute each flow's distribution of directions, weighted by magnitude (paper, section IV-A).
 
-    The circle is cut into equal bins. The first begins at direction 0, to the right, and they go
-    round clockwise as seen in the image: with 4 bins right-down, down-left, left-up, up-right. A
-    direction on the edge of two belongs to the one that begins there. Unlike Chaudhry et al. (CVPR
-    2009) left and right are not folded together.
+    The circle is divided into equal bins. The first begins at direction 0, to the right, and the
+    following bins are clockwise as seen in the image. With 4 bins, they are right-down, down-left,
+    left-up, up-right. A direction on an edge belongs to the bin that begins there. Unlike Chaudhry
+    et al. (CVPR 2009), left and right are not folded together.
 
     Args:
         flows: The flows of a clip, each `[height, width, 2]`: u to the right and v downwards.
         bins: Number of bins.
 
     Returns:
-        One row a flow, which sums to 1; a flow without any motion gives zeros. The authors'
-        released features sum to 1 for each flow likewise; they are stored bin by bin, so a clip is
-        `[bin, flow]`.
+        One row per flow, which sums to 1, or is zero for a flow without any motion. The authors'
+        released features also sum to 1 for each flow; they are stored bin by bin, as `[bin, flow]`.
     """
     rows = [_histogram(flow, bins) for flow in flows]
     return np.array(rows, np.float32).reshape(-1, bins)
 
 
 def _histogram(flow: np.ndarray, bins: int) -> np.ndarray:
-    # In float64 the axes and diagonals are exactly on the edges of their bins.
+    # In float64, axes and diagonals lie exactly on the edges of their bins.
     u, v = flow.reshape(-1, 2).T.astype(np.float64, order="C")
     direction = np.arctan2(v, u)  # −π…π
     index = np.floor(direction / (2 * np.pi / bins)).astype(np.intp) % bins

@@ -1,6 +1,6 @@
 """HTNet: transformers on four regions of the flow map, in three levels. 139,582,982 parameters.
 
-Input, layers and training as in the authors' code. In its blocks, attention is computed in windows
+Input, layers and training follow the authors' code. Its blocks compute attention in windows
 of 1×1 positions, in which each position can only attend to itself.
 """
 
@@ -42,22 +42,24 @@ PUBLISHED = Published(
         "samm": (0.8131, 0.8124),
         "smic": (0.8049, 0.7905),
     },
-    note="the best epoch on each test subject; the predictions that come with the code give 0.8313"
-    " and 0.8175",
+    note="the best epoch on each test subject. The predictions published with the code give 0.8313"
+    " and 0.8175.",
 )
 DEVIATIONS = (
-    "Flow is that of the prepared data (config.data.flow), not of the program behind STSTNet's"
-    " maps, which the authors read.",
-    "The network after the last epoch is tested; the authors' code takes each test subject's best.",
-    "The authors look for eyes and mouth in the apex frame shrunk to 28×28 pixels; here they are"
-    " those of the face crop.",
-    "Clips are shuffled; in the authors' code every epoch has them in the same order.",
+    "The flow comes from the prepared data (config.data.flow). The authors read STSTNet's flow"
+    " maps, which come from a different program.",
+    "The network after the last epoch is tested; the authors' code selects the best epoch on each"
+    " test subject.",
+    "The authors locate eyes and mouth in the apex frame reduced to 28×28 pixels; here they are"
+    " located in the face crop.",
+    "Clips are shuffled; in the authors' code they have the same order in every epoch.",
 )
 
 SIZE = 28
 CROP = 14
 
-# Where the authors' code sets eyes, nose and mouth, if it finds no face: x, y in pixels of 28×28.
+# Positions of eyes, nose and mouth in the authors' code if it finds no face: x, y in pixels of
+# 28×28.
 FALLBACK = np.array(
     [
         [9.528073, 11.062551],
@@ -71,14 +73,14 @@ FALLBACK = np.array(
 
 
 def region_centres(landmarks: Float32[np.ndarray, "5 2"] | None) -> Int[np.ndarray, "4 2"]:
-    """Centres of the regions in pixels of 28×28: eyes, corners of the mouth; each left, then right.
+    """Return the centres of the regions: left and right eye, left and right corner of the mouth.
 
     Args:
-        landmarks: x, y in pixels of the 224×224 crop: eyes, nose, corners of the mouth; None: not
-            known.
+        landmarks: x, y in pixels of the 224×224 crop: eyes, nose, corners of the mouth; None if
+            unknown.
 
     Returns:
-        x and y, in whole pixels, such that a region lies within the map.
+        x and y in whole pixels of the 28×28 map, limited so that each region lies within the map.
     """
     points = FALLBACK if landmarks is None else landmarks * (SIZE / 224)
     return points[[0, 1, 3, 4]].clip(CROP // 2, SIZE - CROP // 2).astype(int)
@@ -87,11 +89,17 @@ def region_centres(landmarks: Float32[np.ndarray, "5 2"] | None) -> Int[np.ndarr
 def tile_regions(
     grey_map: UInt8[np.ndarray, "28 28 3"], centres: Int[np.ndarray, "4 2"]
 ) -> UInt8[np.ndarray, "28 28 3"]:
-    """Four regions of 14×14 pixels in one picture: eyes above, corners of the mouth below.
+    """Tile four regions of 14×14 pixels into one picture: eyes above, corners of the mouth below.
 
-    As the authors' code does it, rows are taken by x and columns by y: a region is centred at the
-    mirror image, on the diagonal, of its point. What is called the right eye is of the map's lower
-    left.
+    As in the authors' code, x selects rows and y selects columns. Each region is therefore centred
+    on its point mirrored at the diagonal: the "right eye" is in the map's lower left.
+
+    Args:
+        grey_map: The map.
+        centres: x and y of the regions, as `region_centres` returns them.
+
+    Returns:
+        The picture.
     """
     half = CROP // 2
     eye_left, eye_right, mouth_left, mouth_right = (
@@ -101,16 +109,16 @@ def tile_regions(
 
 
 def _norm(name: str) -> nn.LayerNorm:
-    """Normalises the channels of each position."""
+    """Return a layer that normalises the channels of each position."""
     return nn.LayerNorm(epsilon=1e-5, use_fast_variance=False, name=name)
 
 
 class Attention(nn.Module):
-    """Attention of each position to itself alone: its values, then a linear layer.
+    """Attention of each position to itself only: its values, then a linear layer.
 
-    The softmax over the one position of a window is 1 whatever queries and keys are, so that they
-    change nothing and are not computed. Their weights are kept, to have all of the published
-    network's; their gradient is zero here as there.
+    The softmax over the single position of a window is always 1. Queries and keys therefore have no
+    effect and are not computed. Their weights remain, so that the network has all parameters of the
+    published one. Their gradient is zero in both networks.
     """
 
     heads: int
@@ -127,7 +135,7 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention, then a perceptron (GELU, four times as wide), each normalised first and added."""
+    """Attention, then a perceptron (GELU, 4 times as wide); both pre-normalised and residual."""
 
     heads: int
 
@@ -142,7 +150,7 @@ class Block(nn.Module):
 
 
 class Aggregate(nn.Module):
-    """Neighbouring positions joined: 3×3 convolution, normalisation, 3×3 max-pooling, stride 2."""
+    """Merging of neighbours: 3×3 convolution, normalisation, 3×3 max-pooling with stride 2."""
 
     channels: int
 
@@ -157,13 +165,13 @@ class Aggregate(nn.Module):
 class Hierarchy(nn.Module):
     """Picture `[batch, 28, 28, 3]` → features `[batch, 4 · width]`.
 
-    Patches of 7×7 pixels give 4×4 positions; each level halves them and doubles the channels and
-    heads of the one before.
+    Patches of 7×7 pixels give 4×4 positions. Each later level halves height and width and doubles
+    channels and heads.
 
     Attributes:
-        width: Channels of the first level.
-        heads: Of its attention.
-        blocks: Of each level.
+        width: Number of channels of the first level.
+        heads: Number of attention heads of the first level.
+        blocks: Number of blocks of each level.
     """
 
     width: int
@@ -177,8 +185,8 @@ class Hierarchy(nn.Module):
         for level, blocks in enumerate(self.blocks):
             if level:
                 x = Aggregate(self.width << level, name=f"aggregate{level}")(x)
-            # One learnt number for the one position of a window, all windows alike. The last one
-            # changes nothing: all that follows normalises the channels, which it shifts alike.
+            # One learnt number for the single position of every window. That of the last level has
+            # no effect: it shifts all channels equally, and every later layer normalises them.
             x += self.param(f"position{level}", nn.initializers.normal(1.0), (1,))
             for block in range(blocks):
                 x = Block(self.heads << level, name=f"level{level}_block{block}")(x)
@@ -190,16 +198,16 @@ class Model(BaseNetwork):
 
     @nn.nowrap
     def input_shapes(self, image_size: int) -> dict[str, tuple[int, ...]]:
-        """Of what `prepare` gives."""
+        """Return the shape of the array that `prepare` returns."""
         return {"regions": (SIZE, SIZE, 3)}
 
     @nn.nowrap
     def prepare(
         self, clip: PreparedClip, flow: FlowMethod, image_size: int
     ) -> dict[str, UInt8[np.ndarray, "28 28 3"]]:
-        """Regions of the map of the onset→apex flow, each channel over the grey levels.
+        """Return regions of the onset→apex flow map, with each channel scaled to 0…255.
 
-        Channels are strain, v, u: the order in which the authors' code reads their pictures.
+        The channels are strain, v, u, the order in which the authors' code reads its pictures.
         """
         grey_map = np.rint(255 * scale_to_unit_range(clip.flow_map_at(SIZE))).astype(np.uint8)
         return {"regions": tile_regions(grey_map[..., ::-1], region_centres(clip.landmarks))}

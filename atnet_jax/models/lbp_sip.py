@@ -1,6 +1,6 @@
 """LBP-SIP and an SVM: local binary patterns with six intersection points. 1,500 features.
 
-Only the publication's abstract and descriptions of it by others were available.
+Only the publication's abstract and descriptions of the method by others were available.
 """
 
 import dataclasses
@@ -26,12 +26,12 @@ SOURCE = (
     " LBP-TOP for Micro-expression Recognition, ACCV 2014"
 )
 DEVIATIONS = (
-    "Every clip is interpolated to 10 frames (TIM) and the radii are 1 pixel and 1 frame; the"
-    " publication's are not known.",
-    "The number of levels of the Gaussian pyramid is not known; it has 3.",
-    "5×5 blocks on every database; 8×8 are reported for SMIC.",
-    "The kernel of the SVM is not known; a linear one, C = 1, on standardised features stands in:"
-    " linear as that of three of its authors' Riesz wavelets.",
+    "Every clip is interpolated to 10 frames (TIM), and the radii are 1 pixel and 1 frame; the"
+    " publication's values are not known.",
+    "The number of levels of the Gaussian pyramid is not known; here it is 3.",
+    "Pictures are divided into 5×5 blocks on every database; 8×8 blocks are reported for SMIC.",
+    "The kernel of the SVM is not known; a linear SVM, C = 1, on standardised features is used"
+    " instead. Three of the authors also used a linear SVM for their Riesz wavelets.",
 )
 
 
@@ -40,11 +40,11 @@ class Features(BaseFeatures):
     """Frames around the apex → 20 features for each block and level.
 
     Attributes:
-        blocks: Along each side of the picture.
-        levels: Of the Gaussian pyramid.
-        radius: Of the neighbours in space, in pixels of the level.
-        time_radius: Of the neighbours in time, in frames.
-        length: Frames that every clip is interpolated to.
+        blocks: Number of blocks along each side of the picture.
+        levels: Number of levels of the Gaussian pyramid.
+        radius: Distance of the neighbours in space, in pixels of the level.
+        time_radius: Distance of the neighbours in time, in frames.
+        length: Number of frames to which every clip is interpolated.
         interpolation: "tim" or "linear".
     """
 
@@ -74,7 +74,7 @@ _IN_TIME = (-1, 1)
 # 2⁴ codes in space and 2² in time.
 BINS = 2 ** len(_IN_SPACE) + 2 ** len(_IN_TIME)
 
-# Along one axis of Burt and Adelson's pyramid.
+# Filter along one axis of Burt and Adelson's pyramid.
 _BINOMIAL = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
 
 
@@ -85,17 +85,17 @@ def lbp_sip(
     radius: int = 1,
     time_radius: int = 1,
 ) -> Float32[np.ndarray, " feature"]:
-    """Histograms of local binary patterns with six intersection points.
+    """Compute histograms of local binary patterns with six intersection points.
 
-    After Wang, See, Phan and Oh (ACCV 2014): the planes XY, XT and YT through a voxel intersect in
-    three lines, which hold six neighbours of it: right, up, left and down at `radius`, and the same
-    pixel `time_radius` frames before and after. A neighbour that is at least as bright as the voxel
-    sets its bit. The four in space make a code of 16, the two in time one of 4: 20 bins, where
-    LBP-TOP with four points has 48. Only voxels whose six neighbours lie inside the clip have
-    codes; nothing is wrapped around or made up.
+    This follows Wang, See, Phan and Oh (ACCV 2014). The planes XY, XT and YT through a voxel
+    intersect in three lines, which contain six of its neighbours: right, up, left and down at
+    `radius`, and the same pixel `time_radius` frames before and after. A neighbour that is at least
+    as bright as the voxel sets its bit. The four neighbours in space give one of 16 codes, the two
+    in time one of 4. This makes 20 bins, where LBP-TOP with four points has 48. Only voxels whose
+    six neighbours lie inside the clip have codes; clips are not wrapped around or padded.
 
-    The codes are counted in each block of the picture, over all frames. All this is done on each
-    level of a Gaussian pyramid of the frames, each half as large as the one before.
+    The codes are counted in each block of the picture, over all frames, on each level of a Gaussian
+    pyramid of the frames. Each level is half as large as the previous level.
 
     Args:
         frames: The clip, of any integer or floating type.
@@ -105,20 +105,21 @@ def lbp_sip(
         time_radius: Distance of the neighbours in time, in frames.
 
     Returns:
-        20 values for each level and block, row by row: the shares of the codes in space, which sum
-        to 1, and those in time, likewise.
+        20 values for each level and block, row by row: the shares of the codes in space, then those
+        of the codes in time. Each of the two groups sums to 1.
 
     Raises:
-        UserError: The clip is too small.
+        UserError: The clip is too small for the radii, blocks and levels.
     """
     needed = 2 * radius + blocks
     smallest = -(-min(frames.shape[1:]) // 2 ** (levels - 1))
     if len(frames) < 2 * time_radius + 1 or smallest < needed:
         raise UserError(
             f"LBP-SIP with radii {radius} and {time_radius}, {blocks}x{blocks} blocks and {levels}"
-            f" levels needs {2 * time_radius + 1} frames or more and on the last level"
-            f" {needed}x{needed} pixels, found {len(frames)} frames of {frames.shape[1]}x"
-            f"{frames.shape[2]}; choose fewer levels or blocks, smaller radii or a longer clip"
+            f" levels needs {2 * time_radius + 1} frames or more and, on the last level,"
+            f" {needed}x{needed} pixels. The clip has {len(frames)} frames of {frames.shape[1]}x"
+            f"{frames.shape[2]} pixels. Choose fewer levels or blocks, smaller radii or a longer"
+            " clip."
         )
     level = frames.astype(np.float32)
     rows = []
@@ -131,13 +132,16 @@ def lbp_sip(
 def halved(
     frames: Float32[np.ndarray, "frame height width"],
 ) -> Float32[np.ndarray, "frame half_height half_width"]:
-    """Each frame smoothed by a binomial of 5 pixels and reduced to every second row and column.
+    """Smooth each frame by a binomial filter of 5 pixels and keep every second row and column.
 
-    Beyond its border a frame is mirrored. All pixels are computed by the same operations in the
-    same order, so what is flat stays exactly flat, which the patterns' >= relies on.
+    Frames are mirrored at their borders. All pixels are computed by the same operations in the same
+    order, so constant areas stay exactly constant, which the patterns' comparison >= relies on.
 
     Args:
         frames: Pictures of 3×3 pixels or more.
+
+    Returns:
+        The reduced pictures.
     """
     padded = np.pad(frames, ((0, 0), (2, 2), (2, 2)), "reflect")
     height, width = frames.shape[1:]
@@ -151,7 +155,7 @@ def halved(
 def _codes(
     frames: Float32[np.ndarray, "frame height width"], radius: int, time_radius: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Codes in space and in time of all voxels whose neighbours are inside the clip."""
+    """Return codes in space and in time of all voxels whose neighbours are inside the clip."""
     length, height, width = frames.shape
     r, t = radius, time_radius
     rows, columns, times = slice(r, height - r), slice(r, width - r), slice(t, length - t)

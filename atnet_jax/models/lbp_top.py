@@ -38,9 +38,9 @@ class Features(BaseFeatures):
     """Frames around the apex → 177 features.
 
     Attributes:
-        radii: On the planes XY, XT and YT, in pixels and frames.
-        points: On each circle, 4 or 8.
-        length: Frames that every clip is interpolated to.
+        radii: Radii on the planes XY, XT and YT, in pixels and frames.
+        points: Number of points on each circle, 4 or 8.
+        length: Number of frames to which every clip is interpolated.
         interpolation: "tim" or "linear".
     """
 
@@ -62,7 +62,7 @@ PLANES = ("XY", "XT", "YT")
 BINS = 59
 
 Offset = tuple[float, float, float]
-"""From a voxel to a point of its neighbourhood: frames, rows, columns."""
+"""Offset from a voxel to a point of its neighbourhood: frames, rows, columns."""
 
 
 def lbp_top(
@@ -70,15 +70,15 @@ def lbp_top(
     radii: tuple[int, int, int] = (3, 3, 3),
     points: int = 8,
 ) -> Float32[np.ndarray, "177"]:
-    """Histograms of the local binary patterns on the planes XY, XT and YT.
+    """Compute histograms of the local binary patterns on the planes XY, XT and YT.
 
-    After Zhao and Pietikäinen (PAMI 2007), with the paper's setting {R_XY, R_XT, R_YT, P}
-    (section IV-A): on each plane P points are spread evenly on a circle around a voxel (see
-    `neighbourhood`); those between voxels are interpolated bilinearly. Bit p of the voxel's code is
-    1 where point p is at least as bright as the voxel, so a flat place has the code with all bits
-    set. Codes are counted over the whole face by `uniform_bins`. Only voxels whose neighbourhoods
-    on all three planes lie inside the clip count: with radii of 3 the border of 3 pixels, and the
-    first and last 3 frames, are left out.
+    This follows Zhao and Pietikäinen (PAMI 2007), with the paper's settings {R_XY, R_XT, R_YT, P}
+    (section IV-A). On each plane, P points are evenly spaced on a circle around a voxel (see
+    `neighbourhood`); points between voxels are interpolated bilinearly. Bit p of the voxel's code
+    is 1 if point p is at least as bright as the voxel, so all bits are 1 in a constant area. Codes
+    are counted over the whole face by `uniform_bins`. Only voxels whose neighbourhoods on all three
+    planes lie inside the clip count: radii of 3 exclude a border of 3 pixels and the first and last
+    3 frames.
 
     Args:
         frames: The clip, of any integer or floating type.
@@ -97,16 +97,16 @@ def lbp_top(
     if any(size < least for size, least in zip(frames.shape, needed, strict=True)):
         raise UserError(
             f"LBP-TOP with radii {radii} needs at least {needed[0]} frames of"
-            f" {needed[1]}x{needed[2]} pixels, found {frames.shape[0]} of"
-            f" {frames.shape[1]}x{frames.shape[2]}; interpolate to more frames or choose smaller"
-            " radii"
+            f" {needed[1]}x{needed[2]} pixels. The clip has {frames.shape[0]} frames of"
+            f" {frames.shape[1]}x{frames.shape[2]} pixels. Interpolate to more frames or choose"
+            " smaller radii."
         )
     volume = frames.astype(np.float32, copy=False)
     neighbourhoods = [
         neighbourhood(plane, radius, points) for plane, radius in zip(PLANES, radii, strict=True)
     ]
     codes = np.zeros((len(PLANES), 256), np.int64)
-    # Frame by frame, as the intermediate pictures of one frame stay in the processor's cache.
+    # Frame by frame, so that the intermediate pictures of a frame stay in the processor's cache.
     for frame in range(margins[0], len(volume) - margins[0]):
         for count, offsets in zip(codes, neighbourhoods, strict=True):
             pattern = _codes(volume, frame, margins[1:], offsets)
@@ -117,11 +117,11 @@ def lbp_top(
 
 
 def neighbourhood(plane: str, radius: int, points: int) -> list[Offset]:
-    """Where the points of a circle lie, in the order of their bits.
+    """Return the offsets of a circle's points, in the order of their bits.
 
-    On XY the first point is to the right, the next ones go round by way of up; on XT from right by
-    way of later; on YT from later by way of up. This is the order of Zhao and Pietikäinen's own
-    code.
+    On XY the first point is to the right and the next ones follow towards up. On XT they start at
+    right and follow towards later; on YT they start at later and follow towards up. This is the
+    order in Zhao and Pietikäinen's own code.
 
     Args:
         plane: One of `PLANES`.
@@ -131,7 +131,7 @@ def neighbourhood(plane: str, radius: int, points: int) -> list[Offset]:
     offsets: list[Offset] = []
     for point in range(points):
         angle = 2 * math.pi * point / points
-        # Rounded, as cos(π/2) is not quite 0 in floating point.
+        # Rounded, because cos(π/2) is not exactly 0 in floating point.
         cosine, sine = (round(radius * f(angle), 9) for f in (math.cos, math.sin))
         on = {"XY": (0.0, -sine, cosine), "XT": (sine, 0.0, cosine), "YT": (cosine, -sine, 0.0)}
         offsets.append(on[plane])
@@ -139,13 +139,13 @@ def neighbourhood(plane: str, radius: int, points: int) -> list[Offset]:
 
 
 def uniform_bins() -> Int[np.ndarray, "256"]:
-    """The bin of each code: 0…57 for the uniform patterns in ascending order, 58 for all else.
+    """Return the bin of each code: 0…57 for uniform patterns in ascending order, 58 for the others.
 
-    A pattern of 8 bits is uniform if, read in a circle, they change at most twice. Codes of 4 bits
-    are looked up in the same table, so with four points a plane uses 12 of the 59 bins, as in the
-    paper's features: of 0…15 all but 5, 9, 10, 11 and 13 are uniform as numbers of 8 bits (read as
-    circles of 4 bits it would be all but 5 and 10, and 15 bins). So with four points it matters
-    with which one the circle begins.
+    A pattern of 8 bits is uniform if its bits, read as a circle, change at most twice. Codes of 4
+    bits are looked up in the same table. With four points a plane therefore uses 12 of the 59 bins,
+    as in the paper's features: of 0…15, all but 5, 9, 10, 11 and 13 are uniform as 8-bit numbers.
+    Read as circles of 4 bits, all but 5 and 10 would be uniform, which would give 15 bins. With
+    four points, the choice of the first point of the circle therefore affects the result.
     """
     codes = np.arange(256)
     changes = np.bitwise_count(codes ^ (codes >> 1 | (codes & 1) << 7))
@@ -159,7 +159,7 @@ def _codes(
     margins: tuple[int, int],
     offsets: list[Offset],
 ) -> UInt8[np.ndarray, "row column"]:
-    """The codes of all voxels of a frame that are at least the margins away from its border."""
+    """Return the codes of all voxels of a frame outside the margins at its border."""
     height, width = volume.shape[1:]
     inside = (frame, margins[0], margins[1]), (frame + 1, height - margins[0], width - margins[1])
     centre = _shifted(volume, inside, (0.0, 0.0, 0.0))
@@ -172,7 +172,7 @@ def _codes(
 def _shifted(
     volume: np.ndarray, inside: tuple[tuple[int, ...], tuple[int, ...]], offset: tuple[float, ...]
 ) -> np.ndarray:
-    """The volume from `inside[0]` to `inside[1]`, both moved; between voxels interpolated."""
+    """Return the volume from `inside[0]` to `inside[1]`, shifted, interpolated between voxels."""
     for axis, distance in enumerate(offset):
         whole = distance // 1
         if whole != distance:
@@ -180,7 +180,7 @@ def _shifted(
                 _shifted(volume, inside, (*offset[:axis], to, *offset[axis + 1 :]))
                 for to in (whole, whole + 1)
             )
-            # In this form points of one brightness interpolate to exactly that brightness.
+            # In this form, points of equal brightness interpolate to exactly that brightness.
             between = after - before
             between *= np.float32(distance - whole)
             between += before

@@ -1,9 +1,8 @@
 """MDMO and an SVM: main directional mean optical flow of 36 regions of the face. 72 features.
 
 Only the publication's abstract was available. Regions and averages follow a public
-re-implementation, without two slips of it: there the directions about -45° count as those about 0°,
-and frames are weighted by the sum of their angles. The alignment follows published MATLAB code of
-it.
+re-implementation, without two of its errors: it counts directions about -45° as those about 0°, and
+it weights frames by the sum of their angles. The alignment follows published MATLAB code for MDMO.
 """
 
 import dataclasses
@@ -27,13 +26,13 @@ SOURCE = (
     " 2016"
 )
 DEVIATIONS = (
-    "The regions hang on 68 landmarks; those of a standard face, brought onto the five that were"
-    " found by an affine map, stand in.",
-    "The five landmarks are those of the apex frame, not of the first.",
-    "The clip begins with the window's first frame, at most 32 before the apex.",
-    "The flow method is the one chosen for all methods; the publication's is not known.",
-    "b, C and the radial kernel of the SVM are, rounded, those of a public re-implementation, which"
-    " seems to have tuned them on this very composite; the publication's are not known.",
+    "The publication defines regions by 68 landmarks. Here they are the landmarks of a standard"
+    " face, mapped onto the five detected landmarks by an affine map.",
+    "The five landmarks come from the apex frame, not from the first frame.",
+    "The clip begins with the window's first frame, at most 32 frames before the apex.",
+    "The flow method is the one chosen for all methods; the publication's method is not known.",
+    "b, C and the radial kernel of the SVM are the rounded values of a public re-implementation,"
+    " which seems to have tuned them on this composite; the publication's values are not known.",
 )
 
 
@@ -42,14 +41,14 @@ class Features(BaseFeatures):
     """Frames around the apex → magnitude and direction of each of 36 regions.
 
     Attributes:
-        weight: B, of the magnitudes; directions have 1 - b.
+        weight: The weight b of the magnitudes, 0…1; directions have the weight 1 - b.
     """
 
     weight: Annotated[float, number(0, 1)] = 0.8
 
     def __call__(self, clip: PreparedClip, flow: FlowMethod) -> Float32[np.ndarray, " feature"]:
         assert clip.frames is not None, "named in INPUTS"
-        # A single frame does not move.
+        # A clip of a single frame has no motion: repeat the frame to get a flow of zero.
         frames = clip.frames if len(clip.frames) > 1 else clip.frames.repeat(2, axis=0)
         smoothed = flow.smooth(frames)
         first = np.broadcast_to(smoothed[:1], smoothed[1:].shape)
@@ -60,7 +59,7 @@ class Features(BaseFeatures):
         return 2 * REGIONS
 
     def machine(self) -> SVC:
-        """Radial; not standardised, as b weights magnitudes against directions."""
+        """Return a radial SVM; b weights magnitudes and directions, so none is standardised."""
         return SVC(
             C=28.0,
             kernel="rbf",
@@ -69,9 +68,9 @@ class Features(BaseFeatures):
         )
 
 
-# A standard face, symmetric about x = 112, in the order of the 68-point scheme (counted from 0):
-# jaw 0–16, brows 17–26, bridge and base of the nose 27–35, eyes 36–47, outer and inner lips 48–67;
-# the picture's left comes first. In pixels of a crop of 224×224.
+# A standard face, symmetric about x = 112, in pixels of a crop of 224×224. The order follows the
+# 68-point scheme, counted from 0: jaw 0–16, brows 17–26, bridge and base of the nose 27–35, eyes
+# 36–47, outer and inner lips 48–67. The left side of the picture comes first.
 # fmt: off
 STANDARD_FACE = np.array([
     [38, 90], [39, 108], [42, 127], [46, 146], [53, 164], [64, 181], [78, 196], [94, 208],
@@ -89,7 +88,7 @@ STANDARD_FACE = np.array([
 ], np.float64)
 # fmt: on
 
-# Points that go with the head, not with the expression: jaw and top of the nose's bridge.
+# Points that move with the head, not with the expression: jaw and top of the nose's bridge.
 HEAD_POINTS = (0, 1, 2, 3, 4, 5, 11, 12, 13, 14, 15, 16, 27)
 
 REGIONS = 36
@@ -97,7 +96,7 @@ BINS = 8
 
 # Height of the forehead's regions above the brows, in pixels of the standard face.
 _FOREHEAD = 20
-# Below this, in pixels, what is left of a flow after alignment is rounding.
+# Below this magnitude, in pixels, the rest of a flow after alignment is a rounding error.
 _STILL = 1e-4
 
 
@@ -106,24 +105,25 @@ def mdmo(
     landmarks: Float[np.ndarray, "5 2"],
     weight: float = 0.8,
 ) -> Float32[np.ndarray, "72"]:
-    """Main direction and mean magnitude of the flow in each region, averaged over the clip.
+    """Compute each region's main direction and mean magnitude of flow, averaged over the clip.
 
-    After Liu, Zhang, Yan, Wang, Zhao and Fu (IEEE Transactions on Affective Computing 2016). Each
-    flow is first freed of the head's motion (`aligned`). In each frame and region the directions
-    are counted in 8 bins of 45°, of which the first is centred on 0°, to the right; the vectors in
-    the fullest bin (of equals, the first) are averaged. These averages are themselves averaged over
-    all frames. Both are means of vectors, so that directions next to ±180° do not average to 0°. A
-    region without pixels has no motion. Magnitudes are divided by the largest of all regions.
+    This follows Liu, Zhang, Yan, Wang, Zhao and Fu (IEEE Transactions on Affective Computing 2016).
+    The head's motion is first removed from each flow (`aligned`). In each frame and region,
+    directions are counted in 8 bins of 45°, the first centred on 0°, to the right. The vectors in
+    the fullest bin (the first, if several are equally full) are averaged, and these averages are
+    averaged over all frames. Both are means of vectors, so that directions next to ±180° do not
+    average to 0°. A region without pixels has no motion. Magnitudes are divided by the largest
+    magnitude of all regions.
 
     Args:
-        flows: From the first frame to each later one: u to the right and v downwards, in pixels.
+        flows: Flows from the first to each later frame: u to the right, v downwards, in pixels.
         landmarks: x and y of the left and right eye, the nose and the left and right corner of the
-            mouth.
-        weight: b, of the magnitudes.
+            mouth, in pixels.
+        weight: The weight b of the magnitudes, 0…1.
 
     Returns:
         b times the regions' magnitudes of 0…1, then (1 - b) times their directions in radians, -π…π
-        clockwise as seen in the image. Without any motion but the head's all zero.
+        clockwise as seen in the image. All values are zero without motion other than the head's.
     """
     to_picture = standard_to_picture(landmarks)
     points = _moved(STANDARD_FACE[list(HEAD_POINTS)], to_picture)
@@ -139,15 +139,15 @@ def mdmo(
 
 
 def standard_to_picture(landmarks: Float[np.ndarray, "5 2"]) -> Float64[np.ndarray, "3 2"]:
-    """The affine map of the standard face that brings its five landmarks closest to these.
+    """Fit the affine map from the standard face's five landmarks to these, by least squares.
 
-    Least squares. Unlike a similarity it also follows how long and how wide the face is.
+    Unlike a similarity, the map also adapts to the length and width of the face.
 
     Args:
         landmarks: As for `mdmo`.
 
     Returns:
-        What [x, y, 1] is multiplied by.
+        The matrix by which the row vector [x, y, 1] is multiplied.
     """
     face = STANDARD_FACE
     standard = np.stack([face[36:42].mean(0), face[42:48].mean(0), face[30], face[48], face[54]])
@@ -155,10 +155,10 @@ def standard_to_picture(landmarks: Float[np.ndarray, "5 2"]) -> Float64[np.ndarr
 
 
 def region_corners(to_picture: Float[np.ndarray, "3 2"]) -> Float64[np.ndarray, "36 4 2"]:
-    """The four corners of each region, in the picture.
+    """Return the four corners of each region, in pixels of the picture.
 
     Args:
-        to_picture: What maps the standard face there, as of `standard_to_picture`.
+        to_picture: Map from the standard face to the picture, from `standard_to_picture`.
     """
     return _moved(_standard_regions(), to_picture)
 
@@ -168,16 +168,16 @@ def aligned(
     points: Float[np.ndarray, "point 2"],
     pixels: Int[np.ndarray, "pixel 2"],
 ) -> Float64[np.ndarray, "frame pixel 2"]:
-    """The flow of some pixels without the head's motion.
+    """Return the flow of the given pixels without the head's motion.
 
-    For each frame the affine map H with the least squared error takes what the points have moved
-    to, p + flow(p), back to p. The flow of a pixel x is then H(x + flow(x)) - x.
+    For each frame, the affine map H with the least squared error maps the moved points p + flow(p)
+    back to p. The aligned flow of a pixel x is H(x + flow(x)) - x.
 
     Args:
         flows: As for `mdmo`.
-        points: x and y of the points that go with the head. Their motion is that of the nearest
-            pixel of the picture.
-        pixels: x and y of the pixels wanted.
+        points: x and y of the points that move with the head. A point moves like the nearest pixel
+            of the picture.
+        pixels: x and y of the pixels.
     """
     size = np.array(flows.shape[2:0:-1])
     nearest = np.clip(np.rint(points).astype(np.intp), 0, size - 1)
@@ -189,10 +189,9 @@ def aligned(
 
 @functools.cache
 def _standard_regions() -> Float64[np.ndarray, "36 4 2"]:
-    """Corners of the regions on the standard face.
+    """Return the corners of the regions on the standard face.
 
-    Along each of these chains, from left to right, regions stand side by side between a lower and
-    an upper line.
+    Each row of regions lies side by side, from left to right, between a lower and an upper line.
     """
     face = STANDARD_FACE
     brows = [17, 19, 21, 27, 22, 24, 26]
@@ -209,7 +208,7 @@ def _standard_regions() -> Float64[np.ndarray, "36 4 2"]:
     eyes = _side_by_side(
         corners(1, 36, 38, 39, 28, 42, 43, 45, 15), corners(0, 17, 19, 21, 27, 22, 24, 26, 16)
     )
-    # Between jaw and lips, from corner to corner of the mouth.
+    # Line between jaw and lips, from corner to corner of the mouth.
     chin = [between(5, 59), between(6, 58), between(8, 57), between(10, 56), between(11, 55)]
     under_lip = _side_by_side(chin, corners(59, 58, 57, 56, 55))
     jaw = _side_by_side(corners(5, 6, 8, 10, 11), chin)
@@ -246,7 +245,7 @@ def _moved(points: np.ndarray, by: np.ndarray) -> np.ndarray:
 def _pixels(
     quads: Float[np.ndarray, "region 4 2"], shape: tuple[int, ...]
 ) -> tuple[Int[np.ndarray, "pixel 2"], Int[np.ndarray, " pixel"]]:
-    """Column and row of all pixels whose centre lies in a region, and in which."""
+    """Return column and row of all pixels whose centre lies in a region, and that region."""
     height, width = shape
     y, x = np.mgrid[:height, :width]
     found = [np.argwhere(_inside(quad, x, y))[:, ::-1] for quad in quads]
@@ -254,7 +253,7 @@ def _pixels(
 
 
 def _inside(quad: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Which points a ray to the right leaves the quadrilateral from, crossing its sides oddly."""
+    """Return the points inside: a ray to the right crosses an odd number of the quad's sides."""
     inside = np.zeros(x.shape, bool)
     for (x0, y0), (x1, y1) in zip(quad, np.roll(quad, -1, axis=0), strict=True):
         if y0 != y1:
@@ -266,7 +265,7 @@ def _inside(quad: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def _main_vectors(
     vectors: Float64[np.ndarray, "frame pixel 2"], region: Int[np.ndarray, " pixel"]
 ) -> Float64[np.ndarray, "frame 36 2"]:
-    """Mean of the vectors in each region's fullest bin; zero for a region without pixels."""
+    """Return each region's mean of the vectors in its fullest bin; zero for one without pixels."""
     frames = len(vectors)
     direction = np.arctan2(vectors[..., 1], vectors[..., 0])
     place = np.floor(direction / (2 * np.pi / BINS) + 0.5).astype(np.intp) % BINS

@@ -1,8 +1,7 @@
 """Micro-Attention: ResNet-10 with an attention mask in each block. 5,943,813 parameters.
 
-The layers are those of the network definition that ATNet's authors compared with. Its features go
-to the classifier as they are: L2 normalisation is part of ATNet's fusion (section III-B), not of
-this.
+The layers follow the network definition that ATNet's authors used for comparison. The classifier
+receives the features without L2 normalisation, which belongs to ATNet's fusion (section III-B).
 """
 
 import flax.linen as nn
@@ -16,8 +15,8 @@ INPUTS = ("apex",)
 PAPER_ROW = "Micro-Attention"
 SOURCE = "Wang, Peng, Bi, Chen: Micro-Attention for Micro-Expression recognition, arXiv 1811.02360"
 DEVIATIONS = (
-    "Starts from random weights, not from ImageNet and macro-expressions, unless config.init_from"
-    " names weights.",
+    "Training starts from random weights, not from ImageNet and macro-expressions, unless"
+    " config.init_from names weights.",
 )
 
 

@@ -1,6 +1,6 @@
-"""MMNet: attention passed on along the motion, and a map of positions. 9,241,719 parameters.
+"""MMNet: continuous attention on the motion, and a map of positions. 9,241,719 parameters.
 
-Layers and training as in the authors' published program, less its layers that nothing uses.
+Layers and training follow the authors' published program, without its unused layers.
 """
 
 from collections.abc import Callable
@@ -41,18 +41,21 @@ RECIPE = {
     "balance_classes": False,
 }
 DEVIATIONS = (
-    "Published on CASME II alone, in three other classes: happiness, surprise, the rest.",
-    "The network after the last epoch is tested, not that of the best epoch on the test subject.",
-    "Onset and apex are drawn at most one frame away from their own; in clips with more than 39"
-    " frames from the onset to the apex or 53 beside the apex the publication draws from more.",
-    "The face crop is that of this project's preparation, not the one supplied with CASME II.",
+    "The publication evaluates on CASME II only, with three different classes: happiness, surprise"
+    " and all others.",
+    "The network after the last epoch is tested, not the best epoch on the test subject.",
+    "Onset and apex are drawn at most one frame away from their annotated position. The publication"
+    " draws from a wider range in clips with more than 39 frames from the onset to the apex or more"
+    " than 53 frames on a side of the apex.",
+    "The face crop comes from this project's preparation, not from the crops supplied with CASME"
+    " II.",
 )
 
-# The shares of onset–apex and of apex–offset in which an onset or an apex is drawn in training.
+# Shares of onset–apex and of apex–offset from which training draws an onset or an apex.
 _ONSET_SHARE = 0.2 / 4
 _APEX_SHARE = 0.15 / 4
 _ROTATION = 4.0
-# Of pictures of 224×224.
+# In pixels of pictures of 224×224.
 _SHIFT = 4
 _MEAN = 255 * np.array([0.485, 0.456, 0.406], np.float32)
 _SPREAD = 255 * np.array([0.229, 0.224, 0.225], np.float32)
@@ -62,11 +65,11 @@ _narrow = nn.initializers.normal(0.02)
 
 
 class AttentionBlock(nn.Module):
-    """Continuous attention: a residual block, and a map of where its output counts.
+    """Continuous attention: a residual block and a map of weights for its output.
 
     Attributes:
-        features: Output channels.
-        stride: Of the first convolution.
+        features: Number of output channels.
+        stride: Stride of the first convolution.
     """
 
     features: int
@@ -80,7 +83,7 @@ class AttentionBlock(nn.Module):
         train: bool,
         weight: Float[Array, " batch"] | None,
     ) -> tuple[Float[Array, "batch rows columns features"], Float[Array, "batch rows columns 1"]]:
-        """`attention`: the map of the block before, at this block's size; the first has none."""
+        """Apply the block; `attention` is the previous block's map at this size, or None."""
 
         def conv_norm(
             name: str, x: jax.Array, features: int, size: int, stride: int = 1
@@ -100,10 +103,10 @@ class AttentionBlock(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Self-attention of four heads and two linear layers, each normalised before and added.
+    """Self-attention of four heads, then two linear layers; both pre-normalised and residual.
 
     Attributes:
-        dropped: Share of clips for which, in training, what would be added is left out.
+        dropped: Share of clips for which training omits the residual (stochastic depth).
     """
 
     dropped: float
@@ -133,9 +136,9 @@ class TransformerBlock(nn.Module):
 
 
 class Positions(nn.Module):
-    """Position calibration: where the parts of this face are, `[batch, rows, columns, 512]`.
+    """Position calibration: map of the positions of facial parts, `[batch, rows, columns, 512]`.
 
-    The onset frame, reduced to the size of the map it is added to, read by a small transformer.
+    A small transformer computes the map from the onset frame, reduced to the size of the map.
     """
 
     rows: int
@@ -158,10 +161,10 @@ class Positions(nn.Module):
 class Model(BaseNetwork):
     """Onset and apex in colour → logits `[batch, 3]`.
 
-    It reads "onset" `[batch, 2, size, size, 3]` and "apex" `[batch, 3, size, size, 3]`, RGB 0…255,
-    the onset the first and the apex the second of them, and "reach", for `augment`, which leaves
-    one of each. Works at other sizes than 224×224, with other numbers of positions and of the
-    classifier's weights.
+    The inputs are "onset" `[batch, 2, size, size, 3]` and "apex" `[batch, 3, size, size, 3]`, RGB
+    0…255. The onset is the first frame of "onset", the apex the second of "apex". `augment` selects
+    one frame of each, with the help of "reach". Sizes other than 224×224 change the number of
+    positions and of the classifier's weights.
     """
 
     @nn.compact
@@ -190,10 +193,10 @@ class Model(BaseNetwork):
 
     @nn.nowrap
     def prepare(self, clip: PreparedClip, flow: FlowMethod, image_size: int) -> Prepared:
-        """Onset, apex, the frames beside them, and which of these may stand in for them.
+        """Return onset, apex, neighbouring frames, and how many of these training may draw.
 
-        "reach" is how many frames lie within the shares that they are drawn from: after the onset,
-        before and after the apex; at most the one frame that is kept.
+        "reach" is the number of frames in the range of each draw: after the onset, before the apex,
+        after the apex. It is at most 1, since only one neighbouring frame is kept.
         """
         assert clip.frames is not None
 
@@ -201,7 +204,7 @@ class Model(BaseNetwork):
             size = (image_size, image_size)
             return np.stack([cv2.resize(p, size, interpolation=cv2.INTER_AREA) for p in pictures])
 
-        # Where the clip is longer than the window of `frames`, both ends give 1 all the same.
+        # Where the clip is longer than the window of `frames`, the share exceeds 1 frame anyway.
         before, after = clip.apex_index, len(clip.frames) - 1 - clip.apex_index
         shares = (_ONSET_SHARE * before, _APEX_SHARE * before, _APEX_SHARE * after)
         return {
@@ -212,9 +215,9 @@ class Model(BaseNetwork):
 
     @nn.nowrap
     def augment(self, key: PRNGKeyArray, inputs: Batch, change_apex: Callable) -> Batch:
-        """Draws an onset and an apex; mirrors, turns and shifts both alike.
+        """Return a drawn onset and apex, both mirrored, rotated and shifted equally.
 
-        What comes in from outside is of the mean colour, in which there is no motion.
+        Areas from outside the picture have the mean colour in both frames, so they have no motion.
         """
         onset_key, apex_key, mirror_key, angle_key, shift_key = jax.random.split(key, 5)
         onset, apex = inputs["onset"], inputs["apex"]

@@ -1,7 +1,7 @@
 """OFF-ApexNet: one shallow CNN for each component of the onset→apex flow. 2,664,475 parameters.
 
-The authors published no code; layers and training are those of the port that the authors of
-Off-TANet (PRICAI 2021) compare with, whose convolutions have no activation.
+The authors published no code. Layers and training follow the port that the authors of
+Off-TANet (PRICAI 2021) use for comparison. The port's convolutions have no activation.
 """
 
 import flax.linen as nn
@@ -40,17 +40,17 @@ PUBLISHED = Published(
         "samm": (0.5409, 0.5392),
         "smic": (0.6817, 0.6695),
     },
-    note="as STSTNet's paper has it (Table III); that paper's UAR of STSTNet is the macro precision"
-    " in truth, and this one may be, too",
+    note="as printed in STSTNet's paper (Table III). That paper's UAR of STSTNet is actually the"
+    " macro precision; the same may apply to this UAR.",
 )
 DEVIATIONS = (
-    "Flow is that of the prepared data (config.data.flow); the authors' program for it is not"
+    "The flow comes from the prepared data (config.data.flow); the authors' flow program is not"
     " known.",
-    "The authors' settings of the training are not known; those of a port stand in: Adam at 1e-4,"
-    " batches of 64, 3000 epochs. The port reports its best epoch on the test subjects, this the"
-    " last.",
-    "The port reads the flow in pixels of pictures of 28×28; here each component is scaled to 0…1"
-    " clip by clip, so that maps that others published as pictures can be read as well.",
+    "The authors' training settings are not known. Those of a port are used instead: Adam at 1e-4,"
+    " batches of 64, 3000 epochs. The port reports its best epoch on the test subjects; here the"
+    " last epoch is tested.",
+    "The port reads the flow in pixels of 28×28 pictures. Here each component is scaled to 0…1 clip"
+    " by clip, so that maps that others published as pictures are also valid inputs.",
 )
 
 
@@ -65,7 +65,7 @@ class Stream(nn.Module):
 
 
 class Model(BaseNetwork):
-    """Flow map `[batch, 28, 28, 3]` → logits `[batch, 3]`; strain, its last channel, is not read.
+    """Flow map `[batch, 28, 28, 3]` → logits `[batch, 3]`; strain, its last channel, is ignored.
 
     Each component is scaled to 0…1 clip by clip.
     """

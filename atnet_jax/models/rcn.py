@@ -1,8 +1,8 @@
-"""RCN: recurrent convolution, with attention to what classes look at. 55,747 parameters.
+"""RCN: recurrent convolution with class-activation attention. 55,747 parameters.
 
-Layers and training as in the authors' code, with its defaults: 64 channels, pooled to 7×7. Of its
-variants, these are the one with the attention unit (RCN-A), which is what the plain name means, and
-the one with three streams of different reach and no attention (RCN-W).
+Layers and training follow the authors' code with its defaults: 64 channels, pooled to 7×7.
+Two of its variants are available. RCN-A, the default, has the attention unit. RCN-W has three
+streams with different receptive fields and no attention.
 """
 
 from typing import Literal
@@ -49,14 +49,14 @@ PUBLISHED = Published(
         "samm": (0.7601, 0.6715),
         "smic": (0.6326, 0.6441),
     },
-    note="as HTNet's authors quote it, who do not name the variant",
+    note="as quoted by HTNet's authors, who do not name the variant.",
 )
 DEVIATIONS = (
-    "The authors' flow and the size of its pictures are not in their code; 60×60, and the channels"
-    " u, v and strain, follow the benchmark of Varanka et al. (MEB).",
-    "Their pictures may have been scaled in another way; here each channel of a clip goes from 0 to"
-    " 1.",
-    "Their code divides 0 by 0 where an attention map is flat; here such a map is 0.",
+    "The authors' code contains neither the flow nor the size of its pictures. 60×60 pixels, and"
+    " the channels u, v and strain, follow the benchmark of Varanka et al. (MEB).",
+    "The authors may have scaled their pictures differently; here each channel of a clip is scaled"
+    " to 0…1.",
+    "The authors' code divides 0 by 0 where an attention map is constant; here such a map is 0.",
 )
 PRESETS = {"rcn_a": ({"variant": "a"}, None), "rcn_w": ({"variant": "w"}, None)}
 
@@ -70,9 +70,13 @@ _kernel_init = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 def adaptive_average_pool(
     x: Float[Array, "batch height width channel"], size: int
 ) -> Float[Array, "batch {size} {size} channel"]:
-    """Average pooling to a given size, as PyTorch's `AdaptiveAvgPool2d`.
+    """Return average pooling to a given size, as in PyTorch's `AdaptiveAvgPool2d`.
 
-    Window k of n covers rows ⌊k·height/n⌋ to ⌈(k+1)·height/n⌉ - 1: windows may share a row.
+    Window k of n covers rows ⌊k·height/n⌋ to ⌈(k+1)·height/n⌉ - 1, so windows may share a row.
+
+    Args:
+        x: The pictures.
+        size: Height and width of the output.
     """
 
     def averages(length: int) -> Float32[np.ndarray, "window length"]:
@@ -91,11 +95,15 @@ def class_attention(
     x: Float[Array, "batch height width channel"],
     kernel: Float[Array, "height width channel class"],
 ) -> Float[Array, "batch height width 1"]:
-    """How much the classes look at each place, 0…1: class activation maps, before the last layers.
+    """Return the mean of the normalised class activation maps, 0…1.
 
-    Of each class, the mean over channels of the product of `x` and the classifier's weights, minus
-    its least value, divided by the then greatest; then the mean over classes. A class whose map is
-    flat adds 0 (the authors' code: not a number).
+    The map of a class is the mean over channels of the product of `x` and the classifier's weights.
+    Each map is shifted to a minimum of 0 and scaled to a maximum of 1, then averaged over classes.
+    A constant map contributes 0 (in the authors' code, NaN).
+
+    Args:
+        x: Features, before the last layers.
+        kernel: The classifier's weights.
     """
     maps = jnp.einsum("bhwc,hwck->bhwk", x, kernel) / x.shape[-1]
     maps -= maps.min(axis=(1, 2), keepdims=True)
@@ -118,9 +126,10 @@ class ConvNormReLU(nn.Module):
 
 
 class RecurrentConvolution(nn.Module):
-    """One convolution that sees its own output: twice, each time with the input added to it.
+    """One convolution applied recurrently: twice to its own output plus the input.
 
-    Then 2×2 max-pooling and dropout. The normalisation's running statistics move twice a step.
+    2×2 max-pooling and dropout follow. The normalisation updates its running statistics twice per
+    training step.
     """
 
     @nn.compact
@@ -135,9 +144,9 @@ class RecurrentConvolution(nn.Module):
 
 
 class Streams(nn.Module):
-    """Three convolutions of growing reach beside each other, stride 3: 32, 16 and 16 channels.
+    """Three parallel convolutions of increasing dilation, stride 3: 32, 16 and 16 channels.
 
-    In each: convolution, ReLU, batch normalisation; then dropout.
+    Each is followed by a ReLU and batch normalisation. Dropout follows their concatenation.
     """
 
     @nn.compact
@@ -146,14 +155,14 @@ class Streams(nn.Module):
     ) -> Float[Array, "batch height width channel"]:
         streams = []
         for dilation, features in ((1, 32), (2, 16), (3, 16)):
-            # Padded by its dilation, a 3×3 kernel keeps the picture's borders.
+            # With padding equal to its dilation, a 3×3 kernel keeps the picture's borders.
             conv = _conv(features, 3, 3, dilation, x.shape[-1], dilation, f"conv{dilation}")
             streams.append(BatchNorm(name=f"norm{dilation}")(nn.relu(conv(x)), train, weight))
         return nn.Dropout(0.5, deterministic=not train)(jnp.concatenate(streams, axis=-1))
 
 
 class Classifier(nn.Module):
-    """The classifier's weights `[7, 7, 64, 3]` and biases; the attention reads the weights, too."""
+    """The classifier's weights `[7, 7, 64, 3]` and biases; the attention also uses the weights."""
 
     @nn.compact
     def __call__(self) -> tuple[Float[Array, "7 7 64 3"], Float[Array, "3"]]:
@@ -171,7 +180,7 @@ def _conv(
     dilation: int = 1,
     name: str = "conv",
 ) -> Conv:
-    """A convolution that starts as in the authors' code: He's by fan-out, the bias PyTorch's."""
+    """Return a convolution initialised as by the authors: He by fan-out, PyTorch's bias."""
     return Conv(
         features,
         size,
@@ -189,8 +198,8 @@ class Model(BaseNetwork):
     """Flow picture `[batch, 60, 60, 3]`, values in 0…1 → logits `[batch, 3]`.
 
     Attributes:
-        variant: "a": convolution, recurrent convolution, and the attention of the classes to the
-            first one's output; "w": the three streams and recurrent convolution (52,675
+        variant: "a" has a convolution, the recurrent convolution, and class attention computed from
+            the output of the first. "w" has the three streams and the recurrent convolution (52,675
             parameters).
     """
 
@@ -198,14 +207,14 @@ class Model(BaseNetwork):
 
     @nn.nowrap
     def input_shapes(self, image_size: int) -> dict[str, tuple[int, ...]]:
-        """Of what `prepare` gives."""
+        """Return the shape of the array that `prepare` returns."""
         return {"flow_picture": (SIZE, SIZE, 3)}
 
     @nn.nowrap
     def prepare(
         self, clip: PreparedClip, flow: FlowMethod, image_size: int
     ) -> dict[str, Float32[np.ndarray, "60 60 3"]]:
-        """The map of the onset→apex flow (u, v, strain), each channel scaled to 0…1."""
+        """Return the onset→apex flow map (u, v, strain), each channel scaled to 0…1."""
         return {"flow_picture": scale_to_unit_range(clip.flow_map_at(SIZE))}
 
     @nn.compact

@@ -1,8 +1,8 @@
 """Monogenic Riesz wavelets and an SVM: magnitude, phase and orientation. 5,400 features.
 
-Only the publication's abstract was available: the wavelet, the histograms and their cuboids are
-chosen here. Of its two ways to combine the features this is the second: concatenation and a linear
-SVM.
+Only the publication's abstract was available, so this implementation chooses the wavelet, the
+histograms and their cuboids. Of the publication's two ways to combine features, it uses the second:
+concatenation and a linear SVM.
 """
 
 import dataclasses
@@ -29,12 +29,12 @@ SOURCE = (
 )
 DEVIATIONS = (
     "The wavelet and the number of scales are not known; Simoncelli's isotropic wavelet at 3 scales"
-    " stands in.",
-    "How the components are pooled is not known; here they are counted in histograms of 8 bins over"
+    " is used instead.",
+    "The pooling of the components is not known; here they are counted in histograms of 8 bins over"
     " 5×5 blocks and 3 parts of the clip.",
     "Every clip is interpolated to 10 frames (TIM).",
-    "C of the linear SVM is not known; it is 1, on standardised features.",
-    "The publication's other classifier, multiple kernel learning (UFO-MKL), is left out.",
+    "C of the linear SVM is not known; here it is 1, on standardised features.",
+    "The publication's other classifier, multiple kernel learning (UFO-MKL), is not implemented.",
 )
 
 
@@ -43,10 +43,10 @@ class Features(BaseFeatures):
     """Frames around the apex → 24 features for each scale and cuboid.
 
     Attributes:
-        scales: Waves of about 4, 8, 16… pixels.
-        blocks: Cuboids along each side of the picture.
-        parts: Cuboids in time.
-        length: Frames that every clip is interpolated to.
+        scales: Number of scales: wavelengths of about 4, 8, 16… pixels.
+        blocks: Number of cuboids along each side of the picture.
+        parts: Number of cuboids in time.
+        length: Number of frames to which every clip is interpolated.
         interpolation: "tim" or "linear".
     """
 
@@ -72,8 +72,8 @@ BINS = 8
 
 # Edges of the bins of magnitude, in grey levels.
 _MAGNITUDES = 2.0 ** np.arange(BINS - 1)
-# A wave fainter than this, in grey levels, has neither phase nor orientation: the rounding of the
-# transform gives under 0.0001, while a step of one grey level gives more.
+# Waves of a smaller magnitude, in grey levels, have neither phase nor orientation. Rounding errors
+# of the transform are below 0.0001, and a step of one grey level gives more than this limit.
 _FAINT = 0.01
 
 
@@ -83,19 +83,19 @@ def monogenic_histograms(
     blocks: int = 5,
     parts: int = 3,
 ) -> Float32[np.ndarray, " feature"]:
-    """Histograms of the monogenic signal's magnitude, phase and orientation at each scale.
+    """Compute histograms of the monogenic signal's magnitude, phase and orientation at each scale.
 
-    After Oh, Le Ngo, See, Liong, Phan and Ling (DSP 2015), who take each of the three at each scale
-    for a feature of its own and concatenate them. With the band-passed picture f of `monogenic` and
-    its Riesz transform r = (r_x, r_y), at each pixel
+    This follows Oh, Le Ngo, See, Liong, Phan and Ling (DSP 2015), who treat each of the three at
+    each scale as a separate feature and concatenate them. With the band-passed picture f of
+    `monogenic` and its Riesz transform r = (r_x, r_y), at each pixel
 
         magnitude = √(f² + |r|²), phase = atan2(|r|, f), orientation = atan2(r_y, r_x).
 
-    The clip is cut into cuboids in space and time, and each of the three is counted in 8 bins in
-    each cuboid. Magnitudes double from bin to bin: under 1 grey level, 1…2, … 64 and more. Phases
-    go from 0, at the crest of a wave, to π, and weigh as much as their magnitude. Orientations go
-    all around, the first bin centred on 0, to the right, the next ones clockwise as seen in the
-    image; they weigh as much as |r|, for at a crest there is none.
+    The clip is divided into cuboids in space and time, and each of the three is counted in 8 bins
+    in each cuboid. Magnitude bins double in width: under 1 grey level, 1…2, … 64 and more. Phases
+    range from 0, at the crest of a wave, to π, and are weighted by magnitude. Orientations cover
+    the whole circle. Their first bin is centred on 0, to the right, and the next bins are clockwise
+    as seen in the image. Orientations are weighted by |r|, because a crest has no orientation.
 
     Args:
         frames: The clip, grey levels of any integer or floating type.
@@ -105,8 +105,9 @@ def monogenic_histograms(
 
     Returns:
         For each scale, part and block, row by row: the shares of magnitudes, phases and
-        orientations, which sum to 1 each. Where the picture is flat, phases and orientations are
-        zero; where there are fewer frames than parts, so is all of a part without a frame.
+        orientations, each of which sum to 1. Phases and orientations are zero where the picture is
+        constant. If there are fewer frames than parts, all values of a part without a frame are
+        zero.
     """
     places = cuboids(frames.shape, (parts, blocks, blocks))
     features = []
@@ -130,12 +131,12 @@ def monogenic_histograms(
 def monogenic(
     frames: Float32[np.ndarray, "frame height width"], scales: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Each scale's band of the frames and its Riesz transform, the finest scale first.
+    """Compute each scale's band of the frames and its Riesz transform, the finest scale first.
 
-    The band of scale k = 0, 1, … is that of Simoncelli's isotropic wavelet, cos(π/2 log₂(2^{k+1}
-    |ω| / π)) where π/4 < 2^k |ω| ≤ π, else 0: waves of about 4·2^k pixels. The Riesz transform
-    multiplies the spectrum by -i ω_x / |ω| and -i ω_y / |ω|. Frames are continued by their mirror
-    images, so that they have no edges at their borders.
+    The band of scale k = 0, 1, … is Simoncelli's isotropic wavelet, cos(π/2 log₂(2^{k+1}
+    |ω| / π)) where π/4 < 2^k |ω| ≤ π, else 0: wavelengths of about 4·2^k pixels. The Riesz
+    transform multiplies the spectrum by -i ω_x / |ω| and -i ω_y / |ω|. Frames are extended by their
+    mirror images, so that they have no edges at their borders.
 
     Args:
         frames: Grey levels.
@@ -154,11 +155,11 @@ def monogenic(
 
 
 def _filters(height: int, width: int, scale: int) -> Complex64[np.ndarray, "3 _ _"]:
-    """What the spectrum of a mirrored picture is multiplied by for f, r_x and r_y."""
+    """Return the factors of a mirrored picture's spectrum that give f, r_x and r_y."""
     y = 2 * np.pi * np.fft.fftfreq(2 * height)[:, None]
     x = 2 * np.pi * np.fft.rfftfreq(2 * width)
     radius = np.hypot(x, y)
-    radius[0, 0] = 1.0  # The mean has no direction; it is in no band either.
+    radius[0, 0] = 1.0  # Avoids division by 0; the mean has no direction and is outside all bands.
     octave = np.log2(2 ** (scale + 1) * radius / np.pi)
     band = np.where(np.abs(octave) < 1, np.cos(np.pi / 2 * octave), 0.0)
     band[0, 0] = 0.0
@@ -166,5 +167,5 @@ def _filters(height: int, width: int, scale: int) -> Complex64[np.ndarray, "3 _ 
 
 
 def _clear(amplitude: np.ndarray) -> np.ndarray:
-    """The amplitude as a weight: none where it is rounding."""
+    """Return the amplitude as a weight, with 0 for rounding errors."""
     return np.where(amplitude < _FAINT, 0, amplitude)

@@ -14,8 +14,8 @@ SOURCE = (
     " Micro-Expression Recognition, ACII 2019"
 )
 DEVIATIONS = (
-    "Starts from random weights, not from ImageNet and macro-expressions, unless config.init_from"
-    " names weights.",
+    "Training starts from random weights, not from ImageNet and macro-expressions, unless"
+    " config.init_from names weights.",
 )
 
 

@@ -1,6 +1,6 @@
 """SSSNet: a shallow CNN on the onset→apex flow map at 64×64. 1,349,251 parameters.
 
-Layers and training are those of the benchmark of Varanka, Li, Peng and Zhao (Data Leakage and
+Layers and training follow the benchmark of Varanka, Li, Peng and Zhao (Data Leakage and
 Evaluation Issues in Micro-Expression Analysis), written in PyTorch.
 """
 
@@ -31,33 +31,33 @@ RECIPE = {
     "balance_classes": False,
 }
 DEVIATIONS = (
-    "The recipe is that of the benchmark's task of action units; settings for the composite, and a"
-    " figure on it, are not published.",
-    "The benchmark's flow is by one of the methods of Sun, Roth and Black; here it is that of the"
-    " prepared data.",
+    "The recipe is the benchmark's for its action-unit task; neither settings for the composite nor"
+    " a score on it are published.",
+    "The benchmark's flow comes from one of the methods of Sun, Roth and Black; here it comes"
+    " from the prepared data.",
 )
 
 SIZE = 64
 
 
 class Model(BaseNetwork):
-    """Flow map `[batch, 64, 64, 3]` → logits `[batch, 3]`; u, v and strain as they are."""
+    """Flow map `[batch, 64, 64, 3]` → logits `[batch, 3]`; u, v and strain are not rescaled."""
 
     @nn.nowrap
     def input_shapes(self, image_size: int) -> dict[str, tuple[int, ...]]:
-        """The shape of what `prepare` makes of a clip."""
+        """Return the shape of the array that `prepare` returns."""
         return {"flow_map": (SIZE, SIZE, 3)}
 
     @nn.nowrap
     def prepare(self, clip: PreparedClip, flow: FlowMethod, image_size: int) -> Prepared:
-        """The flow map at the network's size."""
+        """Return the flow map at the network's size."""
         return {"flow_map": clip.flow_map_at(SIZE)}
 
     @nn.compact
     def __call__(self, inputs: Batch, train: bool, weight: Weight = None) -> jax.Array:
         def normalise(name: str, x: jax.Array) -> jax.Array:
             x = BatchNorm(name=name)(x, train, weight)
-            # Whole channels are dropped.
+            # Dropout acts on whole channels.
             return nn.Dropout(0.5, broadcast_dims=(1, 2), deterministic=not train)(x)
 
         x = max_pool(nn.relu(conv(32, 5, "conv1", inputs["flow_map"])), size=3, stride=3)

@@ -1,6 +1,6 @@
 """STSTNet: shallow triple-stream 3D CNN on the onset→apex flow map. 1,683 parameters.
 
-Layers and training as in its published PyTorch port.
+Layers and training follow the published PyTorch port.
 """
 
 import flax.linen as nn
@@ -40,16 +40,18 @@ PUBLISHED = Published(
         "casme2": (0.8382, 0.8686),
         "samm": (0.6588, 0.6810),
     },
-    note="After the last epoch. By its own log the printed UAR is macro precision; its true UAR is"
-    " .7186 (SMIC .6703, CASME II .8190, SAMM .6415). Its authors' PyTorch port: .7209/.7250.",
+    note="after the last epoch. According to the authors' log the printed UAR is the macro"
+    " precision; the true UAR is .7186 (SMIC .6703, CASME II .8190, SAMM .6415). The authors'"
+    " PyTorch port reaches .7209/.7250.",
 )
 DEVIATIONS = (
-    "Flow is that of the prepared data (config.data.flow), not of the IPOL program for TV-L1.",
+    "The flow comes from the prepared data (config.data.flow), not from the IPOL program for"
+    " TV-L1.",
 )
 
 
 class Filters(nn.Module):
-    """Kernel and biases of the three streams' filters side by side: 3, 5 and 8 of them."""
+    """Kernel and biases of the 3, 5 and 8 filters of the three streams, concatenated."""
 
     @nn.compact
     def __call__(self) -> tuple[Float[Array, "3 3 3 16"], Float[Array, "16"]]:
@@ -60,12 +62,12 @@ class Filters(nn.Module):
 class Model(BaseNetwork):
     """Flow map `[batch, 28, 28, 3]` → logits `[batch, 3]`.
 
-    The three streams see the same input, and the same layers of each channel alone follow before
-    they are concatenated: one convolution of all 16 filters computes them.
+    The three streams have the same input and, up to their concatenation, the same channel-wise
+    layers. One convolution with all 16 filters therefore computes all streams.
     """
 
     def __call__(self, inputs: Batch, train: bool, weight: Weight = None) -> jax.Array:
-        # As in the published maps, which are pictures.
+        # Grey levels, because the published maps are pictures.
         return self.of_grey(255 * scale_to_unit_range(inputs["flow_map"]), train, weight)
 
     @nn.compact
@@ -75,7 +77,7 @@ class Model(BaseNetwork):
         train: bool,
         weight: Float[Array, " batch"] | None = None,
     ) -> Float[Array, "batch 3"]:
-        """Logits of the maps' grey levels, 0 to 255."""
+        """Return the logits of the maps' grey levels, 0 to 255."""
         kernel, bias = Filters(name="streams")()
         layout = ("NHWC", "HWIO", "NHWC")
         x = jax.lax.conv_general_dilated(
@@ -88,12 +90,12 @@ class Model(BaseNetwork):
 
     @nn.nowrap
     def for_training(self) -> "FastModel":
-        """The same layers, those before the dropout computed at once."""
+        """Return the same network with the layers before the dropout fused."""
         return FastModel()
 
 
 class FastModel(Model):
-    """`Model` with the layers of `layers/convolve_and_pool.py`; runs are trained and tested so."""
+    """`Model` with the layers of `layers/convolve_and_pool.py`; runs train and test this form."""
 
     @nn.compact
     def of_grey(

@@ -1,8 +1,8 @@
 """TLCNN: a CNN on each of 32 frames, then an LSTM. 6,998,533 parameters.
 
-Followed are the clip interpolated to 32 frames, one CNN for all frames, the LSTM on what it gives,
-and the transfer of the CNN from pictures of expressions, which here is `config.init_from` with
-weights of `configs/pretrain.py`.
+The implementation follows the publication in these steps: the clip is interpolated to 32 frames,
+one CNN processes all frames, and an LSTM processes its features. The publication transfers the CNN
+from pictures of expressions; here, set `config.init_from` to weights from `configs/pretrain.py`.
 """
 
 import cv2
@@ -27,15 +27,15 @@ SOURCE = (
 )
 DEVIATIONS = (
     "The layers are not known; the published CNN has about 80 million weights. ATNet's ResNet-10 at"
-    " a quarter of the picture's size (56×56) and one LSTM of 512 stand in.",
-    "Training and augmentation are not known: ATNet's recipe, and no augmentation, stand in.",
+    " a quarter of the picture's size (56×56) and one LSTM of 512 units are used instead.",
+    "Training and augmentation are not known; ATNet's recipe without augmentation is used instead.",
     "Of the two transfers, from pictures of expressions and from single frames of clips, only the"
-    " first is there (config.init_from); without it the network starts at random.",
+    " first is implemented (config.init_from); without it the network starts from random weights.",
     "Only the frames around the apex, at most 32 on each side, are interpolated.",
 )
 
 LENGTH = 32
-# Frames are a quarter of the picture's size, but not smaller than this.
+# Frames have a quarter of the picture's size, but at least this height and width.
 _SMALLEST = 28
 
 
@@ -58,7 +58,7 @@ class Model(BaseNetwork):
 
     @nn.nowrap
     def prepare(self, clip: PreparedClip, flow: FlowMethod, image_size: int) -> Prepared:
-        """The frames around the apex, made smaller, then interpolated to 32 (TIM)."""
+        """Return the frames around the apex, reduced, then interpolated to 32 (TIM)."""
         assert clip.frames is not None
         size = (frame_size(image_size), frame_size(image_size))
         frames = np.stack(
@@ -71,5 +71,5 @@ class Model(BaseNetwork):
 
 
 def frame_size(image_size: int) -> int:
-    """Height and width of the frames, in pixels."""
+    """Return height and width of the frames, in pixels."""
     return max(image_size // 4, _SMALLEST)

@@ -1,7 +1,7 @@
-"""VGG-16 on the apex frame, its motion magnified: as Li et al. 2018. 134,272,835 parameters.
+"""VGG-16 on the motion-magnified apex frame, after Li et al. 2018. 134,272,835 parameters.
 
 The network is VGG-16 (Simonyan, Zisserman: Very Deep Convolutional Networks for Large-Scale Image
-Recognition, ICLR 2015), whose layers are those of VGG-Face, which the publication fine-tunes.
+Recognition, ICLR 2015). It has the layers of VGG-Face, which the publication fine-tunes.
 """
 
 from collections.abc import Callable
@@ -35,29 +35,32 @@ RECIPE = {
     "magnification": 30.0,
 }
 DEVIATIONS = (
-    "The network starts at random, not from VGG-Face, unless config.init_from says otherwise.",
-    "How the network was fine-tuned is not known; SGD at 0.001, weight decay 0.0005, stands in.",
-    "The apex frame is the annotated one (or the data's own rule), not spotted by the publication's"
-    " method.",
-    "The magnified band and cut-off wavelength are not known; 5 to 25 Hz and 16 pixels stand in. A"
-    " clip of unknown frame rate is taken to have 200 frames a second.",
-    "Pictures are grey, in three equal channels; only the frames around the apex, at most 32 on"
+    "The network starts from random weights, not from VGG-Face, unless config.init_from names"
+    " weights.",
+    "The authors' settings for fine-tuning are not known; SGD at 0.001 with weight decay 0.0005 is"
+    " used instead.",
+    "The apex frame is the annotated one (or comes from the database's own rule); it is not spotted"
+    " by the publication's method.",
+    "The magnified band and cut-off wavelength are not known; 5 to 25 Hz and 16 pixels are used"
+    " instead. A clip of unknown frame rate is assumed to have 200 frames per second.",
+    "Pictures are grey, copied to three channels; only the frames around the apex, at most 32 on"
     " each side, are magnified.",
 )
 
-# Five blocks, each of convolutions and a pooling by 2.
+# Five blocks, each of convolutions and 2×2 pooling.
 _BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 _SMALLEST = 2 ** len(_BLOCKS)
-# The apex frame and as many on each side.
+# Number of frames on each side of the apex frame.
 _NEIGHBOURS = 2
 
 
 class Model(BaseNetwork):
     """Apex frame → logits `[batch, 3]`.
 
-    It reads "faces" `[batch, 5, size, size]`, grey 0…255, the apex frame the third of them, or
-    "face", the one that `augment` leaves. The first linear layer's size follows the picture's.
-    `config.recipe.magnification` has had their motion magnified.
+    In testing, the input is "faces" `[batch, 5, size, size]`, grey 0…255, whose third frame is the
+    apex. In training, it is "face", the frame that `augment` draws. The size of the first linear
+    layer depends on the picture size. `config.recipe.magnification` magnifies the frames' motion
+    before the network reads them.
     """
 
     @nn.compact
@@ -81,13 +84,13 @@ class Model(BaseNetwork):
         if image_size < _SMALLEST:
             raise UserError(
                 f"VGG-16 needs pictures of at least {_SMALLEST}×{_SMALLEST} pixels, not"
-                f" {image_size}×{image_size}; set config.data.image_size to {_SMALLEST} or more."
+                f" {image_size}×{image_size}. Set config.data.image_size to {_SMALLEST} or more."
             )
         return {"faces": (2 * _NEIGHBOURS + 1, image_size, image_size)}
 
     @nn.nowrap
     def prepare(self, clip: PreparedClip, flow: FlowMethod, image_size: int) -> Prepared:
-        """The apex frame and two on each side; beyond the clip's ends its last again."""
+        """Return the apex frame and two on each side, repeating the clip's end frames if needed."""
         assert clip.frames is not None
         wanted = np.arange(-_NEIGHBOURS, _NEIGHBOURS + 1) + clip.apex_index
         size = (image_size, image_size)
@@ -99,7 +102,7 @@ class Model(BaseNetwork):
 
     @nn.nowrap
     def augment(self, key: PRNGKeyArray, inputs: Batch, change_apex: Callable) -> Batch:
-        """One of the five frames: they are five times as many samples."""
+        """Draw one of the five frames, which multiplies the number of samples by five."""
         faces = inputs["faces"]
         batch, frames = faces.shape[:2]
         drawn = jax.random.randint(key, (batch,), 0, frames)

@@ -1,1 +1,1 @@
-"""From a clip's frames to ATNet's inputs: face crop, window, optical flow, ADM and flow map."""
+"""Preprocessing of clips into inputs: face crop, window, optical flow, ADM and flow map."""

@@ -13,14 +13,14 @@ BLOCKS = 8
 def average_direction_magnitude(
     flow: Float32[np.ndarray, "height width 2"], *, circular: bool = False
 ) -> Float32[np.ndarray, "128"]:
-    """Mean direction and magnitude of the flow in each of 8×8 blocks (paper, eqs. 5, 6).
+    """Compute the mean direction and magnitude of a flow in each of 8×8 blocks (paper, eqs. 5, 6).
 
-    The paper's mean of the direction is arithmetic, so directions just above −π and just below π
-    average to about 0. `circular` takes atan2(mean sin θ, mean cos θ) instead.
+    The paper averages directions arithmetically, so directions just above −π and just below π
+    average to about 0. `circular` computes atan2(mean sin θ, mean cos θ) instead.
 
     Args:
         flow: u and v of each pixel, in pixels; height and width are multiples of 8.
-        circular: Average directions on the circle.
+        circular: Use the circular mean of the directions.
 
     Returns:
         θ₁ ρ₁ θ₂ ρ₂ … θ₆₄ ρ₆₄, blocks row by row, as in the authors' release: θ = atan2(v, u) in
@@ -29,10 +29,10 @@ def average_direction_magnitude(
     """
     height, width, _ = flow.shape
     blocks = flow.reshape(BLOCKS, height // BLOCKS, BLOCKS, width // BLOCKS, 2)
-    u, v = np.moveaxis(blocks + np.float32(0), -1, 0)  # + 0 makes −0 to 0, whose direction is 0
+    u, v = np.moveaxis(blocks + np.float32(0), -1, 0)  # + 0 turns −0 into 0, whose direction is 0
     direction = np.arctan2(v, u)
     pi = np.float32(np.pi)
-    direction[direction == -pi] = pi  # a v too small for float32 to tell the angle from −π
+    direction[direction == -pi] = pi  # v is so small that float32 rounds the angle to −π
 
     def mean(values: np.ndarray) -> np.ndarray:
         return values.mean(axis=(1, 3), dtype=np.float64)
@@ -48,14 +48,14 @@ def average_direction_magnitude(
 def adm_matrix(
     flows: Mapping[int, np.ndarray], *, circular: bool = False
 ) -> Float32[np.ndarray, "64 128"]:
-    """The ADM of a clip, one row a flow of the window.
+    """Compute the ADM of a clip, one row per flow of the window.
 
     Args:
-        flows: The flow of each row that has one, float32 `[224, 224, 2]`, by row 0…63.
-        circular: Average directions on the circle.
+        flows: Flows by row 0…63, float32 `[224, 224, 2]` in pixels; rows may be missing.
+        circular: Use the circular mean of the directions.
 
     Returns:
-        The rows; those without a flow are zero.
+        The rows as `average_direction_magnitude` returns them; rows without a flow are zero.
     """
     matrix = np.zeros((FLOWS, 2 * BLOCKS * BLOCKS), np.float32)
     for row, flow in flows.items():

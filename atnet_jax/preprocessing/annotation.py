@@ -1,4 +1,4 @@
-"""One annotated clip: where its frames are and what its database says of it."""
+"""Annotation of a clip: its frames, its label and its names in the database."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class VideoFrames:
-    """The frames of a video file; frame number n is the n-th decoded frame, counted from 0."""
+    """Frames of a video file; frame number n is the n-th decoded frame, counted from 0."""
 
     path: Path
 
@@ -21,12 +21,12 @@ class Clip:
         subject: Name of the subject within the database.
         clip: Name of the clip within the subject.
         label: 0 negative, 1 positive, 2 surprise.
-        emotion: The emotion as the annotation spells it.
+        emotion: Emotion as spelled in the annotation.
         onset: Number of the first frame of the expression.
-        apex: Number of the frame where the expression is strongest.
+        apex: Number of the frame in which the expression is strongest.
         offset: Number of the last frame of the expression.
         frame_rate: Frames per second; 0 if unknown.
-        frames: The file of each frame, by frame number, all of onset…offset included; or a video.
+        frames: Files by frame number, including all of onset…offset; or a video.
     """
 
     dataset: str
@@ -42,7 +42,7 @@ class Clip:
 
     @property
     def names(self) -> tuple[str, str, str]:
-        """Dataset, subject and clip: what clips are sorted by."""
+        """Dataset, subject and clip, the sort key of clips."""
         return self.dataset, self.subject, self.clip
 
     @property

@@ -1,4 +1,4 @@
-"""The apex: the frame at which an expression is strongest."""
+"""The apex: the frame in which an expression is strongest."""
 
 from collections.abc import Sequence
 
@@ -6,27 +6,36 @@ from atnet_jax.errors import UserError
 
 
 def middle_frame(frames: Sequence[int]) -> int:
-    """0-based index of the frame taken as the apex where a database annotates none (SMIC).
+    """Return the 0-based index of the middle frame, the apex if a database annotates none (SMIC).
 
-    Of an even number of frames it is the earlier of the middle two, as in the authors' release.
+    For an even number of frames, this is the earlier of the middle two, as in the authors' release.
+
+    Args:
+        frames: Numbers of the clip's frames.
 
     Raises:
-        UserError: There are no frames.
+        UserError: `frames` is empty.
     """
     if not frames:
-        raise UserError("a clip without frames has no middle frame")
+        raise UserError("A clip without frames has no middle frame.")
     return (len(frames) - 1) // 2
 
 
 def check_apex(onset: int, apex: int, offset: int, *, where: str = "") -> None:
-    """Check that the apex lies in the clip; the message starts with `where`, such as a file's row.
+    """Check that the apex lies within the clip.
+
+    Args:
+        onset: Number of the clip's first frame.
+        apex: Number of its apex frame.
+        offset: Number of its last frame.
+        where: Start of the error message, such as a file and row.
 
     Raises:
-        UserError: Not `onset <= apex <= offset`.
+        UserError: `onset <= apex <= offset` does not hold.
     """
     if not onset <= apex <= offset:
         place = f"{where}: " if where else ""
         raise UserError(
-            f"{place}expected onset <= apex <= offset, found onset {onset}, apex {apex}, "
-            f"offset {offset}; correct the annotation"
+            f"{place}expected onset <= apex <= offset, found onset {onset}, apex {apex}, offset"
+            f" {offset}. Correct the annotation."
         )

@@ -1,4 +1,4 @@
-"""The whole line for one clip: frames → crops → flow → ADM and flow map."""
+"""Second half of the preprocessing of a clip: face crops to flow, ADM and flow map."""
 
 import dataclasses
 
@@ -25,24 +25,25 @@ def describe(
     cancel_alternation: bool = False,
     remove_head_motion: bool = False,
 ) -> PreparedClip:
-    """Compute all that methods read of a clip from its face crops.
+    """Return all inputs of a clip, computed from its face crops.
 
     Args:
-        crops: The frames, cut with the method's reach.
-        flow: The flow method.
-        key: The clip's name, for messages.
-        frame_rate: Frames per second, 0 if unknown.
-        circular: Average the ADM's directions on the circle.
-        cancel_alternation: Where even and odd frames are found to lie apart, take that out of the
-            flows.
-        remove_head_motion: Take the shift, rotation and scaling of the whole face out of each flow.
+        crops: Face crops, cut with the reach of the flow method.
+        flow: Flow method.
+        key: Name of the clip, for messages.
+        frame_rate: Frames per second; 0 if unknown.
+        circular: Use circular mean directions in the ADM.
+        cancel_alternation: Subtract the displacement of odd frames against even ones from the
+            flows, if there is any.
+        remove_head_motion: Subtract the shift, rotation and scaling of the whole face from each
+            flow.
     """
     pairs = flow_pairs(crops.onset, crops.apex, crops.offset)
     window = crops.window
     frames = flow.smooth(crops.frames, crops.numbers, [*window, crops.onset])
     around, onset = frames[:-1], frames[-1:]
     apex = around[window.index(crops.apex)][None]
-    # Onset to apex goes along as one more pair.
+    # The pair of onset and apex is solved in the same call.
     flows = flow.solve(np.concatenate([around[:-1], onset]), np.concatenate([around[1:], apex]))
     if cancel_alternation and (part := alternating_part(flows[:-1])) is not None:
         flows -= _signs(crops, window)[:, None, None, None] * part
@@ -58,7 +59,7 @@ def describe(
 
 
 def pictures(crops: Crops, *, key: str = "", frame_rate: float = 0.0) -> PreparedClip:
-    """What methods read of a clip but for its motion; see `describe`."""
+    """Return all inputs of a clip that need no optical flow; see `describe`."""
     return PreparedClip(
         key=key,
         apex=crops.at([crops.apex])[0],
@@ -72,7 +73,7 @@ def pictures(crops: Crops, *, key: str = "", frame_rate: float = 0.0) -> Prepare
 
 
 def _signs(crops: Crops, window: list[int]) -> Float32[np.ndarray, " pair"]:
-    """How often each flow holds the displacement of the window's second frame against its first."""
+    """Return the factor, −1, 0 or 1, of the alternating displacement in each flow."""
     odd = [number % 2 != window[0] % 2 for number in (*window, crops.onset, crops.apex)]
     position = np.array(odd, np.float32)
     return np.append(np.diff(position[:-2]), position[-1] - position[-2])

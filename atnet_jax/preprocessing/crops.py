@@ -1,4 +1,4 @@
-"""The first part of the line for one clip: frames → face → crops; imports nothing slow."""
+"""First half of the preprocessing of a clip: frames to face crops, without slow imports."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -23,18 +23,19 @@ from atnet_jax.preprocessing.window import flow_pairs
 
 @dataclass(frozen=True)
 class Crops:
-    """A clip's frames, cropped to the face.
+    """Frames of a clip, cropped to the face.
 
     Attributes:
         onset: Number of the clip's first frame.
         apex: Number of its apex frame.
         offset: Number of its last frame.
-        numbers: Numbers of the frames that are here, ascending, all within onset…offset: the onset,
-            the window around the apex, and their neighbours as far as they were asked for.
+        numbers: Numbers of the frames in `frames`, ascending, all within onset…offset: the onset,
+            the window around the apex, and their neighbours within the reach of the flow method.
         frames: Face crops, grey 0–255.
-        crop_box: The crop: x0, y0, x1, y1 in pixels of the raw frame.
-        colour: RGB crops of the frames of `colour_numbers`.
-        landmarks: The apex frame's, see `Landmarks`, in pixels of the crop; None if not found.
+        crop_box: Crop as x0, y0, x1, y1 in pixels of the raw frame.
+        colour: RGB crops of the frames in `colour_numbers`.
+        landmarks: Landmarks of the apex frame in pixels of the crop, in the order of `Landmarks`;
+            None if not found.
     """
 
     onset: int
@@ -48,37 +49,42 @@ class Crops:
 
     @property
     def window(self) -> list[int]:
-        """Numbers of the frames that the window's flows lie between."""
+        """Numbers of the frames between which the flows of the window are computed."""
         return _window(self.onset, self.apex, self.offset)
 
     def at(self, numbers: Sequence[int]) -> UInt8[np.ndarray, "number 224 224"]:
-        """The crops of the frames of these numbers, in this order."""
+        """Return the grey crops of the frames `numbers`, in this order."""
         place = {number: index for index, number in enumerate(self.numbers)}
         return self.frames[[place[number] for number in numbers]]
 
 
 def cut(clip: Clip, *, face: str, box: Box | None, reach: int = 0) -> Crops:
-    """Read and crop the frames that a clip's features are made of.
+    """Read and crop the frames of a clip that its inputs are computed from.
 
-    The face is found once, in the apex frame; the same crop is applied to every frame (paper,
+    The face is located once, in the apex frame, and the same crop is applied to every frame (paper,
     section III-A). Frames outside onset…offset are never read.
 
     Args:
-        clip: The clip.
-        face: Face detector, `mtcnn` or `none`; not asked where a box is given.
-        box: The face's box in pixels of the raw frame, if given by hand.
-        reach: How many neighbours of a frame have a part in its flow (`FlowMethod.reach`).
+        clip: Annotation of the clip.
+        face: Face detector, `mtcnn` or `none`; not used if `box` is given.
+        box: Manually annotated box of the face in pixels of the raw frame, or None.
+        reach: Number of neighbours on each side that contribute to a frame's flow
+            (`FlowMethod.reach`).
+
+    Returns:
+        The crops, with colour and landmarks.
 
     Raises:
         FaceNotFoundError: The detector finds no face in the apex frame.
-        UserError: The apex lies outside onset…offset or is the onset itself (there is no motion to
-            see), a frame cannot be used, the box misses the frame, or the detector is unknown.
+        UserError: The apex lies outside onset…offset or equals the onset (so that there is no
+            motion), a frame cannot be used, the box lies outside the frame, or the detector is
+            unknown.
     """
     check_apex(clip.onset, clip.apex, clip.offset, where=clip.key)
     if clip.apex == clip.onset:
         raise UserError(
-            f"{clip.key}: apex and onset are both frame {clip.apex}, so there is no motion between "
-            "them; correct the annotation or leave the clip out"
+            f"{clip.key}: apex and onset are both frame {clip.apex}, so there is no motion between"
+            " them. Correct the annotation or leave the clip out."
         )
     frames = read_frames(clip, frames_needed(clip.onset, clip.apex, clip.offset, reach))
     try:
@@ -97,14 +103,15 @@ def cut(clip: Clip, *, face: str, box: Box | None, reach: int = 0) -> Crops:
 
 @dataclass(frozen=True)
 class Excerpt:
-    """What to cut out of footage: an expression, and the face in it.
+    """An expression to cut out of footage, with the location of the face.
 
     Attributes:
         onset: Number of its first frame.
         apex: Number of its apex frame.
         offset: Number of its last frame.
-        box: Of the face in all of its frames, in pixels of the frame.
-        landmarks: Of the face in the apex frame, in pixels of the frame, if the detector told them.
+        box: Box of the face in all of its frames, in pixels of the frame.
+        landmarks: Landmarks of the face in the apex frame, in pixels of the frame; None if the
+            detector returned none.
     """
 
     onset: int
@@ -122,20 +129,25 @@ def cut_all(
     where: str,
     inputs: Collection[str] = ("colour", "landmarks"),
 ) -> list[Crops]:
-    """Cut excerpts out of footage, which is read once, or twice where colour is wanted.
+    """Cut excerpts out of footage, reading it once, or twice if colour is needed.
 
-    Only crops are held, never all frames.
+    Memory holds only the crops, never all frames.
 
     Args:
-        excerpts: What to cut out.
-        read: Gives the frames of these numbers (ascending, without repetition), each with its
-            number: grey, or RGB if its second argument says so. It raises if one is missing.
-        reach: How many neighbours of a frame have a part in its flow (`FlowMethod.reach`).
-        where: The footage, for messages.
-        inputs: Colour and landmarks are cut out where they are among these.
+        excerpts: Excerpts to cut out.
+        read: Function that returns the frames of given numbers (ascending, without repetition),
+            each as (number, frame): grey, or RGB if its second argument is true. It raises an
+            error if a frame is missing.
+        reach: Number of neighbours on each side that contribute to a frame's flow
+            (`FlowMethod.reach`).
+        where: Name of the footage, for messages.
+        inputs: Optional inputs to produce, any of "colour" and "landmarks".
+
+    Returns:
+        The crops of each excerpt.
 
     Raises:
-        UserError: A box misses the frame; or as `read` does.
+        UserError: A box lies outside the frame, or `read` raises this error.
     """
 
     def crop(needed: list[list[int]], colour: bool) -> list[np.ndarray]:
@@ -171,12 +183,12 @@ def cut_all(
 def landmarks(
     crop: UInt8[np.ndarray, "224 224"], box: Box, of_frame: Landmarks | None
 ) -> Float32[np.ndarray, "5 2"] | None:
-    """The landmarks of a face crop, in its pixels, or None.
+    """Return the landmarks of a face crop in pixels of the crop, or None if none are found.
 
     Args:
-        crop: The face, looked at where the detector has not told them.
-        box: Of the crop, in pixels of the frame.
-        of_frame: The landmarks in pixels of the frame, where the detector has told them.
+        crop: Face crop, in which the landmarks are searched if `of_frame` is None.
+        box: Box of the crop, in pixels of the frame.
+        of_frame: Landmarks that the detector found in the frame, in pixels of the frame.
     """
     if of_frame is not None:
         return of_frame.within(box).as_array()
@@ -188,10 +200,10 @@ COLOUR_ONSET, COLOUR_APEX = 2, 5
 
 
 def colour_numbers(onset: int, apex: int, offset: int) -> list[int]:
-    """Numbers of the frames that are kept in colour: onset and the next, apex - 2 … apex + 2.
+    """Return the numbers of the frames kept in colour: onset, onset + 1, apex - 2 … apex + 2.
 
-    Networks on pictures take the neighbours of onset and apex as further examples of them. Where
-    the clip ends before, its first or last frame stands again.
+    Networks on pictures use the neighbours of onset and apex as additional training examples.
+    Numbers outside the clip are replaced by its first or last frame.
 
     Args:
         onset: Number of the clip's first frame.
@@ -203,13 +215,14 @@ def colour_numbers(onset: int, apex: int, offset: int) -> list[int]:
 
 
 def frames_needed(onset: int, apex: int, offset: int, reach: int) -> list[int]:
-    """Numbers of the frames that `Crops` holds, ascending.
+    """Return the numbers of the frames in `Crops`, ascending.
 
     Args:
         onset: Number of the clip's first frame.
         apex: Number of its apex frame.
         offset: Number of its last frame.
-        reach: How many neighbours of a frame have a part in its flow (`FlowMethod.reach`).
+        reach: Number of neighbours on each side that contribute to a frame's flow
+            (`FlowMethod.reach`).
     """
     used = [onset, *_window(onset, apex, offset)]
     near = {other for number in used for other in range(number - reach, number + reach + 1)}

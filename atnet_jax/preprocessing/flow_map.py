@@ -1,4 +1,4 @@
-"""The map of the flow from onset to apex, the input of STSTNet."""
+"""The flow map from onset to apex, the input of STSTNet."""
 
 import numpy as np
 from jaxtyping import Float32
@@ -9,16 +9,16 @@ MAP_SIZE = 28
 def optical_strain(
     flow: Float32[np.ndarray, "height width 2"],
 ) -> Float32[np.ndarray, "height width"]:
-    """Magnitude of the infinitesimal strain (Liong et al., FG 2019, section II).
+    """Compute the magnitude of the infinitesimal strain (Liong et al., FG 2019, section II).
 
-    sqrt(u_x² + v_y² + (u_y + v_x)² / 2), derivatives by central differences (one-sided at the
-    border), so a pure shift has none.
+    The strain is sqrt(u_x² + v_y² + (u_y + v_x)² / 2), with central differences as derivatives
+    (one-sided at the border). The strain of a pure shift is 0.
 
     Args:
         flow: u and v of each pixel, in pixels.
 
     Returns:
-        The strain, without unit (pixels per pixel).
+        The strain, a number without unit (pixels per pixel).
     """
     u_y, u_x = np.gradient(flow[..., 0])
     v_y, v_x = np.gradient(flow[..., 1])
@@ -28,21 +28,22 @@ def optical_strain(
 def flow_channels(
     flow: Float32[np.ndarray, "height width 2"],
 ) -> Float32[np.ndarray, "height width 3"]:
-    """u, v and strain of each pixel of a flow."""
+    """Return u, v and strain of each pixel of a flow; u and v are in pixels."""
     return np.dstack([flow, optical_strain(flow)])
 
 
 def flow_map(flow: Float32[np.ndarray, "size size 2"]) -> Float32[np.ndarray, "28 28 3"]:
-    """Flow from onset to apex and its strain, as a small picture of three channels.
+    """Compute the flow map: u, v and strain of the flow from onset to apex, at 28×28 pixels.
 
-    Strain is computed at the size of the flow; both are then averaged over the area of each of the
-    map's pixels.
+    Strain is computed at the size of the flow. All three are then averaged over the area of each
+    pixel of the map.
 
     Args:
-        flow: From onset to apex, u and v of each pixel in pixels; its size is a multiple of 28.
+        flow: Flow from onset to apex, u and v of each pixel in pixels; its size is a multiple of
+            28.
 
     Returns:
-        u and v (right and down positive) in the same pixels, and the strain.
+        u and v (positive to the right and down) in pixels of the flow, and the strain.
     """
     channels = flow_channels(flow)
     step = len(flow) // MAP_SIZE

@@ -1,4 +1,4 @@
-"""Flow maps as the pictures that networks of the field read: each channel over a fixed range."""
+"""Scaling of flow maps to the range of 0 to 1 that published networks expect."""
 
 from typing import Any, TypeVar
 
@@ -10,12 +10,13 @@ Maps = TypeVar("Maps", Float[np.ndarray, "*batch height width channel"], jax.Arr
 
 
 def scale_to_unit_range(flow_maps: Maps) -> Maps:
-    """Each channel of each map linearly to 0…1, its least value to 0; a flat one to 0.
+    """Return the maps with each channel scaled linearly to 0…1; constant channels become 0.
 
-    So a map in pixels and one that was published as a picture, 0…255, give the same.
+    A map in pixels and the same map published as a picture, 0…255, therefore give equal results up
+    to the picture's rounding.
 
     Args:
-      flow_maps: `[..., height, width, channel]`, of NumPy or JAX.
+        flow_maps: NumPy or JAX array `[..., height, width, channel]`.
     """
     maps: Any = flow_maps
     low = maps.min(axis=(-3, -2), keepdims=True)

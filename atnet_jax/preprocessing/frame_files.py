@@ -7,29 +7,31 @@ from pathlib import Path
 from atnet_jax.errors import UserError
 
 PICTURE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff"})
-# Ends the patterns of the names of pictures, which users may have converted.
+# End of the patterns of file names; users may have converted pictures to another format.
 PICTURE = r"\.(?:bmp|jpe?g|png|tiff?)"
-# Where a user names the frames: the last number is the frame's.
+# File names that a user chose: the last number is the frame number.
 ANY_FRAME = re.compile(rf".*?([0-9]{{1,9}}){PICTURE}", re.IGNORECASE)
-# What other systems leave behind; their hidden files (.DS_Store, ._img46.jpg) are passed over too.
+# Files that operating systems add; their hidden files (.DS_Store, ._img46.jpg) are skipped too.
 _LEFT_BEHIND = frozenset({"Thumbs.db", "desktop.ini", "__MACOSX"})
 _NOTES = frozenset({".htm", ".html", ".md", ".pdf", ".txt"})
 
 
 def visible(folder: Path, *, notes: bool = True) -> list[Path]:
-    """What is in a folder, by name, without what other systems leave behind.
+    """Return the paths in a folder, sorted by name, without files that operating systems add.
 
     Args:
-        folder: The folder.
-        notes: Whether texts such as README.txt count.
+        folder: Folder to list.
+        notes: Include texts such as README.txt.
 
     Raises:
         UserError: The folder is missing.
     """
     if not folder.is_dir():
-        while not folder.parent.is_dir():  # Where the path ends.
+        while not folder.parent.is_dir():  # Find the first missing part of the path.
             folder = folder.parent
-        raise UserError(f"{folder}: no such folder; is the copy of the database complete?")
+        raise UserError(
+            f"{folder}: no such folder. Check that the copy of the database is complete."
+        )
     with os.scandir(folder) as files:
         paths = [folder / file.name for file in files if file.name[0] != "."]
     return sorted(
@@ -40,25 +42,28 @@ def visible(folder: Path, *, notes: bool = True) -> list[Path]:
 
 
 def numbered_frames(folder: Path, name: re.Pattern[str], *, only: bool = False) -> dict[int, Path]:
-    """The frames in a folder, by their number, in its order.
+    """Return the frames in a folder by frame number, ascending.
 
     Args:
         folder: Folder of one clip.
-        name: Pattern of a frame's whole file name, its first group the number.
-        only: Whether an image file of another name is an error.
+        name: Pattern of a frame's whole file name; its first group is the frame number.
+        only: Raise an error for an image file with another name instead of skipping it.
 
     Raises:
-        UserError: The folder is missing, two files have one number, or see `only`.
+        UserError: The folder is missing, two files have the same number, or an image file has
+            another name and `only` is true.
     """
     frames: dict[int, Path] = {}
     for path in visible(folder):
         match = name.fullmatch(path.name)
         if match is None:
             if only and path.suffix.lower() in PICTURE_SUFFIXES:
-                raise UserError(f"{path}: not named as a frame; remove it or restore its name")
+                raise UserError(f"{path}: not named like a frame. Remove or rename it.")
             continue
         number = int(match[1])
         if number in frames:
-            raise UserError(f"{path}: a second file of frame {number} beside {frames[number].name}")
+            raise UserError(
+                f"{path}: frame {number} also has the file {frames[number].name}. Keep one."
+            )
         frames[number] = path
     return dict(sorted(frames.items()))

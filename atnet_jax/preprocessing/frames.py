@@ -1,4 +1,4 @@
-"""The frames of a clip as pictures, grey or in colour."""
+"""Reading of a clip's frames as pictures, grey or in colour."""
 
 import os
 from collections.abc import Collection, Iterator, Mapping
@@ -12,10 +12,10 @@ from jaxtyping import UInt8
 from atnet_jax.errors import UserError
 from atnet_jax.preprocessing.annotation import Clip
 
-# Files that hold pictures themselves. FFmpeg would also follow a playlist, whatever its ending, to
-# other files and hosts.
+# Formats that contain the pictures themselves. FFmpeg would also follow a playlist, whatever its
+# file name, to other files and hosts.
 _CONTAINERS = "mov,mp4,matroska,webm,avi,mpeg,mpegts,asf,flv,ogg"
-# OpenCV and FFmpeg read these when a file is opened. What is wrong with a file is said by us.
+# OpenCV and FFmpeg read these when a file is opened. Our own errors replace their messages.
 os.environ["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = (
     f"protocol_whitelist;file|format_whitelist;{_CONTAINERS}"
 )
@@ -23,32 +23,36 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 
 def read_image(path: Path, colour: bool = False) -> UInt8[np.ndarray, "height width *channel"]:
-    """Read one picture, 0–255; as grey, colour becomes luma as the codec defines it.
+    """Return one picture, 0–255, read from a file.
+
+    Grey levels of a colour picture are its luma as defined by the codec.
 
     Args:
-        path: A picture in any format OpenCV decodes; its name may hold any character.
-        colour: RGB instead of grey. Of a grey picture the three are equal.
+        path: Picture in any format that OpenCV decodes; its name may contain any character.
+        colour: Return RGB instead of grey; the channels of a grey picture are equal.
 
     Raises:
-        UserError: The file is missing, cut short or no picture.
+        UserError: The file is missing, truncated or not a picture.
     """
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise UserError(f"{path}: cannot read this frame ({error.strerror})") from None
+        raise UserError(f"{path}: cannot read this frame ({error.strerror}).") from None
     if not content:
-        raise UserError(f"{path}: this frame is an empty file; copy it again")
-    # OpenCV 4.10 fills what is missing of a JPEG with grey and reports nothing. Within coded
-    # pixels 0xFF is escaped, so a whole file has its end marker after the start of its last scan.
+        raise UserError(f"{path}: this frame is an empty file. Copy it again.")
+    # OpenCV 4.10 fills the missing part of a truncated JPEG with grey and reports no error. Coded
+    # pixels escape 0xFF, so a complete file has its end marker after the start of its last scan.
     if content.startswith(b"\xff\xd8") and content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda"):
-        raise UserError(f"{path}: this JPEG is cut short; copy it again")
+        raise UserError(f"{path}: this JPEG is truncated. Copy it again.")
     try:
         flags = cv2.IMREAD_COLOR if colour else cv2.IMREAD_GRAYSCALE
         image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
-    except cv2.error as error:  # More pixels than OpenCV takes.
-        raise UserError(f"{path}: OpenCV refuses this picture ({error.err})") from None
+    except cv2.error as error:  # The picture exceeds OpenCV's limit of pixels.
+        raise UserError(f"{path}: OpenCV rejects this picture ({error.err}).") from None
     if image is None:
-        raise UserError(f"{path}: no picture can be decoded; is it damaged or of another format?")
+        raise UserError(
+            f"{path}: OpenCV cannot decode this picture. Copy it again, or convert it, e.g. to PNG."
+        )
     if colour:
         image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     return image.astype(np.uint8, copy=False)
@@ -64,13 +68,18 @@ def grey(
 def read_frames(
     clip: Clip, numbers: Collection[int], colour: bool = False
 ) -> dict[int, UInt8[np.ndarray, "height width *channel"]]:
-    """Read some of a clip's frames, each once; RGB instead of grey, if in `colour`.
+    """Read some frames of a clip, each once.
 
-    The numbers lie within the clip's onset…offset. Frame n of a video is its n-th frame, from 0. It
-    is found by decoding the video from its start: seeking is off by some frames in many formats.
+    Frame n of a video is its n-th frame, counted from 0. The video is decoded from its start,
+    because seeking is inaccurate by several frames in many formats.
+
+    Args:
+        clip: Annotation of the clip.
+        numbers: Numbers of the frames, within onset…offset of the clip.
+        colour: Return RGB instead of grey.
 
     Returns:
-        The frames by number, ascending, all of one size.
+        The frames by number, ascending, all of the same size, 0–255.
 
     Raises:
         UserError: A frame is missing, unreadable or differs in size from the others; a video cannot
@@ -81,7 +90,7 @@ def read_frames(
         sources = clip.frames
         missing = [number for number in wanted if number not in sources]
         if missing:
-            raise UserError(f"{clip.key}: the file of frame {missing[0]} is missing")
+            raise UserError(f"{clip.key}: the file of frame {missing[0]} is missing.")
         read = ((number, sources[number], read_image(sources[number], colour)) for number in wanted)
     else:
         path = clip.frames.path
@@ -92,8 +101,9 @@ def read_frames(
         first = next(iter(frames.values()), image)
         if image.shape != first.shape:
             raise UserError(
-                f"{path}: frame {number} is {image.shape[1]}x{image.shape[0]} pixels, the clip's "
-                f"earlier frames are {first.shape[1]}x{first.shape[0]}; all must be of one size"
+                f"{path}: frame {number} has {image.shape[1]}x{image.shape[0]} pixels, the clip's"
+                f" earlier frames have {first.shape[1]}x{first.shape[0]}. All frames of a clip must"
+                " have the same size."
             )
         frames[number] = image
     return frames
@@ -108,8 +118,8 @@ def _decode_video(
         for number in range(last + 1):
             if not capture.grab():
                 raise UserError(
-                    f"{path}: the video ends after {number} frames (0…{number - 1}), but the "
-                    f"clip's offset is frame {last}; frames are counted from 0"
+                    f"{path}: the video ends after {number} frames (0…{number - 1}), but the"
+                    f" clip's offset is frame {last}. Frames are counted from 0."
                 )
             if number in remaining:
                 yield number, retrieve(capture, path, number, colour)
@@ -117,31 +127,37 @@ def _decode_video(
 
 @contextmanager
 def open_video(path: Path) -> Iterator[cv2.VideoCapture]:
-    """A video file, opened to be read from its first frame on.
+    """Open a video file for the duration of the block.
+
+    Args:
+        path: Video in a format that OpenCV decodes.
+
+    Yields:
+        The video, positioned before its first frame.
 
     Raises:
-        UserError: There is no such file, it is empty, or it is no video that OpenCV can decode.
+        UserError: The file is missing, unreadable, empty or not a video that OpenCV can open.
     """
     if not path.is_file():
-        raise UserError(f"{path}: no such video file")
+        raise UserError(f"{path}: no such video file.")
     try:
         if not path.stat().st_size:
-            raise UserError(f"{path}: this video is an empty file; copy it again")
+            raise UserError(f"{path}: this video is an empty file. Copy it again.")
         path.open("rb").close()
     except OSError as error:
-        raise UserError(f"{path}: cannot read this video ({error.strerror})") from None
+        raise UserError(f"{path}: cannot read this video ({error.strerror}).") from None
     level = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
-        # An absolute path cannot be taken for an address, nor a file of pictures for a pattern.
+        # FFmpeg cannot mistake an absolute path for a URL or for a pattern of picture files.
         capture = cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG)
     finally:
         cv2.utils.logging.setLogLevel(level)
     try:
         if not capture.isOpened():
             raise UserError(
-                f"{path}: no video that OpenCV can open; is it damaged, cut short or of another"
-                " kind? Copy it again or convert it, e.g. to MJPEG AVI"
+                f"{path}: OpenCV cannot open this video. It may be damaged, truncated or in an"
+                " unsupported format. Copy it again or convert it, e.g. to MJPEG AVI."
             )
         yield capture
     finally:
@@ -151,13 +167,19 @@ def open_video(path: Path) -> Iterator[cv2.VideoCapture]:
 def retrieve(
     capture: cv2.VideoCapture, path: Path, number: int, colour: bool = False
 ) -> UInt8[np.ndarray, "height width *channel"]:
-    """The frame that `capture.grab()` found, grey or RGB.
+    """Return the frame that `capture.grab()` has read, 0–255.
+
+    Args:
+        capture: The video.
+        path: Path of the video, for the error message.
+        number: Number of the frame, for the error message.
+        colour: Return RGB instead of grey.
 
     Raises:
-        UserError: It cannot be decoded.
+        UserError: The frame cannot be decoded.
     """
     decoded, image = capture.retrieve()
     if not decoded:
-        raise UserError(f"{path}: frame {number} cannot be decoded")
+        raise UserError(f"{path}: frame {number} cannot be decoded.")
     code = cv2.COLOR_BGR2RGB if colour else cv2.COLOR_BGR2GRAY
     return cv2.cvtColor(image, code).astype(np.uint8, copy=False)

@@ -1,22 +1,25 @@
-"""The head's own motion, which an expression's is to be told from."""
+"""Estimation of rigid head motion, to separate it from the motion of an expression."""
 
 import numpy as np
 from jaxtyping import Float32, Float64
 
 _ROUNDS = 10
-# Every how many pixels the fit looks at the flow, which is smooth.
+# Spacing of the pixels used by the fit; the flow is smooth, so this is sufficient.
 _STEP = 4
 
 
 def rigid_part(
     flow: Float32[np.ndarray, "height width 2"],
 ) -> Float32[np.ndarray, "height width 2"]:
-    """The flow, in pixels, of the shift, rotation and scaling that most of a face's flow follows.
+    """Return the flow of the shift, rotation and scaling that most of a face's flow follows.
 
-    A similarity, u = a + s·x - r·y and v = b + r·x + s·y, fitted by iteratively reweighted least
-    squares with Geman and McClure's weights; their scale is the median residual of the round
-    before. What an expression moves are outliers. The flow decides, no landmarks: they are found to
-    a pixel at best.
+    The similarity u = a + s·x - r·y, v = b + r·x + s·y is fitted by iteratively reweighted least
+    squares with Geman and McClure's weights, scaled by the median residual of the previous round.
+    Pixels that an expression moves are outliers. The fit uses no landmarks, because these are
+    accurate to a pixel at best.
+
+    Args:
+        flow: u and v of each pixel, in pixels.
     """
     height, width, _ = flow.shape
     rows = np.arange(_STEP // 2, height, _STEP)
@@ -43,7 +46,7 @@ def rigid_part(
 
 
 def similarities(x: np.ndarray, y: np.ndarray) -> Float64[np.ndarray, "*pixels 2 4"]:
-    """The flows of a shift right, a shift down, scaling by one and rotation by one."""
+    """Return the flows of a unit shift to the right and down, of unit scaling and unit rotation."""
     one, zero = np.ones_like(x, np.float64), np.zeros_like(x, np.float64)
     return np.stack(
         [np.stack([one, zero, x, -y], axis=-1), np.stack([zero, one, y, x], axis=-1)], axis=-2

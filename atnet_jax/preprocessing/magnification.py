@@ -1,7 +1,7 @@
-"""Eulerian magnification: small motion of a clip made larger, without anything learned.
+"""Eulerian magnification of small motion in a clip, without learned parameters.
 
 Wu, Rubinstein, Shih, Guttag, Durand, Freeman: Eulerian Video Magnification for Revealing Subtle
-Changes in the World, SIGGRAPH 2012; the limits of each spatial scale as in its published program.
+Changes in the World, SIGGRAPH 2012. The limit of each spatial scale follows their published code.
 """
 
 import dataclasses
@@ -14,24 +14,24 @@ from jaxtyping import Float32, Float64, Shaped
 from atnet_jax.preprocessing.prepared_clip import PreparedClip
 
 ASSUMED_FRAME_RATE = 200.0
-"""Frames per second of a clip whose rate is unknown: that of CASME II and SAMM."""
+"""Frames per second of a clip with unknown rate, the rate of CASME II and SAMM."""
 
 BAND = (5.0, 25.0)
-"""In Hz: a micro-expression's quickest and slowest course, 1/25 to 1/5 of a second."""
+"""Frequencies of a micro-expression in Hz; it takes 1/25 to 1/5 of a second."""
 
 CUTOFF_WAVELENGTH = 16.0
-"""In pixels: what is coarser is magnified in full."""
+"""Wavelength in pixels above which structures are magnified in full."""
 
-# As wide as the pyramid's filter: no level is made of a smaller one.
+# Width of the pyramid's filter: smaller levels are not reduced further.
 _SMALLEST_SIDE = 5
 
 
 def magnified(clip: PreparedClip, alpha: float) -> PreparedClip:
-    """The clip with the motion in its grey pictures, the frames and the apex, made larger.
+    """Return the clip with magnified motion in its frames and its apex frame.
 
     Args:
-        clip: With frames.
-        alpha: How much motion is added, times its own size.
+        clip: A clip with frames.
+        alpha: Added motion, as a multiple of the original motion.
     """
     assert clip.frames is not None
     larger = np.rint(np.clip(magnify(clip.frames, clip.frame_rate, alpha), 0, 255))
@@ -46,32 +46,32 @@ def magnify(
     cutoff_wavelength: float = CUTOFF_WAVELENGTH,
     band: tuple[float, float] = BAND,
 ) -> Float32[np.ndarray, "frame height width"]:
-    """Adds to each frame its own changes within a band of frequencies, times about `alpha`.
+    """Magnify motion by amplifying brightness changes within a frequency band by about `alpha`.
 
-    For structures much larger than their motion, brightness changes in proportion to it, so that
-    motion comes out 1 + alpha times as large. The changes are taken apart in a Laplacian pyramid,
-    because small structures bear less: a level of wavelength λ is multiplied by
+    For structures much larger than their motion, brightness changes in proportion to the motion, so
+    that motion becomes 1 + alpha times as large. Smaller structures tolerate less amplification.
+    Therefore each level of a Laplacian pyramid, with wavelength λ, is multiplied by
 
-        min(alpha, 2 (λ / 8δ − 1)), not below 0, with δ = cutoff_wavelength / (8 (1 + alpha)),
+        max(0, min(alpha, 2 (λ / 8δ − 1))) with δ = cutoff_wavelength / (8 (1 + alpha)),
 
-    the finest and the coarsest level by 0. The coarsest has the wavelength diagonal / 3, each finer
-    one half of the next. The band is cut out sharply, of the clip mirrored at its ends: frequencies
-    k · frame_rate / 2n for k = 1…n − 1. A clip so short that none of them lies in the band comes
-    back as it was, and so does a still one.
+    and the finest and the coarsest level by 0. The coarsest level has the wavelength diagonal / 3,
+    and each finer level half that of the next coarser level. The temporal filter is ideal, for the
+    clip mirrored at its ends: it has the frequencies k · frame_rate / 2n for k = 1…n − 1. A static
+    clip, or a clip too short for any of them to lie in the band, is returned unchanged.
 
     Args:
-        frames: Grey levels of 0…255, of any integer or floating type; one frame or more.
-        frame_rate: Frames per second. 0 if unknown: `ASSUMED_FRAME_RATE` is taken.
-        alpha: How much motion is added, times its own size.
-        cutoff_wavelength: In pixels; structures that are smaller are magnified less.
+        frames: Grey levels 0…255, of any integer or floating type; at least one frame.
+        frame_rate: Frames per second; 0 if unknown, which stands for `ASSUMED_FRAME_RATE`.
+        alpha: Added motion, as a multiple of the original motion.
+        cutoff_wavelength: Wavelength in pixels below which structures are magnified less.
         band: Lowest and highest frequency in Hz, both included.
 
     Returns:
-        The magnified frames; they can leave 0…255.
+        The magnified frames; values can lie outside 0…255.
     """
     clip = frames.astype(np.float32)
     weights = _band_weights(len(clip), frame_rate or ASSUMED_FRAME_RATE, band).astype(np.float32)
-    # Of the differences from the first frame, so that what never changes has no change at all.
+    # Differences from the first frame make the changes of static pixels exactly 0.
     changes = np.einsum("wf,fhx->whx", weights, clip - clip[0], optimize=True)
     gains = _gains(clip.shape[1], clip.shape[2], alpha, cutoff_wavelength)
     return np.stack(
@@ -82,7 +82,7 @@ def magnify(
 def _band_weights(
     count: int, frame_rate: float, band: tuple[float, float]
 ) -> Float64[np.ndarray, "{count} {count}"]:
-    """Weight of each frame in each band-passed one: projects on the cosines within the band."""
+    """Return the weights of the frames in each band-passed frame, a projection on cosines."""
     order = np.arange(1, count)
     frequency = order * frame_rate / (2 * count)
     inside = order[(frequency >= band[0]) & (frequency <= band[1])]
@@ -91,7 +91,7 @@ def _band_weights(
 
 
 def _gains(height: int, width: int, alpha: float, cutoff_wavelength: float) -> list[float]:
-    """The factor of each level of the pyramid, the finest first."""
+    """Return the factor of each level of the pyramid, the finest first."""
     levels = 1
     side = min(height, width)
     while side >= _SMALLEST_SIDE:
@@ -108,7 +108,7 @@ def _gains(height: int, width: int, alpha: float, cutoff_wavelength: float) -> l
 def _weigh_levels(
     picture: Float32[np.ndarray, "height width"], gains: list[float]
 ) -> Float32[np.ndarray, "height width"]:
-    """The picture put together again from its Laplacian pyramid, each level times its factor."""
+    """Reconstruct the picture from its Laplacian pyramid, each level times its factor."""
     if len(gains) == 1:
         return gains[0] * picture
     smaller = cv2.pyrDown(picture)

@@ -1,4 +1,4 @@
-"""Where prepared micro-expression data of one kind lie: their folder within the database's."""
+"""Options that determine the motion in prepared clips, and the name of its folder."""
 
 import itertools
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ class Motion:
 
     Attributes:
         flow: Name of the optical flow method.
-        circular: The ADM's mean directions are circular means; the paper's are arithmetic.
-        cancel_alternation: The displacement of odd frames against even ones is taken out.
-        remove_head_motion: The shift, rotation and scaling of the whole face are taken out.
+        circular: Use circular mean directions in the ADM; the paper uses arithmetic means.
+        cancel_alternation: Subtract the displacement of odd frames against even ones.
+        remove_head_motion: Subtract the shift, rotation and scaling of the whole face.
     """
 
     flow: str
@@ -25,22 +25,22 @@ class Motion:
 
     @property
     def options(self) -> dict[str, bool]:
-        """All but the flow: the arguments of `atnet_jax.preprocessing.clip.describe`."""
+        """Options other than the flow, as arguments of `atnet_jax.preprocessing.clip.describe`."""
         return {key: getattr(self, key) for key in OPTIONS}
 
     @property
     def name(self) -> str:
-        """The name of the folder, of the TFDS configuration, and of `config.data.flow`."""
+        """Name of the folder and TFDS configuration, and value of `config.data.flow`."""
         return "_".join([self.flow, *(word for key, word in OPTIONS.items() if getattr(self, key))])
 
     @property
     def flags(self) -> str:
-        """The options of the command that prepares it."""
+        """Options of the `atnet prepare` command that prepares this motion."""
         chosen = [f" --{key}" for key in OPTIONS if getattr(self, key)]
         return f"--flow={self.flow}{''.join(chosen)}"
 
 
-# The words that options add to a name.
+# Suffix that each option adds to the name.
 OPTIONS = {
     "circular": "circular",
     "cancel_alternation": "steady",
@@ -49,7 +49,7 @@ OPTIONS = {
 
 
 def all_motions() -> list[Motion]:
-    """Every combination of flow method and options, plain methods first."""
+    """Return every combination of flow method and options, methods without options first."""
     return [
         Motion(flow, *options)
         for options in itertools.product((False, True), repeat=len(OPTIONS))
@@ -58,15 +58,19 @@ def all_motions() -> list[Motion]:
 
 
 def motion_named(name: str) -> Motion:
-    """The motion whose `name` is this.
+    """Return the motion with this `Motion.name`.
+
+    Args:
+        name: Name of a flow method, followed by the suffixes of the options.
 
     Raises:
-        UserError: There is none.
+        UserError: No motion has this name.
     """
     for motion in all_motions():
         if motion.name == name:
             return motion
     raise UserError(
-        f"unknown optical flow {name!r}; choose one of {', '.join(FLOWS)}, followed by"
-        f" {', '.join(f'_{word}' for word in OPTIONS.values())} for what was prepared so"
+        f"Unknown optical flow {name!r}. Choose one of {', '.join(FLOWS)}, followed by"
+        f" {', '.join(f'_{word}' for word in OPTIONS.values())} if the data were prepared with"
+        f" {', '.join(f'--{key}' for key in OPTIONS)}."
     )

@@ -1,30 +1,30 @@
-"""Smoothing of a clip's frames in time, which takes noise away and leaves slow motion."""
+"""Temporal smoothing of frames, which reduces noise and preserves slow motion."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float32, Float64
 
-# Weights beyond are under 0.02 of the largest.
+# In standard deviations: weights beyond are below 0.02 of the largest.
 _REACH = 2.8
-# Enough pixels for a median: 5,625 of a crop.
+# Spacing of the pixels for the median: 5,625 pixels of a crop are enough.
 _EVERY = 3
 
 
 def reach(sigma: float) -> int:
-    """How many frames on each side have a part in a smoothed frame."""
+    """Return the number of frames on each side that contribute to a smoothed frame."""
     return int(np.ceil(_REACH * sigma))
 
 
 def smoothing_weights(
     numbers: Sequence[int], wanted: Sequence[int], sigma: float
 ) -> Float64[np.ndarray, "wanted frame"]:
-    """Weights of the frames in each smoothed frame.
+    """Return the weights of the frames in each smoothed frame.
 
-    A straight line is fitted to each pixel's course, weighted by a Gaussian around the wanted
-    frame, and read there (local linear regression: Cleveland, J. Am. Stat. Assoc. 1979). Inside a
-    clip that is a Gaussian filter; at its ends, where frames lie to one side only, it still gives
-    steady motion exactly, where a filter that continues the last frame would slow it down.
+    The method is local linear regression (Cleveland, J. Am. Stat. Assoc. 1979): a straight line is
+    fitted to each pixel's values over time, weighted by a Gaussian around the wanted frame, and
+    evaluated there. Inside a clip this equals a Gaussian filter. At its ends, it still reproduces
+    uniform motion exactly, while a filter that repeats the last frame would slow it down.
 
     Args:
         numbers: Numbers of the frames, ascending; gaps are allowed.
@@ -35,7 +35,7 @@ def smoothing_weights(
     weights = np.where(np.abs(time) <= reach(sigma), np.exp(-0.5 * (time / sigma) ** 2), 0.0)
     total, first, second = ((weights * time**power).sum(1, keepdims=True) for power in range(3))
     spread = total * second - first**2
-    # A frame without neighbours stays as it is.
+    # A frame without neighbours stays unchanged.
     alone = spread <= 0
     line = weights * (second - first * time) / np.where(alone, 1.0, spread)
     return np.where(alone, weights / total, line)
@@ -44,15 +44,18 @@ def smoothing_weights(
 def even_light(
     frames: Float32[np.ndarray, "frame height width"],
 ) -> Float32[np.ndarray, "frame height width"]:
-    """Frames whose light no longer drifts: each is divided by its gain against the clip's mean.
+    """Return the frames without drift of the light: each frame is divided by its gain.
 
-    The gain is the median over the pixels of their ratio to the mean frame, because what moves
-    makes as many pixels brighter as darker. A flow that takes brightness for constant mistakes a
-    drift of a thousandth for motion of hundredths of a pixel.
+    The gain is the median, over the pixels, of the ratio to the clip's mean frame. Motion hardly
+    changes this median, because it makes about as many pixels brighter as darker. A flow method
+    that assumes constant brightness mistakes a drift of 0.1% for motion of hundredths of a pixel.
+
+    Args:
+        frames: Grey levels.
     """
     some = frames[:, ::_EVERY, ::_EVERY].reshape(len(frames), -1)
     gains = np.median(some / np.maximum(some.mean(axis=0), 1), axis=1)
-    # A black clip has no light to even out.
+    # A black clip has a gain of 0.
     return frames / np.where(gains > 0, gains, 1).astype(np.float32)[:, None, None]
 
 
@@ -62,7 +65,7 @@ def smooth(
     wanted: Sequence[int],
     sigma: float,
 ) -> Float32[np.ndarray, "wanted height width"]:
-    """Frames smoothed in time; see `smoothing_weights`."""
+    """Smooth frames in time; see `smoothing_weights`."""
     weights = smoothing_weights(numbers, wanted, sigma).astype(np.float32)
     return np.einsum("wf,fp->wp", weights, frames.reshape(len(frames), -1), optimize=True).reshape(
         -1, *frames.shape[1:]

@@ -1,15 +1,20 @@
-"""The 65 frames around the apex, whose 64 flows are the temporal stream's steps."""
+"""The window of 65 frames around the apex, whose 64 flows are the temporal stream's steps."""
 
 HALF_WINDOW = 32
 FLOWS = 2 * HALF_WINDOW
 
 
 def flow_pairs(onset: int, apex: int, offset: int) -> list[tuple[int, int, int]]:
-    """Pairs of adjacent frames within the window and the clip.
+    """List the pairs of adjacent frames within both the window and the clip.
 
-    Row t holds the flow of the pair (apex - 32 + t, apex - 32 + t + 1). Only frames onset…offset
-    count: a row whose pair is not wholly among them has no pair, and stays zero (as in the authors'
-    release; the paper, section III-A, tells only of 32 frames each side).
+    Row t of the window is the pair (apex - 32 + t, apex - 32 + t + 1). Rows whose pair does not lie
+    within onset…offset are left out, so that their ADM is zero, as in the authors' release. The
+    paper (section III-A) specifies only 32 frames on each side.
+
+    Args:
+        onset: Number of the clip's first frame.
+        apex: Number of its apex frame.
+        offset: Number of its last frame.
 
     Returns:
         `(row, frame, next frame)`, rows ascending within 0…63.

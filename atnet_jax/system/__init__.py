@@ -1,1 +1,1 @@
-"""What stands beside the paper: files, locks, processes, memory."""
+"""Utilities independent of the paper: files, locks, processes, memory."""

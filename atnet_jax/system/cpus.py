@@ -1,4 +1,4 @@
-"""How many CPUs this process may keep busy."""
+"""Number of CPUs that this process may use."""
 
 import os
 
@@ -6,9 +6,9 @@ _alone = True
 
 
 def count() -> int:
-    """The CPUs that the process may use; 1 for one of many that work side by side.
+    """Return the number of CPUs that this process may use; 1 after `share`.
 
-    Not all that there are, where a cluster's scheduler, a container or `taskset` gave it some.
+    A cluster's scheduler, a container or `taskset` may assign fewer CPUs than the machine has.
     """
     if not _alone:
         return 1
@@ -16,6 +16,6 @@ def count() -> int:
 
 
 def share() -> None:
-    """Has this process use one CPU, as there are as many processes as CPUs."""
+    """Limit this process to one CPU, because parallel processes use the others."""
     global _alone
     _alone = False

@@ -1,4 +1,4 @@
-"""Writing files so that a reader never sees half of one."""
+"""Atomic writing of files and folders: a reader never sees an incomplete one."""
 
 import contextlib
 import io
@@ -16,49 +16,66 @@ from atnet_jax.errors import UserError
 
 
 def refuse_existing(out: Path) -> None:
-    """Checks that `out` can be a new file or folder; an empty folder counts as new.
+    """Check that `out` can be created; an empty folder counts as new.
+
+    Args:
+        out: Path of the new file or folder.
 
     Raises:
-        UserError: there is something of that name.
+        UserError: A file or a non-empty folder of this name exists.
     """
     if os.path.lexists(out) and not (out.is_dir() and not any(out.iterdir())):
-        raise UserError(f"{out} exists already. Choose a new --out.")
+        raise UserError(f"{out} already exists. Choose a new --out.")
 
 
 @contextlib.contextmanager
 def new_folder(out: Path) -> Iterator[Path]:
-    """A folder to fill, which is `out` in the end: that is complete or not there at all.
+    """Create a folder that appears as `out` only when the block succeeds.
+
+    Args:
+        out: Path of the new folder.
+
+    Yields:
+        A temporary folder to fill, which is renamed to `out` or, after an error, removed.
 
     Raises:
-        UserError: there is something of that name.
-        OSError: the folder cannot be made.
+        UserError: A file or a non-empty folder of this name exists.
+        OSError: The folder cannot be created.
     """
     refuse_existing(out)
     temporary = out.with_name(f".{out.name}.{secrets.token_hex(8)}.tmp")
     try:
         temporary.mkdir(parents=True)
         yield temporary
-        temporary.rename(out)  # Replaces an empty folder, but no other.
+        temporary.rename(out)  # This can replace an empty folder only.
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_text_atomically(path: Path, text: str) -> None:
-    """Write `text` as UTF-8, byte for byte; see `write_bytes_atomically`.
+    """Write `text` as UTF-8 with unchanged line endings; see `write_bytes_atomically`.
+
+    Args:
+        path: File to write or replace.
+        text: Content of the file.
 
     Raises:
-        OSError: the folder does not exist or cannot be written to.
+        OSError: The folder does not exist or cannot be written to.
     """
     write_bytes_atomically(path, text.encode("utf-8"))
 
 
 def write_bytes_atomically(path: Path, data: bytes | memoryview) -> None:
-    """Write `data`, so that `path` holds all of it or what it held before.
+    """Write `data` atomically: `path` holds either its old content or all of `data`.
 
-    The data go to a new file in the same folder, which then takes the name (`os.replace`).
+    The data are written to a temporary file in the same folder, which then replaces `path`.
+
+    Args:
+        path: File to write or replace.
+        data: Content of the file.
 
     Raises:
-        OSError: the folder does not exist or cannot be written to.
+        OSError: The folder does not exist or cannot be written to.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
@@ -68,30 +85,38 @@ def write_bytes_atomically(path: Path, data: bytes | memoryview) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        error.filename = str(path)  # A full disk is reported without a name.
+        error.filename = str(path)  # The error of a full disk names no file.
         raise
     finally:
-        with contextlib.suppress(OSError):  # Such as of a read-only file system, once more.
+        with contextlib.suppress(OSError):  # A second error, as on a read-only file system.
             temporary.unlink()
 
 
 def write_json_atomically(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON with sorted keys, ending in a line feed.
+    """Write `value` atomically as indented JSON with sorted keys and a final line feed.
+
+    Args:
+        path: File to write or replace.
+        value: Value that JSON can represent.
 
     Raises:
-        ValueError: `value` holds a NaN or an infinity, which JSON does not have.
-        OSError: the folder does not exist or cannot be written to.
+        ValueError: `value` contains NaN or infinity, which JSON cannot represent.
+        OSError: The folder does not exist or cannot be written to.
     """
     text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
     write_text_atomically(path, text + "\n")
 
 
 def write_arrays_atomically(path: Path, **arrays: np.ndarray) -> None:
-    """Write arrays as a compressed .npz file, without pickle.
+    """Write arrays atomically as a compressed .npz file without pickled objects.
+
+    Args:
+        path: File to write or replace.
+        **arrays: Arrays by name.
 
     Raises:
-        ValueError: an array holds Python objects.
-        OSError: the folder does not exist or cannot be written to.
+        ValueError: An array holds Python objects.
+        OSError: The folder does not exist or cannot be written to.
     """
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **arrays)

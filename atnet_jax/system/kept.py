@@ -1,4 +1,4 @@
-"""Records of finished clips, kept until all are published, so that an ended run can go on."""
+"""Records of finished clips, kept until all clips are done, so that a stopped run can resume."""
 
 import hashlib
 import shutil
@@ -13,24 +13,24 @@ _DIGEST = hashlib.sha256().digest_size
 
 
 class DamagedError(ValueError):
-    """A file does not hold what was written into it."""
+    """A file does not contain the data that were written to it."""
 
 
 @dataclass(frozen=True)
 class KeptRecords:
     """A folder with one file for each finished clip.
 
-    A file is named after all that its records follow from, so what is found under a clip's name is
-    right for it, and a clip whose frames, annotation or options have changed has another name.
+    The caller derives a file's name from everything that determines its records. A clip whose
+    frames, annotation or options change gets another name, so a file found by name is up to date.
 
     Attributes:
-        folder: The folder; made when the first clip is finished.
+        folder: Path of the folder, which is created when the first clip is finished.
     """
 
     folder: Path
 
     def find(self, names: Iterable[str]) -> set[str]:
-        """Which of these are there and whole; everything else in the folder is removed."""
+        """Return those of `names` whose files are intact, and remove all other files."""
         found, wanted = set(), set(names)
         for path in self.folder.iterdir() if self.folder.is_dir() else ():
             if path.name in wanted:
@@ -45,22 +45,29 @@ class KeptRecords:
         return found
 
     def read(self, name: str) -> list[tuple[str, dict[str, Any]]]:
-        """The records of a clip, each with its key.
+        """Return the records of a clip, each as (key, record).
+
+        Args:
+            name: File name of the clip.
 
         Raises:
-            DamagedError: The file is cut short or was changed.
-            OSError: It cannot be read.
+            DamagedError: The file is truncated or was changed.
+            OSError: The file cannot be read.
         """
-        from flax import serialization  # It brings JAX, which worker processes need not load.
+        from flax import serialization  # Imports JAX, which worker processes do not need.
 
         data = (self.folder / name).read_bytes()
         digest, body = data[:_DIGEST], memoryview(data)[_DIGEST:]
         if hashlib.sha256(body).digest() != digest:
-            raise DamagedError(f"{self.folder / name}: damaged")
+            raise DamagedError(f"{self.folder / name}: the file is damaged.")
         return list(cast(dict, serialization.msgpack_restore(bytes(body))).items())
 
     def write(self, name: str, records: Sequence[tuple[str, dict[str, Any]]]) -> None:
-        """Keeps the records of a clip.
+        """Write the records of a clip.
+
+        Args:
+            name: File name of the clip.
+            records: Records of the clip, each as (key, record).
 
         Raises:
             OSError: The folder cannot be written to.
@@ -72,6 +79,6 @@ class KeptRecords:
         write_bytes_atomically(self.folder / name, hashlib.sha256(body).digest() + body)
 
     def remove(self) -> None:
-        """Removes all of them."""
+        """Remove the folder with all records."""
         if self.folder.is_dir():
             shutil.rmtree(self.folder)

@@ -1,6 +1,6 @@
-"""Locks on folders. They are the operating system's: a lock ends with its process, however it ends.
+"""Locks on folders, held by the operating system: a lock ends when its process ends.
 
-Each is on a file that tells who holds it, and that goes when the lock is given back.
+Each lock belongs to a file that describes its holder. Releasing the lock removes the file.
 """
 
 import contextlib
@@ -17,25 +17,25 @@ import filelock
 
 from atnet_jax.errors import UserError
 
-# What a file system answers that has no locks.
+# Errors of a file system without locks.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
-# Seconds within which a lock is tried again whose holder removes its file just now.
+# Seconds of retries, for a holder that is just releasing the lock.
 _PATIENCE = 0.2
 
 
 @contextlib.contextmanager
 def hold(folder: Path, name: str, option: str) -> Iterator[None]:
-    """Keeps other processes out of a folder, made if need be, while this one is in it.
+    """Lock a folder against other processes for the duration of the block.
 
-    Where the file system has no locks, the user is told and nobody is kept out.
+    On a file system without locks, print a warning and do not lock.
 
     Args:
-        folder: what one process at a time may be in.
-        name: of the lock's file in it.
-        option: what names the folder on the command line, such as "--workdir".
+        folder: Folder that one process at a time may use; created if missing.
+        name: Name of the lock file in the folder.
+        option: Command-line option of the folder, such as "--workdir", for errors.
 
     Raises:
-        UserError: another process is in the folder, or nothing can be written there.
+        UserError: Another process uses the folder, or it cannot be written to.
     """
     path = folder / name
     with contextlib.ExitStack() as stack:
@@ -44,44 +44,47 @@ def hold(folder: Path, name: str, option: str) -> Iterator[None]:
             stack.enter_context(_locked(path, _PATIENCE))
         except filelock.Timeout:
             raise UserError(
-                f"{folder} is in use by {_holder(path)}. Wait for it, stop it, or choose another"
-                f" {option}."
+                f"{folder} is in use by {_holder(path)}. Wait until that process ends, stop it, or"
+                f" choose another {option}."
             ) from None
         except OSError as error:
             raise UserError(
-                f"{folder} cannot be used ({error.strerror}). Choose another {option}."
+                f"{folder} cannot be written to ({error.strerror}). Choose another {option}."
             ) from error
         yield
 
 
 @contextlib.contextmanager
 def take_turn(path: Path, work: str) -> Iterator[None]:
-    """Waits, and says so, while another process has the lock on a file; then has it.
+    """Lock a file for the duration of the block, after waiting for any other holder.
+
+    If another process holds the lock, print a message that names it.
 
     Args:
-        path: the file; its folder is there.
-        work: what is waited for, such as "the features".
+        path: Lock file, in an existing folder.
+        work: Name of the awaited result, such as "the features", for the message.
 
     Raises:
-        OSError: nothing can be written there.
+        OSError: The file cannot be written.
     """
     with contextlib.ExitStack() as stack:
         try:
             stack.enter_context(_locked(path, _PATIENCE))
         except filelock.Timeout:
-            print(f"{work}: in use by {_holder(path)}; waiting for it", file=sys.stderr)
+            print(f"{work}: in use by {_holder(path)}. Waiting.", file=sys.stderr)
             stack.enter_context(_locked(path, -1.0))
         yield
 
 
 @contextlib.contextmanager
 def _locked(path: Path, seconds: float) -> Iterator[None]:
-    """Holds the lock on a file.
+    """Hold the lock on a file.
 
     Raises:
-        filelock.Timeout: another process had it for so many seconds; negative: never.
+        filelock.Timeout: Another process held the lock for `seconds`; never if negative.
+        OSError: The file cannot be written.
     """
-    # No other kind of lock where the system has none: a file that merely exists outlives a kill.
+    # No fallback to a soft lock: its mere file would outlive a killed process.
     lock = filelock.UnixFileLock(path, timeout=seconds, fallback_to_soft=False)
     try:
         lock.acquire()
@@ -89,12 +92,12 @@ def _locked(path: Path, seconds: float) -> Iterator[None]:
         if error.errno not in _NO_LOCKS:
             raise
         print(
-            f"{path.parent}: its file system has no locks. See to it that no other run uses the"
-            f" folder at the same time.",
+            f"{path.parent}: the file system does not support locks. Make sure that no other run"
+            f" uses this folder at the same time.",
             file=sys.stderr,
         )
     try:
-        with contextlib.suppress(OSError):  # The lock holds without these words.
+        with contextlib.suppress(OSError):  # The lock does not need the description.
             path.write_text(
                 f"process {os.getpid()} on host {socket.gethostname()} since"
                 f" {datetime.now():%Y-%m-%d %H:%M} ({shlex.join(sys.argv)})"
@@ -107,7 +110,7 @@ def _locked(path: Path, seconds: float) -> Iterator[None]:
 
 def _holder(path: Path) -> str:
     try:
-        told = path.read_text()
-    except OSError:  # It has just gone.
-        told = ""
-    return told or "another process"
+        holder = path.read_text()
+    except OSError:  # The holder has just released the lock.
+        holder = ""
+    return holder or "another process"

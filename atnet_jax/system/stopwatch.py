@@ -1,4 +1,4 @@
-"""How long each stage of the work takes."""
+"""Measurement of the time that each stage takes."""
 
 import time
 from collections import defaultdict
@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 
 class Stopwatch:
-    """Seconds of one thread by stage; a second belongs to the innermost stage only.
+    """Time of one thread by stage; nested time counts for the innermost stage only.
 
     Attributes:
-        seconds: By name of the stage.
+        seconds: Seconds by name of the stage.
     """
 
     def __init__(self) -> None:
@@ -19,7 +19,7 @@ class Stopwatch:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Counts the time until the end of the block to this stage."""
+        """Add the duration of the block to the stage `name`."""
         outer = self._change(name)
         try:
             yield
@@ -27,7 +27,7 @@ class Stopwatch:
             self._change(outer)
 
     def add(self, seconds: Mapping[str, float]) -> None:
-        """Adds what another stopwatch measured."""
+        """Add the seconds of another stopwatch, by name of the stage."""
         for stage, time_taken in seconds.items():
             self.seconds[stage] += time_taken
 

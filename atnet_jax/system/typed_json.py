@@ -1,4 +1,4 @@
-"""Reading JSON as objects of given types, with errors that name the place."""
+"""Decoding of JSON into typed objects, with errors that name the location."""
 
 import dataclasses
 import json
@@ -9,33 +9,36 @@ from typing import Any
 
 
 def parse(data: bytes) -> dict[str, Any]:
-    """The JSON object in a file's bytes.
+    """Return the JSON object in the bytes of a file.
+
+    Args:
+        data: Content of the file.
 
     Raises:
-        ValueError: it is no JSON, or no object; NaN and infinity are no JSON.
+        ValueError: The data are not valid JSON, contain NaN or infinity, or are not an object.
     """
     try:
         found = json.loads(data, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"not JSON: {error}") from error
+        raise ValueError(f"not valid JSON: {error}") from error
     return _checked(dict, found, "")
 
 
 def _refuse(name: str) -> None:
-    raise ValueError(f"it holds {name}")
+    raise ValueError(f"it contains {name}")
 
 
 def decode(kind: Any, value: Any, where: str = "") -> Any:
-    """A JSON value as an object of a type.
+    """Return a JSON value converted to a type.
 
     Args:
-        kind: a dataclass (from an object), `tuple[T, ...]` (from a list), `Mapping[str, T]`,
+        kind: A dataclass (from an object), `tuple[T, ...]` (from a list), `Mapping[str, T]`,
             `T | None`, str, int, float, bool or Any.
-        value: as `parse` gives it.
-        where: its dotted name, for errors.
+        value: A value that `parse` returned, or a part of it.
+        where: Dotted name of the value, for errors.
 
     Raises:
-        ValueError: a value is of another type, or a field of a dataclass is missing.
+        ValueError: A value has another type, or a field of a dataclass is missing.
     """
     origin, parts = typing.get_origin(kind), typing.get_args(kind)
     if origin is types.UnionType:
@@ -60,7 +63,7 @@ def decode(kind: Any, value: Any, where: str = "") -> Any:
 
 
 def _checked(kind: type, value: Any, where: str) -> Any:
-    # A bool is an int to Python, but not to JSON, and 1 is as good a number as 1.0.
+    # In Python a bool is an int. In JSON it is not, and 1 is as valid a float as 1.0.
     known = (int, float) if kind is float else kind
     if not isinstance(value, known) or (kind in (int, float) and isinstance(value, bool)):
         raise ValueError(
@@ -72,7 +75,7 @@ def _checked(kind: type, value: Any, where: str) -> Any:
 _JSON: Mapping[type, str] = {
     dict: "an object",
     list: "a list",
-    str: "a text",
+    str: "a string",
     int: "a whole number",
     float: "a number",
     bool: "true or false",

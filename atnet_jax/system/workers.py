@@ -1,4 +1,4 @@
-"""Work on many clips in processes, results in order, memory bounded."""
+"""Parallel work on many clips in processes, with ordered results and bounded memory."""
 
 import multiprocessing
 import os
@@ -20,16 +20,16 @@ from atnet_jax.system import cpus
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# Results waiting to be taken, for each process.
+# Submitted items per process; this limits the results that wait in memory.
 _WAITING = 4
 
 
 def number_of_processes(num_workers: int | None, items: int) -> int:
-    """How many processes work on so many items; of one, none is started.
+    """Return the number of processes that work on `items` items; at 1 no process is started.
 
     Args:
-        num_workers: As the user wants it; None for one for each CPU.
-        items: How many there are.
+        num_workers: Requested number of processes; None for one per CPU.
+        items: Number of items.
     """
     return min(num_workers or cpus.count(), items)
 
@@ -37,19 +37,22 @@ def number_of_processes(num_workers: int | None, items: int) -> int:
 def map_in_order(
     function: Callable[[Item], Result], items: Collection[Item], num_workers: int | None = None
 ) -> Iterator[Result]:
-    """Results of `function`, in the order of `items`.
+    """Apply `function` to each item in parallel.
 
-    The processes are started afresh ('spawn'), so a script that calls this must do so under
-    `if __name__ == "__main__":`. One worker means this very process. OpenCV runs on one thread in
-    each, as the processes share the CPUs, and JAX on the CPU.
+    The processes are spawned, so a script must call this under `if __name__ == "__main__":`. With
+    one worker, the work runs in the calling process. OpenCV runs on one thread per process, because
+    the processes share the CPUs. Spawned processes run JAX on the CPU.
 
     Args:
         function: A module-level function.
-        items: What it is called with; taken one by one as processes become free.
-        num_workers: Number of processes; by default one for each CPU.
+        items: Arguments of the function, consumed one by one as processes become free.
+        num_workers: Number of processes; one per CPU by default.
+
+    Yields:
+        The results, in the order of `items`.
 
     Raises:
-        UserError: A process was killed from outside.
+        UserError: The operating system or a user killed a process.
     """
     num_workers = number_of_processes(num_workers, len(items))
     if num_workers <= 1:
@@ -74,9 +77,9 @@ def map_in_order(
             yield waiting.popleft().result()
     except BrokenProcessPool as error:
         raise UserError(
-            f"one of the {num_workers} worker processes was ended from outside, perhaps for want"
-            " of memory. Start again with fewer: with --num_workers where the command has it, else"
-            " with fewer CPUs (taskset --cpu-list 0-3 COMMAND)"
+            f"One of the {num_workers} worker processes was killed, possibly because memory ran"
+            " out. Rerun the command with fewer processes: with a smaller --num_workers if the"
+            " command has that option, otherwise on fewer CPUs (taskset --cpu-list 0-3 COMMAND)."
         ) from error
     finally:
         executor.shutdown(cancel_futures=True)
@@ -85,15 +88,15 @@ def map_in_order(
 def _start_worker() -> None:
     cv2.setNumThreads(1)
     cpus.share()
-    # An accelerator belongs to the process that trains: the workers would each take its memory.
+    # The training process needs the accelerator: each worker would reserve some of its memory.
     jax.config.update("jax_platforms", "cpu")
-    # Ctrl-C reaches every process of the terminal; the parent ends the others in good order.
+    # Ctrl-C reaches every process of the terminal, but the parent shuts down the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """Without this, a killed parent leaves its workers waiting for ever."""
+    """Exit when the parent exits; otherwise the workers of a killed parent would wait forever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -3,6 +3,8 @@
 import dataclasses
 import functools
 import hashlib
+import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,14 +12,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import traverse_util
 from jaxtyping import Array, Float, Float32
 from tqdm import tqdm
 
 from atnet_jax import models
 from atnet_jax.config import Config, restore
 from atnet_jax.errors import UserError
+from atnet_jax.evaluation import model_card
 from atnet_jax.evaluation.record import FILE, Record, read
 from atnet_jax.models import Network
+from atnet_jax.training import exchange
 from atnet_jax.training.checkpoint import FoldCheckpoints
 from atnet_jax.training.engine import (
     PRECISIONS,
@@ -44,6 +49,7 @@ class Networks:
       face: the face detector that the training data were cropped with, "" if several were used or
         the run does not say.
       notes: what somebody who uses them should know.
+      card: The run's model card as Markdown, "" if it has none.
     """
 
     config: Config
@@ -52,6 +58,7 @@ class Networks:
     variables: tuple[Mapping[str, Any], ...]
     face: str = ""
     notes: tuple[str, ...] = ()
+    card: str = ""
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -140,16 +147,18 @@ def logits(
         )
 
 
-def load_networks(workdir: Path) -> Networks:
+def load_networks(workdir: str | os.PathLike[str]) -> Networks:
     """Reads the networks of a finished run, of one seed or of several.
 
     Raises:
       UserError: there is no such run, it has not finished, its method is no network, its
         checkpoints are not there or damaged, or another version of this program wrote it.
     """
-    workdir = workdir.expanduser()
+    workdir = Path(workdir).expanduser()
     if not workdir.is_dir():
         raise UserError(f"{workdir}: no such folder; give the workdir of a run of `atnet train`.")
+    if (workdir / exchange.FILE).exists():
+        return _load_exchanged(workdir)
     folders = [workdir]
     if not (workdir / FILE).exists():
         seeds = sorted(
@@ -158,12 +167,68 @@ def load_networks(workdir: Path) -> Networks:
         )
         folders = seeds or folders
     runs = [_load_run(folder, len(folders) > 1) for folder in folders]
-    first = runs[0]
+    card = workdir / model_card.FILE
     return dataclasses.replace(
-        first,
+        runs[0],
         names=tuple(name for run in runs for name in run.names),
         variables=tuple(variables for run in runs for variables in run.variables),
+        card=card.read_text(encoding="utf-8") if card.is_file() else "",
     )
+
+
+def export_safetensors(networks: Networks, out: str | os.PathLike[str]) -> None:
+    """Write networks to a new folder of .safetensors files; `load_networks` reads it back.
+
+    Args:
+        networks: The networks, from `load_networks`.
+        out: The folder, which must not exist or be empty.
+
+    Raises:
+        UserError: The folder exists or cannot be written, or the networks have no model card.
+    """
+    if not networks.card:
+        raise UserError(
+            f"The run has no {model_card.FILE}, which goes with its networks. Rerun its command,"
+            " which writes the card."
+        )
+    exchange.write(
+        Path(out),
+        json.loads(networks.config.to_json()),
+        networks.names,
+        networks.variables,
+        networks.face,
+        networks.card,
+    )
+
+
+def _load_exchanged(folder: Path) -> Networks:
+    described, variables = exchange.read(folder)
+    try:
+        config = restore(described.config)
+    except (KeyError, UserError) as error:
+        raise UserError(f"{folder / exchange.FILE}: {error}") from error
+    expected = _shapes(unit_shapes(config).network)
+    for part, own in zip(described.networks, variables, strict=True):
+        if _shapes(own) != expected:
+            raise UserError(
+                f"{folder / part.file}: its arrays are not those of {config.model} with the"
+                f" settings in {exchange.FILE}. Export the run again."
+            )
+    card = folder / "README.md"
+    return Networks(
+        config=config,
+        network=_network(config),
+        names=tuple(part.name for part in described.networks),
+        variables=tuple(variables),
+        face=described.face,
+        notes=tuple(_notes(config)),
+        card=card.read_text(encoding="utf-8") if card.is_file() else "",
+    )
+
+
+def _shapes(variables: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    leaves: dict[str, Any] = traverse_util.flatten_dict(dict(variables), sep="/")
+    return {path: leaf.shape for path, leaf in leaves.items()}
 
 
 def _load_run(folder: Path, several_seeds: bool) -> Networks:

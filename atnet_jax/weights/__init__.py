@@ -1,1 +1,1 @@
-"""Weights that others trained."""
+"""Pretrained weights: import from Caffe, storage and use as a starting point of training."""

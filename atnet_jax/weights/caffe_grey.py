@@ -1,22 +1,23 @@
-"""A network's input layers for three-channel pictures, turned into those for grey ones.
+"""Conversion of a network's three-channel input layers to one channel, for grey pictures.
 
-ImageNet networks see three channels, ours one. On a grey picture x copied to three channels,
-channel c leaves `data_bn` and `data_scale` as aᶜx + dᶜ with aᶜ = γᶜ/√(vᶜ + ε) and dᶜ = βᶜ − aᶜmᶜ
-(mean m, variance v, scale γ, bias β), and conv1 gives, summed over its taps t,
+ImageNet networks read three channels, ours one. For a grey picture x copied to three channels,
+`data_bn` and `data_scale` turn channel c into aᶜx + dᶜ with aᶜ = γᶜ/√(vᶜ + ε) and dᶜ = βᶜ − aᶜmᶜ
+(mean m, variance v, scale γ, bias β). conv1 then gives, summed over its taps t,
 
     bias + Σₜ (K[t] xₜ + D[t])    with    K[t] = Σᶜ Wᶜ[t] aᶜ,  D[t] = Σᶜ Wᶜ[t] dᶜ.
 
-One channel with a'x + d', W' = K/a' and bias' = bias + Σₜ (D[t] − r K[t]), r = d'/a', gives the
-same, whatever a' and r are, where all taps lie inside the picture. In its border, Caffe's zeros
-stand for taps after normalisation, so there D[t] and r K[t] must agree tap for tap. Chosen are
+One channel with a'x + d', W' = K/a', bias' = bias + Σₜ (D[t] − r K[t]) and r = d'/a' gives the same
+result for every a' and r if all taps lie inside the picture. At the border, Caffe pads with zeros
+after normalisation, so the results agree only if D[t] = r K[t] for every tap. The choices are:
 
-* r = ⟨D, K⟩/⟨K, K⟩, which brings them closest over all taps and filters. Where the channels'
-  normalisations agree, or there is none (then W' = Σᶜ Wᶜ), the result is exact up to the border;
-  otherwise no single channel can be.
-* m', v': the channels' averages. Running statistics of grey pictures are like them, so training
-  goes on from them; and where it normalises pictures by their own statistics, it sees what it saw
-  before (exactly, where the channels agree). γ': the root mean square of γ.
-* β' = a'(r + m'). Without data_scale, which holds β', m' = −r.
+* r = ⟨D, K⟩/⟨K, K⟩ minimises the difference over all taps and filters. If the normalisations of the
+  channels agree or are absent (then W' = Σᶜ Wᶜ), the result is exact including the border.
+  Otherwise no single channel gives an exact border.
+* m' and v' are the averages over the channels. Running statistics of grey pictures are similar to
+  them, so training can continue from them. When training normalises pictures by the batch's
+  statistics, conv1 receives the same input as before (exactly, if the channels agree). γ' is the
+  root mean square of γ.
+* β' = a'(r + m'). Without data_scale, which contains β', m' = −r.
 """
 
 from collections.abc import Mapping
@@ -26,7 +27,7 @@ from jaxtyping import Float
 
 from atnet_jax.models.layers.batch_norm import EPSILON
 
-# Of conv1, and of the pictures it is made for.
+# Geometry of conv1, and size and grey levels of the pictures for which it is designed.
 _KERNEL, _STRIDE, _PADDING = 7, 2, 3
 _SIZE, _LEVELS = 224, 255
 
@@ -37,18 +38,20 @@ Blobs = list[np.ndarray]
 def to_one_channel(
     layers: Mapping[str, Blobs],
 ) -> tuple[dict[str, Blobs], Float[np.ndarray, " filter"]]:
-    """Input layers that do to a grey picture what the given do to it copied to their channels.
+    """Return one-channel input layers with the same response to grey pictures as these layers.
 
-    In test mode; the module's docstring has the formulas.
+    The responses are compared in test mode, with the grey picture copied to all channels of the
+    given layers. The module's docstring derives the formulas.
 
     Args:
-      layers: the blobs as Caffe orders them: "conv1", kernel `[filter, channel, 7, 7]` and bias
-        `[filter]`; "data_bn", if there is one, sums of means and of variances `[channel]` and the
-        factor `[]` to divide them by; "data_scale", likewise, scale and bias `[channel]`.
+        layers: Layer name → blobs in Caffe's order. "conv1" has the kernel `[filter, channel, 7,
+            7]` and the bias `[filter]`. "data_bn" (optional) has the sums of means and variances
+            `[channel]` and their divisor `[]`. "data_scale" (optional) has the scale and the bias
+            `[channel]`.
 
     Returns:
-      The layers, and how far each filter's output is off at worst, in the border of a 224×224
-      picture, as a share of the range of its outputs for pictures of levels 0 to 255.
+        The layers, and the largest error of each filter at the border of a 224×224 picture. The
+        error is a share of the range of the filter's outputs for grey levels 0 to 255.
     """
     kernel, bias = (blob.astype(np.float64) for blob in layers["conv1"])
     mean, variance = np.zeros(kernel.shape[1]), np.ones(kernel.shape[1]) - EPSILON
@@ -85,7 +88,7 @@ def to_one_channel(
 def _border_error(
     unmatched: Float[np.ndarray, "filter 7 7"], on_picture: Float[np.ndarray, "filter 7 7"]
 ) -> Float[np.ndarray, " filter"]:
-    """Each filter's largest sum of `unmatched` over taps outside the picture, as such a share."""
+    """Return each filter's largest sum of `unmatched` over outside taps, relative to its range."""
     taps = np.arange(0, _SIZE, _STRIDE)[:, None] - _PADDING + np.arange(_KERNEL)
     inside = np.unique((taps >= 0) & (taps < _SIZE), axis=0).astype(np.float64)
     within = np.einsum("rh,sw,ohw->rso", inside, inside, unmatched)

@@ -1,4 +1,4 @@
-"""From the layers of a .caffemodel to the parameters of our networks, by the release's names."""
+"""Mapping of a .caffemodel's layers to the parameters of our networks, by the release's names."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -15,22 +15,23 @@ from atnet_jax.models.layers.batch_norm import EPSILON
 from atnet_jax.weights.caffe_grey import to_one_channel
 from atnet_jax.weights.folder import Weights
 
-# What a Caffe layer holds, in Caffe's order, by our names.
+# Our names of a Caffe layer's blobs, in Caffe's order.
 _BLOBS = (
     ("mean_sum", "variance_sum", "weight_sum"),  # BatchNorm
     ("scale", "bias"),  # Scale
     ("kernel", "bias"),  # Convolution and InnerProduct
     ("input_kernel", "gate_bias", "recurrent_kernel"),  # LSTM
 )
-# Number of axes → our axes in Caffe's order: convolutions [height, width, in, out] are [out, in,
-# height, width] there, matrices [in, out] are [out, in].
+# Number of axes → our axes in Caffe's order. Caffe stores our convolutions [height, width, in, out]
+# as [out, in, height, width] and our matrices [in, out] as [out, in].
 _CAFFE_AXES = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,), 0: ()}
 _INPUT_LAYERS = ("conv1", "data_bn", "data_scale")
+_DAMAGED = "The file is damaged; copy it again."
 
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """Where a blob goes: an array of our network."""
+    """Destination of a blob: an array of our network."""
 
     collection: str
     path: tuple[str, ...]
@@ -42,12 +43,12 @@ class Target:
         return tuple(self.shape[axis] for axis in _CAFFE_AXES[len(self.shape)])
 
     def from_caffe(self, blob: np.ndarray) -> np.ndarray:
-        """The blob with our order of axes."""
+        """Return the blob with our order of axes."""
         return blob.transpose(np.argsort(_CAFFE_AXES[len(self.shape)]))
 
 
 def network_layers(model: str) -> dict[str, list[Target]]:
-    """Caffe's name of each layer of a network → where its blobs go, in Caffe's order."""
+    """Map Caffe's name of each layer of a network to its blobs' targets, in Caffe's order."""
     network = models.find(model).build_network()
     inputs = {name: jnp.zeros((2, *shape)) for name, shape in network.input_shapes(224).items()}
     keys = {"params": jax.random.key(0), "dropout": jax.random.key(0)}
@@ -71,20 +72,25 @@ def network_layers(model: str) -> dict[str, list[Target]]:
 
 
 def map_layers(layers: Mapping[str, Sequence[np.ndarray]], model: str) -> Weights:
-    """Finds the layers of a .caffemodel in one of our networks (`CAFFE_MODELS`).
+    """Map the layers of a .caffemodel to one of our networks (`CAFFE_MODELS`).
 
-    Input layers for three channels become those for one; see `caffe_grey`. The blobs of
-    batch normalisation are taken as they are, sums and the factor to divide them by; a factor of 0
-    means that the layer was never trained, and its statistics count as absent.
+    Three-channel input layers are converted to one channel; see `caffe_grey`. The blobs of batch
+    normalisation, the sums and their divisor, are kept as they are. A divisor of 0 means that the
+    layer was never trained, and its statistics count as absent.
+
+    Args:
+        layers: Caffe's layer name → blobs in Caffe's order.
+        model: Name of the network.
 
     Returns:
-      The weights of the layers found. `about` tells, by Caffe's names of layers: "imported", of
-      the file and the network; "absent", of the network, not in the file or not trained; "ignored",
-      of the file, not in the network; and "notes", what else the user should know, in sentences.
+        The weights of the layers found. `about` lists layers by Caffe's names: "imported" layers
+        are in the file and the network; "absent" layers of the network are not in the file or were
+        not trained; "ignored" layers of the file are not in the network. Its "notes" are sentences
+        for the user.
 
     Raises:
-      UserError: a layer's shape does not fit, batch normalisation holds impossible statistics, or
-        no layer is the network's.
+        UserError: A layer has the wrong shape, batch normalisation has impossible statistics, or
+            the network has none of the layers.
     """
     targets = network_layers(model)
     shapes = {name: [target.caffe_shape for target in targets[name]] for name in targets}
@@ -95,7 +101,7 @@ def map_layers(layers: Mapping[str, Sequence[np.ndarray]], model: str) -> Weight
     blobs = {name: _shaped(name, layers[name], shapes[name]) for name in targets if name in layers}
     if not blobs:
         raise UserError(
-            f"none of its layers ({_some(layers)}) is one of the {model} network's"
+            f"None of the file's layers ({_some(layers)}) belongs to the {model} network"
             f" ({_some(targets)}). Give weights of that network, or of an ImageNet ResNet-10 with"
             f" the same layer names."
         )
@@ -105,28 +111,28 @@ def map_layers(layers: Mapping[str, Sequence[np.ndarray]], model: str) -> Weight
         _, variance_sum, factor = blobs[name]
         if factor < 0:
             raise UserError(
-                f"layer {name!r}: the factor to divide its statistics by is {factor}, expected 0 or"
-                f" more. The file is damaged; copy it again."
+                f"Layer {name!r}: The divisor of the statistics is {factor}, expected 0 or more."
+                f" {_DAMAGED}"
             )
         if factor == 0:
-            notes.append(f"{name} has the factor 0: it was never trained, and counts as absent.")
+            notes.append(f"{name} has the divisor 0: it was never trained and counts as absent.")
             del blobs[name]
         elif (variance_sum / factor + EPSILON <= 0).any():
             raise UserError(
-                f"layer {name!r}: a variance is {(variance_sum / factor).min()}, expected 0 or"
-                f" more. The file is damaged; copy it again."
+                f"Layer {name!r}: A variance is {(variance_sum / factor).min()}, expected 0 or"
+                f" more. {_DAMAGED}"
             )
     if colour:
         grey, error = to_one_channel({name: blobs[name] for name in _INPUT_LAYERS if name in blobs})
         blobs |= grey
         off = (
-            ", but for the 3 outermost pixels, where zeros are padded: there it is off by up to"
-            f" {error.max():.2%} of the range of a filter's outputs (median filter"
-            f" {np.median(error):.2%})"
+            ", except in the 3 outermost pixels, where the kernel covers zero padding. There the"
+            f" responses differ by up to {error.max():.2%} of the range of a filter's outputs"
+            f" (median filter {np.median(error):.2%})"
         )
         notes.append(
-            "The input layers for three channels became layers for one. On a grey picture conv1"
-            f" gives the same as before{'' if error.max() < 1e-6 else off}."
+            "The three-channel input layers were converted to one channel. The responses of conv1"
+            f" to grey pictures stay the same{'' if error.max() < 1e-6 else off}."
         )
 
     trees: dict[str, dict[tuple[str, ...], np.ndarray]] = {"params": {}, "batch_stats": {}}
@@ -145,7 +151,7 @@ def map_layers(layers: Mapping[str, Sequence[np.ndarray]], model: str) -> Weight
 
 
 def _has_three_channels(layers: Mapping[str, Sequence[np.ndarray]]) -> bool:
-    """Whether the input layers are for three channels; refuses other numbers and mixtures."""
+    """Return whether the input layers have three channels; refuse other numbers and mixtures."""
     channels = {
         name: layers[name][0].shape[1] if name == "conv1" else layers[name][0].size
         for name in _INPUT_LAYERS
@@ -158,15 +164,15 @@ def _has_three_channels(layers: Mapping[str, Sequence[np.ndarray]]) -> bool:
         return True
     found = ", ".join(f"{name!r} {_text([layers[name][0].shape])}" for name in channels)
     raise UserError(
-        f"its input layers are {found}, expected all of them for 1 channel, or conv1 and all of"
-        f" them for 3. Other pictures than grey and colour ones cannot be imported."
+        f"The input layers are {found}. Expected 1 channel in all of them, or conv1 and 3 channels"
+        " in all of them. Only networks for grey or colour pictures can be imported."
     )
 
 
 def _shaped(
     name: str, blobs: Sequence[np.ndarray], shapes: Sequence[tuple[int, ...]]
 ) -> list[np.ndarray]:
-    """Blobs in the shapes expected, which may differ by leading ones (Caffe's old shapes had 4)."""
+    """Reshape blobs to the expected shapes; leading ones may differ (old Caffe used 4 axes)."""
 
     def trimmed(shape: tuple[int, ...]) -> tuple[int, ...]:
         while shape and shape[0] == 1:
@@ -175,8 +181,9 @@ def _shaped(
 
     if [trimmed(blob.shape) for blob in blobs] != [trimmed(shape) for shape in shapes]:
         raise UserError(
-            f"layer {name!r} has the shape {_text([blob.shape for blob in blobs])}, the network's"
-            f" has {_text(shapes)}. Give --model the network that the file was trained as."
+            f"Layer {name!r} has the shape {_text([blob.shape for blob in blobs])} in the file, but"
+            f" {_text(shapes)} in the network. Set --model to the network that the file was"
+            " trained as."
         )
     return [blob.reshape(shape) for blob, shape in zip(blobs, shapes, strict=True)]
 

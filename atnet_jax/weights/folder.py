@@ -1,7 +1,7 @@
-"""A folder of weights: what training can start from, whichever program it comes from.
+"""Folders of weights from which training can start, whichever program wrote them.
 
-It holds the arrays as an Orbax checkpoint, `arrays/`, and in `about.json` where they come from and
-the checksum of that checkpoint's files.
+A folder contains the arrays as an Orbax checkpoint, `arrays/`. Its `about.json` records the origin
+of the arrays and the checksum of the checkpoint's files.
 """
 
 import dataclasses
@@ -26,12 +26,12 @@ _COLLECTIONS = ("params", "batch_stats")
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """Arrays by layer, named as the network names them; they may be of some layers only.
+    """Arrays of all or some layers, with the network's names.
 
     Attributes:
-      params: trainable parameters, nested dicts of host arrays without a fold axis.
-      batch_stats: running statistics of batch normalisation, likewise.
-      about: where they come from; anything that JSON can hold.
+        params: Trainable parameters, nested dicts of host arrays without a fold axis.
+        batch_stats: Running statistics of batch normalisation, in the same form.
+        about: Origin of the arrays, any JSON values.
     """
 
     params: Mapping[str, Any]
@@ -40,10 +40,14 @@ class Weights:
 
 
 def save(directory: Path, weights: Weights) -> None:
-    """Writes weights to a new or empty folder, which is complete or not there at all.
+    """Write weights to a new or empty folder. The folder is complete or does not exist.
+
+    Args:
+        directory: The folder.
+        weights: The weights.
 
     Raises:
-      UserError: there is something else of that name, or it cannot be written.
+        UserError: The folder exists and is not empty, the path is a file, or writing fails.
     """
     directory = directory.expanduser().resolve()
     arrays = {
@@ -57,37 +61,40 @@ def save(directory: Path, weights: Weights) -> None:
             about = {"about": dict(weights.about), "sha256": checksum}
             files.write_json_atomically(folder / _ABOUT, about)
     except OSError as error:
-        raise UserError(f"{directory}: the weights cannot be written ({error}).") from error
+        raise UserError(f"{directory}: The weights cannot be written ({error}).") from error
 
 
 def load(directory: Path) -> Weights:
-    """Reads a folder of weights as host arrays.
+    """Return the weights of a folder as host arrays.
+
+    Args:
+        directory: The folder.
 
     Raises:
-      UserError: there is no such folder, it is none of weights, or it is damaged.
+        UserError: The folder does not exist, is not a folder of weights, or is damaged.
     """
     directory = directory.expanduser().absolute()
     if not directory.is_dir():
-        raise UserError(f"{directory}: no such folder of weights.")
+        raise UserError(f"{directory}: No such folder of weights.")
     if not (directory / _ABOUT).is_file():
         within = directory / "weights"
-        hint = "give one that pre-training or `atnet import-caffe` wrote."
+        hint = "Give a folder that pre-training or `atnet import-caffe` wrote."
         if (within / _ABOUT).is_file():
-            hint = f"do you mean {within}?"
-        raise UserError(f"{directory} is no folder of weights, it holds no {_ABOUT}; {hint}")
+            hint = f"Did you mean {within}?"
+        raise UserError(f"{directory} is not a folder of weights: it contains no {_ABOUT}. {hint}")
     try:
         record = json.loads((directory / _ABOUT).read_text(encoding="utf-8"))
         about, checksum = dict(record["about"]), record["sha256"]
-        # Before Orbax sees them: its threads print tracebacks of their own about damaged files.
+        # Checked before Orbax reads the files, because its threads print tracebacks about damage.
         intact = _files_digest(directory / _ARRAYS) == checksum
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise UserError(
-            f"{directory}: the weights cannot be read ({error}). Make the folder again."
+            f"{directory}: The weights cannot be read ({error}). Create the folder again."
         ) from error
     if not intact:
         raise UserError(
-            f"{directory}: the weights are damaged, they are not the files that were written. Make"
-            f" the folder again."
+            f"{directory}: The weights are damaged: their files changed after they were written."
+            f" Create the folder again."
         )
     with ocp.StandardCheckpointer() as checkpointer:
         tree = checkpointer.restore(directory / _ARRAYS)
@@ -95,7 +102,7 @@ def load(directory: Path) -> Weights:
 
 
 def digest(weights: Weights) -> str:
-    """SHA-256 over the names, shapes, types and contents of the arrays."""
+    """Return the SHA-256 over the names, shapes, types and contents of the arrays."""
     checksum = hashlib.sha256()
     for collection in _COLLECTIONS:
         for path, array in sorted(_flat(getattr(weights, collection)).items()):
@@ -106,7 +113,7 @@ def digest(weights: Weights) -> str:
 
 
 def _files_digest(directory: Path) -> str:
-    """SHA-256 over the names and contents of all files in a folder."""
+    """Return the SHA-256 over the names and contents of all files in a folder."""
     checksum = hashlib.sha256()
     for path in sorted(path for path in directory.rglob("*") if path.is_file()):
         content = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -115,36 +122,39 @@ def _files_digest(directory: Path) -> str:
 
 
 def overlay(state: Any, weights: Weights) -> tuple[Any, list[str]]:
-    """Lays weights over the parameters and statistics of every fold.
+    """Replace the parameters and statistics of every fold by the weights.
 
-    The rest of training's state stays as it is.
+    All other parts of the training state stay unchanged.
 
     Args:
-      state: of a group of folds (`TrainState`), whose leaves have the fold as their first axis.
-      weights: of all layers of the network or some.
+        state: State of a group of folds (`TrainState`); the first axis of its leaves is the fold.
+        weights: Weights of all or some layers of the network.
 
     Returns:
-      The new state, on the device, and what the weights do not hold and stays as it was: names of
-      layers, or of single parameters of a layer that the weights hold in part.
+        The new state, on the device, and the names that the weights lack and that stay unchanged.
+        These are names of layers, or of single parameters if the weights have part of a layer.
 
     Raises:
-      UserError: the weights hold a layer that the network lacks, or one of another shape.
+        UserError: The weights have a layer that the network lacks, or one of another shape.
     """
     replaced: dict[str, Any] = {}
     absent, partly = set(), set()
-    of_model = f"They are weights of the model {weights.about.get('model', 'unknown')!r}"
+    of_model = f"The weights are for the model {weights.about.get('model', 'unknown')!r}"
     for collection in _COLLECTIONS:
         leaves: dict[Any, Any] = traverse_util.flatten_dict(getattr(state, collection))
         given = _flat(getattr(weights, collection))
         for path, array in given.items():
             name = "/".join(path)
             if path not in leaves:
-                raise UserError(f"The network has no {name}, which the weights hold. {of_model}.")
+                raise UserError(
+                    f"The network has no {name}, which the weights contain. {of_model}. Choose"
+                    " weights for the network that is trained."
+                )
             shape = tuple(leaves[path].shape[1:])
             if array.shape != shape:
                 raise UserError(
-                    f"The weights' {name} has the shape {array.shape}, the network's {shape}."
-                    f" {of_model}."
+                    f"{name} has the shape {array.shape} in the weights, but {shape} in the"
+                    f" network. {of_model}. Choose weights for the network that is trained."
                 )
             leaves[path] = jnp.broadcast_to(
                 jnp.array(array, leaves[path].dtype), leaves[path].shape
@@ -157,5 +167,5 @@ def overlay(state: Any, weights: Weights) -> tuple[Any, list[str]]:
 
 
 def _flat(tree: Mapping[str, Any]) -> dict[tuple[str, ...], np.ndarray]:
-    """Path → host array."""
+    """Map the path of each leaf to a host array."""
     return {path: np.asarray(leaf) for path, leaf in traverse_util.flatten_dict(tree).items()}

@@ -1,6 +1,6 @@
-"""Imports weights that Caffe trained: `atnet import-caffe --caffemodel=FILE …`.
+"""Import of weights that Caffe trained: `atnet import-caffe --caffemodel=FILE …`.
 
-Writes a folder of weights, which `--config.init_from` takes. Needs no Caffe.
+The import writes a folder of weights for `--config.init_from`. It does not need Caffe.
 """
 
 import dataclasses
@@ -12,10 +12,18 @@ from atnet_jax.weights import folder as weights
 
 
 def import_caffe(path: Path, model: str, out: Path) -> str:
-    """Writes the weights of a .caffemodel to the folder `out`, and returns what it made of them.
+    """Write the weights of a .caffemodel to a folder and return a report.
+
+    Args:
+        path: The binary .caffemodel.
+        model: Name of the network, one of `CAFFE_MODELS`.
+        out: New or empty folder for the weights.
+
+    Returns:
+        Imported, absent and ignored layers, and notes, one per line.
 
     Raises:
-      UserError: the file cannot be used, or the folder holds something.
+        UserError: The file cannot be used, or the folder is not empty.
     """
     layers, sha256 = caffemodel.read(path)
     try:
@@ -36,9 +44,9 @@ def import_caffe(path: Path, model: str, out: Path) -> str:
         [
             f"{len(imported)} layers imported, with the file's shapes:",
             *map(line, imported),
-            f"{len(absent)} layers of the network are absent: they keep initial values.",
+            f"{len(absent)} layers of the network are absent: they keep their initial values.",
             *(f"  {name}" for name in absent),
-            f"{len(ignored)} layers of the file are ignored: the network has none such.",
+            f"{len(ignored)} layers of the file are ignored: the network has no such layers.",
             *map(line, ignored),
             *about["notes"],
             f"weights: {out}",

@@ -12,8 +12,8 @@ SPREADSHEET = "CASME2-coding-20140508.xlsx"
 RAW = ("CASME2_RAW_selected", "CASME2-RAW")
 CROPPED = ("Cropped",)
 
-# The rule that gives the composite's 145 clips. The paper's text (section IV-A) merges anger,
-# disgust, sadness and fear instead, which does not give its own list of samples.
+# This rule yields the composite's 145 clips. The paper's text (section IV-A) merges anger, disgust,
+# sadness and fear instead, which does not yield the authors' own list of samples.
 LABEL_RULE: dict[str, int | None] = {
     "happiness": 1,
     "surprise": 2,
@@ -28,20 +28,20 @@ _FRAME = re.compile(r"(?:reg_)?img([0-9]{1,9})\.(?:jpg|jpeg|png|bmp)", re.IGNORE
 
 
 def _subject(cell: object, where: str) -> str:
-    """`sub01` of the sheet's 01."""
+    """Return `sub01` for the sheet's 01."""
     text = source.cell_text(cell)
     match = re.fullmatch(r"(?:sub)?([0-9]{1,3})", text)
     if match is None:
-        raise UserError(f"{where}: Subject is {text!r}, expected a number such as 01")
+        raise UserError(f"{where}: Subject is {text!r}, expected a number such as 01.")
     return f"sub{int(match[1]):02d}"
 
 
 def _unusable(row: Mapping[str, object]) -> str | None:
     apex = source.cell_text(row["ApexFrame"])
     if apex == "/":
-        return "no apex is annotated"
+        return "the apex is not annotated"
     if apex == source.cell_text(row["OnsetFrame"]) != "":
-        return "the annotated apex is the onset"
+        return "the annotated apex equals the onset"
     return None
 
 
@@ -59,10 +59,10 @@ SHEET = Sheet(
 
 
 class Builder(MicroExpressionBuilder):
-    """CASME II from its coding spreadsheet and its folder of frames."""
+    """Builder of CASME II from its coding spreadsheet and its folder of frames."""
 
     def read_source(self) -> source.Source:
-        """See the base class; README.md beside this file shows the folder's layout."""
+        """See the base class. README.md beside this file describes the folder's layout."""
         errors = source.ErrorList()
         entries, exclusions = SHEET.read(self.manual_dir / SPREADSHEET, errors)
         frames, note = source.frame_folder(self.manual_dir, self.face, raw=RAW, cropped=CROPPED)

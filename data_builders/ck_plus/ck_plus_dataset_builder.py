@@ -1,4 +1,4 @@
-"""CK+: 327 labelled of 593 sequences, from a neutral face to the peak of an expression."""
+"""CK+: 593 sequences from a neutral face to the peak of an expression, 327 of them labelled."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ from data_builders.macro_expression import MacroExpressionBuilder, last_frames, 
 IMAGES = "cohn-kanade-images"
 EMOTIONS = "Emotion"
 
-# An emotion's code is its place here.
+# An emotion's code is its index in this mapping.
 LABEL_RULE: dict[str, int | None] = {
     "neutral": None,
     "anger": 0,
@@ -28,28 +28,32 @@ _SEQUENCE = re.compile(r"[0-9]{3}")
 
 
 def read_emotion(path: Path) -> str:
-    """The emotion in a file that holds nothing but its code, such as `3.0000000e+00`.
+    """Return the emotion of a file that contains only its code, such as `3.0000000e+00`.
 
     Raises:
-        UserError: It holds anything else.
+        UserError: The file cannot be read, or contains anything else.
     """
     try:
         with path.open("rb") as file:
             text = file.read(100).decode("ascii", errors="replace").strip()
         code = float(text)
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+        raise UserError(f"{path} cannot be read ({error.strerror}).") from None
     except ValueError:
-        raise UserError(f"{path}: holds {text!r}, expected the code of an emotion") from None
+        raise UserError(f"{path} contains {text!r}, expected the code of an emotion.") from None
     names = tuple(LABEL_RULE)
     if code not in range(len(names)):
         known = ", ".join(f"{code} {name}" for code, name in enumerate(names))
-        raise UserError(f"{path}: unknown emotion {text}, expected one of {known}")
+        raise UserError(f"{path} contains the unknown emotion {text}, expected one of {known}.")
     return names[int(code)]
 
 
 def read_sequences(top: Path, errors: source.ErrorList) -> dict[tuple[str, str], Path]:
-    """The folders such as S005/001, by subject and sequence; other folders are errors.
+    """Return the folders of the sequences, such as S005/001, by subject and sequence.
+
+    Args:
+        top: The folder of the subjects' folders.
+        errors: Collects the folders with other names.
 
     Raises:
         UserError: The folder is missing.
@@ -57,27 +61,31 @@ def read_sequences(top: Path, errors: source.ErrorList) -> dict[tuple[str, str],
     sequences = {}
     for subject in source.subfolders(top, errors):
         if not _SUBJECT.fullmatch(subject.name):
-            errors.messages.append(f"{subject}: not named as a subject (such as S005)")
+            errors.messages.append(f"{subject} is not named like a subject (such as S005).")
             continue
         for sequence in source.subfolders(subject, errors):
             if _SEQUENCE.fullmatch(sequence.name):
                 sequences[subject.name, sequence.name] = sequence
             else:
-                errors.messages.append(f"{sequence}: not named as a sequence (such as 001)")
+                errors.messages.append(f"{sequence} is not named like a sequence (such as 001).")
     return sequences
 
 
 class Builder(MacroExpressionBuilder):
-    """CK+ from its folders of frames and of emotion files."""
+    """Builder of CK+ from its folders of frames and of emotion files."""
 
     def read_source(self) -> source.Source:
-        """See the base class; README.md beside this file shows the folder's layout."""
+        """Return the clips of the folder, whose layout README.md beside this file describes.
+
+        Raises:
+            UserError: The folder of emotion files is missing, or the copy has errors.
+        """
         errors = source.ErrorList()
         emotions = self.manual_dir / EMOTIONS
         if not emotions.is_dir():
             raise UserError(
-                f"{emotions}: no such folder. The labels come with the set, in a file of their own "
-                f"(Emotion_labels.zip); unpack it beside {IMAGES}"
+                f"The folder {emotions} does not exist. The labels are delivered with the set in a "
+                f"separate file (Emotion_labels.zip). Unpack it beside {IMAGES}."
             )
         found = []
         images = read_sequences(self.manual_dir / IMAGES, errors)
@@ -88,8 +96,8 @@ class Builder(MacroExpressionBuilder):
         for key, folder in labels.items():
             if key not in images and frame_files.visible(folder):
                 errors.messages.append(
-                    f"{folder}: labels a sequence without a folder in {IMAGES}; "
-                    f"is the copy of the set complete?"
+                    f"{folder} labels a sequence without a folder in {IMAGES}. "
+                    f"Check that the copy of the set is complete."
                 )
         return self.check(found, errors)
 
@@ -102,13 +110,13 @@ class Builder(MacroExpressionBuilder):
             return source.Exclusion(str(folder), subject, clip, "the sequence has no emotion file")
         if len(files) > 1:
             raise UserError(
-                f"{labels}: expected one emotion file, found {', '.join(f.name for f in files)}"
+                f"{labels}: Expected one emotion file, found {', '.join(f.name for f in files)}."
             )
         match = re.fullmatch(prefix + r"([0-9]{1,9})_emotion\.txt", files[0].name)
         if match is None:
             raise UserError(
-                f"{files[0]}: not named as an emotion file of this sequence "
-                f"(such as {prefix}00000011_emotion.txt)"
+                f"{files[0]} is not named like an emotion file of this sequence "
+                f"(such as {prefix}00000011_emotion.txt)."
             )
         source.check_inside(files[0], self.manual_dir)
         emotion = read_emotion(files[0])
@@ -119,8 +127,8 @@ class Builder(MacroExpressionBuilder):
         frames = frame_files.numbered_frames(folder, name, only=True)
         if not frames or int(match[1]) != max(frames):
             raise UserError(
-                f"{files[0]}: labels frame {int(match[1])}, but the last frame in {folder} is "
-                f"{max(frames, default='missing')}; is the copy of the set complete?"
+                f"{files[0]} labels frame {int(match[1])}, but the last frame in {folder} is "
+                f"{max(frames, default='missing')}. Check that the copy of the set is complete."
             )
         chosen = last_frames(frames, folder)
         return self.make_entry(subject, clip, emotion, label, chosen, max(chosen), folder)

@@ -1,1 +1,1 @@
-"""Checks a copy of a database against the paper's composite: `atnet doctor …`."""
+"""Check of a database's copy against the paper's composite: `atnet doctor …`."""

@@ -1,7 +1,8 @@
-"""Compares a copy with the paper's composite: by numbers, and by names where a list is given.
+"""Comparison of a copy with the paper's composite, by counts and, given a list, by clip names.
 
-The composite's clips come from licence-gated annotation files, so no list of them is in here: only
-the numbers that the paper prints. Who has such a list gives it as a CSV file.
+The names of the composite's clips come from licence-gated annotation files, so this project does
+not contain them. It contains only the counts printed in the paper. Users who have a list of the
+clips pass it as a CSV file.
 """
 
 import csv
@@ -19,7 +20,7 @@ from data_builders.doctor.findings import CheckedClip, Checkup
 COLUMNS = ("dataset", "subject", "clip", "label")
 APEX_COLUMN = "apex_frame_file"
 
-# So the database itself names them; the other two number theirs with gaps known from their sheets.
+# These are the database's own names. For the other two databases, the spreadsheets list them.
 _SMIC_SUBJECTS = frozenset(
     f"s{number:02d}" for number in (*range(1, 7), 8, 9, *range(11, 16), 18, 19, 20)
 )
@@ -27,11 +28,11 @@ _APEX = re.compile(r".*?([0-9]{1,9})\.[A-Za-z]+")
 
 
 def read_list(path: Path) -> list[CheckedClip]:
-    """Reads a list of clips.
+    """Return the clips of a list.
 
     Args:
-        path: CSV file (UTF-8) with the columns dataset, subject, clip, label (0, 1, 2) and, if
-            wanted, apex_frame_file: the name of the apex frame's file, which ends in its number.
+        path: CSV file (UTF-8) with the columns dataset, subject, clip, label (0, 1, 2) and
+            optionally apex_frame_file, the name of the apex frame's file, which ends in its number.
 
     Raises:
         UserError: The file or one of its rows cannot be used.
@@ -44,37 +45,37 @@ def read_list(path: Path) -> list[CheckedClip]:
             missing = [name for name in COLUMNS if name not in columns]
             if missing:
                 raise UserError(
-                    f"{path}: no column {', '.join(missing)}; expected {','.join(COLUMNS)} and, "
-                    f"if wanted, {APEX_COLUMN}"
+                    f"{path} lacks the column {', '.join(missing)}. Expected {','.join(COLUMNS)} "
+                    f"and optionally {APEX_COLUMN}."
                 )
             for row in reader:
                 where = f"{path}, row {reader.line_num}"
                 listed = _listed({name: row.get(name) or "" for name in columns}, where)
                 if listed.key in rows:
-                    raise UserError(f"{where}: {listed.key} is listed twice; keep one")
+                    raise UserError(f"{where}: {listed.key} is listed twice. Remove one row.")
                 rows[listed.key] = listed
     except OSError as error:
-        raise UserError(f"{path}: cannot read the list ({error.strerror})") from None
+        raise UserError(f"{path}: The list cannot be read ({error.strerror}).") from None
     except (csv.Error, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a CSV file in UTF-8 ({error})") from None
+        raise UserError(f"{path} is not a CSV file in UTF-8 ({error}).") from None
     if not rows:
-        raise UserError(f"{path}: the list has no clips")
+        raise UserError(f"{path}: The list has no clips.")
     return list(rows.values())
 
 
 def _listed(row: dict[str, str], where: str) -> CheckedClip:
     for name in COLUMNS:
         if not row[name].strip():
-            raise UserError(f"{where}: {name} is empty")
+            raise UserError(f"{where}: {name} is empty, expected a value.")
     labels = [str(label) for label in range(len(CLASSES))]
     if row["label"] not in labels:
-        raise UserError(f"{where}: label is {row['label']!r}, expected {', '.join(labels)}")
+        raise UserError(f"{where}: label is {row['label']!r}, expected {', '.join(labels)}.")
     apex = None
     if name := row.get(APEX_COLUMN, ""):
         match = _APEX.fullmatch(name)
         if match is None:
             raise UserError(
-                f"{where}: {APEX_COLUMN} is {name!r}, expected a frame's name (img59.jpg)"
+                f"{where}: {APEX_COLUMN} is {name!r}, expected a frame's name such as img59.jpg."
             )
         apex = int(match[1])
     return CheckedClip(row["dataset"], row["subject"], row["clip"], int(row["label"]), apex=apex)
@@ -82,12 +83,12 @@ def _listed(row: dict[str, str], where: str) -> CheckedClip:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a database gives its part of the composite.
+    """Answer to the question whether a copy reproduces a database's part of the composite.
 
     Attributes:
-        line: The answer, in words.
-        can: The answer; None for a database that was not looked at.
-        usable: How many of its clips can be used.
+        line: The answer in words.
+        can: The answer, or None for a database that was not checked.
+        usable: Number of usable clips.
     """
 
     line: str
@@ -96,10 +97,10 @@ class Verdict:
 
 
 def judge(checkup: Checkup, listed: Sequence[CheckedClip] | None) -> dict[str, Verdict]:
-    """Compares with the composite, adds what differs to the findings, and says what it means.
+    """Compare the copy with the composite and add the differences to the findings.
 
     Args:
-        checkup: What was looked at; a clip with errors cannot be used and does not count.
+        checkup: The checked clips and the findings. Clips with errors are not usable.
         listed: The clips of the composite, if they are known.
 
     Returns:
@@ -111,25 +112,29 @@ def judge(checkup: Checkup, listed: Sequence[CheckedClip] | None) -> dict[str, V
     verdicts = {}
     for database in DATABASES:
         if database not in checkup.databases:
-            verdicts[database] = Verdict(f"{DATABASES[database]}: not checked", None, 0)
+            verdicts[database] = Verdict(f"{DATABASES[database]} was not checked.", None, 0)
             continue
         clips = [clip for clip in checkup.clips if clip.dataset == database]
         usable = [clip for clip in clips if clip.key not in spoiled]
-        # Not of single clips: what the builder refuses, a set that is absent or damaged.
+        # These findings concern no single clip, for example a missing or damaged set.
         whole = sum(f.is_error and f.clip == database for f in checkup.findings)
         reasons = _count(checkup, database, usable)
         if whole:
-            reasons.append(f"{whole} error{'s' * (whole > 1)} of the database")
+            reasons.append(f"{whole} error{'s' * (whole > 1)} in the database")
         if len(clips) > len(usable):
-            reasons.append(f"{len(clips) - len(usable)} with errors")
+            wrong = len(clips) - len(usable)
+            reasons.append(f"{wrong} clip{'s' * (wrong > 1)} with errors")
         by_name = any(row.dataset == database for row in listed or ())
         if by_name:
             reasons += _listed_reasons(checkup, database)
-        answer = "yes" if by_name else "yes, by numbers (no list of names was given)"
+        answer = "The clips match the composite's list."
         if reasons:
-            answer = f"cannot: {'; '.join(reasons)}"
+            answer = f"The clips do not match the composite: {'; '.join(reasons)}."
+        elif not by_name:
+            answer = "The clip counts match the composite. No list of clips was passed."
         line = (
-            f"{DATABASES[database]}: {len(usable)} of {COMPOSITE[database].clips} clips: {answer}"
+            f"{DATABASES[database]}: {len(usable)} usable clips, {COMPOSITE[database].clips} "
+            f"expected. {answer}"
         )
         verdicts[database] = Verdict(line, not reasons, len(usable))
     verdicts["full"] = _all(verdicts, {row.dataset for row in listed or ()} >= set(DATABASES))
@@ -140,34 +145,34 @@ def _compare(checkup: Checkup, listed: Sequence[CheckedClip]) -> None:
     looked_at = {*checkup.databases, *(clip.dataset for clip in checkup.clips)}
     wanted = {row.key: row for row in listed if row.dataset in looked_at}
     if not wanted:
-        checkup.add("other_list", "list", f"names no clip of {', '.join(sorted(looked_at))}")
+        checkup.add("other_list", "list", f"it has no clips of {', '.join(sorted(looked_at))}")
     found = {clip.key: clip for clip in checkup.clips}
     listed_databases = {row.dataset for row in wanted.values()}
     for key, row in wanted.items():
         clip = found.get(key)
         if clip is None:
-            checkup.add("missing", key, f"listed as {CLASSES[row.label]}")
+            checkup.add("missing", key, f"its class in the list is {CLASSES[row.label]}")
             continue
         if clip.label != row.label:
-            checkup.add("other_label", key, f"label {clip.label}, listed as {row.label}")
+            checkup.add("other_label", key, f"label {clip.label}, expected {row.label}")
         if row.apex is not None and clip.apex != row.apex:
-            checkup.add("other_apex", key, f"apex {clip.apex}, listed as {row.apex}")
+            checkup.add("other_apex", key, f"apex {clip.apex}, expected {row.apex}")
     for key, clip in found.items():
         if key not in wanted and clip.dataset in listed_databases:
-            checkup.add("extra", key, "not listed")
+            checkup.add("extra", key, "the list does not contain it")
 
 
 def _listed_reasons(checkup: Checkup, database: str) -> list[str]:
-    kinds = {"missing": "missing", "extra": "extra", "other_label": "with another label"}
+    kinds = {"missing": "missing", "extra": "extra", "other_label": "with a different label"}
     counts = Counter(
         finding.kind for finding in checkup.findings if finding.clip.startswith(f"{database}/")
     )
     parts = [f"{counts[kind]} {words}" for kind, words in kinds.items() if counts[kind]]
-    return [f"by the list {', '.join(parts)}"] if parts else []
+    return [f"compared with the list: {', '.join(parts)}"] if parts else []
 
 
 def _count(checkup: Checkup, database: str, usable: Iterable[CheckedClip]) -> list[str]:
-    """How the numbers differ from the paper's; also added to the findings."""
+    """Return the differences from the paper's counts, and add them to the findings."""
     usable = list(usable)
     expected = COMPOSITE[database]
     labels = Counter(clip.label for clip in usable)
@@ -179,11 +184,10 @@ def _count(checkup: Checkup, database: str, usable: Iterable[CheckedClip]) -> li
     reasons = []
     short = expected.clips - len(usable)
     if short or different:
-        what = "clips of other classes"
+        what = "different class counts"
         if short:
-            what = (
-                f"{abs(short)} clip{'s' * (abs(short) > 1)} {'short' if short > 0 else 'too many'}"
-            )
+            few = "too few" if short > 0 else "too many"
+            what = f"{abs(short)} clip{'s' * (abs(short) > 1)} {few}"
         reasons.append(f"{what} ({', '.join(different)})" if different else what)
     subjects = {clip.subject for clip in usable}
     if len(subjects) != expected.subjects:
@@ -191,23 +195,23 @@ def _count(checkup: Checkup, database: str, usable: Iterable[CheckedClip]) -> li
     if reasons:
         found = "; ".join(reasons)
         if database == "smic" and (absent := sorted(_SMIC_SUBJECTS - subjects)):
-            found += f"; no clip of {', '.join(absent)}"
+            found += f"; subjects without clips: {', '.join(absent)}"
         checkup.add("counts", database, found)
     return reasons
 
 
 def _all(verdicts: dict[str, Verdict], by_name: bool) -> Verdict:
-    """The verdict on the whole composite."""
+    """Return the verdict on the whole composite."""
     usable = sum(verdict.usable for verdict in verdicts.values())
     total = COMPOSITE["full"].clips
     failed = [DATABASES[name] for name, verdict in verdicts.items() if verdict.can is False]
     unseen = [DATABASES[name] for name, verdict in verdicts.items() if verdict.can is None]
-    line, can = f"The paper's {total}: ", not failed
+    line, can = f"The paper's composite: {usable} usable clips, {total} expected. ", not failed
     if failed:
-        line += f"cannot: {usable} of {total} clips; see {', '.join(failed)}"
+        line += f"It cannot be reproduced because of {', '.join(failed)}."
     elif unseen:
-        line += f"{usable} clips are here; {', '.join(unseen)} not checked"
+        line += f"Not checked: {', '.join(unseen)}."
         can = None
     else:
-        line += "yes" if by_name else "yes, by numbers"
+        line += "The clips match the list." if by_name else "The clip counts match."
     return Verdict(line, can, usable)

@@ -1,4 +1,4 @@
-"""One check-up from beginning to end: look, compare, tell, write."""
+"""One complete check: read the data, compare them, print the report and write the files."""
 
 import hashlib
 from pathlib import Path
@@ -24,39 +24,38 @@ def diagnose(
     out: Path | None = None,
     num_workers: int | None = None,
 ) -> bool:
-    """Checks a copy of a database, or prepared data, and prints what was found.
+    """Check a copy of a database, or prepared data, and print the report.
 
-    It starts processes ('spawn'), so a script must call it under
+    The function starts processes by 'spawn'. A script must call it under
     `if __name__ == "__main__":`.
 
     Args:
-        data_dir: Prepared data; either this or `manual_dir`.
-        manual_dir: A copy of one database.
-        dataset: The database; for prepared data, by default all sets of micro-expressions.
-        face: For a copy: the face detector that `prepare` is to use, 'none' for cropped frames.
-        flow: For prepared data: the optical flow, as `config.data.flow`.
-        composite_list: CSV file of the clips that the composite has.
-        compare: digests.csv of another copy.
-        out: Folder that doctor.json and digests.csv are written to.
-        num_workers: Number of processes; by default one for each CPU.
+        data_dir: Folder of prepared data. Pass either this or `manual_dir`.
+        manual_dir: Folder of a copy of one database.
+        dataset: The database. For prepared data, the default is all sets of micro-expressions.
+        face: For a copy: the face detector that `prepare` will use, or 'none' for cropped frames.
+        flow: For prepared data: the optical flow, as in `config.data.flow`.
+        composite_list: CSV file of the composite's clips.
+        compare: The file digests.csv of another copy.
+        out: Folder to which doctor.json and digests.csv are written.
+        num_workers: Number of processes, by default one for each CPU.
 
     Returns:
-        Whether there is no error; warnings do not count.
+        True if there are no errors. Warnings do not count.
 
     Raises:
-        UserError: An argument or one of the files cannot be used, or `out` exists
-            already.
+        UserError: An argument or one of the files cannot be used, or `out` already exists.
     """
     if (data_dir is None) == (manual_dir is None):
-        raise UserError("give either --data_dir (prepared data) or --manual_dir (a raw copy)")
+        raise UserError("Pass either --data_dir (prepared data) or --manual_dir (a raw copy).")
     if num_workers is not None and num_workers < 1:
-        raise UserError(f"num_workers is {num_workers}, expected at least 1")
+        raise UserError(f"num_workers is {num_workers}, expected at least 1.")
     for folder in (data_dir, manual_dir):
         if folder is not None and not folder.is_dir():
-            raise UserError(f"{folder}: no such folder")
+            raise UserError(f"The folder {folder} does not exist. Pass an existing folder.")
     if manual_dir is not None and dataset not in DATABASES:
-        raise UserError(f"--manual_dir needs --dataset, one of {', '.join(DATABASES)}")
-    # All that can be wrong with the arguments is told before the long work.
+        raise UserError(f"--manual_dir requires --dataset, one of {', '.join(DATABASES)}.")
+    # Errors in the arguments are reported before the long work starts.
     if out is not None:
         refuse_existing(out)
     listed = None if composite_list is None else composite.read_list(composite_list)

@@ -1,4 +1,4 @@
-"""The manifest of content digests, by which two labs compare their copies."""
+"""Table of content digests, with which two labs compare their copies."""
 
 import csv
 import io
@@ -13,16 +13,21 @@ DIGESTS = ("sha256", "apex_sha256", "adm_sha256", "flow_map_sha256")
 NUMBERS = ("onset", "apex", "offset", "frames")
 COLUMNS = ("dataset", "subject", "clip", "label", *NUMBERS, *DIGESTS)
 
-# What a spreadsheet program takes for a formula; and the quote itself, so that `read` can undo it.
+# Spreadsheet programs read these signs as the start of a formula. The quote that `to_csv` adds is
+# included, so that `read` can remove it again.
 _FORMULA = ("=", "+", "-", "@", "'")
 
 
 def to_csv(clips: Iterable[CheckedClip]) -> str:
-    """The manifest as CSV, sorted; what is unknown is empty.
+    """Return the table as sorted CSV. Unknown values are empty.
 
-    `sha256` is of the raw frames, the others are of the decoded apex picture, the ADM and the flow
-    map of prepared data. A name that a spreadsheet program would take for a formula, as the
-    builders let names begin with any sign, gets a ' before it, which `read` takes off.
+    The column `sha256` is the digest of the raw frames. The other digests are those of the decoded
+    apex picture, the ADM and the flow map of prepared data. Names may begin with any sign. If a
+    spreadsheet program would read a name as a formula, `to_csv` adds a leading ', which `read`
+    removes.
+
+    Args:
+        clips: The clips in any order.
     """
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
@@ -35,7 +40,7 @@ def to_csv(clips: Iterable[CheckedClip]) -> str:
 
 
 def _values(clip: CheckedClip) -> dict[str, str]:
-    """All but the names, by column."""
+    """Return all values except the names, by column."""
     numbers = (clip.onset, clip.apex, clip.offset, clip.frames)
     values = {"label": str(clip.label)}
     for column, number in zip(NUMBERS, numbers, strict=True):
@@ -44,61 +49,76 @@ def _values(clip: CheckedClip) -> dict[str, str]:
 
 
 def read(path: Path, *, raw: bool) -> dict[str, dict[str, str]]:
-    """Reads what `to_csv` wrote, to be compared with raw frames or else with prepared data.
+    """Read a table written by `to_csv`.
+
+    Args:
+        path: The CSV file.
+        raw: Whether the table is compared with raw frames, or else with prepared data.
 
     Returns:
-        All but the names, by column, of each clip's key.
+        Clip key → column → value, without the columns of the names.
 
     Raises:
-        UserError: It cannot be read, is no such table, or has only digests of the other kind.
+        UserError: The file cannot be read, is not such a table, or has only digests of the other
+            kind.
     """
     rows: dict[str, dict[str, str]] = {}
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
             if tuple(next(reader, ())) != COLUMNS:
-                raise UserError(f"{path}: not the doctor's digests; expected {','.join(COLUMNS)}")
+                raise UserError(
+                    f"{path} is not a digests.csv of `atnet doctor`. Expected the columns "
+                    f"{','.join(COLUMNS)}."
+                )
             for cells in reader:
                 where = f"{path}, row {reader.line_num}"
                 if len(cells) != len(COLUMNS):
-                    raise UserError(f"{where}: {len(cells)} cells, expected {len(COLUMNS)}")
+                    raise UserError(f"{where}: Found {len(cells)} cells, expected {len(COLUMNS)}.")
                 row: dict[str, str] = dict(zip(COLUMNS, cells, strict=True))
                 key = "/".join(row.pop(name).removeprefix("'") for name in COLUMNS[:3])
                 for column in DIGESTS:
                     if not re.fullmatch(r"([0-9a-f]{64})?", row[column]):
-                        raise UserError(f"{where}: {column} is {row[column]!r}, no SHA-256")
+                        raise UserError(
+                            f"{where}: {column} is {row[column]!r}, expected a SHA-256 of 64 "
+                            f"hexadecimal digits or an empty cell."
+                        )
                 if key in rows:
-                    raise UserError(f"{where}: {key} is there twice")
+                    raise UserError(f"{where}: {key} is listed twice. Remove one row.")
                 rows[key] = row
     except OSError as error:
-        raise UserError(f"{path}: cannot read the digests ({error.strerror})") from None
+        raise UserError(f"{path}: The digests cannot be read ({error.strerror}).") from None
     except (csv.Error, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a CSV file in UTF-8 ({error})") from None
+        raise UserError(f"{path} is not a CSV file in UTF-8 ({error}).") from None
     wanted = DIGESTS[:1] if raw else DIGESTS[1:]
     if not any(row[column] for row in rows.values() for column in wanted):
         raise UserError(
-            f"{path}: no digests of {'raw frames' if raw else 'prepared data'} in it; compare "
-            f"copies (--manual_dir) with copies, and prepared data (--data_dir) with such"
+            f"{path} has no digests of {'raw frames' if raw else 'prepared data'}. Compare copies "
+            f"(--manual_dir) with copies, and prepared data (--data_dir) with prepared data."
         )
     return rows
 
 
 def compare(checkup: Checkup, other: Mapping[str, Mapping[str, str]]) -> None:
-    """Adds the clips that differ from the other copy, or that only one of the two has.
+    """Add findings for clips that differ between the two copies or exist in only one of them.
 
-    Databases that were not looked at are left out.
+    Databases that were not checked are ignored.
+
+    Args:
+        checkup: The check of this copy, which receives the findings.
+        other: The table of the other copy, as returned by `read`.
     """
     here = {clip.key: _values(clip) for clip in checkup.clips}
     for key, values in here.items():
         if key not in other:
-            checkup.add("only_here", key, "not in the other copy")
+            checkup.add("only_here", key, "the other copy does not contain it")
         elif different := [name for name in values if values[name] != other[key][name]]:
             shown = (_tell(name, values[name], other[key][name]) for name in different)
             checkup.add("differs", key, "; ".join(shown))
     databases = {*checkup.databases, *(clip.dataset for clip in checkup.clips)}
     for key in other:
         if key not in here and key.split("/")[0] in databases:
-            checkup.add("only_there", key, "not in this copy")
+            checkup.add("only_there", key, "this copy does not contain it")
 
 
 def _tell(column: str, here: str, there: str) -> str:

@@ -1,4 +1,4 @@
-"""What a check-up looks at and what it finds."""
+"""The clips that a check examines, and its findings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,10 +9,10 @@ class Kind(NamedTuple):
     """A kind of finding.
 
     Attributes:
-        level: An error keeps the copy from giving the paper's composite, or makes a clip wrong; a
-            warning is to be looked at.
-        title: What is found.
-        advice: What to do.
+        level: With an error, the copy cannot reproduce the paper's composite or a clip is wrong. A
+            warning should be inspected.
+        title: Description of the finding.
+        advice: Recommended action.
     """
 
     level: Literal["error", "warning"]
@@ -21,109 +21,115 @@ class Kind(NamedTuple):
 
 
 KINDS: Mapping[str, Kind] = {
-    "not_prepared": Kind("error", "databases that are not prepared", "prepare them"),
+    "not_prepared": Kind("error", "databases that are not prepared", "run `atnet prepare` on them"),
     "refused": Kind(
         "error",
-        "refused by the database's builder, so that prepare would stop",
-        "correct the copy as each line says",
+        "clips or files that the database's builder rejects, so that `atnet prepare` would fail",
+        "correct the copy as each line describes",
     ),
     "unreadable": Kind(
-        "error", "clips that cannot be read in whole", "copy or prepare them again, then look again"
+        "error",
+        "clips that cannot be read completely",
+        "copy or prepare them again, then rerun this check",
     ),
-    "duplicate_key": Kind("error", "clips named twice", "leave one of them out"),
-    "label": Kind("error", "labels that are no class", "prepare the database again"),
+    "duplicate_key": Kind("error", "clips defined twice", "remove one of them"),
+    "label": Kind("error", "invalid labels", "prepare the database again"),
     "apex": Kind(
         "error",
-        "apex outside onset…offset, or the onset itself",
-        "correct the annotation, or leave the clip out; without motion there is nothing to see",
+        "clips whose apex lies outside onset…offset or equals the onset",
+        "correct the annotation or remove the clip, since it has no motion from onset to apex",
     ),
     "frame_size": Kind(
         "error",
         "frames of several sizes in one clip",
-        "copy the clip again, all frames from one release of the database",
+        "copy the clip again, with all frames from one release of the database",
     ),
     "same_clips": Kind(
         "error",
-        "clips with the same content",
-        "one of the two is not what its name says: copy both again",
+        "clips with identical content",
+        "copy both clips again, since one of them has the wrong frames",
     ),
     "same_frames": Kind(
         "warning",
-        "identical frames in a row",
-        "copy the clip again; if they stay, a frame was doubled and the flow between is zero",
+        "identical consecutive frames",
+        "copy the clip again; if they remain, a frame is duplicated and its flow is zero",
     ),
     "jump": Kind(
         "warning",
-        "neighbouring frames that do not lie on each other",
-        "look at them; crop the clip again, or use the raw frames (--face=mtcnn)",
+        "consecutive frames that are not aligned",
+        "inspect them, then crop the clip again or use the raw frames (--face=mtcnn)",
     ),
     "alternating": Kind(
         "warning",
         "frames that alternate between two positions",
-        "much of the flow is not motion of the face; known of SMIC, so nothing to repair there",
+        "expect flow that is not facial motion; in SMIC this is known and needs no repair",
     ),
     "crop_box": Kind(
         "warning",
         "face boxes unlike those of the subject's other clips",
-        "look at the apex picture; where it is not the face, prepare again with --boxes",
+        "inspect the apex picture; if it does not show the face, prepare again with --boxes",
     ),
     "zero_flow": Kind(
-        "error", "flow that is all zero", "look at the frames, then prepare the database again"
+        "error", "flow that is zero everywhere", "inspect the frames, then prepare again"
     ),
     "still_rows": Kind(
         "warning",
         "ADM rows without motion inside onset…offset",
-        "look for identical frames with --manual_dir",
+        "check the raw copy for identical frames with --manual_dir",
     ),
     "outside_rows": Kind(
         "error",
-        "ADM rows filled outside onset…offset",
-        "prepare the database again; an ADM made elsewhere must leave these rows zero",
+        "ADM rows with values outside onset…offset",
+        "prepare the database again; in an ADM computed elsewhere, set these rows to zero",
     ),
     "not_finite": Kind("error", "values that are not finite", "prepare the database again"),
     "counts": Kind(
         "error",
-        "other numbers of clips than in the paper's composite",
-        "see the findings above and the clips left out by the label rule",
+        "clip counts that differ from the paper's composite",
+        "check the findings above and the clips excluded by the label rule",
     ),
     "other_list": Kind(
         "error",
-        "a list of other clips",
-        "give the composite's list; its column dataset has the names casme2, samm, smic",
+        "list of the wrong clips",
+        "pass the composite's list, with the names casme2, samm, smic in the column dataset",
     ),
     "missing": Kind(
-        "error", "clips of the composite that are missing", "copy them; see what was refused"
+        "error",
+        "clips of the composite that this copy lacks",
+        "copy them, and check which clips the database's builder rejects",
     ),
     "extra": Kind(
-        "error", "clips that are not in the composite", "see if the annotation file is another one"
+        "error",
+        "clips that are not in the composite",
+        "check whether the annotation file is a different version",
     ),
     "other_label": Kind(
-        "error", "clips with another label than in the composite", "see the annotation file"
+        "error", "clips whose label differs from the composite", "check the annotation file"
     ),
     "other_apex": Kind(
         "warning",
-        "clips with another apex than in the composite",
-        "see the annotation file; an apex that was corrected is no fault",
+        "clips whose apex differs from the composite",
+        "check the annotation file; a corrected apex is not an error",
     ),
     "differs": Kind(
         "error",
         "clips that differ from the other copy",
-        "find out which copy is whole; prepared data may also differ by OpenCV's version and CPU",
+        "check which copy is intact; prepared data also depend on OpenCV's version and the CPU",
     ),
-    "only_there": Kind("error", "clips that only the other copy has", "copy them"),
-    "only_here": Kind("error", "clips that the other copy does not have", "see which is right"),
+    "only_there": Kind("error", "clips that exist only in the other copy", "copy them"),
+    "only_here": Kind("error", "clips that exist only in this copy", "check which copy is correct"),
 }
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing found.
+    """One finding.
 
     Attributes:
         kind: A key of `KINDS`.
-        clip: `dataset/subject/clip`; or what it is of where it is of no single clip, such as the
+        clip: `dataset/subject/clip`. For a finding about no single clip, its subject, such as the
             database's name.
-        found: What was found.
+        found: Details of the finding.
     """
 
     kind: str
@@ -132,22 +138,24 @@ class Finding:
 
     @property
     def is_error(self) -> bool:
-        """Whether it is more than a warning."""
+        """True for an error, False for a warning."""
         return KINDS[self.kind].level == "error"
 
 
 @dataclass(frozen=True)
 class CheckedClip:
-    """One clip of the copy, or of a list that it is compared with.
+    """One clip of the copy, or of a list with which the copy is compared.
 
     Attributes:
         dataset: Name of the database.
         subject: Name of the subject.
         clip: Name of the clip.
-        label: 0 negative, 1 positive, 2 surprise; or what else the record says.
-        onset: Frame number, None where unknown; `apex` and `offset` alike.
-        frames: Number of frames, None where there are only prepared data.
-        digests: SHA-256 in hexadecimal by column of `digests.COLUMNS`, of what there is.
+        label: 0 negative, 1 positive, 2 surprise, or an invalid label of a record.
+        onset: Frame number of the onset, or None if unknown.
+        apex: Frame number of the apex, or None if unknown.
+        offset: Frame number of the offset, or None if unknown.
+        frames: Number of frames, or None for prepared data.
+        digests: The available SHA-256 digests in hexadecimal, by column of `digests.COLUMNS`.
     """
 
     dataset: str
@@ -162,20 +170,20 @@ class CheckedClip:
 
     @property
     def key(self) -> str:
-        """`dataset/subject/clip`."""
+        """The name `dataset/subject/clip`."""
         return f"{self.dataset}/{self.subject}/{self.clip}"
 
 
 @dataclass
 class Checkup:
-    """What was looked at, and what was found.
+    """The checked clips and the findings.
 
     Attributes:
-        databases: Those of the paper that the copy should hold.
-        clips: The clips in it, each key once.
-        findings: What is odd.
-        left_out: Rows of the annotation that are no clips of it: (dataset, clip, reason).
-        notes: What the builders tell, such as corrections of known slips.
+        databases: The paper's databases that the copy should contain.
+        clips: The clips of the copy, each key once.
+        findings: The errors and warnings.
+        left_out: The excluded rows of the annotation: (dataset, clip, reason).
+        notes: Notes of the builders, such as corrections of known annotation errors.
     """
 
     databases: tuple[str, ...]
@@ -185,11 +193,11 @@ class Checkup:
     notes: list[str] = field(default_factory=list)
 
     def add(self, kind: str, clip: str, found: str) -> None:
-        """Adds a finding."""
+        """Add a finding with the fields of `Finding`."""
         self.findings.append(Finding(kind, clip, found))
 
     def add_same_clips(self, contents: Mapping[str, str]) -> None:
-        """Adds a finding for every clip whose content another clip before it has.
+        """Add a finding for every clip with the same content as an earlier clip.
 
         Args:
             contents: Digest of the content by the clip's key.
@@ -198,11 +206,11 @@ class Checkup:
         for key, content in contents.items():
             same = first.setdefault(content, key)
             if same != key:
-                self.add("same_clips", key, f"the same content as {same}")
+                self.add("same_clips", key, f"its content equals that of {same}")
 
 
 def some(items: list[str], limit: int = 3) -> str:
-    """The first few of many, and how many there are."""
+    """Return the first `limit` of the items and, if there are more, their total number."""
     if len(items) <= limit:
         return ", ".join(items)
     return f"{', '.join(items[:limit])}, … ({len(items)} in all)"

@@ -1,4 +1,4 @@
-"""Motion between neighbouring frames, as far as a check-up must know it."""
+"""Estimates of the motion between neighbouring frames, precise enough for the checks."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -9,34 +9,40 @@ from jaxtyping import Float, Float32, UInt8
 
 from atnet_jax.preprocessing.alternation import alternation
 
-# Enough for motions of a tenth of a pixel in frames of 640×480. Both, and their halves, are
-# products of small primes: cv2.phaseCorrelate would pad other sizes, and take that for a shift.
+# This size resolves motions of a tenth of a pixel in frames of 640×480. Both sides, and their
+# halves, are products of small primes: cv2.phaseCorrelate would pad other sizes, and the padding
+# would look like a shift.
 WIDTH, HEIGHT = 320, 256
-# Part of the frame's shorter side: 7 pixels of 480, 3 of a face's 224. In 1/100 s no block of an
-# ADM of the authors' release moves by more than 1.5 of 224, and shifts are exact to 0.005.
+# Fraction of the frame's shorter side: 7 of 480 pixels, or 3 of a face's 224. In the authors'
+# release, blocks of an ADM move by at most 1.5 of 224 in 1/100 s. Shifts are exact to 0.005.
 _JUMP = 0.015
-# Neighbouring frames have about 0.95, unrelated pictures 0.1 and less.
+# The response is about 0.95 for neighbouring frames and at most 0.1 for unrelated pictures.
 _NO_MATCH = 0.25
 _GRID = 4
-# Grey levels squared per pixel; keeps a block without texture from being taken for motion.
+# Grey levels squared per pixel. The term suppresses motion in blocks without texture.
 _LEAST_TEXTURE = 0.1
 
 
 def reduce(frame: UInt8[np.ndarray, "height width"]) -> Float32[np.ndarray, "256 320"]:
-    """The whole frame at the size that motion is looked for in."""
+    """Return the whole frame, resized for the motion estimates."""
     return cv2.resize(frame, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA).astype(np.float32)
 
 
 def shift(
     first: Float32[np.ndarray, "256 320"], second: Float32[np.ndarray, "256 320"]
 ) -> tuple[float, float, float]:
-    """How far the whole picture moved, by phase correlation.
+    """Estimate the shift of the whole picture by phase correlation.
+
+    Args:
+        first: The first frame as returned by `reduce`.
+        second: The second frame as returned by `reduce`.
 
     Returns:
-        x and y as parts of the frame's width and height, and the response: about 1 for the same
-        picture at another place, about 0 for pictures that have nothing to do with each other.
+        x and y as fractions of the frame's width and height, and the response. The response is
+        about 1 for the same picture at another position and about 0 for unrelated pictures.
     """
-    # Every frequency counts alike, and the highest of blurred or enlarged frames are but noise.
+    # Phase correlation weights all frequencies equally. The highest frequencies of blurred or
+    # enlarged frames are only noise, so they are removed.
     size = WIDTH // 2, HEIGHT // 2
     one, other = (
         cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in (first, second)
@@ -48,10 +54,17 @@ def shift(
 def block_motion(
     first: Float32[np.ndarray, "256 320"], second: Float32[np.ndarray, "256 320"]
 ) -> Float[np.ndarray, "32"]:
-    """Mean motion in 4×4 blocks, in pixels of the reduced frame, for motions below a pixel.
+    """Estimate the mean motion in 4×4 blocks, for motions below a pixel.
 
-    One step of Lucas and Kanade's method (1981) with a block as its window: made for hundredths of
-    a pixel, where phase correlation is too coarse.
+    The estimate is one step of the method of Lucas and Kanade (1981) with a block as its window. It
+    resolves hundredths of a pixel, for which phase correlation is too coarse.
+
+    Args:
+        first: The first frame as returned by `reduce`.
+        second: The second frame as returned by `reduce`.
+
+    Returns:
+        x of the 16 blocks, then y, in pixels of the reduced frame.
     """
     mean, change = (first + second) / 2, second - first
     dx = cv2.Sobel(mean, cv2.CV_32F, 1, 0, scale=1 / 8)
@@ -68,18 +81,18 @@ def block_motion(
 
 
 def look_at(frames: Iterable[tuple[int, np.ndarray]]) -> dict[str, list[str]]:
-    """What is odd from frame to frame, as texts by kind of finding.
+    """Return the findings about consecutive frames, as texts by kind of finding.
 
     Args:
-        frames: Number and grey picture `[height, width]` of each frame, ascending, of one size. Two
-            are held at a time.
+        frames: Number and grey picture `[height, width]` of each frame, in ascending order and of
+            one size. Only two frames are in memory at a time.
     """
     odd: dict[str, list[str]] = defaultdict(list)
     moves: list[np.ndarray] = []
     last = None
     for number, frame in frames:
         reduced = reduce(frame)
-        # Where a frame is lost, its neighbours are no pair.
+        # The neighbours of a missing frame are not consecutive.
         if last is not None and number == last[0] + 1:
             pair = f"{last[0]}→{number}"
             if np.array_equal(last[1], frame):
@@ -100,15 +113,15 @@ def _jump(
 ) -> str | None:
     x, y, response = shift(first, second)
     if response < _NO_MATCH:
-        return "do not match at all"
+        return "show unrelated pictures"
     x, y = x * shape[1], y * shape[0]
     far = np.hypot(x, y) > _JUMP * min(shape)
-    return f"by ({round(x):+d}, {round(y):+d}) pixels" if far else None
+    return f"are shifted by ({round(x):+d}, {round(y):+d}) pixels" if far else None
 
 
 def tell_alternation(lags: tuple[float, float]) -> str:
-    """What was found, for the user."""
+    """Return a description of an alternation with these two autocorrelations."""
     return (
-        f"the flow flips its sign at every frame (autocorrelation {lags[0]:.2f} at lag 1, "
+        f"the flow changes its sign at every frame (autocorrelation {lags[0]:.2f} at lag 1, "
         f"{lags[1]:.2f} at lag 2)"
     )

@@ -1,4 +1,4 @@
-"""Checks prepared data: every record of the sets of micro-expressions."""
+"""Check of prepared data: every record of the sets of micro-expressions."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,13 +16,13 @@ from atnet_jax.system.workers import map_in_order
 from data_builders.doctor.findings import Checkup
 from data_builders.doctor.records import Examined, Unread, examine
 
-# Overlap (intersection over union) of a face's box with the subject's usual one; a third of its
-# width to the side, or 1.4 times as wide.
+# Overlap (intersection over union) of a face's box with the subject's median box. It is reached by
+# a shift of a third of the width, or by a box 1.4 times as wide and high.
 _LEAST_OVERLAP = 0.5
 
 _KEY = ("dataset", "subject", "clip")
 
-# Data of older versions have none.
+# Data of older versions lack these features.
 _OPTIONAL = {
     feature
     for name, each in INPUTS.items()
@@ -34,14 +34,17 @@ _OPTIONAL = {
 def check_prepared(
     data_dir: Path, dataset: str | None, flow: str, num_workers: int | None = None
 ) -> Checkup:
-    """Checks the records of prepared data.
+    """Check the records of prepared data.
 
     Args:
-        data_dir: Where `prepare` put them.
-        dataset: The prepared set to check; by default all sets of micro-expressions in the folder,
-            which is then expected to hold the paper's three databases.
-        flow: The optical flow that they were prepared with, as `config.data.flow`.
-        num_workers: Number of processes; by default one for each CPU.
+        data_dir: The `data_dir` of `prepare`.
+        dataset: The prepared set to check. By default, all sets of micro-expressions in the folder
+            are checked, and the folder must hold the paper's three databases.
+        flow: The optical flow of the prepared data, as in `config.data.flow`.
+        num_workers: Number of processes, by default one for each CPU.
+
+    Returns:
+        The checked clips and the findings.
     """
     checkup = Checkup(())
     absent: dict[str, str] = {}
@@ -53,7 +56,7 @@ def check_prepared(
         except UserError as error:
             absent[name] = str(error)
             continue
-        except Exception as error:  # Whatever TFDS raises over a damaged file.
+        except Exception as error:  # TFDS raises many kinds of errors for damaged files.
             checkup.add("unreadable", name, f"the set cannot be opened: {_tell(error)}")
             continue
         metadata = builder.info.metadata or {}
@@ -65,7 +68,7 @@ def check_prepared(
         for examined in _examine_all(builder, name, num_workers, checkup):
             clip = examined.clip
             if clip.key in contents:
-                checkup.add("duplicate_key", clip.key, f"once more in the set {name}")
+                checkup.add("duplicate_key", clip.key, f"the set {name} defines it again")
                 continue
             for kind, found in examined.found:
                 checkup.add(kind, clip.key, found)
@@ -78,7 +81,7 @@ def check_prepared(
     for group in boxes.values():
         _check_boxes(group, checkup)
     checkup.add_same_clips(contents)
-    # A manifest may hold a database's clips, in the place of the database's own builder.
+    # The clips of a database may be prepared by a manifest instead of the database's own builder.
     there = {clip.dataset for clip in checkup.clips}
     for name, message in absent.items():
         if name not in there and (name in DATABASES or dataset is not None):
@@ -93,7 +96,7 @@ def _tell(error: Exception) -> str:
 
 
 class _Records(Sequence[Any]):
-    """The records of a set, read one after the other as the processes take them."""
+    """Records of a set, read one by one when the processes request them."""
 
     def __init__(self, source: Sequence[Any]):
         self._source = source
@@ -107,17 +110,17 @@ class _Records(Sequence[Any]):
         try:
             record = self._source[index]
             return {**record, **dict(zip(_KEY, key_of(record), strict=True))}
-        except Exception as error:  # array_record and TFDS: errors of all kinds.
+        except Exception as error:  # array_record and TFDS raise many kinds of errors.
             return Unread(f"record {index} of {len(self)}: {_tell(error)}")
 
 
 def _examine_all(
     builder: Any, name: str, num_workers: int | None, checkup: Checkup
 ) -> Iterator[Examined]:
-    """What the records that can be read tell."""
+    """Yield the results for all readable records, and add a finding for each other record."""
     lacking = set(features()) - set(builder.info.features or ()) - _OPTIONAL
     if lacking:
-        checkup.add("unreadable", name, f"its records have no {', '.join(sorted(lacking))}")
+        checkup.add("unreadable", name, f"its records lack {', '.join(sorted(lacking))}")
         return
     try:
         source = _Records(open_records(builder))
@@ -134,16 +137,16 @@ def _examine_all(
 
 
 def _check_boxes(boxes: Mapping[str, np.ndarray], checkup: Checkup) -> None:
-    """Compares the boxes of one subject's clips with their median."""
+    """Compare the boxes of one subject's clips with their median."""
     usual = np.median(list(boxes.values()), axis=0)
     for key, box in boxes.items():
         if _overlap(box, usual) < _LEAST_OVERLAP:
             found, expected = (", ".join(f"{value:.0f}" for value in b) for b in (box, usual))
-            checkup.add("crop_box", key, f"box {found}; the subject's usual one is {expected}")
+            checkup.add("crop_box", key, f"the box is {found}, the subject's median is {expected}")
 
 
 def _overlap(one: np.ndarray, other: np.ndarray) -> float:
-    """Intersection over union of two boxes."""
+    """Return the intersection over union of two boxes."""
     sides = np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2])
     common = float(np.prod(np.maximum(sides, 0)))
     union = float(np.prod(one[2:] - one[:2]) + np.prod(other[2:] - other[:2])) - common

@@ -1,4 +1,4 @@
-"""Checks a user's copy of a database: its annotation, and every frame of onset…offset."""
+"""Check of a user's copy of a database: its annotation, and every frame of onset…offset."""
 
 import hashlib
 import importlib
@@ -25,12 +25,13 @@ from data_builders.source import Entry, Source, SourceError
 
 @dataclass(frozen=True)
 class Examined:
-    """What the frames of a clip told.
+    """Result of examining the frames of a clip.
 
     Attributes:
-        digests: SHA-256 of the numbers and files of the frames; empty if a file cannot be read.
-        content: Digest of what is to be seen, whatever numbers and file formats; None if nothing.
-        found: Kind and text of what is odd.
+        digests: SHA-256 of the numbers and files of the frames, or empty if a file cannot be read.
+        content: Digest of the decoded pictures, independent of numbers and file formats. It is None
+            if all frames are unreadable.
+        found: Kind and text of each finding.
     """
 
     digests: Mapping[str, str]
@@ -41,7 +42,17 @@ class Examined:
 def check_raw(
     manual_dir: Path, dataset: str, face: str = "mtcnn", num_workers: int | None = None
 ) -> Checkup:
-    """Checks the copy that `prepare` would read; without a detector, cropped frames first."""
+    """Check the copy of a database that `prepare` would read.
+
+    Args:
+        manual_dir: The copy.
+        dataset: The database.
+        face: The face detector, or 'none', with which cropped frames are preferred.
+        num_workers: Number of processes, by default one for each CPU.
+
+    Returns:
+        The checked clips and the findings.
+    """
     checkup = Checkup((dataset,))
     copy, messages = _read_copy(manual_dir, dataset, face)
     for message in messages:
@@ -59,7 +70,7 @@ def check_raw(
     ):
         clip = entry.clip
         if clip.key in contents:
-            checkup.add("duplicate_key", clip.key, f"again in {entry.where}")
+            checkup.add("duplicate_key", clip.key, f"{entry.where} defines it again")
             continue
         contents[clip.key] = examined.content or clip.key
         for kind, found in examined.found:
@@ -81,7 +92,7 @@ def _shorten(message: str, manual_dir: Path) -> str:
 
 
 def _read_copy(manual_dir: Path, dataset: str, face: str) -> tuple[Source, list[str]]:
-    """The clips that the database's builder can use, and what it says of the rest."""
+    """Return the clips that the database's builder can use, and its error messages."""
     module = importlib.import_module(f"data_builders.{dataset}.{dataset}_dataset_builder")
     with tempfile.TemporaryDirectory() as nowhere:
         builder = module.Builder(
@@ -96,11 +107,11 @@ def _read_copy(manual_dir: Path, dataset: str, face: str) -> tuple[Source, list[
 
 
 def examine(entry: Entry) -> Examined:
-    """Reads all frames onset…offset of a clip."""
+    """Read and check all frames onset…offset of a clip."""
     clip, files = entry.clip, picture_files(entry.clip)
     odd: dict[str, list[str]] = defaultdict(list)
     if clip.apex == clip.onset:
-        odd["apex"].append(f"apex and onset are both frame {clip.apex}")
+        odd["apex"].append(f"onset and apex are both frame {clip.apex}")
     content = hashlib.sha256()
     readable: list[int] = []
     odd.update(motion.look_at(_read(files, odd, content, readable)))
@@ -114,7 +125,7 @@ def examine(entry: Entry) -> Examined:
 def _read(
     files: Mapping[int, Path], odd: dict[str, list[str]], content: Any, readable: list[int]
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """The frames that can be read and have the first one's size."""
+    """Yield the readable frames that have the size of the first one."""
     size = None
     for number, path in files.items():
         try:
@@ -129,14 +140,14 @@ def _read(
         if shape == size:
             yield number, frame
         else:
-            odd["frame_size"].append(f"{path.name} is {shape}, the first {size}")
+            odd["frame_size"].append(f"{path.name} has {shape} pixels, the first frame has {size}")
 
 
 def _digests(files: Mapping[int, Path]) -> dict[str, str]:
-    """Digest of the frames' numbers and their files as they are.
+    """Return the digest of the frames' numbers in the annotation and of the files' bytes.
 
-    Not of decoded pixels: those of a JPEG depend on the decoder's version, and two labs are to
-    compare their copies, not their software. Names do not count, the annotation's numbers do.
+    Decoded pixels are not used, because those of a JPEG depend on the decoder's version. Two labs
+    compare their copies, not their software. File names are not part of the digest.
     """
     digest = hashlib.sha256()
     try:

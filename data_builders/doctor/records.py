@@ -1,4 +1,4 @@
-"""Checks one record of prepared data; it needs no TFDS, which is slow to import."""
+"""Check of one record of prepared data. The module avoids TFDS, which is slow to import."""
 
 import hashlib
 from collections.abc import Mapping
@@ -15,16 +15,16 @@ from atnet_jax.preprocessing.window import HALF_WINDOW, flow_pairs
 from data_builders.doctor import motion
 from data_builders.doctor.findings import CheckedClip, some
 
-# Pixels. The strongest block of a flow in the authors' release has 0.03 at the least; the flow of
-# two equal frames is 2e-5, as Farnebäck's method rounds.
+# Pixels. In the authors' release, the strongest block of every flow has at least 0.03. The flow of
+# two equal frames is 2e-5, because of rounding in Farnebäck's method.
 _STILL = 1e-3
-# Two labs compare digests of these.
+# Inputs of which two labs compare digests.
 _DIGESTED = ("apex", "adm", "flow_map")
 
 
 @dataclass(frozen=True)
 class Examined:
-    """A record's clip, what is odd about it as kinds and texts, and the box of its face."""
+    """The clip of a record, its findings as kinds and texts, and its face box."""
 
     clip: CheckedClip
     found: list[tuple[str, str]]
@@ -33,17 +33,20 @@ class Examined:
 
 @dataclass(frozen=True)
 class Unread:
-    """Stands for a record that cannot be read, and says why."""
+    """Placeholder for a record that cannot be read, with the reason."""
 
     why: str
 
 
 def examine(record: Mapping[str, Any] | Unread) -> Examined | Unread:
-    """Checks one record.
+    """Check one record.
 
     Args:
-        record: As `atnet_jax.data.record.open_records` gives it, names as text. Inputs may be
-            missing, as in data of an older version.
+        record: A record of `atnet_jax.data.record.open_records`, with its names as text. Inputs may
+            be missing, as in data of an older version.
+
+    Returns:
+        The result, or `record` itself if it is `Unread`.
     """
     if isinstance(record, Unread):
         return record
@@ -97,29 +100,30 @@ def _sha256(values: np.ndarray) -> str:
 def _examine_frames(
     frames: UInt8[np.ndarray, "frame 224 224"], first: int, *, has_adm: bool
 ) -> list[tuple[str, str]]:
-    """What is odd from frame to frame of the window, whose first frame is number `first`."""
+    """Return the findings about the window's frames, the first of which has number `first`."""
     found = motion.look_at(enumerate(frames, first))
     if has_adm:
-        found.pop("alternating", None)  # Its ADM tells.
+        found.pop("alternating", None)  # The ADM shows an alternation more reliably.
     return [(kind, some(texts)) for kind, texts in found.items()]
 
 
 def _examine_adm(
     adm: Float32[np.ndarray, "64 128"], rows: list[int] | None
 ) -> list[tuple[str, str]]:
-    """What is odd about an ADM whose `rows` are to be filled; None: which ones is unknown."""
+    """Return the findings about an ADM with motion in `rows`, or None if these are unknown."""
     moving = adm[:, 1::2].max(axis=1) >= _STILL
     if not moving.any():
         return [("zero_flow", "ADM")]
     odd = []
     if rows is not None:
-        of = f"of {rows[0]}…{rows[-1]}"
+        expected = f"{rows[0]}…{rows[-1]}"
         outside = [str(row) for row in np.flatnonzero(adm.any(axis=1)) if row not in rows]
         if outside:
-            odd.append(("outside_rows", f"rows {some(outside)} are filled, none {of}"))
+            text = f"rows {some(outside)} have values, expected only {expected}"
+            odd.append(("outside_rows", text))
         still = [str(row) for row in rows if not moving[row]]
         if still:
-            odd.append(("still_rows", f"rows {some(still)} {of}"))
+            odd.append(("still_rows", f"rows {some(still)} of {expected} have no motion"))
     lags = adm_alternation(adm)
     if lags is not None:
         odd.append(("alternating", motion.tell_alternation(lags)))
@@ -127,10 +131,16 @@ def _examine_adm(
 
 
 def adm_alternation(adm: Float32[np.ndarray, "64 128"]) -> tuple[float, float] | None:
-    """Whether the flow flips its sign at every frame, see `preprocessing.alternation`.
+    """Return the autocorrelations of a flow that changes its sign at every frame, or None.
 
-    Taken over the mean motion of the blocks, (ρ cos θ, ρ sin θ), from the first filled row to the
-    last.
+    The test of `preprocessing.alternation` is applied to the mean motion of the blocks,
+    (ρ cos θ, ρ sin θ), from the first filled row to the last.
+
+    Args:
+        adm: The ADM matrix, with direction θ and magnitude ρ of each block in turn.
+
+    Returns:
+        The autocorrelations at lags 1 and 2, or None if the flow does not alternate.
     """
     filled = np.flatnonzero(adm.any(axis=1))
     if not filled.size:

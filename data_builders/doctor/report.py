@@ -1,4 +1,4 @@
-"""What a check-up says: text for the terminal, and doctor.json with every finding."""
+"""Report of a check: text for the terminal, and doctor.json with every finding."""
 
 import textwrap
 from collections import Counter
@@ -18,7 +18,12 @@ _SHOWN = 5
 
 
 def to_text(checkup: Checkup, verdicts: Mapping[str, Verdict]) -> str:
-    """The report for the terminal, 100 columns wide, the verdicts last, one line each."""
+    """Return the report for the terminal, 100 columns wide, with one line per verdict at the end.
+
+    Args:
+        checkup: The checked clips and the findings.
+        verdicts: The return value of `composite.judge`.
+    """
     lines: list[str] = []
     for dataset, clips in _by_dataset(checkup).items():
         lines += _database(dataset, clips, checkup)
@@ -31,8 +36,8 @@ def to_text(checkup: Checkup, verdicts: Mapping[str, Verdict]) -> str:
                 lines += _wrap(f"- {finding.clip}: {finding.found}", "  ")
             if len(findings) > _SHOWN:
                 rest = len(findings) - _SHOWN
-                lines.append(f"  … and {rest} more, all of them in doctor.json (--out=FOLDER)")
-            lines += _wrap(f"What to do: {KINDS[kind].advice}.", "  ")
+                lines.append(f"  … and {rest} more. doctor.json (--out=FOLDER) lists all of them.")
+            lines += _wrap(f"Recommended action: {KINDS[kind].advice}.", "  ")
     errors = sum(finding.is_error for finding in checkup.findings)
     warnings = len(checkup.findings) - errors
     lines += ["", f"Errors: {errors}. Warnings: {warnings}.", ""]
@@ -41,12 +46,12 @@ def to_text(checkup: Checkup, verdicts: Mapping[str, Verdict]) -> str:
 
 
 def _printable(line: str) -> str:
-    """Names come from users' files: nothing in them can steer the terminal."""
+    """Replace control characters, because names come from users' files."""
     return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in line)
 
 
 def _wrap(text: str, indent: str = "") -> list[str]:
-    # A path stays whole, so that it can be copied, even where it is longer than the line.
+    # Paths are not broken, even if longer than the line, so that users can copy them.
     return textwrap.wrap(
         text,
         _WIDTH,
@@ -65,7 +70,7 @@ def _by_dataset(checkup: Checkup) -> dict[str, list[CheckedClip]]:
 
 
 def _by_kind(checkup: Checkup, level: str) -> dict[str, list[Finding]]:
-    """The findings of a level by kind, kinds in the order of `KINDS`."""
+    """Return the findings of a level by kind, in the order of `KINDS`."""
     return {
         kind: [finding for finding in checkup.findings if finding.kind == kind]
         for kind, about in KINDS.items()
@@ -92,7 +97,7 @@ def _database(dataset: str, clips: list[CheckedClip], checkup: Checkup) -> Itera
     if dataset in DATABASES:
         shown = {n: f"{count} of {getattr(COMPOSITE[dataset], n)}" for n, count in shown.items()}
     else:
-        name += ", no part of the paper's composite"
+        name += ", which is not part of the paper's composite"
     yield from _wrap(
         f"{name}: {len(clips)} clips of {len(subjects)} subjects; "
         + ", ".join(f"{n} {count}" for n, count in shown.items())
@@ -102,13 +107,19 @@ def _database(dataset: str, clips: list[CheckedClip], checkup: Checkup) -> Itera
         yield from _wrap(f"by subject ({'/'.join(CLASSES)}): {', '.join(by_subject)}", "  ")
     reasons = Counter(reason for name, _, reason in checkup.left_out if name == dataset)
     for reason, count in sorted(reasons.items()):
-        yield from _wrap(f"left out by the label rule: {count}, {reason}", "  ")
+        yield from _wrap(f"excluded by the label rule: {count} ({reason})", "  ")
 
 
 def to_json(
     checkup: Checkup, verdicts: Mapping[str, Verdict], about: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Everything, for other programs; `about` is what else belongs in it."""
+    """Return the content of doctor.json.
+
+    Args:
+        checkup: The checked clips and the findings.
+        verdicts: The return value of `composite.judge`.
+        about: Further entries.
+    """
     return {
         "written_by": WRITTEN_BY,
         "atnet_jax_version": atnet_jax.__version__,

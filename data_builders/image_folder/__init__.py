@@ -1,1 +1,1 @@
-"""A set of one's own: a folder of pictures for each class."""
+"""The user's own set: a folder of pictures for each class."""

@@ -1,4 +1,4 @@
-"""Pictures of one's own, in a folder for each class and within it one for each subject."""
+"""The user's own pictures, in a folder for each class with a subfolder for each subject."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,29 +13,42 @@ LABEL_RULE: dict[str, int | None] = {**MANIFEST_RULE, "neutral": None}
 
 
 def read_pictures(folder: Path, errors: source.ErrorList) -> Iterator[tuple[str | None, Path]]:
-    """The pictures of a class, each with its subject or None; deeper folders are errors."""
+    """Yield the pictures of a class, each with its subject or None.
+
+    Args:
+        folder: The folder of the class.
+        errors: Collects folders that are nested too deeply.
+
+    Yields:
+        The subject, or None for a picture outside of a subject's folder, and the picture's path.
+    """
     for path in frame_files.visible(folder, notes=False):
         if not path.is_dir():
             yield None, path
             continue
         for picture in frame_files.visible(path, notes=False):
             if picture.is_dir():
-                errors.messages.append(f"{picture}: too deep, expected CLASS/SUBJECT/PICTURE")
+                errors.messages.append(
+                    f"{picture} is a folder, but CLASS/SUBJECT/PICTURE is expected. Move its "
+                    f"pictures up."
+                )
             else:
                 yield path.name, picture
 
 
 class Builder(MacroExpressionBuilder):
-    """Pictures by class and subject."""
+    """Builder of pictures sorted by class and subject."""
 
     def read_source(self) -> source.Source:
-        """See the base class; README.md beside this file shows the folder's layout."""
+        """See the base class. README.md beside this file describes the folder's layout."""
         errors = source.ErrorList()
         found, alone = [], 0
         for folder in frame_files.visible(self.manual_dir, notes=False):
             with errors.collect():
                 if not folder.is_dir():
-                    raise UserError(f"{folder}: not in the folder of a class")
+                    raise UserError(
+                        f"{folder} is not in the folder of a class. Move it there or remove it."
+                    )
                 label = source.find_label(folder.name, LABEL_RULE, str(folder))
                 emotion = folder.name.casefold()
                 for subject, path in read_pictures(folder, errors):
@@ -45,8 +58,8 @@ class Builder(MacroExpressionBuilder):
         notes = []
         if alone:
             notes.append(
-                f"{alone} pictures lie in no folder of a subject: each counts as a subject of its "
-                f"own, so validation may hold a face that is in the training as well"
+                f"{alone} pictures are outside of a subject's folder. Each counts as a separate "
+                f"subject, so the same face may be in both training and validation."
             )
         return self.check(found, errors, notes)
 
@@ -55,8 +68,8 @@ class Builder(MacroExpressionBuilder):
     ) -> source.Entry | source.Exclusion:
         if path.suffix.lower() not in frame_files.PICTURE_SUFFIXES:
             known = ", ".join(sorted(frame_files.PICTURE_SUFFIXES))
-            raise UserError(f"{path}: not named as a picture ({known}); remove or convert it")
-        # Classes may hold pictures of one name.
+            raise UserError(f"{path} is not named like a picture ({known}). Remove or convert it.")
+        # Several classes may contain pictures with the same name.
         clip = f"{emotion}_{source.cell_name(path.stem, 'the name', str(path))}"
         subject = clip if subject is None else source.cell_name(subject, "the subject", str(path))
         if label is None:

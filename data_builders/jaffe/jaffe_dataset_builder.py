@@ -8,7 +8,7 @@ from atnet_jax.preprocessing import frame_files
 from data_builders import source
 from data_builders.macro_expression import MacroExpressionBuilder, no_class
 
-# Names and classes of the codes in the pictures' names.
+# Emotion and class of each code in the pictures' names.
 EMOTIONS: dict[str, tuple[str, int | None]] = {
     "AN": ("anger", 0),
     "DI": ("disgust", 0),
@@ -25,10 +25,10 @@ _PICTURE = re.compile(
 
 
 class Builder(MacroExpressionBuilder):
-    """JAFFE from its pictures, whose names say all."""
+    """Builder of JAFFE from its pictures, whose names contain all annotation."""
 
     def read_source(self) -> source.Source:
-        """See the base class; README.md beside this file shows the folder's layout."""
+        """See the base class. README.md beside this file describes the folder's layout."""
         errors = source.ErrorList()
         found = []
         for path in frame_files.visible(self.manual_dir, notes=False):
@@ -40,13 +40,13 @@ class Builder(MacroExpressionBuilder):
         match = _PICTURE.fullmatch(path.name)
         if match is None:
             raise UserError(
-                f"{path}: not named as a picture of JAFFE (such as KA.AN1.39.tiff); "
-                f"remove it or restore its name"
+                f"{path} is not named like a picture of JAFFE (such as KA.AN1.39.tiff). "
+                f"Remove it or restore its name."
             )
         subject, clip, code = (part.upper() for part in match.groups())
         if code not in EMOTIONS:
             raise UserError(
-                f"{path}: unknown emotion {code!r}, expected one of {', '.join(EMOTIONS)}"
+                f"{path}: Unknown emotion {code!r}. Expected one of {', '.join(EMOTIONS)}."
             )
         emotion, label = EMOTIONS[code]
         if label is None:

@@ -1,4 +1,4 @@
-"""Clips of any origin: frames, videos, or inputs that others computed, listed in manifest.csv."""
+"""Clips of any origin, listed in manifest.csv: frames, videos, or inputs computed elsewhere."""
 
 import csv
 import math
@@ -19,7 +19,7 @@ FRAME_NUMBERS = ("onset", "apex", "offset")
 INPUTS = ("frames", "video", "apex_image", "adm", "flow_map")
 COLUMNS = (*NAMES, "label", "emotion", *FRAME_NUMBERS, "frame_rate", *INPUTS)
 
-# Paper, section IV-A, and contempt and repression as the other builders have them.
+# Paper, section IV-A, with contempt and repression as in the other builders.
 LABEL_RULE: dict[str, int] = {
     **{name: label for label, name in enumerate(CLASSES)},
     "happiness": 1,
@@ -33,13 +33,22 @@ LABEL_RULE: dict[str, int] = {
 
 
 def read_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """Rows of the manifest, with where they are.
+    """Yield the rows of the manifest.
+
+    Args:
+        path: The manifest.
+
+    Yields:
+        The position of a row, for messages, and its cells by column.
 
     Raises:
-        UserError: The manifest is missing or no CSV file, or its columns are wrong.
+        UserError: The manifest is missing or not a CSV file, or its columns are wrong.
     """
     if not path.is_file():
-        raise UserError(f"{path}: no such file; it lists the clips, one a row")
+        raise UserError(
+            f"The manifest {path} does not exist. Create it with one row per clip "
+            f"(see data_builders/manifest/README.md)."
+        )
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True, restval="")
@@ -47,31 +56,38 @@ def read_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
             for row in reader:
                 where = f"{path.name}, line {reader.line_num}"
                 if None in row:
-                    raise UserError(f"{where}: more cells than columns; quote cells with commas")
+                    raise UserError(
+                        f"{where}: The row has more cells than columns. Quote cells with commas."
+                    )
                 yield where, {column: cell.strip() for column, cell in row.items()}
     except (csv.Error, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a CSV file in UTF-8 ({error})") from error
+        raise UserError(f"{path} is not a CSV file in UTF-8 ({error}).") from error
 
 
 def _check_columns(path: Path, columns: list[str]) -> None:
-    known = f"the columns are {', '.join(COLUMNS)}"
+    known = f"The columns are {', '.join(COLUMNS)}."
     missing = [column for column in NAMES if column not in columns]
     if "label" not in columns and "emotion" not in columns:
         missing.append("label or emotion")
     if not any(column in columns for column in INPUTS):
         missing.append(f"one of {', '.join(INPUTS)}")
     if missing:
-        raise UserError(f"{path}: missing column: {'; '.join(missing)}; {known}")
-    # A misspelt column would silently be no input at all.
+        raise UserError(f"{path}: Missing column: {'; '.join(missing)}. {known}")
+    # A misspelt column would otherwise be ignored silently.
     unknown = [column for column in columns if column not in COLUMNS]
     if unknown:
-        raise UserError(f"{path}: unknown column: {', '.join(map(repr, unknown))}; {known}")
+        raise UserError(f"{path}: Unknown column: {', '.join(map(repr, unknown))}. {known}")
     if len(set(columns)) < len(columns):
-        raise UserError(f"{path}: a column is named twice; {known}")
+        raise UserError(f"{path}: A column occurs twice. {known}")
 
 
 def read_entry(row: dict[str, str], manual_dir: Path, where: str) -> source.Entry:
-    """The clip of one row.
+    """Return the clip of one row.
+
+    Args:
+        row: Cells by column.
+        manual_dir: The manifest's folder, to which paths are relative.
+        where: The position of the row, for messages.
 
     Raises:
         UserError: The row cannot be used.
@@ -84,9 +100,11 @@ def read_entry(row: dict[str, str], manual_dir: Path, where: str) -> source.Entr
         if row.get(column)
     }
     if not paths:
-        raise UserError(f"{where}: nothing given, expected one of {', '.join(INPUTS)}")
+        raise UserError(
+            f"{where}: All inputs are empty. Fill in at least one of {', '.join(INPUTS)}."
+        )
     if "frames" in paths and "video" in paths:
-        raise UserError(f"{where}: both frames and video are given; leave one empty")
+        raise UserError(f"{where}: Both frames and video are filled in. Leave one of them empty.")
     onset, apex, offset = _frame_numbers(row, where, required="frames" in paths or "video" in paths)
     frames: dict[int, Path] | VideoFrames = {}
     if "frames" in paths:
@@ -115,21 +133,21 @@ def read_entry(row: dict[str, str], manual_dir: Path, where: str) -> source.Entr
 
 
 def _label(row: dict[str, str], where: str) -> tuple[int, str]:
-    """Class and emotion; a label wins over the class of the emotion."""
+    """Return class and emotion. A label takes precedence over the class of the emotion."""
     label, emotion = row.get("label", ""), row.get("emotion", "")
     if not label:
-        # No emotion is left out here: the user lists what counts.
+        # The rule does not exclude any emotion, because the user chooses the clips.
         return source.find_label(emotion, LABEL_RULE, where), emotion
     numbers = {str(number): number for number in range(len(CLASSES))}
     names = {name: number for number, name in enumerate(CLASSES)}
     number = (numbers | names).get(label.casefold())
     if number is None:
-        raise UserError(f"{where}: label is {label!r}, expected 0, 1, 2 or {', '.join(CLASSES)}")
+        raise UserError(f"{where}: label is {label!r}, expected 0, 1, 2 or {', '.join(CLASSES)}.")
     return number, emotion or CLASSES[number]
 
 
 def _frame_numbers(row: dict[str, str], where: str, *, required: bool) -> tuple[int, int, int]:
-    """Onset, apex and offset; -1 where they are unknown."""
+    """Return onset, apex and offset, each -1 if they are unknown."""
     if not required and not any(row.get(column) for column in FRAME_NUMBERS):
         return -1, -1, -1
     onset, apex, offset = (
@@ -146,36 +164,42 @@ def _frame_rate(row: dict[str, str], where: str) -> float:
     except ValueError:
         rate = math.nan
     if not 0 <= rate < math.inf:
-        raise UserError(f"{where}: frame_rate is {text!r}, expected frames per second")
+        raise UserError(
+            f"{where}: frame_rate is {text!r}, expected frames per second as a number of at least "
+            f"0, or an empty cell."
+        )
     return rate
 
 
 def _resolve(text: str, manual_dir: Path, column: str, where: str) -> Path:
-    """The file or folder that a cell names, which must lie in the manifest's folder."""
+    """Return the file or folder that a cell names, which must be in the manifest's folder."""
     windows = PureWindowsPath(text)
     if PurePosixPath(text).is_absolute() or windows.drive or windows.root or "\0" in text:
         raise UserError(
-            f"{where}: {column} is {text!r}, expected a path relative to the manifest's folder"
+            f"{where}: {column} is {text!r}, expected a path relative to the manifest's folder."
         )
     path = (manual_dir / text).resolve()
     _check_inside(path, manual_dir, column, where)
     if not (path.is_dir() if column == "frames" else path.is_file()):
         raise UserError(
-            f"{where}: {column}: no {'folder' if column == 'frames' else 'file'} {text!r}"
+            f"{where}: {column} is {text!r}, but this "
+            f"{'folder' if column == 'frames' else 'file'} does not exist."
         )
     return path
 
 
 def _check_inside(path: Path, manual_dir: Path, column: str, where: str) -> None:
     if not path.is_relative_to(manual_dir.resolve()):
-        raise UserError(f"{where}: {column} leads out of the manifest's folder, to {path}")
+        raise UserError(
+            f"{where}: {column} leads out of the manifest's folder, to {path}. Copy the file there."
+        )
 
 
 class Builder(MicroExpressionBuilder):
-    """The clips of a manifest."""
+    """Builder of the clips of a manifest."""
 
     def read_source(self) -> source.Source:
-        """See the base class; README.md beside this file tells the columns."""
+        """See the base class. README.md beside this file describes the columns."""
         errors = source.ErrorList()
         entries = []
         for where, row in read_rows(self.manual_dir / MANIFEST):

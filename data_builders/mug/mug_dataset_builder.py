@@ -1,4 +1,4 @@
-"""MUG: posed emotions of 52 subjects, each take from neutral to the apex and back."""
+"""MUG: posed emotions of 52 subjects, each take from a neutral face to the apex and back."""
 
 import re
 from collections.abc import Iterator
@@ -29,18 +29,22 @@ _FRAME = re.compile(r"img_([0-9]{1,9})" + frame_files.PICTURE, re.IGNORECASE)
 
 
 def middle_frames(folder: Path) -> tuple[dict[int, Path], int]:
-    """The frames around the middle of a take, and the number of the middle one.
+    """Return the `FRAMES` frames around the middle of a take, and the number of the middle one.
+
+    Args:
+        folder: The folder of the take.
 
     Raises:
-        UserError: A frame is missing, or they are too few for the first and the last to be neutral.
+        UserError: A frame is missing, or there are too few frames for the first and the last to be
+            neutral.
     """
     frames = frame_files.numbered_frames(folder, _FRAME, only=True)
     if len(frames) < FRAMES + 2:
         raise UserError(
-            f"{folder}: only {len(frames)} of at least {FRAMES + 2} frames, the first and the last "
-            f"of which are neutral; is the copy of the set complete?"
+            f"{folder}: Found {len(frames)} frames, expected at least {FRAMES + 2}, the first and "
+            f"the last of which are neutral. Check that the copy of the set is complete."
         )
-    # A lost frame would move the middle.
+    # A missing frame would shift the middle.
     frames = source.clip_frames(frames, min(frames), max(frames), folder)
     numbers = list(frames)
     middle = middle_frame(numbers)
@@ -49,21 +53,25 @@ def middle_frames(folder: Path) -> tuple[dict[int, Path], int]:
 
 
 def read_emotions(top: Path, errors: source.ErrorList) -> Iterator[tuple[str, str, Path]]:
-    """The folders such as 001/anger or 002/session1/anger; other folders are errors.
+    """Yield the folders of emotions, such as 001/anger or 002/session1/anger.
+
+    Args:
+        top: The folder of the subjects' folders.
+        errors: Collects other folders.
 
     Yields:
-        Subject, what the names of the takes start with to tell sessions apart, and the folder.
+        Subject, a prefix for the names of takes that distinguishes sessions, and the folder.
 
     Raises:
         UserError: The folder is missing.
     """
     for subject in source.subfolders(top, errors):
         if not _SUBJECT.fullmatch(subject.name):
-            errors.messages.append(f"{subject}: not named as a subject (such as 001)")
+            errors.messages.append(f"{subject} is not named like a subject (such as 001).")
             continue
         folders = source.subfolders(subject, errors)
         if not folders:
-            errors.messages.append(f"{subject}: no folder of an emotion (such as anger)")
+            errors.messages.append(f"{subject} has no folder of an emotion (such as anger).")
         for folder in folders:
             if _SESSION.fullmatch(folder.name):
                 for emotion in source.subfolders(folder, errors):
@@ -73,10 +81,10 @@ def read_emotions(top: Path, errors: source.ErrorList) -> Iterator[tuple[str, st
 
 
 class Builder(MacroExpressionBuilder):
-    """MUG from its folders of frames."""
+    """Builder of MUG from its folders of frames."""
 
     def read_source(self) -> source.Source:
-        """See the base class; README.md beside this file shows the folder's layout."""
+        """See the base class. README.md beside this file describes the folder's layout."""
         errors = source.ErrorList()
         found = []
         for subject, prefix, folder in read_emotions(self.manual_dir / TOP, errors):
@@ -85,7 +93,7 @@ class Builder(MacroExpressionBuilder):
                 emotion = folder.name.casefold()
                 takes = source.subfolders(folder, errors)
                 if not takes:
-                    raise UserError(f"{folder}: no folder of a take (such as take000)")
+                    raise UserError(f"{folder} has no folder of a take (such as take000).")
                 for take in takes:
                     with errors.collect():
                         clip = f"{prefix}{emotion}_{take.name}"
@@ -97,10 +105,11 @@ class Builder(MacroExpressionBuilder):
     ) -> source.Entry | source.Exclusion:
         match = _TAKE.fullmatch(take.name)
         if match is None:
-            raise UserError(f"{take}: not named as a take (such as take000)")
+            raise UserError(f"{take} is not named like a take (such as take000).")
         if label is None:
             return source.Exclusion(str(take), subject, clip, no_class(emotion))
         if match[1]:
-            return source.Exclusion(str(take), subject, clip, f"the take is marked {match[1]!r}")
+            reason = f"the take's name ends in {match[1]!r}"
+            return source.Exclusion(str(take), subject, clip, reason)
         frames, apex = middle_frames(take)
         return self.make_entry(subject, clip, emotion, label, frames, apex, take)

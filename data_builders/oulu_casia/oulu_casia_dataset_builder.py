@@ -1,4 +1,4 @@
-"""Oulu-CASIA: six emotions of 80 subjects, from a neutral face to the peak, by two cameras."""
+"""Oulu-CASIA: six emotions of 80 subjects, from a neutral face to the peak, from two cameras."""
 
 import re
 from pathlib import Path
@@ -25,47 +25,54 @@ _FRAME = re.compile(r"([0-9]{1,9})" + frame_files.PICTURE, re.IGNORECASE)
 
 
 def find_cameras(manual_dir: Path) -> dict[str, Path]:
-    """The folders VL and NI, or one of them, which lie in the given folder or one folder below.
+    """Return the folders VL and NI, or one of them, by name.
+
+    Args:
+        manual_dir: The copy of the set. The folders are in it or in one of its subfolders.
 
     Raises:
-        UserError: There is none, or there are some in more than one folder.
+        UserError: Neither of the two exists, or they exist in several folders.
     """
     tops = [manual_dir, *(path for path in frame_files.visible(manual_dir) if path.is_dir())]
     found = {top: [name for name in CAMERAS if (top / name).is_dir()] for top in tops}
     found = {top: names for top, names in found.items() if names}
     if not found:
         raise UserError(
-            f"{manual_dir}: no folder {' or '.join(CAMERAS)}, neither there nor one folder below; "
-            f"is this the copy of the set?"
+            f"{manual_dir} and its subfolders have no folder {' or '.join(CAMERAS)}. "
+            f"Pass the copy of the set as --manual_dir."
         )
     if len(found) > 1:
         raise UserError(
-            f"{manual_dir}: folders {' or '.join(CAMERAS)} in {' and in '.join(map(str, found))}; "
-            f"give the one to use as --manual_dir"
+            f"{manual_dir} has folders {' or '.join(CAMERAS)} in "
+            f"{' and in '.join(map(str, found))}. Pass the one to use as --manual_dir."
         )
     ((top, names),) = found.items()
     return {name: top / name for name in names}
 
 
 class Builder(MacroExpressionBuilder):
-    """Oulu-CASIA from its folders of frames."""
+    """Builder of Oulu-CASIA from its folders of frames."""
 
     def read_source(self) -> source.Source:
-        """See the base class; README.md beside this file shows the folder's layout."""
+        """See the base class. README.md beside this file describes the folder's layout."""
         errors = source.ErrorList()
         entries, notes, missing = [], [], []
         cameras = find_cameras(self.manual_dir)
         for camera in CAMERAS:
             if camera not in cameras:
-                notes.append(f"no folder {camera}: all pictures are of the other camera")
+                notes.append(
+                    f"the folder {camera} is missing: all pictures are from the other camera"
+                )
                 continue
             for subject in source.subfolders(cameras[camera] / LIGHT, errors):
                 if not _SUBJECT.fullmatch(subject.name):
-                    errors.messages.append(f"{subject}: not named as a subject (such as P001)")
+                    errors.messages.append(f"{subject} is not named like a subject (such as P001).")
                     continue
                 folders = source.subfolders(subject, errors)
                 if not folders:
-                    errors.messages.append(f"{subject}: no folder of an emotion (such as Anger)")
+                    errors.messages.append(
+                        f"{subject} has no folder of an emotion (such as Anger)."
+                    )
                 for folder in folders:
                     with errors.collect():
                         entries.append(self._read_sequence(camera, subject.name, folder))
@@ -73,7 +80,7 @@ class Builder(MacroExpressionBuilder):
                 missing += [subject / name.capitalize() for name in LABEL_RULE if name not in found]
         if missing:
             first = missing[0].relative_to(self.manual_dir)
-            notes.append(f"folders of emotions that are not there: {len(missing)}, such as {first}")
+            notes.append(f"missing folders of emotions: {len(missing)}, such as {first}")
         return self.check(entries, errors, notes)
 
     def _read_sequence(self, camera: str, subject: str, folder: Path) -> source.Entry:

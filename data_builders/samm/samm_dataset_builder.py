@@ -22,17 +22,17 @@ LABEL_RULE: dict[str, int | None] = {
     "other": None,
 }
 
-# The sheet's apex of this clip is a slip of the pen; the authors' release used frame 1103.
+# The sheet's apex of this clip is a typo. The authors' release used frame 1103.
 APEX_CORRECTIONS = {("028_4_1", 1113): 1103}
 
 _FRAME = re.compile(r"[0-9]+_([0-9]{1,9})\.(?:jpg|jpeg|png|bmp)", re.IGNORECASE)
 
 
 def _subject(cell: object, where: str) -> str:
-    """The composite names subject 006 `6`."""
+    """Return the composite's name of a subject: `6` for the sheet's 006."""
     text = source.cell_text(cell)
     if not re.fullmatch(r"[0-9]{1,3}", text):
-        raise UserError(f"{where}: Subject is {text!r}, expected a number such as 006")
+        raise UserError(f"{where}: Subject is {text!r}, expected a number such as 006.")
     return str(int(text))
 
 
@@ -52,7 +52,15 @@ SHEET = Sheet(
 def read_annotations(
     path: Path, errors: source.ErrorList
 ) -> tuple[list[source.Entry], list[source.Exclusion], list[str]]:
-    """As `Sheet.read`, the known slip corrected, and notes on corrections."""
+    """Read the spreadsheet and correct its known typo.
+
+    Args:
+        path: The spreadsheet.
+        errors: Collects the errors of single rows.
+
+    Returns:
+        The clips and exclusions of `Sheet.read`, and a note on each correction.
+    """
     entries, exclusions = SHEET.read(path, errors)
     notes = []
     for place, entry in enumerate(entries):
@@ -68,10 +76,10 @@ def read_annotations(
 
 
 class Builder(MicroExpressionBuilder):
-    """SAMM from its spreadsheet of FACS codes and its folders of frames."""
+    """Builder of SAMM from its spreadsheet of FACS codes and its folders of frames."""
 
     def read_source(self) -> source.Source:
-        """See the base class; README.md beside this file shows the folder's layout."""
+        """See the base class. README.md beside this file describes the folder's layout."""
         errors = source.ErrorList()
         entries, exclusions, notes = read_annotations(self.manual_dir / SPREADSHEET, errors)
         subfolder = self.manual_dir / "SAMM"

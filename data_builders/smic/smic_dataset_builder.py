@@ -21,35 +21,36 @@ _FRAME = re.compile(r"(?:reg_)?image([0-9]{1,9})\.(?:bmp|jpg|jpeg|png)", re.IGNO
 
 
 def read_folders(folder: Path, dataset: str, errors: source.ErrorList) -> list[source.Entry]:
-    """The clips in the folder HS: the folders' names are the labels.
+    """Return the clips in the folder HS, whose labels are the names of folders.
 
-    Onset and offset are the first and the last frame of a clip's folder, the apex is the middle
-    one (paper, section III-A).
+    Onset and offset are the first and the last frame in a clip's folder. The apex is the middle
+    frame (paper, section III-A).
 
     Args:
-        folder: The folder HS, whose folders are the subjects.
+        folder: The folder HS, which contains one folder per subject.
         dataset: Name of the database.
-        errors: Takes up what is wrong with single clips.
+        errors: Collects the errors of single clips.
     """
     entries = []
     for subject in _folders(folder):
         match = _SUBJECT.fullmatch(subject.name)
         if match is None:
-            errors.messages.append(f"{subject}: not named as a subject (s01 or s1)")
+            errors.messages.append(f"{subject} is not named like a subject (s01 or s1).")
             continue
-        # The raw folders say s01, the cropped ones s1; the composite says s01.
+        # The raw folders are named s01, the cropped ones s1. The composite uses s01.
         name = f"s{int(match[1]):02d}"
         micro = subject / "micro"
         if not micro.is_dir():
             errors.messages.append(
-                f"{micro}: no such folder; is the copy of the database complete?"
+                f"The folder {micro} does not exist. Check that the copy of the database is "
+                f"complete."
             )
             continue
         for emotion in _folders(micro):
             if emotion.name not in CLASSES:
                 errors.messages.append(
-                    f"{emotion}: unknown emotion {emotion.name!r}, "
-                    f"expected one of {', '.join(CLASSES)}"
+                    f"{emotion}: Unknown emotion {emotion.name!r}. "
+                    f"Expected one of {', '.join(CLASSES)}."
                 )
                 continue
             for path in _folders(emotion):
@@ -65,11 +66,11 @@ def _folders(folder: Path) -> list[Path]:
 def _entry(path: Path, dataset: str, subject: str, emotion: str) -> source.Entry:
     match = _CLIP.fullmatch(path.name)
     if match is None or f"s{int(match[1]):02d}" != subject:
-        raise UserError(f"{path}: not named as a clip of {subject} (such as {subject}_ne_01)")
-    # Every file counts here, as the middle one is the apex.
+        raise UserError(f"{path} is not named like a clip of {subject} (such as {subject}_ne_01).")
+    # Every file matters here, because the middle frame is the apex.
     frames = frame_files.numbered_frames(path, _FRAME, only=True)
     if not frames:
-        raise UserError(f"{path}: no frames; is the copy of the database complete?")
+        raise UserError(f"{path} has no frames. Check that the copy of the database is complete.")
     numbers = list(frames)
     clip = Clip(
         dataset=dataset,
@@ -87,10 +88,10 @@ def _entry(path: Path, dataset: str, subject: str, emotion: str) -> source.Entry
 
 
 class Builder(MicroExpressionBuilder):
-    """SMIC-HS from its folders of frames."""
+    """Builder of SMIC-HS from its folders of frames."""
 
     def read_source(self) -> source.Source:
-        """See the base class; README.md beside this file shows the folder's layout."""
+        """See the base class. README.md beside this file describes the folder's layout."""
         errors = source.ErrorList()
         frames, note = source.frame_folder(self.manual_dir, self.face, raw=RAW, cropped=CROPPED)
         entries = read_folders(frames, self.name, errors)

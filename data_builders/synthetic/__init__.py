@@ -1,7 +1,7 @@
 """Synthetic clips with known motion, in the layouts of the licence-gated databases.
 
-Micro-expressions as in CASME II, SAMM and SMIC, posed macro-expressions as in CK+, Oulu-CASIA,
-JAFFE and MUG. They stand in for the real ones in the demonstration and the tests.
+The package writes micro-expressions as in CASME II, SAMM and SMIC, and posed macro-expressions as
+in CK+, Oulu-CASIA, JAFFE and MUG. They replace the real databases in the demo and the tests.
 """
 
 from data_builders.synthetic.clip_spec import ClipSpec

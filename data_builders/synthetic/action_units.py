@@ -1,7 +1,7 @@
-"""How each facial action unit displaces the skin (Facial Action Coding System).
+"""Displacement of the skin by each action unit of the Facial Action Coding System.
 
-A field says where skin moves at full activation, in arbitrary units of about 1 at its strongest
-point; a clip scales the sum of its fields to the displacement it wants at the apex.
+A field is the displacement at full activation, in arbitrary units of about 1 at its strongest
+point. A clip scales the sum of its fields to its displacement at the apex.
 """
 
 import dataclasses
@@ -12,13 +12,13 @@ import numpy as np
 from data_builders.synthetic.identity import Identity
 from data_builders.synthetic.portrait import bump, smooth_step
 
-# The action units of the upper face start and end at slightly other times than the lower ones.
+# These action units start and end at slightly different times than those of the lower face.
 UPPER_FACE = frozenset({1, 2, 4, 5, 7})
 
 
 @dataclasses.dataclass(frozen=True)
 class Activation:
-    """One action unit of a clip; left and right are as seen in the picture, 0-1."""
+    """One action unit of a clip, with its strength (0-1) at the picture's left and right."""
 
     unit: int
     left: float
@@ -27,7 +27,7 @@ class Activation:
 
 @dataclasses.dataclass(frozen=True)
 class Prototype:
-    """The action units an emotion fires: `always`, and `sometimes` with a probability."""
+    """The action units of an emotion: those that `always` fire, and `sometimes` by probability."""
 
     always: tuple[int, ...]
     sometimes: Mapping[int, float]
@@ -49,7 +49,15 @@ PROTOTYPES: Mapping[str, Prototype] = {
 
 
 def draw_activations(emotion: str, rng: np.random.Generator) -> tuple[Activation, ...]:
-    """Draws which of the emotion's action units fire, how strongly and how asymmetrically."""
+    """Draw which of the emotion's action units fire, how strongly and how asymmetrically.
+
+    Args:
+        emotion: A key of `PROTOTYPES`.
+        rng: The random stream of the clip.
+
+    Returns:
+        The activations, sorted by action unit.
+    """
     prototype = PROTOTYPES[emotion]
     units = list(prototype.always)
     units += [unit for unit, chance in prototype.sometimes.items() if rng.random() < chance]
@@ -65,9 +73,12 @@ def draw_activations(emotion: str, rng: np.random.Generator) -> tuple[Activation
 
 
 def notation(activations: Sequence[Activation]) -> str:
-    """The coding of the annotation files: "4+9", and "L14" or "R14" for one side only.
+    """Return the notation of the annotation files: "4+9", and "L14" or "R14" for one side only.
 
-    Left and right are the person's own, as coders write them: the mirror of the picture's.
+    As in the databases, left and right are the person's, which is the mirror of the picture's.
+
+    Args:
+        activations: The action units of a clip.
     """
 
     def one(activation: Activation) -> str:
@@ -80,7 +91,7 @@ def notation(activations: Sequence[Activation]) -> str:
     return "+".join(map(one, activations))
 
 
-# A field gets the face, x >= 0 measured from the midline and y; it returns the displacement
+# A field takes the face, the distance x >= 0 from the midline, and y. It returns the displacement
 # away from the midline and down.
 Field = Callable[[Identity, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
@@ -100,7 +111,7 @@ def _outer_brow_raise(face: Identity, x: np.ndarray, y: np.ndarray):
 def _brow_lower(face: Identity, x: np.ndarray, y: np.ndarray):
     pull = bump(x, y, 0.095, face.brow_y, 0.070, 0.050)
     root = bump(x, y, 0.0, face.brow_y + 0.02, 0.05, 0.05)
-    # Both brows are drawn towards the midline, where the pull must vanish.
+    # Both brows are pulled towards the midline, where the pull must be zero.
     return -0.65 * pull * np.tanh(x / 0.04), 0.75 * pull + 0.25 * root
 
 
@@ -177,16 +188,16 @@ FIELDS: Mapping[int, Field] = {
 def displacement(
     face: Identity, activations: Sequence[Activation], x: np.ndarray, y: np.ndarray
 ) -> np.ndarray:
-    """Sum of the activations' fields.
+    """Compute the sum of the activations' fields.
 
     Args:
-      face: whose landmarks the fields hang on.
-      activations: action units and their strength on either side.
-      x: face coordinates, [height, width].
-      y: face coordinates, [height, width].
+        face: The person whose landmarks position the fields.
+        activations: Action units and their strength on either side.
+        x: Face coordinates, [height, width].
+        y: Face coordinates, [height, width].
 
     Returns:
-      float32 [2, height, width]: displacement right and down.
+        float32 [2, height, width]: Displacement right and down.
     """
     total = np.zeros((2, *x.shape), np.float32)
     mirrored = np.abs(x)

@@ -14,7 +14,7 @@ EMOTIONS = ({"disgust": 63, "repression": 27}, {"happiness": 1}, {"surprise": 1}
 
 
 class Casme2(Layout):
-    """CASME II."""
+    """Layout of CASME II."""
 
     NAME, TITLE = "casme2", "CASME II"
     SUBJECTS = tuple(f"sub{number:02d}" for number in range(1, 27))
@@ -24,7 +24,7 @@ class Casme2(Layout):
     CLASSES = (0, 1, 2, 0, 0, 1, 0, 0, 2, 0)
 
     def clips(self, subject_index: int, count: int, seed: int) -> list[ClipSpec]:
-        """See the base class; the composite drops the sheet's odd rows, which come last."""
+        """See the base class. The last clips are the rows that the composite excludes."""
         subject = self.SUBJECTS[subject_index]
 
         def clip(name: str, emotion: str, label: int | None = None) -> ClipSpec:
@@ -52,11 +52,11 @@ class Casme2(Layout):
         return specs
 
     def frame_path(self, spec: ClipSpec, frame: int) -> Path:
-        """See the base class; the number is not padded."""
+        """See the base class. The number is not padded."""
         return Path("CASME2_RAW_selected", spec.subject, spec.clip, f"img{frame}.jpg")
 
     def write_annotation(self, folder: Path, specs: Sequence[ClipSpec]) -> None:
-        """Writes CASME2-coding-20140508.xlsx: two columns blank, subjects as text."""
+        """Write CASME2-coding-20140508.xlsx, with two blank columns and subjects as text."""
         book = openpyxl.Workbook()
         sheet = book.active
         assert sheet is not None
@@ -83,7 +83,7 @@ class Casme2(Layout):
 
 
 def _clip_name(subject: str, number: int, seed: int) -> str:
-    # A few names look like numbers, with and without a leading zero.
+    # As in the real sheet, a few names look like numbers, with and without a leading zero.
     if number == 1 and subject in ("sub01", "sub02"):
         return "1102" if subject == "sub01" else "0902"
     episode = int(random_stream(seed, f"casme2/{subject}/{number}").integers(1, 9))

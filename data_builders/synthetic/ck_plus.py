@@ -1,6 +1,6 @@
-"""The layout of CK+: numbered PNG frames up to the peak, and a text file for a label.
+"""The layout of CK+: numbered PNG frames up to the peak, and a text file with the label.
 
-The real sequences have 10 to 60 frames; these are shorter. Its folders of landmarks and facial
+The real sequences have 10 to 60 frames; these are shorter. The folders of landmarks and facial
 action codes are not written.
 """
 
@@ -12,10 +12,10 @@ from data_builders.synthetic.clip_spec import Camera, ClipSpec, Timing
 from data_builders.synthetic.layout import Layout
 
 NEGATIVE = ("anger", "contempt", "disgust", "fear", "sadness")
-# The number in a label file is the place in this list.
+# The number in a label file is the index in this list.
 CODES = ("neutral", "anger", "contempt", "disgust", "fear", "happy", "sadness", "surprise")
 UNLABELLED = "002"
-# Numbers with gaps, as the real ones.
+# The numbers have gaps like the real ones.
 _NUMBERS = (
     *(5, 10, 11, 14, 22, 26, 28, 29, 32, 34, 35, 37, 42, 44, 45, 46),
     *range(50, 123),
@@ -25,19 +25,19 @@ _NUMBERS = (
 
 
 class CkPlus(Layout):
-    """CK+."""
+    """Layout of CK+."""
 
     NAME, TITLE = "ck_plus", "CK+ (cohn-kanade-images and Emotion)"
     SUBJECTS = tuple(f"S{number:03d}" for number in _NUMBERS)
     CAMERA = Camera(640, 490, 30.0, colour=False, face_unit=290.0, peak=posed.PEAK)
-    # From the neutral face to the peak.
+    # A sequence runs from the neutral face to the peak.
     TIMING = Timing(8, 16, (2.0, 2.0), apex=(1.0, 1.0), margin=(0, 0), first=(1, 2))
-    # 175 negative, 69 positive, 83 surprise of the labelled sequences.
+    # Of the real labelled sequences, 175 are negative, 69 positive and 83 surprise.
     CLASSES = (0, 1, 2, 0, 2, 0, 1, 0, 2, 0)
     POSED = True
 
     def clips(self, subject_index: int, count: int, seed: int) -> list[ClipSpec]:
-        """See the base class; the last one has no label, as 266 of the real 593."""
+        """See the base class. The last clip has no label, like 266 of the real 593."""
         subject, specs = self.SUBJECTS[subject_index], []
         listed = posed.expressions(subject_index, count, self.CLASSES, NEGATIVE)
         for number, (prototype, label, _) in enumerate(listed):
@@ -52,7 +52,7 @@ class CkPlus(Layout):
         return Path("cohn-kanade-images", spec.subject, spec.clip, name)
 
     def write_annotation(self, folder: Path, specs: Sequence[ClipSpec]) -> None:
-        """Writes a label file of one number per sequence; an unlabelled one has an empty folder."""
+        """Write one label file per sequence, or an empty folder for an unlabelled sequence."""
         for spec in specs:
             labels = folder / "Emotion" / spec.subject / spec.clip
             labels.mkdir(parents=True)

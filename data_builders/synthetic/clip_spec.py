@@ -1,4 +1,4 @@
-"""Everything that determines a synthetic clip, small enough to be passed between processes."""
+"""Specification of a synthetic clip, small enough to be passed between processes."""
 
 import dataclasses
 import zlib
@@ -11,18 +11,18 @@ from data_builders.synthetic.identity import Identity, draw_identity
 
 @dataclasses.dataclass(frozen=True)
 class Camera:
-    """How a database filmed.
+    """Camera of a database.
 
     Attributes:
-      width: frame width in pixels.
-      height: frame height in pixels.
-      frame_rate: frames per second.
-      colour: three channels; otherwise one.
-      near_infrared: it sees near infrared instead of visible light.
-      face_unit: pixels per face unit, about the face's height.
-      parity_shift: how far even and odd frames lie apart, in pixels of the 224×224 face crop:
-        lowest and highest; (0, 0) for a camera without the fault.
-      peak: largest displacement of an expression, in pixels of the crop: lowest and highest.
+        width: Frame width in pixels.
+        height: Frame height in pixels.
+        frame_rate: Frames per second.
+        colour: Whether frames have three channels instead of one.
+        face_unit: Pixels per face unit, which is about the height of the face.
+        parity_shift: Lowest and highest displacement of odd frames against even ones, in pixels of
+            the 224×224 face crop. (0, 0) for a camera without this defect.
+        peak: Lowest and highest peak displacement of an expression, in pixels of the crop.
+        near_infrared: Whether the camera records near infrared instead of visible light.
     """
 
     width: int
@@ -40,25 +40,25 @@ class ClipSpec:
     """One clip. Equal specs render equal pixels.
 
     Attributes:
-      dataset: name of the database, a key of `generate.DATABASES`.
-      subject: the name of the subject's folder.
-      clip: the name of the clip's folder below the subject's, or of a single picture.
-      emotion: as the annotation or the path writes it; "" for a clip without a label.
-      label: 0 negative, 1 positive, 2 surprise; None for a clip the rule of labels drops.
-      first: number of the first frame in the folder.
-      onset: number of the last neutral frame.
-      apex: number of the frame of strongest expression.
-      offset: number of the first frame that is neutral again; the apex's own where the clip
-        ends in it.
-      last: number of the last frame in the folder.
-      annotated_apex: what the annotation file says: the apex's number or something odd.
-      camera: how it is filmed.
-      activations: the action units that fire.
-      peak: largest displacement at the apex, in pixels of the 224×224 face crop.
-      seed: the seed the data set was generated with.
-      posed: a large expression shown on request instead of a micro-expression: it takes more of
-        the skin along, nobody wears glasses, whose frames it would bend, and nobody blinks.
-      view: which camera and light, where a database films a performance more than once.
+        dataset: Name of the database, a key of `generate.DATABASES`.
+        subject: Name of the subject's folder.
+        clip: Name of the clip's folder below the subject's, or of a single picture.
+        emotion: The emotion as written in the annotation or the path, or "" without a label.
+        label: 0 negative, 1 positive, 2 surprise, or None for a clip that the label rule excludes.
+        first: Number of the first frame in the folder.
+        onset: Number of the last neutral frame.
+        apex: Number of the frame of strongest expression.
+        offset: Number of the first frame that is neutral again, or of the apex if the clip ends
+            there.
+        last: Number of the last frame in the folder.
+        annotated_apex: The apex in the annotation file, which can be wrong or missing on purpose.
+        camera: The camera.
+        activations: The action units that fire.
+        peak: Largest displacement at the apex, in pixels of the 224×224 face crop.
+        seed: The seed of the data set.
+        posed: Whether the clip shows a large posed expression instead of a micro-expression. It
+            moves more of the skin. It has no blinks and no glasses, whose frames would be bent.
+        view: Camera and light, in databases that film a performance more than once.
     """
 
     dataset: str
@@ -81,12 +81,12 @@ class ClipSpec:
 
     @property
     def performance(self) -> str:
-        """dataset/subject/clip: what all views of a clip share."""
+        """The name dataset/subject/clip, which all views of a clip share."""
         return f"{self.dataset}/{self.subject}/{self.clip}"
 
     @property
     def key(self) -> str:
-        """The performance, and the view if there are several."""
+        """The performance, followed by the view if there are several."""
         return f"{self.performance}/{self.view}" if self.view else self.performance
 
     @property
@@ -95,15 +95,19 @@ class ClipSpec:
         return range(self.first, self.last + 1)
 
     def identity(self) -> Identity:
-        """The person filmed."""
+        """Return the filmed person."""
         person = draw_identity(random_stream(self.seed, f"{self.dataset}/{self.subject}"))
         return dataclasses.replace(person, glasses=0.0) if self.posed else person
 
 
 def random_stream(seed: int, name: str) -> np.random.Generator:
-    """A stream of random numbers of its own for everything that has a name.
+    """Return a separate stream of random numbers for each name.
 
-    Drawing by name keeps a clip the same whatever else is generated beside it.
+    Because of the separate streams, a clip does not depend on which other clips are generated.
+
+    Args:
+        seed: The seed of the data set.
+        name: The name of the stream.
     """
     return np.random.default_rng([seed, zlib.crc32(name.encode())])
 
@@ -113,12 +117,12 @@ class Timing:
     """Lengths of a database's clips, in frames.
 
     Attributes:
-      shortest: fewest frames from onset to offset.
-      longest: most.
-      shape: parameters of the beta distribution between the two.
-      apex: lowest and highest share of the clip before the apex.
-      margin: fewest and most frames before the onset, and after the offset.
-      first: lowest and highest number of an onset frame.
+        shortest: Smallest number of frames from onset to offset.
+        longest: Largest number of frames from onset to offset.
+        shape: Parameters of the beta distribution between the two.
+        apex: Lowest and highest fraction of the clip before the apex.
+        margin: Smallest and largest number of frames before the onset, and after the offset.
+        first: Lowest number of an onset frame, and the highest number plus 1.
     """
 
     shortest: int
@@ -130,7 +134,13 @@ class Timing:
 
 
 def draw_emotion(shares: dict[str, int], seed: int, name: str) -> str:
-    """One of the emotions, as often as `shares` says."""
+    """Return a random emotion, drawn with a probability proportional to its share.
+
+    Args:
+        shares: Emotion → share.
+        seed: The seed of the data set.
+        name: The name of the clip.
+    """
     rng = random_stream(seed, f"{name}/emotion")
     weights = np.array(list(shares.values()), float)
     return str(rng.choice(list(shares), p=weights / weights.sum()))

@@ -1,4 +1,4 @@
-"""Writes synthetic databases in the layouts of real ones."""
+"""Generation of synthetic databases in the layouts of the real ones."""
 
 import functools
 import os
@@ -40,38 +40,44 @@ ENCODING = {
 README = """\
 Synthetic {kind} made by `atnet synthetic`.
 No person was filmed: the faces are painted and moved by facial action units.
-The folders have the layouts of {layouts}; they hold nothing of those databases.
+The folders have the layouts of {layouts}, but contain no data of these databases.
 Made with datasets={datasets}, subjects={subjects}, clips={clips}, seed={seed}.
 """
 
 
 def clip_specs(dataset: str, subjects: int, clips: int, seed: int) -> list[ClipSpec]:
-    """The clips `generate` writes for one database, so many of the three classes per subject.
+    """Return the clips that `generate` writes for one database.
+
+    Args:
+        dataset: A key of `DATABASES`.
+        subjects: Number of subjects.
+        clips: Number of clips of the three classes per subject.
+        seed: The seed, at least 0.
 
     Returns:
-      The clips in the order of the annotation file. A subject's clips do not depend on how many
-      subjects there are, nor its first clips on how many follow. Clips whose label is None are
-      in the database but not in the three classes (neutral, another emotion, no label, no
-      usable apex). Oulu-CASIA films each clip with two cameras, so it is listed twice.
+        The clips in the order of the annotation file. A subject's clips do not depend on the number
+        of subjects, and its first clips do not depend on the number of later ones. Clips with the
+        label None belong to the database but not to the three classes (neutral, another emotion, no
+        label, no usable apex). Each clip of Oulu-CASIA is listed twice, once per camera.
 
     Raises:
-      UserError: an unknown database, more subjects than it has names, or more clips than its
-        layout has room for.
+        UserError: The database is unknown, or a number is out of range. The names in a database
+            limit the number of subjects and clips.
     """
     if dataset not in DATABASES:
-        raise UserError(f"unknown dataset {dataset!r}; there are {', '.join(DATABASES)}")
+        raise UserError(f"Unknown dataset {dataset!r}. Expected one of {', '.join(DATABASES)}.")
     database = DATABASES[dataset]
     if not 1 <= subjects <= len(database.SUBJECTS):
         raise UserError(
-            f"{dataset} has names for 1 to {len(database.SUBJECTS)} subjects, not {subjects}"
+            f"subjects is {subjects}, expected 1 to {len(database.SUBJECTS)} for {dataset}."
         )
     if clips < 1:
-        raise UserError(f"a subject needs at least 1 clip, not {clips}")
+        raise UserError(f"clips is {clips}, expected at least 1 per subject.")
     most = database.MOST_CLIPS
     if most is not None and clips > most:
-        raise UserError(f"{dataset} has names for 1 to {most} clips per subject, not {clips}")
+        raise UserError(f"clips is {clips}, expected 1 to {most} per subject for {dataset}.")
     if seed < 0:
-        raise UserError(f"the seed must not be negative: {seed}")
+        raise UserError(f"seed is {seed}, expected at least 0.")
     return [spec for index in range(subjects) for spec in database.clips(index, clips, seed)]
 
 
@@ -84,27 +90,29 @@ def generate(
     seed: int = 0,
     num_workers: int | None = None,
 ) -> list[ClipSpec]:
-    """Writes synthetic databases.
+    """Write synthetic databases.
 
     Args:
-      out: folder to write; it gets one folder for each database, the --manual_dir of its builder.
-      datasets: the databases.
-      subjects: subjects per database.
-      clips: clips of the three classes per subject.
-      seed: the same seed gives the same pixels, whatever the number of workers.
-      num_workers: processes; None for as many as the machine has cores.
+        out: Output folder. It receives one folder for each database, which is the --manual_dir of
+            the database's builder.
+        datasets: The databases, keys of `DATABASES`.
+        subjects: Number of subjects per database.
+        clips: Number of clips of the three classes per subject.
+        seed: The seed. The same seed gives the same pixels for any number of workers.
+        num_workers: Number of processes, by default one for each CPU.
 
     Returns:
-      The clips written; `Scene.true_flow` tells the motion of each.
+        The written clips. `Scene.true_flow` returns the motion of each.
 
     Raises:
-      UserError: `out` is not empty, or a number or name is not possible.
+        UserError: `out` is not empty, a database is unknown, or a number is out of range.
+        OSError: The files cannot be written.
     """
     out = Path(out)
     refuse_existing(out)
     plan = {name: clip_specs(name, subjects, clips, seed) for name in dict.fromkeys(datasets)}
     specs = [spec for listed in plan.values() for spec in listed]
-    # Written beside `out` and moved at the end: a folder of that name is always complete.
+    # The databases are written beside `out` and then moved, so `out` is always complete.
     partial = out.parent / f".{out.name}.partial{os.getpid()}"
     try:
         _write_frames(partial, specs, num_workers)
@@ -116,7 +124,7 @@ def generate(
             out.rmdir()
         partial.rename(out)
     except OSError as error:
-        error.filename = str(out)  # A full disk is reported without a name.
+        error.filename = str(out)  # The error of a full disk does not contain the path.
         raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -136,7 +144,7 @@ def _readme(datasets: Sequence[str], subjects: int, clips: int, seed: int) -> st
 
 
 def _write_frames(folder: Path, specs: Sequence[ClipSpec], num_workers: int | None) -> None:
-    # A subject's clips stay together: its portrait is painted once.
+    # One process renders all clips of a subject, so it paints the portrait only once.
     subjects: dict[tuple[str, str], list[ClipSpec]] = {}
     for spec in specs:
         subjects.setdefault((spec.dataset, spec.subject), []).append(spec)
@@ -147,7 +155,7 @@ def _write_frames(folder: Path, specs: Sequence[ClipSpec], num_workers: int | No
 
 
 def _write_clips(folder: Path, specs: Sequence[ClipSpec]) -> int:
-    """Writes the frames of some clips; returns how many clips they are."""
+    """Write the frames of the clips and return the number of clips."""
     for spec in specs:
         scene = Scene(spec)
         for frame in spec.frames:
@@ -155,6 +163,6 @@ def _write_clips(folder: Path, specs: Sequence[ClipSpec]) -> int:
             path.parent.mkdir(parents=True, exist_ok=True)
             done, encoded = cv2.imencode(path.suffix, scene.frame(frame), ENCODING[path.suffix])
             if not done:
-                raise OSError(f"cannot encode {path}")
+                raise OSError(f"OpenCV cannot encode {path}.")
             path.write_bytes(encoded.tobytes())
     return len(specs)

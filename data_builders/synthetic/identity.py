@@ -1,7 +1,7 @@
-"""One synthetic person: the geometry, colouring and lighting that stay the same in every clip.
+"""One synthetic person: the geometry, colouring and lighting that all clips of a person share.
 
-Lengths are in face units: the origin is the point between the eyes, x points right, y down, and
-one unit is about the distance from hairline to chin. `Placement` says where in a frame the face is.
+Lengths are in face units. The origin is the point between the eyes, x points right and y points
+down. One unit is about the distance from hairline to chin. `Placement` positions a face in a frame.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ Colour = tuple[Number, Number, Number]  # blue, green, red; 0-255
 
 @dataclasses.dataclass(frozen=True)
 class Identity:
-    """What makes a face this person's."""
+    """Appearance of one person."""
 
     texture_seed: int
     # Geometry, in face units.
@@ -54,7 +54,7 @@ class Identity:
     fringe: float  # depth of a fringe below the hairline, face units; 0 without
     parting: float
     glasses: float  # roundness of the glasses, 0.0 for none
-    # Light: direction towards the lamp (x right, y down, z to the camera) and its share.
+    # Direction towards the lamp (x right, y down, z to the camera), and share of ambient light.
     light: tuple[float, float, float]
     ambient: float
 
@@ -79,11 +79,15 @@ IRISES: tuple[Colour, ...] = ((28, 38, 58), (36, 56, 84), (96, 92, 74), (86, 110
 
 
 def draw_identity(rng: np.random.Generator) -> Identity:
-    """Draws a person.
+    """Draw a person.
+
+    The mouths, brows and eyes of two persons differ by more than any micro-expression moves them.
+
+    Args:
+        rng: The random stream of the person.
 
     Returns:
-      A face whose mouth, brows and eyes differ from the next person's by more than any
-      micro-expression moves them.
+        The person.
     """
 
     def around(mean: float, spread: float) -> float:
@@ -91,7 +95,7 @@ def draw_identity(rng: np.random.Generator) -> Identity:
 
     def colour(palette: tuple[Colour, ...], jitter: Number) -> Colour:
         base = palette[int(rng.integers(len(palette)))]
-        # The hue stays near the palette's, the brightness varies more.
+        # The hue stays near the palette's, while the brightness varies more.
         bright = 3 * jitter * float(np.clip(rng.normal(), -1.5, 1.5)) / 128
         tint = jitter * rng.normal(size=3)
         b, g, r = np.clip(np.array(base) * (1 + bright) + tint, 8, 245)
@@ -142,14 +146,14 @@ def draw_identity(rng: np.random.Generator) -> Identity:
 
 @dataclasses.dataclass(frozen=True)
 class Placement:
-    """Where a face lies in a frame: pixel = centre + unit * rotation(angle) * face point.
+    """Position of a face in a frame: pixel = centre + unit * rotation(angle) * face point.
 
     Attributes:
-      width: frame width in pixels.
-      height: frame height in pixels.
-      centre: pixel (x, y) of the point between the eyes.
-      unit: pixels per face unit.
-      angle: in-plane rotation in radians, clockwise in the picture.
+        width: Frame width in pixels.
+        height: Frame height in pixels.
+        centre: Pixel (x, y) of the point between the eyes.
+        unit: Pixels per face unit.
+        angle: In-plane rotation in radians, clockwise in the picture.
     """
 
     width: int
@@ -159,13 +163,13 @@ class Placement:
     angle: float = 0.0
 
     def face_coordinates(self, step: Number = 1) -> tuple[np.ndarray, np.ndarray]:
-        """Face coordinates of the pixel centres of a grid `step` pixels apart.
+        """Return the face coordinates of the pixel centres of a grid `step` pixels apart.
 
         Args:
-          step: 1 for the frame's own pixels, 0.5 for a picture of twice the size.
+            step: 1 for the frame's own pixels, 0.5 for a picture of twice the size.
 
         Returns:
-          x and y, float32, each [height / step, width / step].
+            x and y, float32, each [height / step, width / step].
         """
         columns, rows = round(self.width / step), round(self.height / step)
         x = ((np.arange(columns) + 0.5) * step - 0.5 - self.centre[0]).astype(np.float32)
@@ -178,7 +182,7 @@ class Placement:
         )
 
     def to_pixels(self, x: Number, y: Number) -> tuple[float, float]:
-        """Pixel of the face point (x, y)."""
+        """Return the pixel of the face point (x, y)."""
         cosine, sine = np.cos(self.angle), np.sin(self.angle)
         return (
             float(self.centre[0] + self.unit * (cosine * x - sine * y)),

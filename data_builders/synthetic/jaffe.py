@@ -1,7 +1,7 @@
-"""The layout of JAFFE: single grey TIFF pictures in one folder, whose names say it all.
+"""The layout of JAFFE: single grey TIFF pictures in one folder, annotated only by their names.
 
-In `KA.AN1.39.tiff`, KA is the subject, AN1 her first picture of anger, and 39 a number that no
-other picture has. The real set has two to four pictures of each expression and subject.
+In `KA.AN1.39.tiff`, KA is the subject, AN1 her first picture of anger, and 39 the unique number of
+the picture. The real set has two to four pictures of each expression and subject.
 """
 
 import dataclasses
@@ -23,11 +23,11 @@ CODES = {
 
 
 class Jaffe(Layout):
-    """JAFFE."""
+    """Layout of JAFFE."""
 
     NAME, TITLE = "jaffe", "JAFFE"
     SUBJECTS = ("KA", "KL", "KM", "KR", "MK", "NA", "NM", "TM", "UY", "YM")
-    # Head and camera move in the second before the picture, so no two are in register.
+    # Head and camera move in the second before the picture, so pictures are not aligned.
     CAMERA = Camera(256, 256, 1.0, colour=False, face_unit=165.0, peak=posed.PEAK)
     TIMING = Timing(2, 2, (1.0, 1.0), apex=(1.0, 1.0), margin=(0, 0), first=(0, 1))
     CLASSES = (0, 1, 2, 0, 0, 0)
@@ -35,11 +35,11 @@ class Jaffe(Layout):
     MOST_CLIPS = 54  # Nine of each emotion.
 
     def clips(self, subject_index: int, count: int, seed: int) -> list[ClipSpec]:
-        """See the base class; the last picture is a neutral one."""
+        """See the base class. The last picture is neutral."""
         subject = self.SUBJECTS[subject_index]
         listed = posed.expressions(subject_index, count, self.CLASSES)
         specs = []
-        # The neutral picture has the first number.
+        # The neutral picture comes first in the numbering.
         for order, (emotion, label, take) in enumerate([posed.NEUTRAL, *listed]):
             code = CODES[emotion]
             number = 1 + subject_index + len(self.SUBJECTS) * order
@@ -49,5 +49,5 @@ class Jaffe(Layout):
         return [*specs[1:], specs[0]]
 
     def frame_path(self, spec: ClipSpec, frame: int) -> Path:
-        """See the base class; a clip is one picture."""
+        """See the base class. A clip is one picture."""
         return Path(f"{spec.clip}.tiff")

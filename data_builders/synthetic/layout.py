@@ -1,4 +1,4 @@
-"""What the layouts of all databases share."""
+"""Base class of the layouts of all databases."""
 
 import abc
 from collections.abc import Sequence
@@ -10,17 +10,17 @@ from data_builders.synthetic.clip_spec import Camera, ClipSpec, Timing, random_s
 
 
 class Layout(abc.ABC):
-    """How a database films its clips, and where it writes what.
+    """Camera, timing and file layout of a database.
 
     Attributes:
-      NAME: of its folder and its builder.
-      TITLE: what people call it.
-      SUBJECTS: names of their folders.
-      CAMERA: how it films.
-      TIMING: how long its clips last.
-      CLASSES: the labels of a subject's clips in turn, about as frequent as the real ones.
-      POSED: whether its expressions are large ones, shown on request.
-      MOST_CLIPS: how many clips of a subject it has names for, where these are few.
+        NAME: Name of the database's folder and builder.
+        TITLE: Name of the database in texts.
+        SUBJECTS: Names of the subjects' folders.
+        CAMERA: The camera.
+        TIMING: The lengths of the clips.
+        CLASSES: The labels of a subject's clips in turn, about as frequent as in the real database.
+        POSED: Whether the expressions are large and posed.
+        MOST_CLIPS: Largest number of clips per subject, or None if it is unlimited.
     """
 
     NAME: ClassVar[str]
@@ -34,23 +34,28 @@ class Layout(abc.ABC):
 
     @abc.abstractmethod
     def clips(self, subject_index: int, count: int, seed: int) -> list[ClipSpec]:
-        """The clips of one subject.
+        """Return the clips of one subject.
 
         Args:
-          subject_index: 0 for the first subject.
-          count: how many clips of the three classes.
-          seed: the seed of the data set.
+            subject_index: 0 for the first subject.
+            count: Number of clips of the three classes.
+            seed: The seed of the data set.
 
         Returns:
-          `count` clips of the three classes, then those of none.
+            `count` clips of the three classes, followed by clips with the label None.
         """
 
     @abc.abstractmethod
     def frame_path(self, spec: ClipSpec, frame: int) -> Path:
-        """Path of a frame below the database's folder."""
+        """Return the path of a frame relative to the database's folder."""
 
     def write_annotation(self, folder: Path, specs: Sequence[ClipSpec]) -> None:
-        """Writes what says the labels; nothing where the frames' paths say them."""
+        """Write the annotation. By default, nothing is written, because the paths give the labels.
+
+        Args:
+            folder: The database's folder.
+            specs: All clips of the database.
+        """
         del folder, specs
 
     def draw(
@@ -66,18 +71,21 @@ class Layout(abc.ABC):
         camera: Camera | None = None,
         view: str = "",
     ) -> ClipSpec:
-        """Draws the timing and strength of one clip, whose apex is annotated correctly.
+        """Draw the timing and strength of one clip, whose apex is annotated correctly.
 
         Args:
-          subject: name of the subject's folder.
-          clip: name of the clip's folder.
-          emotion: as the annotation writes it.
-          label: the class, or None for a clip the composite drops.
-          seed: the seed of the data set.
-          prototype: the key of `PROTOTYPES` that says which action units fire.
-          brief: whether the clip is as short as the database's shortest.
-          camera: how it is filmed, if not by `CAMERA`.
-          view: which of several cameras films it; all of them film the same movement.
+            subject: Name of the subject's folder.
+            clip: Name of the clip's folder.
+            emotion: The emotion as written in the annotation.
+            label: The class, or None for a clip that the composite excludes.
+            seed: The seed of the data set.
+            prototype: The key of `PROTOTYPES` that determines the action units.
+            brief: Whether the clip is as short as the database's shortest.
+            camera: The camera, by default `CAMERA`.
+            view: Name of the camera, if several cameras film the same movement.
+
+        Returns:
+            The specification of the clip.
         """
         camera, timing = camera or self.CAMERA, self.TIMING
         rng = random_stream(seed, f"{self.NAME}/{subject}/{clip}")

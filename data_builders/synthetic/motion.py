@@ -1,4 +1,4 @@
-"""How a clip's face moves over time: the expression, the head's drift, blinks."""
+"""Motion of a clip's face over time: the expression, the head's drift and blinks."""
 
 import dataclasses
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from data_builders.synthetic.clip_spec import ClipSpec, random_stream
 
-# The square a face detector's box makes, in face units: 224 pixels of the face crop.
+# Side of the square that a face detector crops, in face units. It becomes 224 pixels.
 CROP_SIDE = 0.95
 
 
@@ -17,12 +17,12 @@ def _ease(t: float) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class Drift:
-    """A slow wandering: a sum of sinusoids.
+    """Slow drift, a sum of sinusoids.
 
     Attributes:
-      amplitudes: [waves].
-      frequencies: radians per second, [waves].
-      phases: radians, [waves].
+        amplitudes: [waves].
+        frequencies: Radians per second, [waves].
+        phases: Radians, [waves].
     """
 
     amplitudes: np.ndarray
@@ -30,12 +30,12 @@ class Drift:
     phases: np.ndarray
 
     def at(self, seconds: float) -> float:
-        """The drift's value."""
+        """Return the drift's value at a time in seconds."""
         return float(self.amplitudes @ np.sin(self.frequencies * seconds + self.phases))
 
 
 def _draw_drift(rng: np.random.Generator, speed: float) -> Drift:
-    """A drift whose speed is about `speed` per second."""
+    """Draw a drift with a speed of about `speed` per second."""
     periods = rng.uniform(0.5, 2.5, 3)
     frequencies = 2 * np.pi / periods
     amplitudes = speed * rng.uniform(0.5, 1.2, 3) / frequencies
@@ -47,15 +47,15 @@ class Motion:
     """The time courses of one clip.
 
     Attributes:
-      spec: the clip.
-      rise: exponent that skews the way to the apex.
-      fall: exponent that skews the way back.
-      lag: share of the rise and of the fall by which the upper face is shorter (if positive) or
-        the lower face is (if negative).
-      head: drifts right and down (face units), of the roll, the yaw and the pitch (radians).
-      blink: frame at which the eyes are shut, or None.
-      blink_length: frames from open to open.
-      parity: displacement of odd frames against even ones, right and down, in face units.
+        spec: The clip.
+        rise: Exponent that skews the rise to the apex.
+        fall: Exponent that skews the fall from the apex.
+        lag: Fraction of the rise and of the fall by which the movement of the upper face (if
+            positive) or of the lower face (if negative) is shorter.
+        head: Drifts right and down (face units), and of roll, yaw and pitch (radians).
+        blink: Frame in which the eyes are shut, or None.
+        blink_length: Number of frames from open to open.
+        parity: Displacement of odd frames against even ones, right and down, in face units.
     """
 
     spec: ClipSpec
@@ -68,7 +68,11 @@ class Motion:
     parity: tuple[float, float]
 
     def expression(self, frame: int) -> tuple[float, float]:
-        """Activation of the upper and of the lower face: 0 outside the clip, 1 at the apex."""
+        """Return the activation of the upper and the lower face: 0 outside the clip, 1 at the apex.
+
+        Args:
+            frame: Number of the frame.
+        """
         spec = self.spec
         if frame <= spec.apex:
             t = max(frame - spec.onset, 0) / (spec.apex - spec.onset)
@@ -81,26 +85,33 @@ class Motion:
         return (shorter, longer) if self.lag > 0 else (longer, shorter)
 
     def head_pose(self, frame: int) -> np.ndarray:
-        """Right, down (face units), roll, yaw, pitch (radians), relative to the onset frame."""
+        """Return the head's pose relative to the onset frame.
+
+        Args:
+            frame: Number of the frame.
+
+        Returns:
+            Right and down (face units), roll, yaw and pitch (radians), [5].
+        """
         seconds = frame / self.spec.camera.frame_rate
         onset = self.spec.onset / self.spec.camera.frame_rate
         return np.array([drift.at(seconds) - drift.at(onset) for drift in self.head])
 
     def closure(self, frame: int) -> float:
-        """How far the eyes are shut: 0 open, 1 shut. Lids close faster than they open."""
+        """Return the closure of the eyes: 0 open, 1 shut. Lids close faster than they open."""
         if self.blink is None:
             return 0.0
         distance = (frame - self.blink) / self.blink_length
         return _ease(1 + distance / 0.35) if distance < 0 else _ease(1 - distance / 0.65)
 
     def parity_shift(self, frame: int) -> tuple[float, float]:
-        """Displacement of the whole picture by the camera's fault, in face units."""
+        """Return the displacement of the picture by the camera's defect, in face units."""
         half = 0.5 if frame % 2 else -0.5
         return half * self.parity[0], half * self.parity[1]
 
 
 def draw_motion(spec: ClipSpec) -> Motion:
-    """Draws a clip's time courses; the same spec gives the same ones."""
+    """Draw a clip's time courses. Equal specs give equal courses."""
     rng = random_stream(spec.seed, f"{spec.performance}/motion")
     pixel = CROP_SIDE / 224  # face units of one pixel of the face crop
     head = (

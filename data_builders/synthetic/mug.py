@@ -1,6 +1,6 @@
-"""The layout of MUG: folders that say subject, emotion and take, and large JPEG frames.
+"""The layout of MUG: folders named after subject, emotion and take, and large JPEG frames.
 
-A take runs from the neutral face over the apex back to the neutral face. The real ones have some
+A take runs from the neutral face over the apex back to the neutral face. The real takes have about
 50 to 80 frames; these are shorter.
 """
 
@@ -12,10 +12,10 @@ from data_builders.synthetic.layout import Layout
 
 
 class Mug(Layout):
-    """MUG."""
+    """Layout of MUG."""
 
     NAME, TITLE = "mug", "MUG (subjects3)"
-    # 52 subjects are shared; their real numbers go up to 086.
+    # 52 subjects are available. Their real numbers range up to 086.
     SUBJECTS = tuple(f"{number:03d}" for number in range(1, 53))
     CAMERA = Camera(896, 896, 19.0, colour=True, face_unit=400.0, peak=posed.PEAK)
     TIMING = Timing(9, 19, (2.0, 2.0), apex=(0.45, 0.55), margin=(1, 1), first=(1, 2))
@@ -23,7 +23,7 @@ class Mug(Layout):
     POSED = True
 
     def clips(self, subject_index: int, count: int, seed: int) -> list[ClipSpec]:
-        """See the base class; the last take is a neutral one."""
+        """See the base class. The last take is neutral."""
         subject = self.SUBJECTS[subject_index]
         listed = posed.expressions(subject_index, count, self.CLASSES)
         return [

@@ -1,7 +1,7 @@
-"""The layout of Oulu-CASIA NIR&VIS: folders that say camera, light, subject and emotion.
+"""The layout of Oulu-CASIA NIR&VIS: folders named after camera, light, subject and emotion.
 
-Each performance is filmed in visible light (VL) and in near infrared (NI). Of the three lights
-only Strong is written, and most real sequences are longer.
+Each performance is filmed in visible light (VL) and in near infrared (NI). Only Strong of the three
+illuminations is written. Most real sequences are longer.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ _VISIBLE = Camera(320, 240, 25.0, colour=True, face_unit=145.0, peak=posed.PEAK)
 
 
 class OuluCasia(Layout):
-    """Oulu-CASIA NIR&VIS."""
+    """Layout of Oulu-CASIA NIR&VIS."""
 
     NAME, TITLE = "oulu_casia", "Oulu-CASIA (VL and NI, Strong)"
     SUBJECTS = tuple(f"P{number:03d}" for number in range(1, 81))
@@ -24,15 +24,15 @@ class OuluCasia(Layout):
         "VL": _VISIBLE,
         "NI": dataclasses.replace(_VISIBLE, colour=False, near_infrared=True),
     }
-    # From the neutral face to the peak.
+    # A sequence runs from the neutral face to the peak.
     TIMING = Timing(9, 15, (2.0, 2.0), apex=(1.0, 1.0), margin=(0, 0), first=(0, 1))
-    # One sequence of each of the six emotions.
+    # Each subject has one sequence of each of the six emotions.
     CLASSES = (0, 1, 2, 0, 0, 0)
     POSED = True
     MOST_CLIPS = 6
 
     def clips(self, subject_index: int, count: int, seed: int) -> list[ClipSpec]:
-        """See the base class; all performances as VL shows them, then the same ones as NI does."""
+        """See the base class. All performances in VL are followed by the same ones in NI."""
         return [
             self.draw(
                 self.SUBJECTS[subject_index],

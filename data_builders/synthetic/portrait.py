@@ -1,4 +1,4 @@
-"""Paints a person's neutral face: a height map lit by one lamp, with skin, hair, eyes and lips.
+"""Painting of a person's neutral face: a height map lit by one lamp, skin, hair, eyes and lips.
 
 The picture is painted once per person and then only warped, so that every frame of a clip shows
 exactly the same skin.
@@ -11,7 +11,7 @@ import numpy as np
 
 from data_builders.synthetic.identity import Colour, Identity, Number, Placement
 
-# Pixels of the portrait per face unit: at least 1.5 times those of any database's frames.
+# Pixels of the portrait per face unit, at least 1.5 times as many as in any database's frames.
 PORTRAIT_UNIT = 600.0
 # Standard deviation of the lens blur, in pixels of the frame.
 LENS_BLUR = 0.6
@@ -20,7 +20,13 @@ LENS_BLUR = 0.6
 def smooth_step(
     value: np.ndarray, low: Number | np.ndarray, high: Number | np.ndarray
 ) -> np.ndarray:
-    """0 below `low`, 1 above `high`, a cubic between (`low` may be the larger: then it falls)."""
+    """Return a step from 0 at `low` to 1 at `high`, with a cubic transition between them.
+
+    Args:
+        value: Any array.
+        low: Value at which the step starts. If it exceeds `high`, the step falls.
+        high: Value at which the step ends.
+    """
     t = np.clip((value - np.float32(low)) / np.float32(high - low), 0, 1)
     return t * t * (3 - 2 * t)
 
@@ -28,7 +34,17 @@ def smooth_step(
 def bump(
     x: np.ndarray, y: np.ndarray, cx: Number, cy: Number, sx: Number, sy: Number, angle: Number = 0
 ) -> np.ndarray:
-    """A Gaussian of height 1 around (cx, cy) with standard deviations sx, sy, turned by `angle`."""
+    """Return a Gaussian of height 1.
+
+    Args:
+        x: Coordinates of the points.
+        y: Coordinates of the points.
+        cx: x of the centre.
+        cy: y of the centre.
+        sx: Standard deviation along the first axis.
+        sy: Standard deviation along the second axis.
+        angle: Rotation of the axes in radians.
+    """
     dx, dy = x - np.float32(cx), y - np.float32(cy)
     if angle:
         cosine, sine = np.float32(np.cos(angle)), np.float32(np.sin(angle))
@@ -38,13 +54,21 @@ def bump(
 
 @dataclasses.dataclass(frozen=True)
 class EyeLids:
-    """The lids of one eye, in face units: the curves its opening lies between."""
+    """The lids of one eye, in face units: the two curves that bound its opening."""
 
     identity: Identity
     side: int  # -1 left in the picture, 1 right
 
     def local(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Along the eye's axis (-1 at the nose, 1 at the temple) and across it (face units)."""
+        """Return the coordinates of points along and across the eye's axis.
+
+        Args:
+            x: Face coordinates of the points.
+            y: Face coordinates of the points.
+
+        Returns:
+            Along the axis (-1 at the nose, 1 at the temple) and across it (face units).
+        """
         face = self.identity
         along = (np.float32(self.side) * x - np.float32(face.eye_x)) / np.float32(
             face.eye_half_width
@@ -52,10 +76,10 @@ class EyeLids:
         return along, y + np.float32(face.eye_tilt * face.eye_half_width) * along
 
     def curves(self, along: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Height of the open upper and lower lid at `along`."""
+        """Return the height of the open upper and lower lid at the positions `along` the axis."""
         height = np.float32(self.identity.eye_open * self.identity.eye_half_width * 2)
         inside = np.maximum(1 - along**2, 0)
-        # The upper lid is highest nearer the nose, the lower lid lowest nearer the temple.
+        # The upper lid is highest near the nose, and the lower lid is lowest near the temple.
         upper = -0.62 * height * inside**0.75 * (1 - 0.12 * along)
         lower = 0.38 * height * inside**0.85 * (1 + 0.15 * along)
         return upper, lower
@@ -66,9 +90,9 @@ class Portrait:
     """A person's neutral face.
 
     Attributes:
-      open: float32 [rows, columns] or [rows, columns, 3] (blue, green, red), 0-255.
-      closed: the same face with its eyes shut.
-      scale: pixels of the portrait per pixel of the frame.
+        open: float32 [rows, columns] or [rows, columns, 3] (blue, green, red), 0-255.
+        closed: The same face with its eyes shut.
+        scale: Pixels of the portrait per pixel of the frame.
     """
 
     open: np.ndarray
@@ -77,18 +101,18 @@ class Portrait:
 
 
 def half_width(face: Identity, y: np.ndarray) -> np.ndarray:
-    """Half width of the face's outline at height y (0 above the crown and below the chin)."""
+    """Return the half width of the face's outline at y (0 above the crown and below the chin)."""
     width, jaw_y = face.face_half_width, 0.36
     upper = width * np.sqrt(np.clip(1 - ((y - 0.02) / 0.62) ** 2, 0, 1))
     jaw = width * face.jaw
-    # Cheeks narrow to the jaw, the jaw closes as an ellipse to the chin.
+    # The cheeks narrow to the jaw, and the jaw closes like an ellipse to the chin.
     cheek = width + (jaw - width) * smooth_step(y, 0.02, jaw_y + 0.06)
     below = np.clip((y - 0.18) / (face.chin_y - 0.18), 0, 1)
     return np.where(y < 0.02, upper, cheek * np.power(np.clip(1 - below**2.6, 0, 1), 0.5))
 
 
 def _height_map(face: Identity, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Distance of the skin from the face's base plane, in face units."""
+    """Return the distance of the skin from the face's base plane, in face units."""
     outline = np.maximum(half_width(face, y), 1e-3)
     across = np.clip(np.abs(x) / outline, 0, 1)
     along = np.clip(np.abs(y - 0.08) / 0.58, 0, 1)
@@ -127,7 +151,7 @@ def _height_map(face: Identity, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _noise(rng: np.random.Generator, shape: tuple[int, ...], scale: Number) -> np.ndarray:
-    """Smooth noise of unit variance; `scale` is its correlation length in pixels."""
+    """Return smooth noise of unit variance with a correlation length of `scale` pixels."""
     shrink = float(max(scale / 2, 1))
     small = (int(shape[0] / shrink) + 2, int(shape[1] / shrink) + 2)
     noise = rng.standard_normal(small, dtype=np.float32)
@@ -137,14 +161,14 @@ def _noise(rng: np.random.Generator, shape: tuple[int, ...], scale: Number) -> n
 
 
 def _over(picture: np.ndarray, colour: Colour | np.ndarray, mask: np.ndarray) -> None:
-    """Lays `colour` over the picture, in place, where `mask` is 1."""
+    """Blend `colour` into the picture, in place, with the opacity `mask`."""
     picture += mask[..., None] * (np.asarray(colour, np.float32) - picture)
 
 
 def _strokes(
     shape: tuple[int, ...], starts: np.ndarray, ends: np.ndarray, thickness: int
 ) -> np.ndarray:
-    """Anti-aliased hairs: a mask 0-1 of lines from `starts` to `ends`, both [n, 2] pixels x, y."""
+    """Return a mask 0-1 of anti-aliased hairs from `starts` to `ends`, both [n, 2] pixels x, y."""
     mask = np.zeros(shape, np.uint8)
     first, last = np.round(starts * 16).astype(int), np.round(ends * 16).astype(int)
     for (x0, y0), (x1, y1) in zip(first, last, strict=True):
@@ -153,7 +177,15 @@ def _strokes(
 
 
 def paint(face: Identity, placement: Placement) -> Portrait:
-    """Paints a person; the placement's angle must be 0, and the portrait is of the whole frame."""
+    """Paint a person.
+
+    Args:
+        face: The person.
+        placement: Position of the face in the frame, with an angle of 0.
+
+    Returns:
+        The portrait of the whole frame.
+    """
     rng = np.random.default_rng(face.texture_seed)
     scale = PORTRAIT_UNIT / placement.unit
     x, y = placement.face_coordinates(1 / scale)
@@ -161,7 +193,7 @@ def paint(face: Identity, placement: Placement) -> Portrait:
     unit = PORTRAIT_UNIT
 
     def around(cx: Number, cy: Number, half_x: Number, half_y: Number) -> tuple[slice, slice]:
-        """Rows and columns of the portrait that show a part of the face."""
+        """Return the rows and columns of the portrait that show a part of the face."""
         px, py = placement.to_pixels(cx, cy)
         column, row = round((px + 0.5) * scale), round((py + 0.5) * scale)
         wide, tall = round(half_x * unit), round(half_y * unit)
@@ -173,7 +205,7 @@ def paint(face: Identity, placement: Placement) -> Portrait:
     light /= np.linalg.norm(light)
 
     def lit(depth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Diffuse shade (about 0.4 to 1.15) and highlight of a height map."""
+        """Return the diffuse shade (about 0.4 to 1.15) and the highlight of a height map."""
         zx = cv2.Sobel(depth, cv2.CV_32F, 1, 0, scale=unit / 8)
         zy = cv2.Sobel(depth, cv2.CV_32F, 0, 1, scale=unit / 8)
         norm = 1 / np.sqrt(zx * zx + zy * zy + 1)
@@ -181,7 +213,7 @@ def paint(face: Identity, placement: Placement) -> Portrait:
         half = light + np.array([0, 0, 1], np.float32)
         half /= np.linalg.norm(half)
         gloss = np.clip((half[2] - zx * half[0] - zy * half[1]) * norm, 0, 1) ** 24
-        # Crevices see less of the room.
+        # Hollows receive less ambient light.
         hollow = cv2.GaussianBlur(depth, (0, 0), 0.03 * unit) - depth
         shade = face.ambient + (1.08 - face.ambient) * diffuse
         return shade * (1 - np.clip(hollow * 9, -0.05, 0.32)), gloss
@@ -250,7 +282,7 @@ def paint(face: Identity, placement: Placement) -> Portrait:
     albedo *= 1 - face.beard * (beard * stubble)[..., None] * np.array(
         [0.30, 0.38, 0.42], np.float32
     )
-    # Pores and blotches: what optical flow holds on to.
+    # Pores and blotches give optical flow its texture.
     mottle = 0.020 * _noise(rng, shape, 0.006 * unit) + 0.016 * _noise(rng, shape, 0.014 * unit)
     mottle += 0.018 * _noise(rng, shape, 0.035 * unit)
     albedo *= 1 + mottle[..., None]
@@ -307,7 +339,7 @@ def paint(face: Identity, placement: Placement) -> Portrait:
 def _hair_texture(
     face: Identity, rng: np.random.Generator, x: np.ndarray, y: np.ndarray
 ) -> np.ndarray:
-    """Brightness of hair, about 1: strands that run down from the parting."""
+    """Return the brightness of hair, about 1, with strands that run down from the parting."""
     spread = 0.30 + 0.70 * smooth_step(y, -0.68, -0.05)
     across = (x - np.float32(face.parting)) / spread
     strands = np.zeros(x.shape, np.float32)
@@ -323,7 +355,7 @@ def _hair_texture(
 
 
 def _spots(face: Identity, rng: np.random.Generator, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Darkness 0-1 of freckles and moles."""
+    """Return the darkness 0-1 of freckles and moles."""
     spots = np.zeros(x.shape, np.float32)
     unit = 1 / float(x[0, 1] - x[0, 0])
     x0, y0 = float(x[0, 0]), float(y[0, 0])
@@ -475,7 +507,7 @@ def _paint_shut_eye(
     along, height = lids.local(x, y)
     upper, lower = lids.curves(along)
     inside = np.clip(1 - along**2, 0, 1)
-    # The lid is skin, lit from above and a little darker towards the lashes.
+    # The lid is skin that is lit from above and slightly darker towards the lashes.
     lid = bump(0 * x, height, 0, 0, 1, 0.028) * inside
     picture *= (1 + 0.10 * bump(along, height, 0, -0.012, 0.6, 0.012) - 0.06 * lid)[..., None]
     lash = np.exp(-0.5 * ((height - lower * 0.9) / np.float32(0.0052)) ** 2) * smooth_step(

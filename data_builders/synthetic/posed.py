@@ -1,16 +1,16 @@
-"""What the databases of posed (macro-) expressions have in common."""
+"""Settings shared by the databases of posed expressions (macro-expressions)."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-# Largest displacement of an expression, in pixels of the 224×224 face crop: three times that of
-# the micro-expressions, and little enough for a face that is only warped to look like one.
+# Largest displacement of an expression, in pixels of the 224×224 face crop. It is three times that
+# of the micro-expressions, and small enough that a warped face still looks natural.
 PEAK = (10.0, 16.0)
 NEGATIVE = ("anger", "disgust", "fear", "sadness")
 
 
 class Expression(NamedTuple):
-    """One expression of a subject; `take` counts those of the same emotion from 0."""
+    """One expression of a subject. `take` counts expressions of the same emotion from 0."""
 
     emotion: str
     label: int | None
@@ -23,18 +23,19 @@ NEUTRAL = Expression("neutral", None, 0)
 def expressions(
     subject_index: int, count: int, classes: Sequence[int], negative: Sequence[str] = NEGATIVE
 ) -> list[Expression]:
-    """The labelled expressions of one subject.
+    """Return the labelled expressions of one subject.
 
-    The first ones do not depend on how many follow, and three are enough for all three classes.
+    The first expressions do not depend on `count`. Three expressions cover all three classes.
 
     Args:
-      subject_index: 0 for the first subject; it shifts which class and negative emotion is first.
-      count: how many.
-      classes: the labels to go through again and again; the first three are 0, 1, 2.
-      negative: the negative emotions, which take turns.
+        subject_index: 0 for the first subject. It shifts the order of classes and negative
+            emotions.
+        count: Number of expressions.
+        classes: The labels, which are repeated cyclically. The first three are 0, 1, 2.
+        negative: The negative emotions, which are used in turn.
 
     Returns:
-      Emotions by the names of `action_units.PROTOTYPES`.
+        The expressions, with emotions that are keys of `action_units.PROTOTYPES`.
     """
     listed: list[Expression] = []
     for number in range(count):

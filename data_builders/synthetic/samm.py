@@ -40,7 +40,7 @@ _TITLE = (
 
 
 class Samm(Layout):
-    """SAMM."""
+    """Layout of SAMM."""
 
     NAME, TITLE = "samm", "SAMM"
     SUBJECTS = tuple(f"{number:03d}" for number in _NUMBERS)
@@ -71,12 +71,12 @@ class Samm(Layout):
         return specs
 
     def frame_path(self, spec: ClipSpec, frame: int) -> Path:
-        """See the base class; the number is padded to 5 or 4 digits."""
+        """See the base class. The number is padded to 5 or 4 digits."""
         padding = 5 if spec.last > 9999 or spec.onset % 3 else 4
         return Path(spec.subject, spec.clip, f"{spec.subject}_{frame:0{padding}d}.jpg")
 
     def write_annotation(self, folder: Path, specs: Sequence[ClipSpec]) -> None:
-        """Writes SAMM_Micro_FACS_Codes_v2.xlsx: header in row 14, durations as formulas."""
+        """Write SAMM_Micro_FACS_Codes_v2.xlsx, with the header in row 14 and formulas."""
         book = openpyxl.Workbook()
         sheet = book.active
         assert sheet is not None

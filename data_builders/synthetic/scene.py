@@ -1,8 +1,8 @@
-"""Renders a clip's frames, and knows their true motion.
+"""Rendering of a clip's frames, and their true motion.
 
-A frame is the person's portrait seen through a displacement: pixel p of frame t shows the
-portrait's point p - D_t(p), where D_t is a sum of fixed fields (head, action units) weighted by
-the time courses. D_t is known exactly, so the motion between any two frames is too.
+A frame is the person's portrait warped by a displacement. Pixel p of frame t shows the portrait's
+point p - D_t(p), where D_t is a sum of fixed fields (head, action units) weighted by the time
+courses. D_t is known exactly, and so is the motion between any two frames.
 """
 
 import dataclasses
@@ -18,22 +18,22 @@ from data_builders.synthetic.identity import Identity, Placement
 from data_builders.synthetic.motion import CROP_SIDE, draw_motion
 from data_builders.synthetic.portrait import EyeLids, Portrait, bump, paint, smooth_step
 
-# cv2.remap rounds positions to 1/32 of a source pixel; a source of three times the frame's size
-# makes that 1/96 of a pixel of the frame, well below the motion of adjacent frames.
+# cv2.remap rounds positions to 1/32 of a source pixel. With a source of three times the frame's
+# size, this is 1/96 of a frame pixel, well below the motion of adjacent frames.
 SOURCE_SCALE = 3
 NOISE_SAMPLES = 1 << 22
-# A large movement takes more of the skin along: without this spread, a standard deviation in face
-# units, lips and lids would be squeezed to a seventh of their area.
+# Standard deviation in face units. A large movement moves more of the skin. Without this spread,
+# lips and lids would be compressed to a seventh of their area.
 POSED_SPREAD = 0.03
-# Skin of every colour reflects near infrared alike: its grey level in the picture.
+# Grey level of skin in near infrared, which skin of every colour reflects equally.
 NEAR_INFRARED_SKIN = 170.0
-# The true flow is found by iteration, to this many pixels.
+# The iteration that computes the true flow stops at this change, in pixels.
 FLOW_TOLERANCE = 1e-4
 MOST_ITERATIONS = 40
 
 
 def _home(spec: ClipSpec) -> Placement:
-    """Where the portrait of the person is painted."""
+    """Return the placement in which the person's portrait is painted."""
     camera = spec.camera
     return Placement(
         camera.width, camera.height, (camera.width / 2, camera.height * 0.45), camera.face_unit
@@ -58,7 +58,7 @@ def _portrait(face: Identity, placement: Placement, camera: Camera) -> Portrait:
 
 @functools.lru_cache(maxsize=1)
 def _noise_pool() -> np.ndarray:
-    """Normal noise all clips cut theirs from."""
+    """Return normal noise, from which the noise of all frames is cut."""
     return np.random.default_rng(0).standard_normal(NOISE_SAMPLES, dtype=np.float32)
 
 
@@ -91,25 +91,26 @@ class Scene:
             else gain * self._enlarge(portrait.closed, portrait.scale, home)
         )
         self._bases = self._displacement_fields()
-        # Outside this window nothing moves.
+        # All motion is inside this window.
         moving = np.abs(self._bases).max((0, 1)) > 1e-4
         rows, columns = np.flatnonzero(moving.any(1)), np.flatnonzero(moving.any(0))
         self._window = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
         self._bases = np.ascontiguousarray(self._bases[:, :, *self._window])
-        # Clips that move only the upper or the lower face save a field.
+        # Clips that move only the upper or only the lower face need one field less.
         self._used = np.abs(self._bases).max((1, 2, 3)) > 0
         self._bases = self._bases[self._used]
         self._grid = np.mgrid[*self._window][::-1].astype(np.float32)
         self._still: dict[tuple[float, float], np.ndarray] = {}
 
     def _enlarge(self, portrait: np.ndarray, portrait_scale: float, home: Placement) -> np.ndarray:
-        """Moves a portrait to the clip's placement, at `SOURCE_SCALE` times the frame's size."""
+        """Warp a portrait to the clip's placement, at `SOURCE_SCALE` times the frame's size."""
         place = self.placement
         turn = place.angle
         scale = home.unit / place.unit
         linear = scale * np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
         shift = np.array(home.centre) - linear @ np.array(place.centre)
-        # From source pixels to frame pixels to portrait pixels, all with whole-number centres.
+        # The matrix maps source pixels to frame pixels to portrait pixels. All pixel centres have
+        # integer coordinates.
         shift = shift + linear @ np.full(2, 0.5 / SOURCE_SCALE - 0.5)
         matrix = np.column_stack(
             [linear * portrait_scale / SOURCE_SCALE, (shift + 0.5) * portrait_scale - 0.5]
@@ -123,13 +124,14 @@ class Scene:
         )
 
     def _displacement_fields(self) -> np.ndarray:
-        """Fields in pixels per unit of each time course, [7, 2, height, width].
+        """Return the fields in pixels per unit of each time course, [7, 2, height, width].
 
-        Right, down, roll, yaw and pitch of the head; upper and lower face.
+        The fields are right, down, roll, yaw and pitch of the head, and upper and lower face.
         """
         place, face = self.placement, self.face
         x, y = place.face_coordinates()
-        # The head moves, the room and the shoulders stay: the skin and hair between them stretch.
+        # The head moves, while the room and the shoulders do not. Skin and hair between them
+        # stretch.
         head = smooth_step(np.hypot(x / 0.60, (y - 0.0) / 0.80), 1.0, 0.72)
         depth = 0.30 * np.sqrt(np.clip(1 - (x / 0.5) ** 2 - ((y - 0.05) / 0.75) ** 2, 0, 1))
         depth = depth + 0.10 * bump(x, y, 0, face.nose_y - 0.06, 0.035, 0.06)
@@ -151,7 +153,7 @@ class Scene:
                 for field in expression
             ]
         strongest = float(np.linalg.norm(sum(expression), axis=0).max())
-        # A neutral face has no action units.
+        # A neutral face has no active action units, so `strongest` is 0.
         scale = self.spec.peak * CROP_SIDE / 224 / strongest if strongest else 0.0
         fields += [scale * field for field in expression]
         cosine, sine = np.cos(place.angle), np.sin(place.angle)
@@ -159,7 +161,7 @@ class Scene:
         return (place.unit * np.stack(turned)).astype(np.float32)
 
     def _displacement(self, frame: int) -> np.ndarray:
-        """D_t in the moving window, pixels, [2, rows, columns]; without the camera's fault."""
+        """Return D_t without the camera's defect, in the window: pixels [2, rows, columns]."""
         courses = np.concatenate([self.motion.head_pose(frame), self.motion.expression(frame)])
         shape = self._bases.shape
         flat = courses[self._used].astype(np.float32) @ self._bases.reshape(shape[0], -1)
@@ -170,7 +172,14 @@ class Scene:
         return u * self.placement.unit, v * self.placement.unit
 
     def clean_frame(self, frame: int) -> Float[np.ndarray, "height width *channels"]:
-        """The frame before noise and compression, 0-255; channels are blue, green, red."""
+        """Return the frame before noise and compression.
+
+        Args:
+            frame: Number of the frame.
+
+        Returns:
+            Values 0-255, with the channels blue, green, red if the camera records colour.
+        """
         shift = self._parity_pixels(frame)
         picture = self._still_frame(shift).copy()
         position = np.subtract(self._grid, self._displacement(frame))
@@ -178,23 +187,30 @@ class Scene:
         return picture
 
     def _still_frame(self, shift: tuple[float, float]) -> np.ndarray:
-        """The frame without any motion but the camera's fault."""
+        """Return the frame with no motion except the camera's defect."""
         if shift not in self._still:
             grid = np.mgrid[: self.placement.height, : self.placement.width]
             self._still[shift] = _sample(self._source, grid[::-1].astype(np.float32), shift)
         return self._still[shift]
 
     def frame(self, frame: int) -> UInt8[np.ndarray, "height width *channels"]:
-        """The frame as the camera delivers it."""
+        """Return the frame as the camera records it, with noise.
+
+        Args:
+            frame: Number of the frame.
+
+        Returns:
+            Values 0-255, with the channels blue, green, red if the camera records colour.
+        """
         picture = self.clean_frame(frame)
         rng = random_stream(self.spec.seed, f"{self.spec.key}/noise/{frame}")
         start = int(rng.integers(NOISE_SAMPLES - picture.size))
         noise = _noise_pool()[start : start + picture.size].reshape(picture.shape)
-        # Adds, rounds and clips to 0-255 in one pass.
+        # cv2.addWeighted adds, rounds and clips to 0-255 in one pass.
         return cv2.addWeighted(picture, 1, noise, self._noise_level, 0, dtype=cv2.CV_8U)
 
     def _blink(self, closure: float) -> np.ndarray:
-        """The source with the lids drawn down over the eyes."""
+        """Return the source with the lids drawn over the eyes."""
         if closure <= 0 or self._shut is None:
             return self._source
         picture = self._source.copy()
@@ -227,27 +243,27 @@ class Scene:
         return picture
 
     def true_flow(self, first: int, second: int) -> Float[np.ndarray, "height width 2"]:
-        """The true motion between two frames.
+        """Return the true motion between two frames.
 
-        It holds everything that moves: action units, head, the displacement of SMIC's even and odd
-        frames. A blink is a change of appearance and not part of it: the lids cover the eye, while
-        the skin around it stays.
+        The motion includes action units, the head, and the displacement of SMIC's odd frames
+        against even ones. It does not include blinks, which only change the appearance: the lids
+        cover the eye, while the skin around it does not move.
 
         Args:
-          first: number of the frame the motion starts from.
-          second: number of the frame it leads to; any frame of the clip, earlier ones too.
+            first: Number of the frame at which the motion starts.
+            second: Number of the frame at which it ends, before or after `first`.
 
         Returns:
-          float32 [height, width, 2]: u (right) and v (down) in pixels of the raw frame, on the
-          pixel grid of `first`. What `first` shows at p, `second` shows at p + flow(p).
+            float32 [height, width, 2]: u (right) and v (down) in pixels of the raw frame, on the
+            pixel grid of `first`. `second` shows at p + flow(p) the point that `first` shows at p.
         """
         shift = np.subtract(self._parity_pixels(second), self._parity_pixels(first))
         flow = np.empty((self.placement.height, self.placement.width, 2), np.float32)
         flow[:] = shift
         start, target = self._displacement(first), self._displacement(second)
         shift = shift.astype(np.float32)[:, None, None]
-        # Both frames show the same skin: p - D_1(p) = p + f - D_2(p + f), up to the camera's
-        # fault. D changes by less than a pixel per pixel, so this converges.
+        # Both frames show the same skin: p - D_1(p) = p + f - D_2(p + f), except for the camera's
+        # defect. D changes by less than a pixel per pixel, so the iteration converges.
         moved = target - start + shift
         for _ in range(MOST_ITERATIONS):
             previous = moved
@@ -259,7 +275,7 @@ class Scene:
 
 
 def _sample(source: np.ndarray, position: np.ndarray, shift: tuple[float, float]) -> np.ndarray:
-    """The source at pixels `position` - `shift` of the frame; overwrites `position` [2, h, w]."""
+    """Return the source at frame pixels `position` [2, h, w] - `shift`; overwrite `position`."""
     position *= np.float32(SOURCE_SCALE)
     for axis in range(2):
         position[axis] += np.float32((SOURCE_SCALE - 1) / 2 - SOURCE_SCALE * shift[axis])
@@ -269,9 +285,9 @@ def _sample(source: np.ndarray, position: np.ndarray, shift: tuple[float, float]
 
 
 def _displaced(field: np.ndarray, by: np.ndarray) -> np.ndarray:
-    """A field [2, rows, columns] read at each pixel + `by`, bilinear; 0 outside.
+    """Return a field [2, rows, columns] at each pixel + `by`, bilinear, with 0 outside.
 
-    cv2.remap would round the positions to 1/32 of a pixel.
+    cv2.remap is not used, because it rounds the positions to 1/32 of a pixel.
     """
     rows, columns = field.shape[1:]
     padded = np.pad(field, ((0, 0), (1, 1), (1, 1)))

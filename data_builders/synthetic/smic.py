@@ -1,4 +1,4 @@
-"""The layout of SMIC-HS: folders that say the class, bitmaps from onset to offset."""
+"""The layout of SMIC-HS: folders named after the classes, with bitmaps from onset to offset."""
 
 from pathlib import Path
 
@@ -16,12 +16,12 @@ _NUMBERS = (1, 2, 3, 4, 5, 6, 8, 9, 11, 12, 13, 14, 15, 18, 19, 20)
 
 
 class Smic(Layout):
-    """SMIC-HS."""
+    """Layout of SMIC-HS."""
 
     NAME, TITLE = "smic", "SMIC-HS"
     SUBJECTS = tuple(f"s{number:02d}" for number in _NUMBERS)
-    # The expressions are the strongest of the three: the released SMIC features hold magnitudes of
-    # 0.4 to 0.6 pixels per frame, of which the shift of odd frames makes up less than 0.4.
+    # The expressions are stronger than in CASME II and SAMM. The released SMIC features have
+    # magnitudes of 0.4 to 0.6 pixels per frame, less than 0.4 of which is the shift of odd frames.
     CAMERA = Camera(
         640, 480, 100.0, colour=False, face_unit=285.0, parity_shift=(0.2, 0.4), peak=(4.5, 7.0)
     )
@@ -31,7 +31,7 @@ class Smic(Layout):
     CLASSES = (0, 1, 2, 0, 1, 2, 0, 1, 2, 0)
 
     def clips(self, subject_index: int, count: int, seed: int) -> list[ClipSpec]:
-        """See the base class; SMIC drops none."""
+        """See the base class. All clips of SMIC belong to the three classes."""
         subject = self.SUBJECTS[subject_index]
         specs: list[ClipSpec] = []
         for number in range(count):

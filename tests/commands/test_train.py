@@ -48,10 +48,13 @@ def test_a_file_of_ones_own(tmp_path):
     [
         ("cdee", "Unknown configuration 'cdee'. Did you mean cde\\? Pass the path"),
         ("configs/none.py", "Unknown configuration 'configs/none.py'."),
-        ("table2:fusion", "get_config\\(\\) of .*table2.py has too many positional arguments"),
+        (
+            "table2:fusion",
+            "Cannot call get_config\\(\\) of .*table2.py for .*: too many positional arguments",
+        ),
         ("README.md", "README.md is not a Python file"),
-        ("atnet_jax/names.py", "names.py defines no get_config\\(\\)"),
-        ("tests/commands/no_config.py", "returns no ConfigDict"),
+        ("atnet_jax/names.py", "names.py does not define get_config\\(\\)"),
+        ("tests/commands/no_config.py", "does not return a ConfigDict"),
     ],
 )
 def test_configurations_that_cannot_be(text, message, monkeypatch):

@@ -51,7 +51,7 @@ def test_only_the_asked_options_count_as_prepared(raw, tmp_path):
 
 
 def test_unknown_flow(tmp_path):
-    with pytest.raises(UserError, match=r"'farneback_median'; choose one of .* followed by _circu"):
+    with pytest.raises(UserError, match=r"'farneback_median'. Choose one of .* followed by _circu"):
         load_composite(tmp_path, ("smic",), "farneback_median", ("adm",))
 
 
@@ -64,5 +64,5 @@ def test_what_a_killed_preparation_left_is_not_prepared(raw, tmp_path):
 
 
 def test_sets_of_pictures_are_no_composite(tmp_path):
-    with pytest.raises(UserError, match="'jaffe' holds pictures of macro-expressions"):
+    with pytest.raises(UserError, match="'jaffe' contains pictures of macro-expressions"):
         load_composite(tmp_path, ("jaffe",), "farneback", ("apex",))

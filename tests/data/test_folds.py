@@ -82,7 +82,7 @@ def test_the_real_composite_has_68_folds_of_the_paper(real_data):
 
 def test_refusals():
     alone = Composite({}, np.zeros(2, np.int32), ["samm"] * 2, ["006"] * 2, ["a", "b"])
-    with pytest.raises(UserError, match="at least two subjects; the data hold 1: samm/006"):
+    with pytest.raises(UserError, match="at least two subjects, but the data contain 1: samm/006"):
         make_folds("cde", alone)
     with pytest.raises(UserError, match="at least two databases"):
         make_folds("hde", alone)

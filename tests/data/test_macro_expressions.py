@@ -130,5 +130,5 @@ def test_what_is_not_prepared_is_named_with_the_command(data_dir):
 def test_a_record_without_a_picture_is_named(tmp_path):
     write_set(tmp_path, "mug", [Picture("a", 0, noise(0)), Picture("a", 1, None)])
     pictures = load_macro_pictures(tmp_path, ("mug",), image_size=32)
-    with pytest.raises(UserError, match="Record 1 of the data set mug holds no picture"):
+    with pytest.raises(UserError, match="Record 1 of the data set mug contains no picture"):
         list(pictures.batches(np.arange(2), batch_size=2))

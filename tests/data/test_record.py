@@ -120,7 +120,7 @@ def test_what_a_method_must_have_is_missed(tmp_path):
 )
 def test_a_damaged_record_is_refused(name, value, message):
     damaged = to_record(CLIP, clip_of(*INPUTS)) | {name: value}
-    with pytest.raises(UserError, match=f"{CLIP.key}: {message}; its record is damaged"):
+    with pytest.raises(UserError, match=f"{CLIP.key}: {message}. The record is damaged"):
         from_record(damaged, INPUTS)
 
 

@@ -63,8 +63,8 @@ def test_clips_left_out_are_kept_with_their_reason(tree, tmp_path, capsys):
         ("sub02", "EP03_02f", "emotion others is not in the composite"),
         ("sub02", "EP03_03f", "emotion sadness is not in the composite"),
         ("sub02", "EP03_04f", "emotion fear is not in the composite"),
-        ("sub04", "EP12_01f", "no apex is annotated"),
-        ("sub05", "EP09_05f", "the annotated apex is the onset"),
+        ("sub04", "EP12_01f", "the apex is not annotated"),
+        ("sub05", "EP09_05f", "the annotated apex equals the onset"),
     ]
     assert metadata["excluded"][3]["where"] == "CASME2-coding-20140508.xlsx, row 9"
     assert metadata["counts"] == {"casme2": {"negative": 2, "positive": 1, "surprise": 1}}
@@ -73,9 +73,11 @@ def test_clips_left_out_are_kept_with_their_reason(tree, tmp_path, capsys):
     assert (options["face"], options["boxes"], options["flow"]) == ("none", None, "spatiotemporal")
     output = capsys.readouterr().out
     assert "casme2: 4 clips (negative 2, positive 1, surprise 1) of 2 subjects" in output
-    assert "4 of 145 clips of the paper's composite (negative 2 of 88, positive 1 of" in output
-    assert "left out by the label rule: 5 clips" in output
-    assert "1, no apex is annotated: sub04/EP12_01f" in output
+    assert (
+        "differs from the paper's composite: 4 of 145 clips (negative 2 of 88, positive 1" in output
+    )
+    assert "excluded by the label rule: 5 clips" in output
+    assert "1: the apex is not annotated (sub04/EP12_01f)" in output
 
 
 def test_label_rule_gives_the_composite(real_data, trees, tmp_path):
@@ -112,8 +114,12 @@ def test_label_rule_gives_the_composite(real_data, trees, tmp_path):
         ("none", ["CASME2_RAW_selected", "Cropped"], "frames: Cropped (cropped)"),
         ("mtcnn", ["CASME2_RAW_selected", "Cropped"], "frames: CASME2_RAW_selected (raw)"),
         ("mtcnn", ["CASME2-RAW"], "frames: CASME2-RAW (raw)"),
-        ("mtcnn", ["Cropped"], "frames: Cropped (cropped), as no raw frames are there"),
-        ("none", ["CASME2-RAW"], "frames: CASME2-RAW (raw), as no cropped frames are there"),
+        ("mtcnn", ["Cropped"], "frames: Cropped (cropped), because the copy has no raw frames"),
+        (
+            "none",
+            ["CASME2-RAW"],
+            "frames: CASME2-RAW (raw), because the copy has no cropped frames",
+        ),
     ],
 )
 def test_folder_of_frames_goes_with_the_face_option(face, there, used, trees, tmp_path):
@@ -134,8 +140,8 @@ def test_folder_of_frames_goes_with_the_face_option(face, there, used, trees, tm
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        (("02", "E", None, 1, 2, 3, None, 4, "joy"), r"row 3: unknown emotion 'joy', expected"),
-        (("02", "E", None, 1, 2, 3, None, 4, None), r"row 3: unknown emotion ''"),
+        (("02", "E", None, 1, 2, 3, None, 4, "joy"), r"row 3: Unknown emotion 'joy'. Expected"),
+        (("02", "E", None, 1, 2, 3, None, 4, None), r"row 3: Unknown emotion ''"),
         (("xx", "E", None, 1, 2, 3, None, 4, "disgust"), r"row 3: Subject is 'xx'"),
         (("02", None, None, 1, 2, 3, None, 4, "disgust"), r"row 3: Filename is empty"),
         (("02", "../E", None, 1, 2, 3, None, 4, "disgust"), r"row 3: Filename is '../E'"),
@@ -151,12 +157,12 @@ def test_folder_of_frames_goes_with_the_face_option(face, there, used, trees, tm
         (("02", "E", None, 1, 2, 3, None, 4, "disgust"), r"row 3 .*sub02: no such folder"),
         (("01", "E", None, 1, 2, 3, None, 4, "disgust"), r"row 3 .*sub01/E: no such folder"),
         (("01", "A", None, 1, 2, 3, None, 4, "fear"), None),
-        (("01", "A", None, 2, 3, 4, None, 4, "disgust"), r"given twice, .*row 2 and .*row 3"),
-        (("01", "B", None, 1, 3, 5, None, 4, "disgust"), r"row 3 .*B: missing frame 4 of 1…5"),
+        (("01", "A", None, 2, 3, 4, None, 4, "disgust"), r"is defined twice, .*row 2 and .*row 3"),
+        (("01", "B", None, 1, 3, 5, None, 4, "disgust"), r"row 3 .*B lacks frame 4 of 1…5"),
         (("01", "B", None, 0, 3, 900000000, None, 4, "fear"), None),
         (
             ("01", "B", None, 1, 3, 900000000, None, 4, "disgust"),
-            r"missing frames 4, 6, 7, 8, 9, … \(899999996 in all\)",
+            r"lacks frames 4, 6, 7, 8, 9, … \(899999996 in all\)",
         ),
     ],
 )
@@ -192,7 +198,7 @@ def test_all_errors_are_told_at_once(trees, tmp_path):
 def test_two_files_of_one_frame(tree, tmp_path):
     folder = tree / "CASME2_RAW_selected/sub01/EP02_01f"
     (folder / "img010.jpg").write_bytes((folder / "img10.jpg").read_bytes())
-    with pytest.raises(UserError, match=r"a second file of frame 10"):
+    with pytest.raises(UserError, match=r"frame 10 also has the file"):
         prepare_raw(tree, tmp_path)
 
 
@@ -206,7 +212,9 @@ def test_files_of_other_systems_are_no_frames(tree, tmp_path, read_records):
 def test_missing_spreadsheet(tree, tmp_path):
     path = tree / "CASME2-coding-20140508.xlsx"
     path.rename(tree / "coding.xls")
-    with pytest.raises(UserError, match=r"20140508.xlsx: no such file; found coding.xls"):
+    with pytest.raises(
+        UserError, match=r"20140508.xlsx does not exist. The folder contains coding.xls"
+    ):
         prepare_raw(tree, tmp_path)
 
 
@@ -219,17 +227,17 @@ def test_spreadsheet_that_is_none(tree, tmp_path):
 def test_missing_columns_are_named(trees, tree, tmp_path):
     header = ("Subject", "Filename", "OnsetFrame", "OffsetFrame")
     trees.write_sheet(tree / "CASME2-coding-20140508.xlsx", [header, (1, "A", 2, 3)])
-    with pytest.raises(UserError, match=r"missing: ApexFrame, Estimated Emotion$"):
+    with pytest.raises(UserError, match=r"Missing: ApexFrame, Estimated Emotion\.$"):
         prepare_raw(tree, tmp_path)
 
 
 def test_no_frames_folder(trees, tmp_path):
     trees.casme2_sheet(tmp_path, trees.CASME2_ROWS)
-    with pytest.raises(UserError, match=r"expected one of CASME2_RAW_selected, CASME2-RAW, Crop"):
+    with pytest.raises(UserError, match=r"Expected one of CASME2_RAW_selected, CASME2-RAW, Crop"):
         prepare_raw(tmp_path, tmp_path)
 
 
 def test_no_clip_left(trees, tree, tmp_path):
     trees.casme2_sheet(tree, trees.CASME2_ROWS[4:])
-    with pytest.raises(UserError, match=r"no clip is left \(5 are left out"):
+    with pytest.raises(UserError, match=r"has no clips to prepare. The label rule excludes 5"):
         prepare_raw(tree, tmp_path)

@@ -47,17 +47,17 @@ def test_records_are_the_last_three_frames(tree, tmp_path, trees, read_records, 
         for subject, clip, reason in (
             ("S005", "002", "the sequence has no emotion file"),
             ("S011", "001", "the sequence has no emotion file"),
-            ("S011", "002", "emotion neutral is none of the three classes"),
+            ("S011", "002", "emotion neutral does not belong to any of the three classes"),
         )
     ]
     took, summary = capsys.readouterr().out.split("\n", 1)
-    assert took.startswith("took ")
+    assert took.startswith("Preparation took ")
     assert summary == (
         "ck_plus: 12 pictures (negative 6, positive 3, surprise 3) of 3 subjects\n"
         "  from 4 sequences (negative 2, positive 1, surprise 1)\n"
-        "left out by the label rule: 3 sequences\n"
-        "  1, emotion neutral is none of the three classes: S011/002\n"
-        "  2, the sequence has no emotion file: S005/002, S011/001\n"
+        "excluded by the label rule: 3 sequences\n"
+        "  1: emotion neutral does not belong to any of the three classes (S011/002)\n"
+        "  2: the sequence has no emotion file (S005/002, S011/001)\n"
         f"prepared data: {path}\n"
     )
 
@@ -83,20 +83,20 @@ def test_label_rule(text, emotion, label, tree):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("8", "unknown emotion 8, expected one of 0 neutral, 1 anger, 2 contempt, 3 disgust"),
-        ("-1", "unknown emotion -1"),
-        ("3.5", r"unknown emotion 3\.5"),
-        ("nan", "unknown emotion nan"),
-        ("1e999", "unknown emotion 1e999"),
-        ("happy", "holds 'happy', expected the code of an emotion"),
-        ("3 5", "holds '3 5'"),
-        ("", "holds ''"),
-        ("\xff\xfe3", "holds '\ufffd\ufffd3'"),
+        ("8", "the unknown emotion 8, expected one of 0 neutral, 1 anger, 2 contempt, 3 disgust"),
+        ("-1", "the unknown emotion -1"),
+        ("3.5", r"the unknown emotion 3\.5"),
+        ("nan", "the unknown emotion nan"),
+        ("1e999", "the unknown emotion 1e999"),
+        ("happy", "'happy', expected the code of an emotion"),
+        ("3 5", "'3 5'"),
+        ("", "''"),
+        ("\xff\xfe3", "'\ufffd\ufffd3'"),
     ],
 )
 def test_wrong_emotion_files(text, message, tree):
     (tree / LABEL).write_bytes(text.encode("latin-1"))
-    with pytest.raises(UserError, match=f"S005_001_00000005_emotion.txt: {message}"):
+    with pytest.raises(UserError, match=f"S005_001_00000005_emotion.txt contains {message}"):
         read_source(tree)
 
 
@@ -113,51 +113,51 @@ def _emotion_folder(tree: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (remove("Emotion"), r"raw/Emotion: no such folder. The labels come with the set"),
+        (remove("Emotion"), r"raw/Emotion does not exist. The labels are delivered with the set"),
         (remove(IMAGES), r"raw/cohn-kanade-images: no such folder"),
-        (ANOTHER_FRAME, r"04_emotion.txt: labels frame 4, but the last frame in .*/001 is 5"),
+        (ANOTHER_FRAME, r"04_emotion.txt labels frame 4, but the last frame in .*/001 is 5"),
         (
             empty(f"{IMAGES}/S005/001"),
-            r"05_emotion.txt: labels frame 5, but the last frame .* is missing",
+            r"05_emotion.txt labels frame 5, but the last frame .* is missing",
         ),
         (
             remove(f"{IMAGES}/S005/001"),
-            r"Emotion/S005/001: labels a sequence without a folder in cohn-kanade-imag",
+            r"Emotion/S005/001 labels a sequence without a folder in cohn-kanade-imag",
         ),
         (
             copy(LABEL, LABEL.replace("0005_", "0004_")),
-            r"Emotion/S005/001: expected one emotion file, found S005_001_00000004_",
+            r"Emotion/S005/001: Expected one emotion file, found S005_001_00000004_",
         ),
         (
             move(LABEL, LABEL.replace("S005_001", "S005_002")),
-            r"S005_002_00000005_emotion.txt: not named as an emotion file of",
+            r"S005_002_00000005_emotion.txt is not named like an emotion file of",
         ),
-        (_emotion_elsewhere, r"05_emotion.txt: a link that leads out of .*, to .*/label"),
-        (_emotion_folder, r"05_emotion.txt: not a file"),
+        (_emotion_elsewhere, r"05_emotion.txt is a link that leads out of .*, to .*/label"),
+        (_emotion_folder, r"05_emotion.txt is not a file"),
         (
             copy(f"{FRAME}00000003.png", f"{FRAME}3.PNG"),
-            r"S005_001_3.PNG: a second file of frame 3 beside S005_001_00000003.png",
+            r"S005_001_3.PNG: frame 3 also has the file S005_001_00000003.png",
         ),
         (
             move(f"{FRAME}00000001.png", f"{IMAGES}/S005/001/S005_002_00000001.png"),
-            r"S005_002_00000001.png: not named as a frame",
+            r"S005_002_00000001.png: not named like a frame",
         ),
-        (remove(f"{FRAME}00000004.png"), r"S005/001: missing frame 4 of 3…5"),
+        (remove(f"{FRAME}00000004.png"), r"S005/001 lacks frame 4 of 3…5"),
         (
             remove(f"{FRAME}00000001.png", f"{FRAME}00000002.png"),
-            r"S005/001: only 3 of at least 4 frames",
+            r"S005/001: Found 3 frames, expected at least 4",
         ),
         (
             move(f"{IMAGES}/S005", f"{IMAGES}/5"),
-            r"cohn-kanade-images/5: not named as a subject \(such as S005\)",
+            r"cohn-kanade-images/5 is not named like a subject \(such as S005\)",
         ),
         (
             move(f"{IMAGES}/S005/001", f"{IMAGES}/S005/one"),
-            r"S005/one: not named as a sequence \(such as 001\)",
+            r"S005/one is not named like a sequence \(such as 001\)",
         ),
         (
             move(f"{FRAME}00000001.png", f"{IMAGES}/S005/1.png"),
-            r"S005/1.png: a picture where only folders are expected",
+            r"S005/1.png is a picture, but only folders are expected here",
         ),
     ],
 )

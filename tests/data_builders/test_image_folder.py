@@ -45,7 +45,9 @@ def test_records(tree, tmp_path, trees, read_records, capsys):
     ]
     output = capsys.readouterr().out
     assert "image_folder: 10 pictures (negative 4, positive 4, surprise 2) of 6 subjects" in output
-    assert "2 pictures lie in no folder of a subject: each counts as a subject of its" in output
+    assert (
+        "2 pictures are outside of a subject's folder. Each counts as a separate subject" in output
+    )
 
 
 def test_no_note_where_every_picture_has_a_subject(tree):
@@ -73,26 +75,29 @@ def test_label_rule(folder, label, tree):
     [
         (
             move("happiness", "joy"),
-            r"raw/joy: unknown emotion 'joy', expected one of negative, positive",
+            r"raw/joy: Unknown emotion 'joy'. Expected one of negative, positive",
         ),
-        (move("happiness/3.bmp", "3.bmp"), r"raw/3.bmp: not in the folder of a class"),
+        (move("happiness/3.bmp", "3.bmp"), r"raw/3.bmp is not in the folder of a class"),
         (
             make_folder("happiness/anna/more"),
-            r"anna/more: too deep, expected CLASS/SUBJECT/PICTURE",
+            r"anna/more is a folder, but CLASS/SUBJECT/PICTURE is expected",
         ),
         (
             copy("happiness", "Happiness"),
-            r"anna/happiness_1: given twice, at .*/Happiness/.* and at .*/happiness/",
+            r"anna/happiness_1 is defined twice, at .*/Happiness/.* and at .*/happiness/",
         ),
         (
             copy("happiness/anna/1.png", "happiness/anna/1.jpg"),
-            r"anna/happiness_1: given twice, at .*1.jpg and at .*1.png",
+            r"anna/happiness_1 is defined twice, at .*1.jpg and at .*1.png",
         ),
         (
             move("happiness/anna/1.png", "happiness/anna/1.webp"),
-            r"1.webp: not named as a picture \(.bmp, .jpeg, .jpg, .png, .tif, .tif",
+            r"1.webp is not named like a picture \(.bmp, .jpeg, .jpg, .png, .tif, .tif",
         ),
-        (move("happiness/3.bmp", "happiness/3.gif"), r"happiness/3.gif: not named as a picture"),
+        (
+            move("happiness/3.bmp", "happiness/3.gif"),
+            r"happiness/3.gif is not named like a picture",
+        ),
         (
             move("happiness/3.bmp", "happiness/\udcff.bmp"),
             r"the name is '\\udcff', expected a plain name",

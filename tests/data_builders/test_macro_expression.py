@@ -88,7 +88,7 @@ def test_unreadable_pictures_are_all_told_and_nothing_is_published(damage, datas
 
 
 def test_a_missing_folder(dataset, tmp_path):
-    message = f"raw: no such folder; .* data_builders/{dataset}/README.md"
+    message = f"raw does not exist. .* data_builders/{dataset}/README.md"
     with pytest.raises(UserError, match=message):
         prepare_set(dataset, tmp_path / "raw")
 
@@ -96,10 +96,10 @@ def test_a_missing_folder(dataset, tmp_path):
 def test_an_empty_folder(dataset, tmp_path):
     (tmp_path / "raw").mkdir()
     message = {
-        "ck_plus": "raw/Emotion: no such folder",
-        "oulu_casia": "raw: no folder VL or NI",
+        "ck_plus": "raw/Emotion does not exist",
+        "oulu_casia": "raw and its subfolders have no folder VL or NI",
         "mug": "raw/subjects3: no such folder",
-    }.get(dataset, f"{dataset}: no clip is left")
+    }.get(dataset, f"{dataset} has no clips to prepare")
     with pytest.raises(UserError, match=message):
         prepare_set(dataset, tmp_path / "raw")
     assert published(tmp_path / "data") == [dataset]
@@ -124,7 +124,9 @@ def test_a_link_that_leads_out(dataset, tree, tmp_path):
     path = tree / CHOSEN[dataset][0]
     path.rename(tmp_path / "elsewhere")
     path.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(UserError, match=f"{path}: a link that leads out of {tree}, to .*elsewhere"):
+    with pytest.raises(
+        UserError, match=f"{path} is a link that leads out of {tree}, to .*elsewhere"
+    ):
         prepare_set(dataset, tree)
     assert published(tmp_path / "data") == [dataset]
 
@@ -143,8 +145,8 @@ def test_a_picture_that_is_none_of_the_folder(kind, trees, tmp_path):
             path.mkdir()
         else:
             path.symlink_to(path if kind == "loop" else tree / "nowhere")
-    message = "a link that leads out" if kind == "folder" else "not a file"
-    with pytest.raises(UserError, match=f"{path}: {message}"):
+    message = "is a link that leads out" if kind == "folder" else "is not a file"
+    with pytest.raises(UserError, match=f"{path} {message}"):
         prepare_set("ck_plus", tree)
 
 
@@ -162,9 +164,9 @@ def test_a_second_run_keeps_what_is_there(dataset, tree, capsys):
     before = file.stat().st_mtime_ns
     capsys.readouterr()
     assert prepare_set(dataset, tree) == path
-    assert f"{path} is prepared already, with the same options." in capsys.readouterr().out
+    assert f"{path} is already prepared with the same options." in capsys.readouterr().out
     assert file.stat().st_mtime_ns == before
-    with pytest.raises(UserError, match="--face was none, now mtcnn"):
+    with pytest.raises(UserError, match="--face was none and is now mtcnn"):
         prepare_set(dataset, tree, face="mtcnn")
 
 
@@ -172,13 +174,13 @@ def test_another_picture_of_the_same_size_is_refused(dataset, tree):
     prepare_set(dataset, tree)
     path = tree / CHOSEN[dataset][0]
     path.write_bytes(path.read_bytes()[:-1] + b"?")
-    with pytest.raises(UserError, match="clips in --manual_dir are not those they were prepared"):
+    with pytest.raises(UserError, match="clips in --manual_dir have changed since the preparation"):
         prepare_set(dataset, tree)
 
 
 @pytest.mark.parametrize("option", [{"flow": "farneback"}, {"circular": True}])
 def test_options_of_motion_are_refused(option, dataset, tree, tmp_path):
-    message = f"{dataset} is a set of pictures, .* leave --{next(iter(option))} out"
+    message = f"{dataset} is a set of pictures, .* Remove --{next(iter(option))}"
     with pytest.raises(UserError, match=message):
         prepare_set(dataset, tree, **option)
     assert not (tmp_path / "data").exists()
@@ -226,10 +228,10 @@ def test_a_box_by_hand_replaces_the_detector(dataset, tree, tmp_path, read_recor
         expected = [1, 2, 21.5, 22] if by_hand else [0, 0, 40, 32]
         np.testing.assert_array_equal(record["crop_box"], expected)
     boxes.write_text(header + f"{dataset},{key[0]},nobody,1,2,21.5,22\n")
-    with pytest.raises(UserError, match="--boxes is another file"):
+    with pytest.raises(UserError, match="--boxes is a different file"):
         prepare_set(dataset, tree, boxes=boxes)
     shutil.rmtree(tmp_path / "data")
-    with pytest.raises(UserError, match=f"no such clip: {dataset}/{key[0]}/nobody"):
+    with pytest.raises(UserError, match=f"has boxes for unknown clips: {dataset}/{key[0]}/nobody"):
         prepare_set(dataset, tree, boxes=boxes)
 
 
@@ -237,7 +239,7 @@ def test_frames_of_several_sizes(trees, tmp_path):
     tree = trees.macro("ck_plus", tmp_path / "raw")
     first, last = (tree / name for name in CHOSEN["ck_plus"][:2])
     cv2.imwrite(str(first), np.zeros((32, 41), np.uint8))
-    message = f"{first}: 41x32 pixels, but {last.name} has 40x32"
+    message = f"{first} has 41x32 pixels, but {last.name} has 40x32"
     with pytest.raises(UserError, match=message):
         prepare_set("ck_plus", tree)
 
@@ -272,7 +274,7 @@ def test_no_face_is_told_with_the_picture(trees, tmp_path):
     with pytest.raises(UserError, match="jaffe: 7 errors") as error:
         prepare_set("jaffe", tree, face="mtcnn")
     assert f"{tree / 'KL.SU3.166.tiff'}: jaffe/KL/SU3.166: " in str(error.value)
-    assert str(error.value).count("no face found; give its box in a CSV file") == 7
+    assert str(error.value).count("no face was found. Pass its box in a CSV file") == 7
 
 
 def test_metadata(trees, tmp_path):

@@ -69,8 +69,8 @@ def test_published_flow_maps_come_back_exactly(real_data, tmp_path, read_records
         assert not record["crop_box"].any()
     output = capsys.readouterr().out
     assert "casme2: 145 clips (negative 88, positive 32, surprise 25) of 24 subjects" in output
-    assert "all 145 of 145 clips of the paper's composite" in output
-    assert "all 164 of 164 clips of the paper's composite" in output
+    assert "matches the paper's composite: 145 of 145 clips" in output
+    assert "matches the paper's composite: 164 of 164 clips" in output
 
 
 def test_published_adm_comes_back_exactly(real_data, tmp_path, read_records):
@@ -157,10 +157,11 @@ def test_names_of_any_script_and_a_byte_order_mark(tmp_path):
     [
         (
             name(adm=""),
-            r"line 2: nothing given, expected one of frames, video, apex_image, adm, flow_map",
+            r"line 2: All inputs are empty. Fill in at least one of frames, video, apex_image, "
+            r"adm, flow_map",
         ),
-        (name(adm="no.npy"), r"line 2: adm: no file 'no.npy'"),
-        (name(frames="no"), r"line 2: frames: no folder 'no'"),
+        (name(adm="no.npy"), r"line 2: adm is 'no.npy', but this file does not exist"),
+        (name(frames="no"), r"line 2: frames is 'no', but this folder does not exist"),
         (name(adm="/etc/passwd"), r"line 2: adm is '/etc/passwd', expected a path relative"),
         (name(adm=r"C:\adm.npy"), r"line 2: adm is 'C:.*expected a path relative"),
         (name(adm=r"\\host\adm.npy"), r"line 2: adm is .*expected a path relative"),
@@ -176,18 +177,18 @@ def test_names_of_any_script_and_a_byte_order_mark(tmp_path):
         (name(dataset="a/b", adm="adm.npy"), r"line 2: dataset is 'a/b', expected a plain name"),
         (name(clip="", adm="adm.npy"), r"line 2: clip is empty"),
         (name(label="3", adm="adm.npy"), r"line 2: label is '3', expected 0, 1, 2 or negative"),
-        (name(label="", adm="adm.npy"), r"line 2: unknown emotion ''"),
-        (name(label="", emotion="joy", adm="adm.npy"), r"line 2: unknown emotion 'joy'"),
+        (name(label="", adm="adm.npy"), r"line 2: Unknown emotion ''"),
+        (name(label="", emotion="joy", adm="adm.npy"), r"line 2: Unknown emotion 'joy'"),
         (name(frames="frames"), r"line 2: onset is '', expected a frame number"),
         (
             name(frames="frames", onset=1, apex=2, offset=9),
-            r"line 2: .*missing frames 4, 5, 6, 7, 8",
+            r"line 2: .*lacks frames 4, 5, 6, 7, 8",
         ),
         (name(frames="frames", onset=2, apex=1, offset=3), r"line 2: expected onset <= apex"),
         (name(frames="frames", onset=1, apex="b", offset=3), r"line 2: apex is 'b'"),
         (name(adm="adm.npy", frame_rate="-1"), r"line 2: frame_rate is '-1'"),
         (name(adm="adm.npy", frame_rate="inf"), r"line 2: frame_rate is 'inf'"),
-        (name(frames="frames", video="adm.npy"), r"line 2: both frames and video are given"),
+        (name(frames="frames", video="adm.npy"), r"line 2: Both frames and video are filled in"),
     ],
 )
 def test_errors_of_single_rows(row, message, trees, tmp_path):
@@ -212,23 +213,26 @@ def test_a_clip_given_twice(tmp_path):
     write_manifest(tmp_path, [name(adm="adm.npy"), name(clip="b", adm="adm.npy")] * 2)
     with pytest.raises(UserError) as error:
         read_source(tmp_path)
-    where = "given twice, at manifest.csv, line"
-    assert f"mine/anna/take1: {where} 2 and at manifest.csv, line 4" in str(error.value)
-    assert f"mine/anna/b: {where} 3 and at manifest.csv, line 5" in str(error.value)
+    where = "is defined twice, at manifest.csv, line"
+    assert f"mine/anna/take1 {where} 2 and at manifest.csv, line 4" in str(error.value)
+    assert f"mine/anna/b {where} 3 and at manifest.csv, line 5" in str(error.value)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", r"missing column: dataset; subject; clip; label or emotion; one of frames, video"),
-        ("dataset,subject,clip,label\n", r"missing column: one of frames, video"),
-        ("dataset,subject,clip,label,adm,flow_mapp\n", r"unknown column: 'flow_mapp'; the columns"),
-        ("dataset,subject,clip,label,adm,adm\n", r"a column is named twice"),
-        ("dataset,subject,clip,label,adm\na,b,c,1,d.npy,e\n", r"line 2: more cells than columns"),
+        ("", r"Missing column: dataset; subject; clip; label or emotion; one of frames, video"),
+        ("dataset,subject,clip,label\n", r"Missing column: one of frames, video"),
+        ("dataset,subject,clip,label,adm,flow_mapp\n", r"Unknown column: 'flow_mapp'. The columns"),
+        ("dataset,subject,clip,label,adm,adm\n", r"A column occurs twice"),
+        (
+            "dataset,subject,clip,label,adm\na,b,c,1,d.npy,e\n",
+            r"line 2: The row has more cells than columns",
+        ),
         ('dataset,subject,clip,label,adm\na,b,c,1,"d', r"not a CSV file in UTF-8"),
         (b"dataset,subject,clip,label,adm\na,b,\xff,1,d.npy", r"not a CSV file in UTF-8"),
-        ("dataset,subject,clip,label,adm\n", r"manifest: no clip is left"),
-        (None, r"manifest.csv: no such file"),
+        ("dataset,subject,clip,label,adm\n", r"manifest has no clips to prepare"),
+        (None, r"manifest.csv does not exist"),
     ],
 )
 def test_errors_of_the_file(text, message, tmp_path):
@@ -243,10 +247,10 @@ def test_errors_of_given_inputs_are_told_together(tmp_path):
     folder = tmp_path / "raw"
     folder.mkdir()
     wrong = {
-        "shape.npy": (np.zeros((128, 64)), r"expected shape (64, 128), found (128, 64)"),
-        "nan.npy": (np.full((64, 128), np.nan), "holds NaN or infinity"),
-        "object.npy": (np.array([{}]), "not a .npy file of numbers"),
-        "text.npy": (np.array(["a"]), "expected a .npy file holding one array of real numbers"),
+        "shape.npy": (np.zeros((128, 64)), r"has shape (128, 64), expected (64, 128)"),
+        "nan.npy": (np.full((64, 128), np.nan), "contains NaN or infinity"),
+        "object.npy": (np.array([{}]), "is not a .npy file of numbers"),
+        "text.npy": (np.array(["a"]), "is not a .npy file with one array of real numbers"),
     }
     rows = []
     for file, (array, _) in wrong.items():
@@ -265,11 +269,17 @@ def test_errors_of_given_inputs_are_told_together(tmp_path):
     assert message.startswith("manifest: 9 errors, so nothing was prepared:")
     assert message.count("\n") == 9
     for file, (_, reason) in wrong.items():
-        assert f"mine/anna/{file}: {folder / file}: {reason}" in message
-    assert f"{folder / 'empty.npy'}: not a .npy file of numbers" in message
-    assert "large.png: expected an image of 28×28 pixels with 3 channels of 8 bits" in message
-    assert "grey.png: expected an image of 28×28 pixels with 3 channels of 8 bits" in message
-    assert f"line 9: mine/anna/text.png: {folder / 'text.png'}: not an image" in message
+        assert f"mine/anna/{file}: {folder / file} {reason}" in message
+    assert f"{folder / 'empty.npy'} is not a .npy file of numbers" in message
+    assert (
+        "large.png is an image of type uint8 and shape (28, 29, 3), expected 28×28 pixels with 3"
+        in message
+    )
+    assert (
+        "grey.png is an image of type uint8 and shape (28, 28), expected 28×28 pixels with 3"
+        in message
+    )
+    assert f"line 9: mine/anna/text.png: {folder / 'text.png'} is not an image" in message
     assert "line 10: mine/anna/apex" in message
 
 
@@ -277,5 +287,7 @@ def test_no_face_found_is_told_with_the_clip(trees, tmp_path):
     folder = tmp_path / "raw"
     trees.write_frames(folder / "frames", [f"{n}.png" for n in (1, 2, 3)])
     row = name(frames="frames", onset=1, apex=2, offset=3)
-    with pytest.raises(UserError, match=r"line 2: mine/anna/take1, apex frame 2: no face found"):
+    with pytest.raises(
+        UserError, match=r"line 2: mine/anna/take1, apex frame 2: no face was found"
+    ):
         prepare_rows(folder, [row], face="mtcnn")

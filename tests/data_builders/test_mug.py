@@ -42,13 +42,13 @@ def test_records_are_the_three_frames_in_the_middle(tree, tmp_path, trees, read_
     ]  # fmt: skip
     excluded = tfds.builder_from_directory(path).info.metadata["excluded"]
     assert [(row["subject"], row["clip"], row["reason"]) for row in excluded] == [
-        ("001", "neutral_take000", "emotion neutral is none of the three classes"),
-        ("002", "session1_fear_take001nsg", "the take is marked 'nsg'"),
+        ("001", "neutral_take000", "emotion neutral does not belong to any of the three classes"),
+        ("002", "session1_fear_take001nsg", "the take's name ends in 'nsg'"),
     ]
     output = capsys.readouterr().out
     assert "mug: 12 pictures (negative 3, positive 3, surprise 6) of 2 subjects" in output
     assert "  from 4 sequences (negative 1, positive 1, surprise 2)" in output
-    assert "left out by the label rule: 2 sequences" in output
+    assert "excluded by the label rule: 2 sequences" in output
 
 
 def test_label_rule(tree):
@@ -74,38 +74,41 @@ def test_names_of_takes(tree):
         (move("subjects3", "subjects"), r"raw/subjects3: no such folder"),
         (
             move("subjects3/001", "subjects3/anna"),
-            r"subjects3/anna: not named as a subject \(such as 001\)",
+            r"subjects3/anna is not named like a subject \(such as 001\)",
         ),
-        (make_folder("subjects3/003"), r"subjects3/003: no folder of an emotion \(such as anger\)"),
+        (
+            make_folder("subjects3/003"),
+            r"subjects3/003 has no folder of an emotion \(such as anger\)",
+        ),
         (
             move("subjects3/001/anger", "subjects3/001/rage"),
-            r"001/rage: unknown emotion 'rage', expected one of anger, disgust",
+            r"001/rage: Unknown emotion 'rage'. Expected one of anger, disgust",
         ),
-        (remove(TAKE), r"001/anger: no folder of a take \(such as take000\)"),
+        (remove(TAKE), r"001/anger has no folder of a take \(such as take000\)"),
         (
             move(TAKE, "subjects3/001/anger/first"),
-            r"anger/first: not named as a take \(such as take000\)",
+            r"anger/first is not named like a take \(such as take000\)",
         ),
         (
             move(f"{TAKE}/img_0000.jpg", "subjects3/001/anger/img_0000.jpg"),
-            r"anger/img_0000.jpg: a picture where only folders are expected",
+            r"anger/img_0000.jpg is a picture, but only folders are expected here",
         ),
         (
             move(f"{TAKE}/img_0000.jpg", "subjects3/001/img_0000.jpg"),
-            r"001/img_0000.jpg: a picture where only folders are expected",
+            r"001/img_0000.jpg is a picture, but only folders are expected here",
         ),
         (
             copy("subjects3/001/anger", "subjects3/001/Anger"),
-            r"mug/001/anger_take000: given twice, at .*/Anger/take000 and at .*/anger/take0",
+            r"mug/001/anger_take000 is defined twice, at .*/Anger/take000 and at .*/anger/take0",
         ),
         (
             copy(f"{TAKE}/img_0000.jpg", f"{TAKE}/img_0.jpg"),
-            r"img_0000.jpg: a second file of frame 0 beside img_0.jpg",
+            r"img_0000.jpg: frame 0 also has the file img_0.jpg",
         ),
-        (remove(f"{TAKE}/img_0001.jpg"), r"take000: missing frame 1 of 0…6"),
+        (remove(f"{TAKE}/img_0001.jpg"), r"take000 lacks frame 1 of 0…6"),
         (
             remove(*(f"{TAKE}/img_{number:04d}.jpg" for number in (0, 1, 6))),
-            r"take000: only 4 of at least 5 frames",
+            r"take000: Found 4 frames, expected at least 5",
         ),
     ],
 )

@@ -42,8 +42,18 @@ def _below(tree: Path) -> None:
     [
         (None, VL_RECORDS + NI_RECORDS, 24 - 5, []),
         (_below, VL_RECORDS + NI_RECORDS, 24 - 5, []),
-        (remove("NI"), VL_RECORDS, 12 - 3, ["no folder NI: all pictures are of the other camera"]),
-        (remove("VL"), NI_RECORDS, 12 - 2, ["no folder VL: all pictures are of the other camera"]),
+        (
+            remove("NI"),
+            VL_RECORDS,
+            12 - 3,
+            ["the folder NI is missing: all pictures are from the other camera"],
+        ),
+        (
+            remove("VL"),
+            NI_RECORDS,
+            12 - 2,
+            ["the folder VL is missing: all pictures are from the other camera"],
+        ),
     ],
 )
 def test_records_are_the_last_three_frames_in_strong_light(
@@ -64,7 +74,7 @@ def test_records_are_the_last_three_frames_in_strong_light(
     ]
     output = capsys.readouterr().out
     assert [line for line in output.splitlines() if "camera" in line] == notes
-    assert f"folders of emotions that are not there: {missing}, such as " in output
+    assert f"missing folders of emotions: {missing}, such as " in output
     assert "of 2 subjects" in output
 
 
@@ -90,38 +100,41 @@ def _below_twice(tree: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (_below_twice, r"raw: folders VL or NI in .*/B_OriginalImg and in .*/copy; give the one"),
-        (remove("NI/Strong"), r"NI/Strong: no such folder; is the copy of the database complete"),
+        (
+            _below_twice,
+            r"raw has folders VL or NI in .*/B_OriginalImg and in .*/copy. Pass the one",
+        ),
+        (remove("NI/Strong"), r"NI/Strong: no such folder. Check that the copy of the database is"),
         (
             move("NI/Strong/P001", "NI/Strong/001"),
-            r"NI/Strong/001: not named as a subject \(such as P001\)",
+            r"NI/Strong/001 is not named like a subject \(such as P001\)",
         ),
         (
             remove("NI/Strong/P001/anger"),
-            r"NI/Strong/P001: no folder of an emotion \(such as Anger\)",
+            r"NI/Strong/P001 has no folder of an emotion \(such as Anger\)",
         ),
         (
             move("VL/Strong/P001/Happiness", "VL/Strong/P001/Joy"),
-            r"P001/Joy: unknown emotion 'Joy', expected one of anger, disgust, fear",
+            r"P001/Joy: Unknown emotion 'Joy'. Expected one of anger, disgust, fear",
         ),
         (
             copy(ANGER, "VL/Strong/P001/anger"),
-            r"oulu_casia/P001/VL_Strong_Anger: given twice, at .*/Anger and at .*/anger",
+            r"oulu_casia/P001/VL_Strong_Anger is defined twice, at .*/Anger and at .*/anger",
         ),
         (
             copy(f"{ANGER}/003.jpeg", f"{ANGER}/3.jpg"),
-            r"3.jpg: a second file of frame 3 beside 003.jpeg",
+            r"3.jpg: frame 3 also has the file 003.jpeg",
         ),
         (
             move(f"{ANGER}/000.jpeg", "VL/Strong/P001/000.jpeg"),
-            r"P001/000.jpeg: a picture where only folders are expected",
+            r"P001/000.jpeg is a picture, but only folders are expected here",
         ),
         (
             move(f"{ANGER}/004.jpeg", f"{ANGER}/004 (1).jpeg"),
-            r"004 \(1\).jpeg: not named as a frame",
+            r"004 \(1\).jpeg: not named like a frame",
         ),
-        (empty(ANGER), r"P001/Anger: only 0 of at least 4 frames"),
-        (remove(f"{ANGER}/003.jpeg"), r"P001/Anger: missing frame 3 of 2…4"),
+        (empty(ANGER), r"P001/Anger: Found 0 frames, expected at least 4"),
+        (remove(f"{ANGER}/003.jpeg"), r"P001/Anger lacks frame 3 of 2…4"),
     ],
 )
 def test_errors(damage, message, tree):

@@ -69,12 +69,12 @@ def tree(tmp_path):
 def test_a_second_run_keeps_what_is_there(tree, tmp_path, capsys):
     path = prepare("smic", tree, tmp_path / "data", face="none", num_workers=1)
     assert path == tmp_path / "data/smic/spatiotemporal/1.2.0"
-    assert "prepared already" not in capsys.readouterr().out
+    assert "already prepared" not in capsys.readouterr().out
     (file,) = published(path)
     before = file.stat().st_mtime_ns
     assert prepare("smic", tree, tmp_path / "data", face="none", num_workers=1) == path
     output = capsys.readouterr().out
-    assert f"{path} is prepared already, with the same options." in output
+    assert f"{path} is already prepared with the same options." in output
     assert "smic: 2 clips (negative 2, positive 0, surprise 0) of 1 subjects" in output
     assert file.stat().st_mtime_ns == before
 
@@ -85,20 +85,20 @@ def test_other_options_are_refused(tree, tmp_path):
         return prepare("smic", tree, tmp_path / "data", **options)
 
     path = run()
-    with pytest.raises(UserError, match="--face was none, now mtcnn") as error:
+    with pytest.raises(UserError, match="--face was none and is now mtcnn") as error:
         run(face="mtcnn")
-    assert str(error.value).startswith(f"{path} holds data prepared in another way")
-    assert "Choose another --data_dir, or delete that folder" in str(error.value)
+    assert str(error.value).startswith(f"{path} holds data prepared with different options")
+    assert "Pass another --data_dir, or delete this folder" in str(error.value)
     boxes = tmp_path / "boxes.csv"
     boxes.write_text("dataset,subject,clip,x0,y0,x1,y1\nsmic,s01,s01_ne_01,1,2,61,62\n")
-    with pytest.raises(UserError, match="--boxes is another file"):
+    with pytest.raises(UserError, match="--boxes is a different file"):
         run(boxes=boxes)
     # Another flow method lies beside it, and so do circular means.
     assert run(flow="dis") == tmp_path / "data/smic/dis/1.2.0"
     assert run(circular=True) == tmp_path / "data/smic/spatiotemporal_circular/1.2.0"
     assert run(flow="spatiotemporal") == path
     (tree / "SMIC_all_raw/HS/s01/micro/negative/s01_ne_02/image13.bmp").unlink()
-    with pytest.raises(UserError, match="clips in --manual_dir are not those they were prepared"):
+    with pytest.raises(UserError, match="clips in --manual_dir have changed since the preparation"):
         run()
 
 
@@ -106,7 +106,7 @@ def test_other_frames_of_the_same_names_are_refused(tree, tmp_path):
     prepare("smic", tree, tmp_path / "data", face="none", num_workers=1)
     frame = tree / "SMIC_all_raw/HS/s01/micro/negative/s01_ne_02/image13.bmp"
     cv2.imwrite(str(frame), np.zeros((71, 96), np.uint8))
-    with pytest.raises(UserError, match="clips in --manual_dir are not those they were prepared"):
+    with pytest.raises(UserError, match="clips in --manual_dir have changed since the preparation"):
         prepare("smic", tree, tmp_path / "data", face="none", num_workers=1)
 
 
@@ -122,7 +122,7 @@ def test_boxes_replace_the_detector(tree, tmp_path):
 def test_a_box_of_no_clip(tree, tmp_path):
     boxes = tmp_path / "boxes.csv"
     boxes.write_text("dataset,subject,clip,x0,y0,x1,y1\nsmic,s1,s1_ne_02,1,2,61,62\n")
-    with pytest.raises(UserError, match="no such clip: smic/s1/s1_ne_02"):
+    with pytest.raises(UserError, match="has boxes for unknown clips: smic/s1/s1_ne_02"):
         prepare("smic", tree, tmp_path / "data", face="none", boxes=boxes, num_workers=1)
     assert not published(tmp_path)
 
@@ -152,7 +152,9 @@ def test_errors_of_all_clips_are_told_and_nothing_is_published(tmp_path, capsys)
     capsys.readouterr()
     path = prepare("smic", tree, tmp_path / "data", face="none", num_workers=1)
     assert len(read(path)) == 3
-    assert capsys.readouterr().out.startswith("1 of 3 clips are finished already\ntook ")
+    assert capsys.readouterr().out.startswith(
+        "Resuming: 1 of 3 clips are finished.\nPreparation took "
+    )
     assert sorted(path.name for path in parent.iterdir()) == ["1.2.0"]
 
 
@@ -178,8 +180,11 @@ def test_processes_make_no_difference(tmp_path):
         ({"face": "haar"}, "face is 'haar', expected one of mtcnn, none"),
         ({"flow": "tvl1"}, f"flow is 'tvl1', expected one of {', '.join(FLOWS)}"),
         ({"num_workers": 0}, "num_workers is 0, expected at least 1"),
-        ({"manual_dir": "nowhere"}, "nowhere: no such folder; --manual_dir is your copy"),
-        ({"boxes": "nowhere.csv"}, "nowhere.csv: no such file of face boxes"),
+        ({"manual_dir": "nowhere"}, "nowhere does not exist. Pass the folder of your copy"),
+        (
+            {"boxes": "nowhere.csv"},
+            "nowhere.csv does not exist. Pass an existing CSV file of face boxes",
+        ),
     ],
 )
 def test_wrong_arguments(options, message, tree, tmp_path):
@@ -192,7 +197,7 @@ def test_wrong_arguments(options, message, tree, tmp_path):
 def test_a_data_dir_that_cannot_be_written_to(tree, tmp_path):
     (tmp_path / "data").touch()
     with pytest.raises(
-        UserError, match=r"data/smic/spatiotemporal cannot be used .*another --data_dir"
+        UserError, match=r"data/smic/spatiotemporal cannot be written to .*another --data_dir"
     ):
         prepare("smic", tree, tmp_path / "data", face="none")
 
@@ -203,7 +208,8 @@ def test_two_at_once(tree, tmp_path):
     with (folder / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         with pytest.raises(
-            UserError, match=f"{folder} is in use by another process. Wait for it, stop it"
+            UserError,
+            match=f"{folder} is in use by another process. Wait until that process ends, stop it",
         ):
             prepare("smic", tree, tmp_path / "data", face="none", num_workers=1)
     prepare("smic", tree, tmp_path / "data", face="none", num_workers=1)
@@ -218,15 +224,15 @@ def test_command_line(tree, tmp_path):
     path = tmp_path / "data/smic/spatiotemporal/1.2.0"
     took, rest = run.stdout.split("\n", 1)
     assert re.fullmatch(
-        r"took \d+ s: flow \d+%, ADM \d+%, writing \d+%, waiting for crops \d+%; "
-        r"meanwhile, of 2 processes: reading and cropping \d+%, encoding \d+%",
+        r"Preparation took \d+ s\. Main process: flow \d+%, ADM \d+%, writing \d+%, "
+        r"waiting for crops \d+%\. 2 worker processes: reading and cropping \d+%, encoding \d+%\.",
         took,
     )
     assert rest == (
         "smic: 2 clips (negative 2, positive 0, surprise 0) of 1 subjects\n"
-        "  2 of 164 clips of the paper's composite "
+        "  differs from the paper's composite: 2 of 164 clips "
         "(negative 2 of 70, positive 0 of 51, surprise 0 of 43)\n"
-        "frames: SMIC_all_raw/HS (raw), as no cropped frames are there; "
+        "frames: SMIC_all_raw/HS (raw), because the copy has no cropped frames; "
         "the face option is 'none'\n"
         f"prepared data: {path}\n"
     )
@@ -242,8 +248,8 @@ def test_command_line_of_pictures(tmp_path):
     )  # fmt: skip
     assert (run.returncode, run.stdout) == (1, "")
     assert run.stderr == (
-        "Error: image_folder is a set of pictures, of which no motion is computed: leave --flow"
-        " out\n"
+        "Error: image_folder is a set of pictures, for which motion is not computed."
+        " Remove --flow.\n"
     )
     run = subprocess.run(
         command(tree, tmp_path / "data", *options),
@@ -252,8 +258,8 @@ def test_command_line_of_pictures(tmp_path):
     assert (run.returncode, run.stderr) == (0, "")
     took, rest = run.stdout.split("\n", 1)
     shares = re.fullmatch(
-        r"took \d+ s: reading and cropping (\d+)%, encoding (\d+)%, flow 0%, ADM 0%, "
-        r"writing (\d+)%",
+        r"Preparation took \d+ s: reading and cropping (\d+)%, encoding (\d+)%, flow 0%, ADM 0%, "
+        r"writing (\d+)%\.",
         took,
     )
     assert shares is not None
@@ -401,7 +407,7 @@ def test_a_killed_run_is_gone_on_with(tmp_path):
     assert not first.exists() or first.stat().st_mtime_ns == made
     output, errors = second.communicate(timeout=60)
     assert (second.returncode, errors) == (0, "")
-    assert output.startswith(f"{found} of 8 clips are finished already\n")
+    assert output.startswith(f"Resuming: {found} of 8 clips are finished.\n")
     path = data_dir / "smic/spatiotemporal/1.2.0"
     assert sorted(item.name for item in path.parent.iterdir()) == ["1.2.0"]
     whole = prepare("smic", tree, tmp_path / "whole", face="none", num_workers=1)
@@ -423,7 +429,7 @@ def two_of_three(tmp_path):
 
 
 def finished(output: str) -> int:
-    found = re.match(r"(\d) of 3 clips are finished already\n", output)
+    found = re.match(r"Resuming: (\d) of 3 clips are finished\.\n", output)
     return 0 if found is None else int(found[1])
 
 
@@ -461,7 +467,7 @@ def test_what_was_finished_with_other_options_is_removed(two_of_three, capsys):
     before = kept(data_dir)
     frame = tree / "SMIC_all_raw/HS/s01/micro/negative/s01_ne_02/image10.bmp"
     frame.write_bytes(b"no picture")
-    with pytest.raises(UserError, match="no face found"):
+    with pytest.raises(UserError, match="no face was found"):
         prepare("smic", tree, data_dir, face="mtcnn", num_workers=1)
     assert finished(capsys.readouterr().out) == 0
     assert not any(path.exists() for path in before)
@@ -490,7 +496,7 @@ def test_worker_processes_import_neither_jax_nor_tfds():
 
 def test_beam_is_an_extra(tree, tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    with pytest.raises(UserError, match=r"not installed: pip install 'atnet_jax\[beam\]'"):
+    with pytest.raises(UserError, match=r"not installed\. Run pip install 'atnet_jax\[beam\]'"):
         prepare("smic", tree, tmp_path / "data", face="none", beam_runner="DirectRunner")
 
 
@@ -498,7 +504,7 @@ def test_beam_is_an_extra(tree, tmp_path, monkeypatch):
     ("options", "message"),
     [
         ({"beam_runner": "DirectRunner", "num_workers": 2}, "--beam_options=direct_num_workers=N"),
-        ({"beam_options": ["direct_num_workers=2"]}, "--beam_runner, which is not given"),
+        ({"beam_options": ["direct_num_workers=2"]}, "--beam_options requires --beam_runner"),
     ],
 )
 def test_options_of_beam(options, message, tree, tmp_path):
@@ -550,7 +556,7 @@ def test_beam_makes_the_same_records(dataset, beam, tmp_path):
         capture_output=True, text=True, cwd=REPOSITORY, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
-    assert re.match(r"took \d+ s\n", run.stdout)
+    assert re.match(r"Preparation took \d+ s\.\n", run.stdout)
     serial = prepare(dataset, tree, tmp_path / "serial", face="none", num_workers=1)
     path = tmp_path / "beam" / serial.relative_to(tmp_path / "serial")
     assert sorted(item.name for item in path.parent.iterdir()) == [path.name]

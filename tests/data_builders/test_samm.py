@@ -108,14 +108,14 @@ def test_header_is_found_by_its_names(trees, tmp_path):
 def test_missing_sheet(trees, tmp_path):
     path = tmp_path / "SAMM_Micro_FACS_Codes_v2.xlsx"
     trees.write_sheet(path, [("Subject",)], title="MACRO")
-    with pytest.raises(UserError, match=r"no sheet 'MICRO_ONLY', only 'MACRO'"):
+    with pytest.raises(UserError, match=r"has no sheet 'MICRO_ONLY'. It has only 'MACRO'"):
         read_annotations(path, ErrorList())
 
 
 def test_missing_columns_are_named(trees, tmp_path):
     path = tmp_path / "SAMM_Micro_FACS_Codes_v2.xlsx"
     trees.write_sheet(path, [("Subject", "Filename", "Onset Frame")], title="MICRO_ONLY", before=13)
-    with pytest.raises(UserError, match=r"missing: Apex Frame, Offset Frame, Estimated Emotion$"):
+    with pytest.raises(UserError, match=r"Missing: Apex Frame, Offset Frame, Estimated Emotion\.$"):
         read_annotations(path, ErrorList())
 
 
@@ -134,4 +134,4 @@ def test_apex_outside_the_clip_and_missing_folders_are_told_together(trees, tmp_
     assert message.startswith("samm: 3 errors, so nothing was prepared:")
     assert "row 21 (samm/6/006_1_9): expected onset <= apex <= offset" in message
     assert f"row 22 (samm/36/036_1_1): {tree / '036'}: no such folder" in message
-    assert "row 23: unknown emotion 'Dread'" in message
+    assert "row 23: Unknown emotion 'Dread'" in message

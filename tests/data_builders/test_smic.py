@@ -95,31 +95,33 @@ def test_folder_goes_with_the_face_option(trees, tmp_path):
     assert make_builder(tmp_path, "mtcnn").source.notes == ["frames: SMIC_all_raw/HS (raw)"]
     shutil.rmtree(tmp_path / "SMIC_all_raw")
     (note,) = make_builder(tmp_path, "mtcnn").source.notes
-    assert note.startswith("frames: SMIC_all_cropped/HS (cropped), as no raw frames are there")
+    assert note.startswith(
+        "frames: SMIC_all_cropped/HS (cropped), because the copy has no raw frames"
+    )
 
 
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (remove(f"{CLIP}/image000100.bmp"), r"s01_ne_01: missing frame 100 of 98…101"),
-        (empty(CLIP), r"s01_ne_01: no frames"),
+        (remove(f"{CLIP}/image000100.bmp"), r"s01_ne_01 lacks frame 100 of 98…101"),
+        (empty(CLIP), r"s01_ne_01 has no frames"),
         (
             copy(f"{CLIP}/image000100.bmp", f"{CLIP}/image000100 (1).bmp"),
-            r"image000100 \(1\)\.bmp: not named as a frame",
+            r"image000100 \(1\)\.bmp: not named like a frame",
         ),
         (
             make_folder("s20/micro/others/s20_ot_01"),
-            r"others: unknown emotion 'others', expected one of negative, positive",
+            r"others: Unknown emotion 'others'. Expected one of negative, positive",
         ),
-        (remove("s20/micro"), r"s20/micro: no such folder"),
+        (remove("s20/micro"), r"s20/micro does not exist"),
         (
             move("s20/micro/positive/s20_po_01", "s20/micro/positive/s02_po_01"),
-            r"s02_po_01: not named as a clip of s20 \(such as s20_ne_01\)",
+            r"s02_po_01 is not named like a clip of s20 \(such as s20_ne_01\)",
         ),
-        (move("s20", "twenty"), r"twenty: not named as a subject"),
+        (move("s20", "twenty"), r"twenty is not named like a subject"),
         (
             copy(CLIP, "s1/micro/negative/s1_ne_01"),
-            r"smic/s01/s01_ne_01: given twice, at .*/s01/.* and at .*/s1/",
+            r"smic/s01/s01_ne_01 is defined twice, at .*/s01/.* and at .*/s1/",
         ),
     ],
 )
@@ -131,11 +133,11 @@ def test_errors(damage, message, trees, tmp_path):
 
 
 def test_no_frames_folder(tmp_path):
-    with pytest.raises(UserError, match="expected one of SMIC_all_raw/HS, SMIC_all_cropped/HS"):
+    with pytest.raises(UserError, match="Expected one of SMIC_all_raw/HS, SMIC_all_cropped/HS"):
         _ = make_builder(tmp_path).source
 
 
 def test_no_clip(tmp_path):
     (tmp_path / "SMIC_all_raw/HS").mkdir(parents=True)
-    with pytest.raises(UserError, match="smic: no clip is left"):
+    with pytest.raises(UserError, match="smic has no clips to prepare"):
         _ = make_builder(tmp_path).source

@@ -126,11 +126,11 @@ def test_scores_of_other_predictions_are_refused():
     labels, folds = rng.integers(3, size=20), np.arange(20) % 4
     scores = random_scores(rng, 3, 20)
     rows, epochs = run_of(labels, folds, scores), np.array([1, 2, 3])
-    with pytest.raises(UserError, match="of 19 clips, but there are 20 predictions"):
+    with pytest.raises(UserError, match="cover 19 clips, but there are 20 predictions"):
         inflation.inflated_figures(rows, EpochScores(epochs, scores[:, 1:]))
     exchanged = scores.copy()
     exchanged[:, [3, 7]] = scores[:, [7, 3]]  # both of fold 3
-    with pytest.raises(UserError, match="fold 3 in the predictions are those of no epoch"):
+    with pytest.raises(UserError, match="fold 3 in the predictions match no epoch"):
         inflation.inflated_figures(rows, EpochScores(epochs, exchanged))
     with pytest.raises(ValueError, match="one protocol and seed at a time"):
         other = [dataclasses.replace(row, seed=1) for row in rows]
@@ -177,13 +177,15 @@ SCORES = np.full((2, 4, 3), 1 / 3, np.float32)
 def test_epoch_scores_of_another_form_are_refused(tmp_path, arrays, message):
     path = tmp_path / "epoch_scores.npz"
     np.savez(path, **arrays)
-    with pytest.raises(UserError, match=f"(?s)epoch_scores.npz: cannot be read.*{message}"):
+    with pytest.raises(
+        UserError, match=f"(?s)Cannot read epoch scores from .*epoch_scores.npz: .*{message}"
+    ):
         inflation.read_epoch_scores(path, rows=4)
 
 
 def test_damaged_epoch_scores_are_refused(tmp_path):
     path = tmp_path / "epoch_scores.npz"
-    with pytest.raises(UserError, match=r"epoch_scores\.npz: cannot be read"):
+    with pytest.raises(UserError, match=r"Cannot read epoch scores from .*epoch_scores\.npz: "):
         inflation.read_epoch_scores(path, rows=4)
     np.savez_compressed(path, epochs=np.array([1, 2]), scores=SCORES)
     good = path.read_bytes()
@@ -191,14 +193,14 @@ def test_damaged_epoch_scores_are_refused(tmp_path):
     whole = (tmp_path / "array.npy").read_bytes()
     for data in (b"", b"no archive", whole, *(good[:n] for n in range(0, len(good), 7))):
         path.write_bytes(data)
-        with pytest.raises(UserError, match=r"epoch_scores\.npz: cannot be read"):
+        with pytest.raises(UserError, match=r"Cannot read epoch scores from .*epoch_scores\.npz: "):
             inflation.read_epoch_scores(path, rows=4)
     with zipfile.ZipFile(path, "w") as archive, archive.open("epochs.npy", "w") as file:
         header = {"descr": "<i4", "fortran_order": False, "shape": (10**15,)}
         np.lib.format.write_array_header_1_0(file, header)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("scores.npy", b"")
-    with pytest.raises(UserError, match=r"cannot be read.*allocate"):
+    with pytest.raises(UserError, match=r"Cannot read.*allocate"):
         inflation.read_epoch_scores(path, rows=4)
     # Any byte changed: refused, or in a part that does not matter.
     for position in range(len(good)):

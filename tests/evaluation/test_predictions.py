@@ -134,8 +134,8 @@ def test_predictions_cannot_be_changed():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "no predictions in this file"),
-        (f"{HEADER}\n", "no predictions in this file"),
+        ("", "contains no predictions. Expected a header"),
+        (f"{HEADER}\n", "contains no predictions. Expected a header"),
         (f"{HEADER.replace('fold', 'Fold')}\n{ROW}\n", "row 1: expected the columns protocol,fold"),
         (f"{HEADER},extra\n{ROW},1\n", "row 1: expected the columns"),
         (f"{HEADER}\n{ROW}\n\n", "row 3: expected 11 cells, found 0"),
@@ -148,7 +148,7 @@ def test_predictions_cannot_be_changed():
         (f"{HEADER}\n{ROW.replace('0.5', '0.4')}\n", "row 2: the three scores must sum to 1"),
         (f"{HEADER}\n{ROW.replace(',7', ',')}\n", "row 2: seed must be a whole number, found ''"),
         (f"{HEADER}\n{ROW.replace('casme2', '')}\n", "row 2: dataset is empty"),
-        (f"{HEADER}\n{ROW.replace('casme2', chr(34) + 'cas')}\n", "row 2: not valid CSV"),
+        (f"{HEADER}\n{ROW.replace('casme2', chr(34) + 'cas')}\n", "row 2: invalid CSV"),
         (f"{HEADER}\n{ROW.replace(',3,', ',' + '9' * 30 + ',')}\n", "row 2: fold must be"),
     ],
 )
@@ -162,10 +162,12 @@ def test_a_table_that_is_wrong_is_refused_with_file_and_row(tmp_path, text, mess
 
 
 def test_files_that_are_no_text_or_not_there(tmp_path):
-    with pytest.raises(UserError, match=r"absent\.csv: cannot read the predictions: No such file"):
+    with pytest.raises(
+        UserError, match=r"Cannot read the predictions in .*absent\.csv: No such file"
+    ):
         predictions.read(tmp_path / "absent.csv")
     (tmp_path / "image.csv").write_bytes(b"\x89PNG\xff\xfe")
-    with pytest.raises(UserError, match=r"image\.csv: not UTF-8 text"):
+    with pytest.raises(UserError, match=r"image\.csv is not UTF-8 text"):
         predictions.read(tmp_path / "image.csv")
 
 

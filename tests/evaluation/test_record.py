@@ -72,7 +72,7 @@ def test_a_run_of_version_0_1_0_is_refused_by_all_who_read_it(reader, whole, tmp
     with pytest.raises(UserError) as refused:
         reader(run, whole)
     assert str(refused.value) == (
-        f"{run} was made by atnet_jax 0.1.0, whose settings have other names. Open it with that"
+        f"{run} was created by atnet_jax 0.1.0, whose settings have other names. Open it with that"
         " version, or train again in a new --workdir."
     )
     assert sorted(tmp_path.iterdir()) == [run]
@@ -89,7 +89,7 @@ def test_a_folder_without_a_record_holds_no_run(tmp_path):
     ("changes", "message"),
     [
         ({"config": 3}, "config must be an object, found a whole number"),
-        ({"config": {"model": "ststnet"}}, r"config\.task must be a text, found null"),
+        ({"config": {"model": "ststnet"}}, r"config\.task must be a string, found null"),
         (
             {
                 "config": {
@@ -104,11 +104,11 @@ def test_a_folder_without_a_record_holds_no_run(tmp_path):
         ),
         ({"data": {"clips": 36}}, r"data\.sha256 is missing"),
         ({"data": {"clips": True, "sha256": ""}}, r"data\.clips must be a whole number, found"),
-        ({"init_from": 3}, "init_from must be a text"),
+        ({"init_from": 3}, "init_from must be a string"),
         ({"environment": []}, "environment must be an object, found a list"),
-        ({"notes": ["a", 3]}, r"notes\[1\] must be a text, found a whole number"),
+        ({"notes": ["a", 3]}, r"notes\[1\] must be a string, found a whole number"),
         ({"excluded": [{"dataset": "a", "clip": "b"}]}, r"excluded\[0\]\.reason is missing"),
-        ({"command": None}, "command must be a text, found null"),
+        ({"command": None}, "command must be a string, found null"),
         ({"folds": {"names": ["a"], "run": [1]}}, r"folds\.run must be ascending numbers of"),
         ({"format": 1, "environment": {}}, "format must be 2"),
     ],
@@ -119,7 +119,7 @@ def test_what_is_wrong_is_named(changes, message, whole, tmp_path):
     (tmp_path / FILE).write_text(json.dumps({**content, **changes}))
     with pytest.raises(UserError) as refused:
         read(tmp_path)
-    assert refused.match(rf"^{tmp_path / FILE} is damaged, or no record of a run: {message}")
+    assert refused.match(rf"^{tmp_path / FILE} is damaged or is not the record of a run: {message}")
     assert refused.match("Restore the file, or train again in a new --workdir")
 
 
@@ -128,7 +128,7 @@ def test_what_is_wrong_is_named(changes, message, whole, tmp_path):
 )
 def test_what_is_no_record_is_refused_and_left_alone(content, whole, tmp_path):
     (tmp_path / FILE).write_bytes(content)
-    with pytest.raises(UserError, match="is damaged, or no record of a run"):
+    with pytest.raises(UserError, match="is damaged or is not the record of a run"):
         claim(tmp_path, whole)
     assert (tmp_path / FILE).read_bytes() == content
 

@@ -128,7 +128,7 @@ def test_predictions_that_cannot_be_summarised_are_refused():
         statistics.summarise(rows + again[:1])
     with pytest.raises(UserError, match="smic/s1/b is predicted for seed 4 but not for seed 0"):
         statistics.summarise(rows[:1] + again)
-    with pytest.raises(UserError, match="several protocols, cde, hde"):
+    with pytest.raises(UserError, match="several protocols: cde, hde"):
         statistics.summarise([rows[0], dataclasses.replace(rows[1], protocol="hde")])
     with pytest.raises(UserError, match="'full' is reserved"):
         statistics.summarise([prediction("full", "s1", "a", 0, 0)])
@@ -481,7 +481,7 @@ def test_seeds_that_both_have_are_compared():
     assert tests.mcnemar == statistics.compare(first[2], second[2]).mcnemar
     assert tests.mcnemar.seed == 2
     assert tests.mcnemar != statistics.compare(first[4], second[4]).mcnemar
-    with pytest.raises(UserError, match="first has 4, the second 1, 2"):
+    with pytest.raises(UserError, match="first has 4, the second has 1, 2"):
         statistics.compare(first[4], second[1] + second[2])
 
 
@@ -497,5 +497,5 @@ def test_the_first_difference_between_clips_is_named():
         match=r"smic/s1/c \(seed 0\) is negative in the first predictions but surprise in the sec",
     ):
         statistics.compare(rows, other)
-    with pytest.raises(UserError, match="protocol 'cde', the second of 'hde'"):
+    with pytest.raises(UserError, match="protocol 'cde', the second to 'hde'"):
         statistics.compare(rows, [dataclasses.replace(row, protocol="hde") for row in rows])

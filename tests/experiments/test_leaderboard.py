@@ -55,7 +55,7 @@ def test_a_method_whose_input_the_data_lack_costs_the_others_nothing(done):
     workdir, process = done
     assert process.returncode == 1
     assert "Traceback" not in process.stderr
-    assert "2 of 4 did not run to their end" in process.stderr
+    assert "2 of 4 combinations of protocol and method failed." in process.stderr
     assert "cde temporal, hde temporal: casme2/s1/c0" in process.stderr
     assert "has no adm" in process.stderr
     assert runs(workdir) == [f"{p}/ststnet/seed_{n}" for p in ("cde", "hde") for n in (0, 1)]

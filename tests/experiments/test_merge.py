@@ -110,7 +110,7 @@ def test_parts_make_up_the_run_of_all_folds(parts, whole, tmp_path):
     ]
     assert record["command"].splitlines()[-1].startswith("atnet merge ")
     assert sorted(path.name for path in out.iterdir()) == sorted(
-        [*RESULTS, "config.json", "report.html", "report.md", "report.tex"]
+        [*RESULTS, "config.json", "model_card.md", "report.html", "report.md", "report.tex"]
     )
     assert [path.name for path in out.parent.iterdir()] == ["out"]
     joined = load_run(out)
@@ -161,7 +161,8 @@ def test_every_seed_is_joined_and_the_report_is_on_all(parts, whole, tmp_path):
         [*command, f"--out={tmp_path / 'again'}"], capture_output=True, text=True, check=False
     )
     assert again.returncode == 1
-    assert again.stderr.startswith("Error: No run is given of these of the 6 folds: 0 (casme2/s1)")
+    assert again.stderr.startswith("Error: The given runs (")
+    assert "lack 3 of 6 folds: 0 (casme2/s1)" in again.stderr
     assert not (tmp_path / "again").exists()
 
 
@@ -207,10 +208,10 @@ def test_parts_computed_on_other_machines_are_said(parts, tmp_path):
     }
     assert record["merged"][2]["environment"]["device"] == "1 × H100"
     assert record["notes"][-1] == (
-        f"The folds were not all computed alike: device: {device} / 1 × H100;"
+        f"The folds were computed in different environments: device: {device} / 1 × H100;"
         " git.commit: d / abc; git.modified: true / false."
     )
-    assert "not all computed alike" in (tmp_path / "out" / "table.md").read_text()
+    assert "computed in different environments" in (tmp_path / "out" / "table.md").read_text()
 
 
 def refused(parts, out: Path, match: str) -> None:
@@ -225,7 +226,7 @@ def test_a_fold_that_two_runs_hold_is_refused(parts, whole, tmp_path):
     refused(
         [middle, late, early, late],
         tmp_path / "out",
-        rf"Fold 3 \(samm/s2\) is both in {late} and in {late}\. Leave one",
+        rf"Fold 3 \(samm/s2\) is both in {late} and in {late}\. Leave out one",
     )
     refused(
         [middle, whole],
@@ -253,7 +254,7 @@ def test_many_missing_folds_are_not_all_named(parts, tmp_path):
 
 
 def test_a_run_that_is_whole_is_refused(whole, tmp_path):
-    refused([whole], tmp_path / "out", "holds all folds already; there is nothing to join")
+    refused([whole], tmp_path / "out", r"already holds all folds\. Merging needs several runs")
 
 
 def recipe(record):
@@ -284,7 +285,9 @@ def test_parts_of_different_experiments_are_refused(parts, tmp_path, change, mes
     edit(parts["late"], change)
     early, late = parts["early"], parts["late"]
     refused(
-        [late, early], tmp_path / "out", f"{early} and {late} are no parts of one run.*{message}"
+        [late, early],
+        tmp_path / "out",
+        f"{early} and {late} are not parts of the same run.*{message}",
     )
 
 
@@ -312,7 +315,7 @@ def test_an_unfinished_run_is_refused(parts, tmp_path, name):
     refused(
         parts.values(),
         tmp_path / "out",
-        rf"{parts['late']} is not finished: it is to run the folds 3:6, and has no {name}\.",
+        rf"{parts['late']} is not finished: the run of folds 3:6 has no {name}\.",
     )
 
 
@@ -332,7 +335,7 @@ def test_an_out_that_is_not_empty_is_refused(parts, tmp_path):
     out.mkdir()
     (out / "thesis.tex").write_text("precious")
     for taken in (out, out / "thesis.tex"):
-        with pytest.raises(UserError, match="exists already"):
+        with pytest.raises(UserError, match="already exists"):
             merge.merge(list(parts.values()), taken)
     assert [path.name for path in out.iterdir()] == ["thesis.tex"]
 
@@ -340,10 +343,10 @@ def test_an_out_that_is_not_empty_is_refused(parts, tmp_path):
 @pytest.mark.parametrize(
     ("keep", "message"),
     [
-        (lambda row: (row.fold, row.clip) != (4, "c2"), r"early, .*middle, .*late hold 32 clips,"
-         r" but config\.json says that the data hold 33"),
-        (lambda row: row.fold != 5, r"late/predictions\.csv does not fit config\.json: it is of the"
-         r" folds 3:5, expected 3:6"),
+        (lambda row: (row.fold, row.clip) != (4, "c2"), r"early, .*middle, .*late contain 32 clips,"
+         r" but according to config\.json the data have 33"),
+        (lambda row: row.fold != 5, r"late/predictions\.csv does not match config\.json: it"
+         r" contains the folds 3:5, expected 3:6"),
     ],
 )  # fmt: skip
 def test_predictions_that_lack_clips_are_refused(parts, tmp_path, keep, message):

@@ -296,7 +296,8 @@ def test_it_starts_from_given_weights(one_layer, data_dir, tmp_path, capsys):
     config.init_from = str(tmp_path / "first" / "weights")
     pretrain.pretrain(config, tmp_path / "second")
     assert (
-        f"from the weights in {config.init_from}; at random: classifier" in capsys.readouterr().out
+        f"initial weights from {config.init_from}; randomly initialised: classifier"
+        in capsys.readouterr().out
     )
     first, second = (
         json.loads((tmp_path / run / "metrics.json").read_text()) for run in ("first", "second")

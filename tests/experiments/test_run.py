@@ -193,7 +193,10 @@ def test_the_seconds_of_an_epoch_are_shared_and_outlive_a_kill(data_dir, tmp_pat
 
 def test_a_training_that_is_not_the_published_one_is_said(finished):
     table = (finished / "table.md").read_text().replace("\\", "")
-    assert "Not the published training: batch_size 16 (published: 256), learning_rate" in table
+    assert (
+        "Training differs from the publication: batch_size 16 (published: 256), learning_rate"
+        in table
+    )
     assert "num_epochs 6 (published: 800)." in table
     assert "momentum" not in table
 
@@ -282,7 +285,8 @@ def test_every_fold_starts_from_the_weights_given(learnt, data_dir, tmp_path):
     fresh = [network["params"]["classifier"]["kernel"] for network in networks]
     assert not np.array_equal(*fresh)
     table = (tmp_path / "run" / "table.md").read_text()
-    assert f"starts from the weights in {learnt} (a test); at random start: classifier" in table
+    assert f"starts from the weights in {learnt} (source: a test)." in table
+    assert "Randomly initialised layers: classifier" in table
 
 
 def test_a_good_start_lowers_the_loss_of_the_first_epoch(learnt, data_dir, tmp_path):
@@ -336,7 +340,7 @@ def test_another_run_in_the_same_workdir_is_refused(finished, data_dir):
 
 def test_other_files_in_the_workdir_are_left_alone(data_dir, tmp_path):
     (tmp_path / "thesis.tex").write_text("precious")
-    with pytest.raises(UserError, match="holds other files, and no run"):
+    with pytest.raises(UserError, match="contains other files but no run"):
         experiment.train_and_evaluate(settings(data_dir), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 

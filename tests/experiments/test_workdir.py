@@ -49,8 +49,8 @@ def test_a_second_run_is_refused_until_the_first_is_through(tmp_path):
                 UserError,
                 match=rf"{workdir} is in use by process {os.getpid()} on host"
                 rf" {socket.gethostname()} since \d{{4}}-\d\d-\d\d \d\d:\d\d"
-                rf" \({re.escape(shlex.join(sys.argv))}\)\. Wait for it, stop it, or choose"
-                r" another --workdir\.",
+                rf" \({re.escape(shlex.join(sys.argv))}\)\. Wait until that process"
+                r" ends, stop it, or choose another --workdir\.",
             ),
             lock(workdir),
         ):
@@ -95,7 +95,7 @@ def test_a_run_that_does_not_come_to_be_leaves_nothing_behind(tmp_path):
     assert listed(tmp_path) == []
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "lock").write_text("precious")
-    with pytest.raises(UserError, match="holds other files"), lock(tmp_path / "mine"):
+    with pytest.raises(UserError, match="contains other files"), lock(tmp_path / "mine"):
         take(tmp_path / "mine")
     assert listed(tmp_path / "mine") == ["lock"]
     assert (tmp_path / "mine" / "lock").read_text() == "precious"
@@ -132,14 +132,14 @@ def test_where_there_are_no_locks_a_run_goes_on_and_says_so(tmp_path, monkeypatc
     with lock(tmp_path):
         pass
     told = capsys.readouterr().err
-    assert told.count("has no locks") == 1
+    assert told.count("does not support locks") == 1
     assert listed(tmp_path) == []
 
 
 def test_a_workdir_that_cannot_be_is_refused(tmp_path):
     (tmp_path / "file").write_text("precious")
     for workdir in (tmp_path / "file", tmp_path / "file" / "run"):
-        with pytest.raises(UserError, match="cannot be used"), lock(workdir):
+        with pytest.raises(UserError, match="cannot be written to"), lock(workdir):
             pytest.fail("locked")
     assert (tmp_path / "file").read_text() == "precious"
 
@@ -150,7 +150,7 @@ def test_a_kill_as_the_workdir_is_claimed_leaves_it_free(tmp_path):
         take(tmp_path)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / ".config.json").write_text("precious")
-    with pytest.raises(UserError, match="holds other files"):
+    with pytest.raises(UserError, match="contains other files"):
         take(tmp_path / "other")
 
 

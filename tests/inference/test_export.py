@@ -23,8 +23,9 @@ from atnet_jax import commands, models
 from atnet_jax.commands import export as command
 from atnet_jax.config import default_config
 from atnet_jax.errors import UserError
+from atnet_jax.evaluation.model_card import NOT_FOR
 from atnet_jax.inference.export.program import PLATFORMS, export_program, named_arrays
-from atnet_jax.inference.export.signature import NOT_FOR, describe
+from atnet_jax.inference.export.signature import describe
 from atnet_jax.training import trained
 from atnet_jax.training.trained import Networks, input_shapes
 from tests.evaluation.report.workdirs import write_run
@@ -352,9 +353,9 @@ def test_program_that_errs_is_not_written(monkeypatch, tmp_path):
 def test_existing_name_is_refused_before_anything_is_read(make, tmp_path):
     out = tmp_path / "out"
     make(out)
-    with pytest.raises(UserError, match=r"out exists already\. Choose a new --out"):
+    with pytest.raises(UserError, match=r"out already exists\. Choose a new --out"):
         command.run(Namespace(run=tmp_path / "no_such_run", out=out))
-    with pytest.raises(UserError, match="exists already"):
+    with pytest.raises(UserError, match="already exists"):
         exporting.export(_blank("ststnet"), out)
 
 
@@ -377,7 +378,7 @@ def test_folder_is_whole_or_not_there(monkeypatch, tmp_path):
 
 
 def test_command_exports_a_run_to_the_same_bytes_each_time(folder, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(trained, "load", lambda workdir: _trained("ststnet"))
+    monkeypatch.setattr(trained, "load_networks", lambda workdir: _trained("ststnet"))
     out = tmp_path / "deep" / "out"
     assert commands.run(["export", str(tmp_path / "run"), f"--out={out}"]) == 0
     report = capsys.readouterr().out

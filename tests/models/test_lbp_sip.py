@@ -146,9 +146,9 @@ def test_features_of_a_clip(random):
 
 def test_refusals():
     frames = np.zeros((10, 40, 40), np.uint8)
-    with pytest.raises(UserError, match=r"needs 5 frames or more .* found 4 frames of 40x40"):
+    with pytest.raises(UserError, match=r"needs 5 frames or more .* has 4 frames of 40x40"):
         lbp_sip(frames[:4], time_radius=2)
-    with pytest.raises(UserError, match=r"last level 7x7 pixels, found 10 frames of 20x40"):
+    with pytest.raises(UserError, match=r"level, 7x7 pixels. The clip has 10 frames of 20x40"):
         lbp_sip(frames[:, :20], levels=3)
 
 

@@ -168,7 +168,7 @@ def test_contrast_and_brightness_do_not_matter(random):
 
 def test_refusals():
     frames = np.zeros((10, 20, 20), np.uint8)
-    with pytest.raises(UserError, match="at least 7 frames of 7x7 pixels, found 6 of 20x20"):
+    with pytest.raises(UserError, match=r"at least 7 frames of 7x7 pixels.* has 6 frames of 20x20"):
         lbp_top(frames[:6])
-    with pytest.raises(UserError, match="at least 3 frames of 9x9 pixels, found 10 of 20x8"):
+    with pytest.raises(UserError, match=r"at least 3 frames of 9x9 pixels.* has 10 frames of 20x8"):
         lbp_top(frames[:, :, :8], (4, 1, 1))

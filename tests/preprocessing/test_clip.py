@@ -146,7 +146,7 @@ def test_errors_name_the_clip(make_clip):
         extract(clip, face="mtcnn", box=None, flow="dis")
     with pytest.raises(UserError, match=r"casme2/sub01/EP01: .* outside the frame of 224x224"):
         extract(clip, face="mtcnn", box=(300.0, 0.0, 400.0, 100.0), flow="dis")
-    with pytest.raises(UserError, match="unknown flow method 'x'"):
+    with pytest.raises(UserError, match="Unknown flow method 'x'"):
         extract(clip, face="none", box=None, flow="x")
 
 

@@ -95,7 +95,7 @@ def test_none_is_the_whole_frame():
 
 
 def test_unknown_detector():
-    with pytest.raises(UserError, match="'asm'; choose one of mtcnn, none"):
+    with pytest.raises(UserError, match=r"'asm'\. Choose one of mtcnn, none"):
         locate_face(np.zeros((8, 8), np.uint8), "asm")
 
 
@@ -127,12 +127,15 @@ GOOD = "casme2,sub01,EP01,1,2,3,4\n"
         (HEADER.replace(",", ";"), "column 'dataset' is missing.*found 'dataset;"),
         (HEADER + GOOD + "casme2,sub01,EP02,1,2,3\n", "row 3: y1 is empty"),
         (HEADER + GOOD + "casme2,,EP02,1,2,3,4\n", "row 3: subject is empty"),
-        (HEADER + GOOD + "casme2,sub01,EP02,1,2,three,4\n", "row 3: .* as x1, found 'three'"),
-        (HEADER + "casme2,sub01,EP02,1,nan,3,4\n", "row 2: .* as y0, found 'nan'"),
+        (
+            HEADER + GOOD + "casme2,sub01,EP02,1,2,three,4\n",
+            "row 3: x1 is 'three', expected a number",
+        ),
+        (HEADER + "casme2,sub01,EP02,1,nan,3,4\n", "row 2: y0 is 'nan', expected a number"),
         (HEADER + "casme2,sub01,EP02,5,2,5,4\n", "row 2: expected x0 < x1"),
         (HEADER + "casme2,sub01,EP02,1,4,5,2\n", "row 2: expected x0 < x1 and y0 < y1"),
-        (HEADER + GOOD + "\n" + GOOD, "row 4: a second box for casme2/sub01/EP01"),
-        (HEADER + 'casme2,"sub01', "not a CSV file"),
+        (HEADER + GOOD + "\n" + GOOD, "row 4: second box for clip casme2/sub01/EP01"),
+        (HEADER + 'casme2,"sub01', "not a valid CSV file"),
     ],
 )
 def test_bad_boxes(tmp_path: Path, text: str, message: str):

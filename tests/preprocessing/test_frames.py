@@ -47,7 +47,7 @@ def test_cut_short_jpeg_is_told_by_its_own_bytes(tmp_path: Path, monkeypatch: py
     path = tmp_path / "img7.jpg"
     path.write_bytes(encoded(".jpg")[:-2])
     monkeypatch.setattr(cv2, "imdecode", lambda *_: PICTURE)
-    with pytest.raises(UserError, match=r"img7\.jpg: this JPEG is cut short"):
+    with pytest.raises(UserError, match=r"img7\.jpg: this JPEG is truncated"):
         read_image(path)
 
 
@@ -61,7 +61,7 @@ def test_missing_and_not_a_picture(tmp_path: Path):
     with pytest.raises(UserError, match=r"img1\.jpg: cannot read .*No such file"):
         read_image(tmp_path / "img1.jpg")
     (tmp_path / "img2.jpg").write_text("not a picture")
-    with pytest.raises(UserError, match=r"img2\.jpg: no picture"):
+    with pytest.raises(UserError, match=r"img2\.jpg: OpenCV cannot decode"):
         read_image(tmp_path / "img2.jpg")
 
 
@@ -81,7 +81,7 @@ def test_frame_without_a_file(make_clip):
 
 def test_frame_of_another_size(make_clip):
     clip = make_clip([PICTURE, PICTURE, PICTURE[:40]], 5, 5, 6, 7)
-    with pytest.raises(UserError, match=r"img7\.png: frame 7 is 64x40 .* 64x48"):
+    with pytest.raises(UserError, match=r"img7\.png: frame 7 has 64x40 .* 64x48"):
         read_frames(clip, [5, 6, 7])
 
 
@@ -113,7 +113,7 @@ def test_video_shorter_than_the_offset(video: Clip):
 def test_not_a_video(video: Clip, tmp_path: Path):
     path = tmp_path / "fake.avi"
     path.write_text("not a video")
-    with pytest.raises(UserError, match=r"fake\.avi: no video that OpenCV can open"):
+    with pytest.raises(UserError, match=r"fake\.avi: OpenCV cannot open this video"):
         read_frames(dataclasses.replace(video, frames=VideoFrames(path)), [2])
     with pytest.raises(UserError, match=r"gone\.avi: no such video"):
         read_frames(dataclasses.replace(video, frames=VideoFrames(tmp_path / "gone.avi")), [2])

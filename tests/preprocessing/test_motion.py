@@ -24,5 +24,5 @@ def test_options_show_in_name_and_command():
 
 
 def test_an_unknown_name_lists_methods_and_words():
-    with pytest.raises(UserError, match=r"'paper_round'; .* paper, .*_circular, _steady, _stab"):
+    with pytest.raises(UserError, match=r"'paper_round'. .* paper, .*_circular, _steady, _stab"):
         motion_named("paper_round")

@@ -8,7 +8,7 @@ from atnet_jax.preprocessing.optical_flow import _METHODS, flow_method
 
 
 def test_unknown_method_lists_the_known():
-    with pytest.raises(UserError, match="'tvl1'; choose one of spatiotemporal, paper, "):
+    with pytest.raises(UserError, match=r"'tvl1'\. Choose one of spatiotemporal, paper, "):
         flow_method("tvl1")
     assert tuple(_METHODS) == FLOWS
 

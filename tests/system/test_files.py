@@ -15,7 +15,7 @@ def test_what_exists_is_refused(tmp_path):
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to("nowhere")
     for name in ("full", "file", "link"):
-        with pytest.raises(UserError, match=rf"{name} exists already\. Choose a new --out"):
+        with pytest.raises(UserError, match=rf"{name} already exists\. Choose a new --out"):
             refuse_existing(tmp_path / name)
 
 

@@ -68,5 +68,5 @@ def test_an_error_ends_the_others():
 
 
 def test_a_dead_worker_is_told():
-    with pytest.raises(UserError, match=r"one of the 2 worker processes was ended from outside"):
+    with pytest.raises(UserError, match=r"One of the 2 worker processes was killed"):
         list(map_in_order(os._exit, [3, 3], 2))

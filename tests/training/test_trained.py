@@ -146,7 +146,7 @@ def test_the_note_of_a_control(copy):
     [
         (lambda run: shutil.rmtree(run), "no such folder"),
         (lambda run: (run / "config.json").unlink(), "holds no run"),
-        (lambda run: (run / "config.json").write_text("{"), "no record of a run"),
+        (lambda run: (run / "config.json").write_text("{"), "is not the record of a run"),
         (lambda run: shutil.rmtree(run / "checkpoints"), "joined runs have none"),
         (lambda run: shutil.rmtree(run / "checkpoints" / "fold_002"), r"fold 2 \(.*0 of 6 epochs"),
     ],

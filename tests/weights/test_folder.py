@@ -111,11 +111,11 @@ def test_an_empty_folder_is_filled_and_nothing_is_overwritten(tmp_path):
     weights.save(folder, some_weights())
     before = weights.digest(weights.load(folder))
     other = Weights({"a": {"b": np.zeros(2)}}, {}, {})
-    with pytest.raises(UserError, match=r"w exists already. Choose a new --out"):
+    with pytest.raises(UserError, match=r"w already exists. Choose a new --out"):
         weights.save(folder, other)
     assert weights.digest(weights.load(folder)) == before
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(UserError, match="exists already"):
+    with pytest.raises(UserError, match="already exists"):
         weights.save(tmp_path / "file", other)
     with pytest.raises(UserError, match="cannot be written"):
         weights.save(tmp_path / "file" / "w", other)
@@ -137,15 +137,15 @@ def test_a_failed_save_leaves_nothing(tmp_path, monkeypatch):
 
 
 def test_what_is_no_folder_of_weights_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"none: no such folder of weights"):
+    with pytest.raises(UserError, match=r"none: No such folder of weights"):
         weights.load(tmp_path / "none")
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"file: no such folder of weights"):
+    with pytest.raises(UserError, match=r"file: No such folder of weights"):
         weights.load(tmp_path / "file")
-    with pytest.raises(UserError, match=r"holds no about.json; give one that pre-training"):
+    with pytest.raises(UserError, match=r"contains no about.json. Give a folder that pre-training"):
         weights.load(tmp_path)
     weights.save(tmp_path / "weights", some_weights())
-    with pytest.raises(UserError, match=r"do you mean .*/weights\?"):
+    with pytest.raises(UserError, match=r"Did you mean .*/weights\?"):
         weights.load(tmp_path)
 
 
@@ -256,6 +256,6 @@ def test_weights_that_do_not_fit_are_refused():
     given.params["spatial"]["conv1"]["kernel"] = np.zeros((7, 7, 3, 4), np.float32)
     with pytest.raises(
         UserError,
-        match=r"conv1/kernel has the shape \(7, 7, 3, 4\), the network's \(7, 7, 1, 4\)",
+        match=r"conv1/kernel has the shape \(7, 7, 3, 4\) in the weights, but \(7, 7, 1, 4\) in",
     ):
         weights.overlay(state, given)

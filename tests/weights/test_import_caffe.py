@@ -127,7 +127,7 @@ def test_an_imagenet_file_keeps_what_fits(tmp_path):
     assert sorted(about["absent"]) == [networks.CLASSIFIER, "lstm1", "lstm2"]
     assert about["ignored"] == ["score"]
     assert (about["source"], about["model"]) == ("a.caffemodel", "fusion")
-    assert "3 layers of the network are absent: they keep initial values.\n" in report
+    assert "3 layers of the network are absent: they keep their initial values.\n" in report
     assert "  lstm1\n" in report
     assert "1 layers of the file are ignored" in report
     assert "1000×512, 1000" in report
@@ -152,7 +152,7 @@ def test_three_channels_that_agree_give_the_same_outputs_as_one(tmp_path):
     inputs = some_inputs()
     expected = net.forward({"apex": inputs["apex"].repeat(3, axis=1)})
     np.testing.assert_allclose(logits("spatial", given, inputs), expected, atol=1e-4)
-    assert "gives the same as before." in report
+    assert "to grey pictures stay the same." in report
 
 
 def input_layers(rng, with_bn=True, with_scale=True) -> dict:
@@ -291,7 +291,7 @@ def test_untrained_normalisation_counts_as_absent():
     assert sorted(mapped.about["absent"]) == ["conv1_bn", "data_bn"]
     assert "conv1_bn" not in mapped.batch_stats["spatial"]
     assert mapped.params["spatial"]["conv1_bn"]["scale"].shape == (64,)
-    assert any(note.startswith("conv1_bn has the factor 0") for note in mapped.about["notes"])
+    assert any(note.startswith("conv1_bn has the divisor 0") for note in mapped.about["notes"])
 
 
 def changed(blobs, name: str, number: int, change):
@@ -302,34 +302,34 @@ def changed(blobs, name: str, number: int, change):
 def test_what_does_not_fit_is_refused_by_name():
     blobs = reference("spatial").blobs
     colour = reference("spatial", channels=3).blobs
-    both = "layer 'conv1_scale' has the shape"
+    both = "Layer 'conv1_scale' has the shape"
     cases = [
-        (changed(blobs, "conv1", 1, lambda b: b[:32]), "'conv1' .*64×1×7×7 and 32, .*7×7 and 64"),
+        (changed(blobs, "conv1", 1, lambda b: b[:32]), "'conv1' .*64×1×7×7 and 32 .*7×7 and 64"),
         (changed(blobs, "conv1", 0, lambda b: b.swapaxes(0, 1)), "'conv1' 1×64×7×7"),
-        (changed(blobs, "last_bn", 2, lambda b: b.repeat(2)), "512 and 512 and 2, .*512 and 1\\."),
-        ({"conv1_scale": blobs["conv1_scale"][:1]}, f"{both} 64, the network's has 64 and 64"),
+        (changed(blobs, "last_bn", 2, lambda b: b.repeat(2)), "512 and 512 and 2 .*512 and 1 in"),
+        ({"conv1_scale": blobs["conv1_scale"][:1]}, f"{both} 64 in the file, but 64 and 64 in the"),
         ({"conv1_scale": [*blobs["conv1_scale"], np.ones(1)]}, f"{both} 64 and 64 and 1"),
         (
             {"layer_64_1_conv1": [*blobs["layer_64_1_conv1"], np.ones(64)]},
-            "'layer_64_1_conv1' has the shape 64×64×3×3 and 64, the network's has 64×64×3×3",
+            "'layer_64_1_conv1' has the shape 64×64×3×3 and 64 in the file, but 64×64×3×3 in the",
         ),
         ({**blobs, "conv1": colour["conv1"]}, "'conv1' 64×3×7×7, 'data_bn' 1, 'data_scale' 1"),
         ({**blobs, "data_bn": colour["data_bn"]}, "'conv1' 64×1×7×7, 'data_bn' 3, 'data_scale'"),
         ({**colour, "data_scale": blobs["data_scale"]}, "'data_bn' 3, 'data_scale' 1"),
-        ({"data_bn": colour["data_bn"]}, "input layers are 'data_bn' 3, expected"),
+        ({"data_bn": colour["data_bn"]}, "input layers are 'data_bn' 3. Expected"),
         (
             changed(colour, "conv1", 0, lambda b: np.concatenate([b, b[:, :1]], axis=1)),
             "'conv1' 64×4×7×7",
         ),
-        (changed(colour, "conv1", 0, lambda b: b[:32]), "32×3×7×7 and 64, .*64×3×7×7 and 64"),
-        (changed(blobs, "conv1_bn", 1, lambda b: -b), "'conv1_bn': a variance is -"),
-        (changed(blobs, "conv1_bn", 2, lambda b: -b), "'conv1_bn': the factor .* is -"),
-        ({"fc6": [np.ones(3)]}, r"none of its layers \(fc6\) is one of the spatial network's"),
+        (changed(colour, "conv1", 0, lambda b: b[:32]), "32×3×7×7 and 64 .*64×3×7×7 and 64"),
+        (changed(blobs, "conv1_bn", 1, lambda b: -b), "'conv1_bn': A variance is -"),
+        (changed(blobs, "conv1_bn", 2, lambda b: -b), "'conv1_bn': The divisor .* is -"),
+        ({"fc6": [np.ones(3)]}, r"None of the file's layers \(fc6\) belongs to the spatial net"),
     ]
     for case, message in cases:
         with pytest.raises(UserError, match=message):
             map_blobs(case)
-    with pytest.raises(UserError, match="3×512 and 3, the network's has 3×1024 and 3"):
+    with pytest.raises(UserError, match="3×512 and 3 in the file, but 3×1024 and 3 in the network"):
         map_blobs(blobs, "fusion")
 
 
@@ -348,11 +348,11 @@ def test_the_command_line_says_in_one_line_what_is_wrong(tmp_path):
     path.write_bytes(caffemodel(blobs))
     message = refused("--caffemodel", path, "--model=spatial", "--out", out)
     assert message.startswith(
-        f"Error: {path}: layer 'conv1' has the shape 32×1×7×7 and 32, the network's"
+        f"Error: {path}: Layer 'conv1' has the shape 32×1×7×7 and 32 in the file, but"
     )
     path.write_bytes(path.read_bytes()[:-100])
     message = refused("--caffemodel", path, "--model=spatial", "--out", out)
-    assert message.startswith(f"Error: {path}: cannot be read as a binary .caffemodel")
+    assert message.startswith(f"Error: {path}: The file cannot be read as a binary .caffemodel")
 
 
 def test_an_output_folder_that_holds_something_stays_as_it_is(tmp_path):
@@ -360,7 +360,7 @@ def test_an_output_folder_that_holds_something_stays_as_it_is(tmp_path):
     (tmp_path / "mine" / "notes.txt").write_text("mine")
     path = tmp_path / "a.caffemodel"
     path.write_bytes(caffemodel(reference("spatial").blobs))
-    with pytest.raises(UserError, match="mine exists already"):
+    with pytest.raises(UserError, match="mine already exists"):
         import_caffe(path, "spatial", tmp_path / "mine")
     assert [file.name for file in (tmp_path / "mine").iterdir()] == ["notes.txt"]
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.caffemodel", "mine"]

@@ -1,8 +1,8 @@
-"""What runs are read by: `atnet report RUN… --out=report.html`.
+"""Reports of finished runs: `atnet report RUN… --out=report.html`.
 
-A report is one HTML file that needs no network and no script, and beside it the same tables in
-Markdown and LaTeX. It is made from what the workdirs hold and from nothing else. Names come from
-users' files, so every one is escaped.
+A report is one HTML file without external resources or scripts, plus its tables in Markdown and
+LaTeX. It is computed from the files in the workdirs alone. Names come from users' files, so every
+name is escaped.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,26 +17,29 @@ from atnet_jax.system.files import write_text_atomically
 
 
 def write(workdirs: Sequence[Path], out: Path, title: str | None = None) -> None:
-    """Write the report of finished runs: `out`, and beside it the names ending in .md and .tex.
+    """Write the report of finished runs: `out`, and the same name with .md and .tex.
 
-    Workdirs that differ in the seed alone are one method. An earlier report is overwritten.
+    Runs that differ only in the seed form one method. An earlier report is overwritten. If an error
+    is raised, nothing is written.
 
     Args:
-        workdirs: of the runs, in any order.
-        out: the page; its name ends in .html.
-        title: heading; None: the method's name, or how many there are.
+        workdirs: Folders of the runs, in any order.
+        out: File of the page; its name ends in .html.
+        title: Heading; None for the method's name or the number of methods.
 
     Raises:
-        UserError: a workdir holds no finished run or a damaged one, two hold the same run, or a
-            file that would be written is there and is no report. Nothing has been written then.
+        UserError: A workdir holds no finished run or a damaged one, two workdirs hold the same
+            run, or a file to be written exists and is not a report.
     """
     out = Path(out)
     if out.suffix != ".html":
-        raise UserError(f"{out}: the name of a report must end in .html")
+        raise UserError(f"The name of the report is {out}, but it must end in .html.")
     if not workdirs:
-        raise UserError("give the workdir of one run or more")
+        raise UserError("No run was given. Pass the workdir of at least one run.")
     if not out.parent.is_dir():
-        raise UserError(f"{out.parent} is no folder; make it, or choose another name than {out}")
+        raise UserError(
+            f"The folder {out.parent} does not exist. Create it, or choose another file than {out}."
+        )
     formats = _formats(out)
     _write(formats, document([load_run(workdir) for workdir in workdirs], title))
 
@@ -44,13 +47,17 @@ def write(workdirs: Sequence[Path], out: Path, title: str | None = None) -> None
 def write_leaderboard(workdir: Path) -> Path | None:
     """Write the leaderboard of the runs in `workdir`/PROTOCOL/METHOD/seed_N.
 
-    report.html, report.md, report.tex and leaderboard.csv; earlier ones are overwritten.
+    The files are report.html, report.md, report.tex and leaderboard.csv in `workdir`. Earlier
+    versions are overwritten.
+
+    Args:
+        workdir: Folder of the runs.
 
     Returns:
-        The page, or None where no run is finished: then nothing is written.
+        The path of the page; None, with nothing written, if no run is finished.
 
     Raises:
-        UserError: a file that would be written is there and is none of these.
+        UserError: A file to be written exists and is not part of a leaderboard.
     """
     page_path, table_path = workdir / "report.html", workdir / "leaderboard.csv"
     formats = _formats(page_path)
@@ -64,7 +71,7 @@ def write_leaderboard(workdir: Path) -> Path | None:
 
 
 def _formats(out: Path) -> dict[Path, Callable[[Document], str]]:
-    """The files of a report, none of which is something else, and what renders each."""
+    """Return the files of a report with their renderers; refuse to overwrite other files."""
     formats = {
         out: page.render,
         out.with_suffix(".md"): markdown.render,
@@ -76,14 +83,14 @@ def _formats(out: Path) -> dict[Path, Callable[[Document], str]]:
 
 
 def _write(formats: dict[Path, Callable[[Document], str]], contents: Document) -> None:
-    """Renders all files before it writes one."""
+    """Render all files before writing the first."""
     texts = {path: render(contents) for path, render in formats.items()}
     for path, text in texts.items():
         write_text_atomically(path, text)
 
 
 def _check_replaceable(path: Path, mark: str = MARK) -> None:
-    """A report says what it is in its first lines."""
+    """Refuse to overwrite a file whose beginning does not contain the mark of a report."""
     if not path.exists() and not path.is_symlink():
         return
     try:
@@ -92,4 +99,6 @@ def _check_replaceable(path: Path, mark: str = MARK) -> None:
                 return
     except OSError:
         pass
-    raise UserError(f"{path} is there and is no report; move it away, or choose another --out")
+    raise UserError(
+        f"{path} exists and is not a report. Move the file away, or choose another --out."
+    )

@@ -1,6 +1,6 @@
-"""What a report is made of, before it is known in which format it will be written.
+"""The content of a report, independent of its format.
 
-Texts and names are plain here; every format escapes all of them itself.
+Texts and names are not escaped here; every format escapes them.
 """
 
 import re
@@ -9,20 +9,20 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 MARK = "Written by atnet_jax.report"
-"""Every file of a report says so near its beginning; a file that does not is not overwritten."""
+"""Mark near the beginning of every file of a report. Files without it are not overwritten."""
 
 ABSENT = "–"
-"""Stands where there is no value: the paper has no such column, or the run no such database."""
+"""Text of a cell without a value, e.g. a database that a run does not have."""
 
 
 class Cell(NamedTuple):
     """A cell of a table.
 
     Attributes:
-        text: what it says.
-        small: what follows in small print, e.g. a standard deviation.
-        share: how much of the cell a page shades, 0 to 1; the text says the same.
-        marked: whether a page outlines it.
+        text: The content.
+        small: Text in small print after it, e.g. a standard deviation.
+        share: Fraction of the cell that the page shades, 0 to 1; the text states it too.
+        marked: Whether the page outlines the cell.
     """
 
     text: str
@@ -32,12 +32,12 @@ class Cell(NamedTuple):
 
     @property
     def line(self) -> str:
-        """The whole cell on one line."""
+        """The text and the small print on one line."""
         return f"{self.text} {self.small}".strip()
 
 
 class Row(NamedTuple):
-    """A row of a table; `kind` is how a page sets it: "", "ours" or "paper"."""
+    """A row of a table; `kind` selects its style on the page: "", "ours" or "paper"."""
 
     cells: Sequence[Cell]
     kind: str = ""
@@ -48,14 +48,14 @@ class Table:
     """A table.
 
     Attributes:
-        caption: what it shows, unlike the caption of any other table of the report.
-        columns: names of all columns.
-        rows: one cell a column each.
-        headers: how many first cells name a row. With two, equal first cells that follow each other
-            are one cell on the page.
-        groups: titles over the last columns, each with the number of columns it spans.
-        words: columns besides the headers that hold words; the others hold numbers.
-        kind: how a page sets it: "", "results", "pairs", "confusion" or "subjects".
+        caption: Caption, unique within the report.
+        columns: Names of all columns.
+        rows: Rows with one cell per column.
+        headers: Number of leading cells that are row headers. With two, the page merges equal
+            first cells of consecutive rows.
+        groups: Titles over the last columns, each with the number of columns it spans.
+        words: Indices of columns with words, besides the headers; other columns hold numbers.
+        kind: Style on the page: "", "results", "pairs", "confusion", "subjects" or "board".
     """
 
     caption: str
@@ -87,20 +87,20 @@ class Text(NamedTuple):
 
 
 class Code(NamedTuple):
-    """Something to copy, such as a command line."""
+    """Text to copy, such as a command line."""
 
     text: str
 
 
 class Chart(NamedTuple):
-    """A drawing, for the page alone; its numbers are in a table as well.
+    """A drawing on the page; a table contains its numbers too.
 
     Attributes:
-        title: what it shows.
-        description: the same in words, for those who do not see it.
-        width: of the drawing, in units of its own; the page scales it.
-        height: likewise.
-        drawing: the elements inside the `<svg>`, names escaped.
+        title: Title.
+        description: Content in words, for screen readers.
+        width: Width in units of the drawing; the page scales it.
+        height: Height in the same units.
+        drawing: Elements inside the `<svg>`, with escaped names.
     """
 
     title: str
@@ -111,22 +111,22 @@ class Chart(NamedTuple):
 
 
 class Tiles(NamedTuple):
-    """A few figures at the top: name, value, and what guessing gives."""
+    """Main scores at the top of the report: name, value and chance level."""
 
     tiles: Sequence[tuple[str, str, str]]
 
 
 class Grid(NamedTuple):
-    """Blocks beside each other where there is room; `kind` is "", "matrices" or "wide"."""
+    """Blocks side by side if the page is wide enough; `kind` is "", "matrices" or "wide"."""
 
     blocks: "Sequence[Block]"
     kind: str = ""
 
 
 class Part(NamedTuple):
-    """Blocks under a heading of their own; folded away on the page if `folded`.
+    """Blocks under a heading, collapsed on the page if `folded`.
 
-    `page_only` keeps what is long and of passing interest out of the other formats.
+    `page_only` excludes them from the other formats.
     """
 
     heading: str
@@ -156,36 +156,36 @@ class Document(NamedTuple):
     sections: Sequence[Section]
 
 
-# Control signs, lone surrogates and what turns the direction of the text around it.
+# Control characters, lone surrogates and characters that change the direction of text.
 _UNFIT = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
 )
 
 
 def fit(text: str) -> str:
-    """Replace what cannot stand in a text file, or would disorder what stands beside it."""
+    """Replace characters that are not allowed in text files or change the direction of text."""
     return _UNFIT.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def numbered(count: int, noun: str) -> str:
-    """A number and its noun, which gains an s unless it is one."""
+    """Return a number and its noun, with a plural s unless the number is 1."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def row(*cells: object, kind: str = "") -> Row:
-    """A row of cells; whatever is none becomes the text of one."""
+    """Return a row; convert arguments that are not cells to their text."""
     return Row([cell if isinstance(cell, Cell) else Cell(str(cell)) for cell in cells], kind)
 
 
 class Heading(NamedTuple):
-    """A heading as a format without a page has it; that of the document is of level 1."""
+    """A heading in a linear format; the title of the document has level 1."""
 
     text: str
     level: int
 
 
 def paragraphs(document: Document) -> Iterator[Heading | Text | Code | Table]:
-    """What a format of one column shows, piece by piece: no charts, nothing of the page alone."""
+    """Yield the blocks of a linear format in order, without charts and page-only parts."""
     yield Heading(document.title, 1)
     yield Text(document.kicker)
     yield from _paragraphs(document.opening, 2)

@@ -1,7 +1,7 @@
-"""Drawings for the page: learning curves, intervals, and what choosing epochs would have given.
+"""Charts of the page: learning curves, confidence intervals, leaderboards and inflated scores.
 
-Each is a few SVG elements without style of their own; numbers stand beside every mark, and marks
-differ in shape, so that nothing is told by colour alone.
+Each chart is a list of SVG elements; the style sheet sets their style. Marks differ in shape and
+have numbers beside them, so no information depends on colour alone.
 """
 
 import functools
@@ -14,18 +14,18 @@ from typing import NamedTuple
 from atnet_jax.evaluation.report.blocks import Chart, fit, numbered
 from atnet_jax.evaluation.runs import Curve
 
-# A chart's size in its own units.
+# Size of a chart in units of the drawing.
 _WIDTH, _HEIGHT = 460, 280
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 12, 44
-# More points than this in one line cannot be told apart at that width, and all lines of a chart
-# together shall not make the page heavy.
+# Most points per line, which are all that this width can resolve, and per chart, to limit the size
+# of the page.
 _POINTS, _ALL_POINTS = 200, 8000
-# A longer name would run out of the chart; the table beside it has it whole.
+# Longer names do not fit into the chart; the table beside it has the full name.
 _NAME = 34
 
 
 class Standing(NamedTuple):
-    """A line of a chart of methods; what is not known is None, and `inflated` is no result."""
+    """A line of a chart of methods; unknown values are None, and `inflated` is NOT a result."""
 
     name: str
     value: float
@@ -35,7 +35,7 @@ class Standing(NamedTuple):
 
 
 class Bars(NamedTuple):
-    """A method's bars: the honest figure, and two that are no results."""
+    """The bars of a method: its score, and two inflated scores that are NOT results."""
 
     name: str
     honest: float
@@ -46,10 +46,16 @@ class Bars(NamedTuple):
 def line_chart(
     name: str, curves: Sequence[Curve], values: Sequence[Sequence[float]], top: float | None
 ) -> Chart | None:
-    """Draw a value per epoch up to `top`: a thin line for each fold, a bold one for their mean.
+    """Draw a value per epoch: a thin line for each fold and a bold line for their mean.
+
+    Args:
+        name: Title of the chart.
+        curves: Learning curve of each fold.
+        values: Values of each fold, one for each epoch of its curve.
+        top: Upper end of the axis; None for the largest value.
 
     Returns:
-        None where no value is finite.
+        The chart; None if no value is finite.
     """
     lines: list[list[tuple[float, float]]] = []
     by_epoch: defaultdict[float, list[float]] = defaultdict(list)
@@ -94,7 +100,7 @@ def line_chart(
         f'<text x="{(_LEFT + _WIDTH - _RIGHT) / 2}" y="{_HEIGHT - 6}" text-anchor="middle">'
         "epoch</text>"
     )
-    # Many lines on top of each other must stay lighter than their mean.
+    # Many overlapping lines must stay lighter than their mean.
     opacity = max(0.25, min(0.8, 4 / len(lines)))
     most = max(2, min(_POINTS, _ALL_POINTS // len(lines)))
     for curve, line in zip(curves, lines, strict=True):
@@ -107,35 +113,51 @@ def line_chart(
     drawing.append(f'<polyline class="mean" points="{path(mean, _POINTS)}"/>')
     drawing.append(f'<circle class="end" cx="{x}" cy="{y}" r="3"/>')
     description = (
-        f"{numbered(len(lines), 'fold')} by epoch. The mean of the folds goes from"
+        f"{numbered(len(lines), 'fold')} by epoch. The mean over the folds changes from"
         f" {mean[0][1]:.3f} in epoch {mean[0][0]:g} to {mean[-1][1]:.3f} in epoch {mean[-1][0]:g}."
     )
     return Chart(name, description, _WIDTH, _HEIGHT, "".join(drawing))
 
 
-# Of the charts that list methods one below the other.
+# Margin, height of a line and height of the axis in charts with one line per method.
 _SIDE, _LINE, _AXIS = 8, 46, 26
 
 
 def intervals_chart(name: str, lines: Sequence[Standing]) -> Chart:
-    """Draw each method's figure as a dot on its interval, and the published one as a diamond."""
+    """Draw each method's score as a dot on its interval and the published score as a diamond.
+
+    Args:
+        name: Title of the chart.
+        lines: The methods, from top to bottom.
+
+    Returns:
+        The chart.
+    """
     height = _LINE * len(lines) + _AXIS
     marks, words = _standings(lines, [_LINE * i + 30 for i in range(len(lines))], 14, _across)
     return Chart(name, words, _WIDTH, height, _scale(height, range(0, 11, 2), _across) + marks)
 
 
-# Lines of a leaderboard stand closer.
+# Height of a line of a leaderboard, which can have many.
 _BOARD_LINE = 34
 
 
 def board_chart(name: str, lines: Sequence[Standing]) -> Chart:
-    """Draw methods one below the other on one scale, and where neighbours' intervals overlap."""
+    """Draw the scores of a leaderboard and shade the overlap of neighbouring intervals.
+
+    Args:
+        name: Title of the chart.
+        lines: The methods, from the first place to the last.
+
+    Returns:
+        The chart.
+    """
     height = _BOARD_LINE * len(lines) + _AXIS
     values = [line.value for line in lines]
     for line in lines:
         claims = (line.published, line.inflated)
         values += [*(line.interval or ()), *(claim for claim in claims if claim is not None)]
-    # Whole tenths, as the figures of methods seldom reach 0 or 1.
+    # The axis spans the occupied tenths only, because scores near 0 or 1 are rare.
     first = math.floor(10 * min(values) + 1e-9)
     last = max(math.ceil(10 * max(values) - 1e-9), first + 1)
 
@@ -162,7 +184,7 @@ def board_chart(name: str, lines: Sequence[Standing]) -> Chart:
 def _standings(
     lines: Sequence[Standing], middles: Sequence[int], above: int, across: Callable[[float], float]
 ) -> tuple[str, str]:
-    """The marks of methods at these heights, names above them, and the same in words."""
+    """Return the marks of methods at these heights with names above them, and a description."""
     drawing, words = [], []
     for line, y in zip(lines, middles, strict=True):
         text, more = f"{line.value:.3f}", ""
@@ -187,7 +209,15 @@ def _standings(
 
 
 def inflation_chart(name: str, methods: Sequence[Bars]) -> Chart:
-    """Draw the honest figure as a full bar, and those that are no results as dashed outlines."""
+    """Draw each method's score as a filled bar and its inflated scores as dashed outlines.
+
+    Args:
+        name: Title of the chart.
+        methods: The methods, from top to bottom.
+
+    Returns:
+        The chart.
+    """
     step, thick, left = 92, 16, 132
     height = step * len(methods) + _AXIS
     drawing = [_scale(height, range(0, 11, 2), functools.partial(_across, left=left))]
@@ -203,7 +233,7 @@ def inflation_chart(name: str, methods: Sequence[Bars]) -> Chart:
             )
         ):
             y, end = top + 4 + j * (thick + 5), _across(value, left)
-            # The number stands behind the bar, or at its end inside where there is no room.
+            # The number is behind the bar, or inside it if there is no space behind it.
             inside = value > 0.8
             x, anchor = (end - 5, "end") if inside else (end + 5, "start")
             drawing.append(
@@ -220,12 +250,12 @@ def inflation_chart(name: str, methods: Sequence[Bars]) -> Chart:
 
 
 def _across(value: float, left: int = _SIDE) -> float:
-    """Where a figure from 0 to 1 lies."""
+    """Return the x coordinate of a score from 0 to 1."""
     return round(left + value * (_WIDTH - _SIDE - left), 1)
 
 
 def _scale(height: int, tenths: Sequence[int], across: Callable[[float], float]) -> str:
-    """Vertical lines at these tenths with their numbers at the bottom."""
+    """Draw vertical lines at these tenths with their numbers at the bottom."""
     bottom = height - _AXIS
     anchors = {tenths[0]: "start", tenths[-1]: "end"}
     return "".join(
@@ -237,7 +267,7 @@ def _scale(height: int, tenths: Sequence[int], across: Callable[[float], float])
 
 
 def _named(name: str, text: str, y: int) -> str:
-    """A method's name at the left, and its figures at the right."""
+    """Draw a method's name at the left and its scores at the right."""
     short = name if len(name) <= _NAME else f"{name[: _NAME - 1]}…"
     figures = (
         f'<text class="figure" x="{_WIDTH - _SIDE}" y="{y}" text-anchor="end">{text}</text>'
@@ -252,7 +282,7 @@ def _text(value: str) -> str:
 
 
 def _ticks(low: float, high: float, whole: bool = False) -> list[float]:
-    """Round values from `low` to `high`, about five of them."""
+    """Return about five round values from `low` to `high`."""
     rough = (high - low) / 5
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * nice for nice in (1, 2, 5, 10) if power * nice >= rough * 0.999)

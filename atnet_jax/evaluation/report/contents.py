@@ -1,4 +1,4 @@
-"""What a report says of its runs, in the order in which it says it."""
+"""The sections of a report and its opening paragraphs."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -22,10 +22,14 @@ from atnet_jax.names import CLASSES
 
 
 def document(runs: Iterable[Run], title: str | None = None) -> Document:
-    """Everything that the report says.
+    """Return the content of the report.
+
+    Args:
+        runs: The runs, in any order.
+        title: Heading; None for the method's name or the number of methods.
 
     Raises:
-        UserError: a run is given twice, or files of a run do not belong together.
+        UserError: A run is given twice, or the seeds or files of a run do not match.
     """
     overview = Overview(runs)
     sections = [
@@ -37,17 +41,19 @@ def document(runs: Iterable[Run], title: str | None = None) -> Document:
             )
             for study in overview.studies
         ),
-        Section("certainty", "How sure the figures are", evidence.certainty(overview)),
+        Section("certainty", "Confidence intervals", evidence.certainty(overview)),
         Section("tests", "Paired tests between methods", evidence.tests(overview)),
         Section(
-            "inflation", "Inflation by choosing epochs: not results", evidence.inflation(overview)
+            "inflation",
+            "Inflation by choosing epochs on test clips: not results",
+            evidence.inflation(overview),
         ),
         Section("confusion", "Confusion matrices", details.confusion(overview)),
         Section("curves", "Learning curves", details.curves(overview), page_only=True),
         Section("subjects", "Subjects", details.subjects(overview)),
-        Section("misread", "Clips read wrong", details.misread(overview), page_only=True),
+        Section("misread", "Misclassified clips", details.misread(overview), page_only=True),
         Section("data", "Data and exclusions", origin.data(overview)),
-        Section("setup", "How it was run", origin.setup(overview)),
+        Section("setup", "Commands and environment", origin.setup(overview)),
     ]
     kicker = " and ".join(PROTOCOLS[study.protocol].name for study in overview.studies)
     if title is None:
@@ -57,7 +63,7 @@ def document(runs: Iterable[Run], title: str | None = None) -> Document:
 
 
 def _opening(overview: Overview) -> list[Block]:
-    """What is compared, what a reader must know first, and a single method's main figures."""
+    """Return the protocol, the warnings and, for a single method, its main scores."""
     blocks: list[Block] = [Text(note, "note") for note in _warnings(overview)]
     if overview.is_single:
         method = overview.methods[0]
@@ -79,8 +85,8 @@ def _opening(overview: Overview) -> list[Block]:
                 f" {numbered(folds, 'fold')} · {seeds} · {counts}."
             ),
             Text(
-                f"Over all clips pooled. Chance is always answering “{CLASSES[answer]}”, the most"
-                f" frequent class.",
+                f"Scores over all clips pooled. The chance level is the score of always predicting"
+                f" “{CLASSES[answer]}”, the most frequent class.",
                 "quiet",
             ),
         ]
@@ -98,7 +104,7 @@ def _opening(overview: Overview) -> list[Block]:
 
 
 def _warnings(overview: Overview) -> list[str]:
-    """What a reader must know before any figure."""
+    """Return the sentences that a reader must know before the scores."""
     by_note: defaultdict[str, list[str]] = defaultdict(list)
     for method in overview.methods:
         for note in dict.fromkeys(note for run in method.runs for note in run.notes):
@@ -111,9 +117,9 @@ def _warnings(overview: Overview) -> list[str]:
         letters = list(dict.fromkeys(overview.data(m) for m in study.methods))
         if len(letters) > 1:
             warnings.append(
-                f"The {study.protocol.upper()} methods were not all tested on the same clips and"
-                f" labels: there are the lists {listed(letters)} (see Data and exclusions). Compare"
-                f" figures within one list only."
+                f"The {study.protocol.upper()} methods were tested on different sets of clips and"
+                f" labels: {listed(letters)} (see Data and exclusions). Compare scores within one"
+                f" set only."
             )
     lists = overview.lists_of_clips()
     for letter, method in lists.items():

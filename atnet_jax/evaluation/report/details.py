@@ -1,4 +1,4 @@
-"""What the figures are made of: confusion matrices, curves, subjects, clips."""
+"""Sections on details of the scores: confusion matrices, learning curves, subjects, clips."""
 
 from collections import defaultdict
 
@@ -28,11 +28,12 @@ from atnet_jax.names import CLASSES
 
 
 def confusion(overview: Overview) -> list[Block]:
-    """Confusion matrices of each method: all clips, then each database."""
+    """Return the confusion matrices of each method: all clips, then each database."""
     blocks: list[Block] = [
         Text(
-            "A row is the true class, a column the predicted one. A cell is a number of clips and"
-            " its share of the row; in the outlined cells, on the diagonal, clips were read right.",
+            "Rows are true classes, columns predicted classes. Each cell shows the number of clips"
+            " and its percentage of the row. The outlined cells on the diagonal are correct"
+            " predictions.",
             "quiet",
         )
     ]
@@ -76,7 +77,7 @@ def _confusion_table(overview: Overview, method: Method, group: str, matrix: np.
 
 
 def curves(overview: Overview) -> list[Block]:
-    """Loss and accuracy of training by epoch; nothing for methods without epochs."""
+    """Return the training loss and accuracy by epoch; nothing for methods without epochs."""
     blocks: list[Block] = []
     for method in overview.methods:
         found = [
@@ -98,7 +99,7 @@ def curves(overview: Overview) -> list[Block]:
             for seed, fold, curve in found
         ]
         last = Table(
-            caption=f"{name}The last epoch of each fold",
+            caption=f"{name}Last epoch of each fold",
             columns=[
                 *("Fold", "Held out", "Seed", "Epochs", "Epoch tested"),
                 *("Last loss", "Last accuracy"),
@@ -108,7 +109,7 @@ def curves(overview: Overview) -> list[Block]:
         )
         inside: list[Block] = [
             Grid([chart for chart in drawn if chart is not None], "wide"),
-            Part("The last epoch of each fold", [last], folded=True),
+            Part("Last epoch of each fold", [last], folded=True),
         ]
         if overview.is_single:
             blocks += inside
@@ -116,16 +117,19 @@ def curves(overview: Overview) -> list[Block]:
             blocks.append(Part(overview.name(method), inside, folded=True))
     if not blocks:
         return []
-    text = "On the training clips of each fold (thin lines); the bold line is their mean."
+    text = "Thin lines show the training clips of each fold; the bold line is their mean."
     return [Text(text, "quiet"), *blocks]
 
 
 def subjects(overview: Overview) -> list[Block]:
-    """How many clips of each subject each method read right."""
+    """Return the accuracy of each method on each subject."""
     several = any(len(method.runs) > 1 for method in overview.methods)
     averaged = ", averaged over the seeds" if several else ""
     blocks: list[Block] = [
-        Text(f"The share of a subject's clips that was read right{averaged}.", "quiet")
+        Text(
+            f"Accuracy is the fraction of a subject's clips that is predicted correctly{averaged}.",
+            "quiet",
+        )
     ]
     for study in overview.studies:
         tables = [
@@ -136,7 +140,7 @@ def subjects(overview: Overview) -> list[Block]:
 
 
 def _subjects_table(overview: Overview, study: Study, dataset: str) -> Table:
-    # subject -> position of the method -> whether each clip was read right, in all seeds
+    # Subject → index of the method → whether each clip is predicted correctly, in all seeds.
     right: defaultdict[str, defaultdict[int, list[bool]]] = defaultdict(lambda: defaultdict(list))
     for i, method in enumerate(study.methods):
         for tested in method.predictions:
@@ -162,13 +166,13 @@ def _subjects_table(overview: Overview, study: Study, dataset: str) -> Table:
 
 
 def misread(overview: Overview) -> list[Block]:
-    """The clips that a run read wrong; nothing where there are several runs."""
+    """Return the misclassified clips of a single run; nothing for several runs."""
     if not overview.is_single or len(overview.methods[0].runs) > 1:
         return []
     tested = overview.methods[0].predictions
     wrong = [clip for clip in tested if clip.label != clip.predicted]
     if not wrong:
-        return [Text("None: every clip was read right.")]
+        return [Text("None: every clip is predicted correctly.")]
     wrong.sort(key=lambda clip: (clip.dataset, clip.subject, clip.clip))
     rows = [
         row(
@@ -179,7 +183,7 @@ def misread(overview: Overview) -> list[Block]:
     ]
     names = ["Clip", "Database", "Subject", "True", "Predicted"]
     table = Table(
-        caption="Clips read wrong",
+        caption="Misclassified clips",
         columns=[*names, *(f"p({name})" for name in CLASSES)],
         rows=rows,
         words=frozenset(range(1, 5)),

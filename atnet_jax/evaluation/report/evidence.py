@@ -1,4 +1,4 @@
-"""How far the figures can be trusted: intervals, paired tests, and inflation."""
+"""Sections on the uncertainty of the scores: confidence intervals, paired tests, inflation."""
 
 from atnet_jax import published
 from atnet_jax.evaluation.report import charts
@@ -14,32 +14,33 @@ from atnet_jax.evaluation.report.overview import (
 )
 from atnet_jax.evaluation.runs import TABLES
 
-# Longer tables, and longer lists of reasons why methods were not compared, are folded away.
+# Longer tables, and longer lists of reasons why methods were not compared, are collapsed.
 _OPEN_ROWS = 12
 _OPEN_REASONS = 3
 _LEVEL = 0.05
 
 
 def certainty(overview: Overview) -> list[Block]:
-    """Intervals over subjects."""
+    """Return the section on confidence intervals over subjects."""
     blocks: list[Block] = [
         Text(
-            "Intervals are of 95 %, by drawing subjects anew within each database (2,000 times, all"
-            " clips of a subject together): how far the figure might be from this one with other"
-            " people. They do not tell what other training data would give, as folds share most of"
-            " theirs, nor, with one seed, what another seed would. With the few subjects of one"
-            " database they are a little too narrow. Published figures come without any.",
+            "Intervals are 95 % confidence intervals from a bootstrap over subjects within each"
+            " database (2,000 resamples; all clips of a subject stay together). They show how much"
+            " the score may vary with other subjects. They do not cover variation of the training"
+            " data, because folds share most of it, nor of the seed in a single run. For one"
+            " database they are slightly too narrow, because it has few subjects. Published scores"
+            " have no intervals.",
             "quiet",
         )
     ]
     for study in overview.studies:
         about = PROTOCOLS[study.protocol]
         charted = [_intervals_chart(study, group) for group in study.groups]
-        legend = "● ours, with its interval"
+        legend = "● our score with its 95 % interval, also in numbers"
         if any(method.paper_row for method in study.methods):
-            legend += " · ◇ published"
-        drawn = [Grid(charted, "wide"), Text(f"{legend}. The numbers are ours.", "quiet")]
-        heading = f"UF1 with its interval, {study.protocol.upper()}"
+            legend += " · ◇ published score"
+        drawn = [Grid(charted, "wide"), Text(f"{legend}.", "quiet")]
+        heading = f"UF1 with 95 % intervals, {study.protocol.upper()}"
         blocks.append(Part(heading, drawn, page_only=True))
         rows = []
         for method in study.methods:
@@ -76,19 +77,20 @@ def _intervals_chart(study: Study, group: str) -> Chart:
 
 
 def tests(overview: Overview) -> list[Block]:
-    """Tests of all pairs of methods; nothing where there is one method only."""
+    """Return the tests of all pairs of methods; nothing for a single method."""
     studies = [study for study in overview.studies if len(study.methods) > 1]
     if not studies:
         return []
     blocks: list[Block] = [
         Text(
-            "Δ is the first method minus the second, pooled and averaged over the seeds that both"
-            " have. Its p comes from swapping the two methods' answers on whole subjects: how often"
-            " chance would give a Δ as large, were the methods alike. McNemar's test counts the"
-            " clips that only one of the two read right, for the lowest common seed; it takes clips"
-            " for independent, which those of one subject are not, so its p is too small where a"
-            " method is better on a few subjects. A large p does not show that two methods are"
-            " equally good.",
+            "Δ is the score of the first method minus that of the second, over all clips pooled and"
+            " averaged over the common seeds. Its p-value comes from a permutation test that swaps"
+            " the two methods' predictions of whole subjects. It is the probability of a Δ at least"
+            " as large if the methods were equally good. McNemar's test counts the clips that only"
+            " one method predicts correctly, for the lowest common seed. It assumes independent"
+            " clips, but clips of one subject are dependent. Its p-value is therefore too small if"
+            " a method is better on a few subjects only. A large p-value does not show that two"
+            " methods are equally good.",
             "quiet",
         )
     ]
@@ -105,9 +107,10 @@ def _tests_of(study: Study) -> list[Block]:
         text = f"{protocol}: {numbered(count, 'comparison')}."
         if count > 1:
             text += (
-                f" With so many, about one in twenty has p < {_LEVEL} by chance alone: hold a p"
-                f" against {_LEVEL}/{count} = {_LEVEL / count:.2g}. In UF1, {below} of {count} are"
-                f" below that."
+                f" If no methods differed, about one comparison in twenty would still have p <"
+                f" {_LEVEL}. Therefore compare p-values with {_LEVEL}/{count} ="
+                f" {_LEVEL / count:.2g} (Bonferroni correction). In UF1, {below} of {count} are"
+                f" below this threshold."
             )
         table = _pairs_table(study)
         folded = count > _OPEN_ROWS
@@ -139,14 +142,14 @@ def _pairs_table(study: Study) -> Table:
             "equal" if len(digests) == 1 else "differ",
         )
         rows.append(row(*cells))
-    names = ["Δ", "p", "Δ", "p", "Only first right", "Only second right", "p"]
-    names += ["Subjects", "Of them differing", "Clips", "Seeds", "Data digests"]
+    names = ["Δ", "p", "Δ", "p", "Only first correct", "Only second correct", "p"]
+    names += ["Subjects", "Differing subjects", "Clips", "Seeds", "Data digests"]
     return Table(
         caption=f"Paired tests, {study.protocol.upper()}",
         columns=["First", "Second", *(["Held out"] if held_out else []), *names],
         rows=rows,
         headers=2,
-        groups=[("UF1", 2), ("UAR", 2), ("McNemar", 3), ("What it rests on", 5)],
+        groups=[("UF1", 2), ("UAR", 2), ("McNemar", 3), ("Compared data", 5)],
         words=frozenset({2, 14} if held_out else {13}),
         kind="pairs",
     )
@@ -161,17 +164,17 @@ def _p(value: float) -> str:
 
 
 def inflation(overview: Overview) -> list[Block]:
-    """Results beside what is none; nothing where no scores of single epochs were kept."""
+    """Return results beside inflated scores; nothing if no method kept scores of single epochs."""
     studies = [study for study in overview.studies if study.inflation]
     if not studies:
         return []
     blocks: list[Block] = [
         Text(
-            "Only “result” is a result: its epoch was chosen without any test label. (a) and (b)"
-            " are NOT results. They are what one would have claimed by looking at the test clips to"
-            " choose when to stop: (a) one epoch for all folds, that of the best UF1; (b) each"
-            " fold's own best epoch (most clips right). Even shuffled labels score above chance"
-            " that way.",
+            "Only the columns “result” are results: their epochs were chosen without test labels."
+            " (a) and (b) are NOT results. They are the scores obtained by choosing the epoch on"
+            " the test clips: (a) the same epoch for all folds, the one with the best UF1; (b) the"
+            " best epoch of each fold (most clips correct). Selected this way, even models trained"
+            " on shuffled labels score above chance.",
             "note",
         )
     ]
@@ -181,7 +184,7 @@ def inflation(overview: Overview) -> list[Block]:
         grid, rows = [], []
         for group in study.groups:
             if group in published.DATABASES and study.protocol == "cde":
-                continue  # the table has them
+                continue  # The table below has these.
             bars = [
                 charts.Bars(label, *(uf1 for uf1, _ in figures[group]))
                 for label, figures in inflated.items()
@@ -200,7 +203,7 @@ def inflation(overview: Overview) -> list[Block]:
         blocks += [
             Grid(grid, "wide"),
             Table(
-                caption=f"Results, and what choosing epochs on the test clips would have claimed,"
+                caption=f"Results, and scores with epochs chosen on the test clips,"
                 f" {study.protocol.upper()}",
                 columns=["Method", "Database", *columns, *columns],
                 rows=rows,
@@ -211,6 +214,6 @@ def inflation(overview: Overview) -> list[Block]:
         without = [m.label for m in study.methods if m.label not in inflated]
         if without:
             blocks.append(
-                Text(f"No scores of single epochs were kept for {listed(without)}.", "quiet")
+                Text(f"Scores of single epochs were not saved for {listed(without)}.", "quiet")
             )
     return blocks

@@ -1,4 +1,4 @@
-"""The report's tables as LaTeX: a document that compiles, each table in a piece to copy."""
+"""LaTeX tables of a report: a complete document whose tables can be copied one by one."""
 
 import re
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from atnet_jax.evaluation.report.blocks import (
     paragraphs,
 )
 
-# A table of more rows must be able to break over pages.
+# Longer tables become a longtable, which can break across pages.
 _LONGEST = 40
 
 _SIGNS = {
@@ -60,10 +60,10 @@ def render(document: Document) -> str:
     """Return the document as LaTeX, without its charts."""
     parts = [
         f"% {MARK}.",
-        "% A table copied from here needs \\usepackage[T1]{fontenc} and"
+        "% Tables copied from this file require \\usepackage[T1]{fontenc} and"
         " \\usepackage{booktabs,graphicx,longtable}.",
-        "% Run LaTeX three times: long tables learn their widths. Names in other scripts than Latin"
-        " need XeLaTeX or LuaLaTeX.",
+        "% Run LaTeX three times, so that long tables get their column widths. Names in non-Latin"
+        " scripts require XeLaTeX or LuaLaTeX.",
         f"{_PREAMBLE}\\begin{{document}}",
         *map(_block, paragraphs(document)),
         "\\end{document}\n",
@@ -72,9 +72,9 @@ def render(document: Document) -> str:
 
 
 def escape(text: str) -> str:
-    """Escape a text so that LaTeX prints it as it is, on one line."""
+    """Escape a text so that LaTeX prints it unchanged, on one line."""
     line = "".join(_SIGNS.get(sign, sign) for sign in " ".join(fit(text).split()))
-    # Two of these would join to one sign.
+    # LaTeX joins two of these into one character.
     return re.sub(r"([-,])(?=\1)", r"\1{}", line)
 
 
@@ -96,7 +96,7 @@ def _table(table: Table) -> str:
         max(len(row.cells[i].line) for row in table.rows) if table.rows else 0
         for i in range(len(table.columns))
     ]
-    # A column of long words is broken into lines.
+    # Columns of long texts wrap.
     kinds = "".join(
         ("p{0.3\\linewidth}" if widest[i] > 60 else "l") if i in left else "r"
         for i in range(len(table.columns))
@@ -129,7 +129,7 @@ def _table(table: Table) -> str:
         [
             "\\begin{minipage}{\\linewidth}\\centering",
             f"\\textbf{{{escape(table.caption)}}}\\par\\smallskip",
-            # No wider than the page.
+            # Tables wider than the page are scaled down.
             "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%",
             f"\\begin{{tabular}}{{{kinds}}}",
             *("\\toprule", *head, "\\midrule", *rows, "\\bottomrule"),
@@ -141,5 +141,5 @@ def _table(table: Table) -> str:
 
 def _line(cells: Sequence[str]) -> str:
     line = " & ".join(map(escape, cells))
-    # The line before ends in a command that would take these for its options.
+    # The command before this line would parse these characters as its options.
     return f"{'{}' if line[:1] in ('[', '*') else ''}{line} \\\\"

@@ -1,4 +1,4 @@
-"""The leaderboard: all methods of a protocol in one table, with what is to be known of each."""
+"""The leaderboard: all methods of a protocol in one table, with notes on each method."""
 
 import csv
 import io
@@ -30,18 +30,23 @@ from atnet_jax.evaluation.report.standings import Missing, Scores, Standing, gro
 from atnet_jax.evaluation.statistics import Figure
 
 CSV_BEGINS = "protocol,place,method,title,"
-"""The first signs of a leaderboard's CSV file."""
+"""Beginning of a leaderboard's CSV file."""
 
 _NOT = "NOT a result"
 
 
 def document(standings: Mapping[str, Sequence[Standing]], missing: Sequence[Missing]) -> Document:
-    """Everything that the leaderboard says; there is at least one method."""
+    """Return the content of the leaderboard.
+
+    Args:
+        standings: Protocol → its methods, best first; at least one method.
+        missing: Methods and seeds without scores.
+    """
     sections = []
     for protocol, board in standings.items():
         about = PROTOCOLS[protocol]
         sections.append(Section(f"board-{protocol}", about.name, _board(protocol, board)))
-    known = Section("known", "What is to be known of each method", _known(standings))
+    known = Section("known", "Notes on each method", _known(standings))
     sections += [known, *_not_run(missing)]
     methods = {standing.name for board in standings.values() for standing in board}
     return Document(
@@ -57,21 +62,22 @@ def _opening(
 ) -> list[Block]:
     blocks: list[Block] = [
         Text(
-            "Every method on the same clips and folds, each with its published training as far as"
-            " that is known. Nothing was chosen by a look at a test clip: the network after the"
-            " last epoch is tested, unless a method's notes say otherwise. Sorted by UF1 over all"
-            " clips pooled."
+            "All methods were tested on the same clips and folds, each with its published training"
+            " where it is known. No choice depends on test clips: the network after the last epoch"
+            " is tested, unless the notes on a method state otherwise. Methods are sorted by UF1"
+            " over all clips pooled."
         )
     ]
     if missing:
         names = dict.fromkeys(f"{one.protocol.upper()} {one.title}" for one in missing)
-        blocks.append(Text(f"Not run, or not all of it: {listed(names)}. See Not run.", "note"))
+        text = f"Failed or incomplete: {listed(names)}. See Failed or incomplete methods."
+        blocks.append(Text(text, "note"))
     for protocol, board in standings.items():
         if len({standing.clips for standing in board}) > 1:
             blocks.append(
                 Text(
-                    f"The {protocol.upper()} methods were not all tested on the same clips and"
-                    f" labels (see the numbers of clips). Compare figures on equal clips only.",
+                    f"The {protocol.upper()} methods were tested on different sets of clips and"
+                    f" labels (see the numbers of clips). Compare scores on equal sets only.",
                     "note",
                 )
             )
@@ -92,20 +98,23 @@ def _board(protocol: str, board: Sequence[Standing]) -> list[Block]:
         )
         for place, standing in enumerate(board, start=1)
     ]
-    seen = "● ours, with its interval over subjects; shaded where it overlaps the next one's"
+    seen = (
+        "● our score with its 95 % interval over subjects; the overlap with the next interval is"
+        " shaded"
+    )
     if any(line.published is not None for line in lines):
-        seen += " · ◇ published"
+        seen += " · ◇ published score"
     if any(line.inflated is not None for line in lines):
-        seen += f" · × best epoch chosen on the test clips, {_NOT}"
+        seen += f" · × score with the epoch chosen on the test clips, {_NOT}"
     name = protocol.upper()
     chart = charts.board_chart(f"UF1 over all clips, {name}", lines)
     return [
         Text(PROTOCOLS[protocol].meaning),
-        Part(f"At a glance, {name}", [chart, Text(f"{seen}.", "quiet")], page_only=True),
+        Part(f"Overview, {name}", [chart, Text(f"{seen}.", "quiet")], page_only=True),
         _table(protocol, board),
         *(Text(text, "quiet") for text in _legend(protocol, board)),
         Part(
-            f"By database, {name}: intervals and published figures",
+            f"By database, {name}: intervals and published scores",
             [_by_database(protocol, board)],
             folded=True,
         ),
@@ -148,7 +157,7 @@ def _table(protocol: str, board: Sequence[Standing]) -> Table:
         columns=[
             *("Method", "UF1", "Seeds", "Overlaps", "UAR"),
             *(*map(group_title, databases), *claims),
-            *("Size", "s a fold", "Recipe"),
+            *("Size", "s per fold", "Recipe"),
         ],
         rows=rows,
         groups=[
@@ -163,32 +172,32 @@ def _table(protocol: str, board: Sequence[Standing]) -> Table:
 
 
 def _legend(protocol: str, board: Sequence[Standing]) -> list[str]:
-    """What the columns of the table hold."""
+    """Return paragraphs that explain the columns of the table."""
     texts = [
-        "[ ] is the 95 % interval over subjects, drawn anew within each database 2,000 times: how"
-        " far the figure might be from this one with other people. ± is the standard deviation over"
-        " seeds. Overlaps: the places whose interval of UF1 has a part in common with this one, so"
-        " that the order among them may be chance. Paired tests see more than two intervals do:"
-        " give two methods' folders to `atnet report`.",
-        f"Claims are not to be read as ranks. {_NOT}: what choosing every fold's best epoch on its"
-        " own test clips would have claimed, UF1 and UAR; published figures often come about that"
-        " way."
+        "[ ] is the 95 % confidence interval from a bootstrap over subjects within each database"
+        " (2,000 resamples). It shows how much the score may vary with other subjects. ± is the"
+        " standard deviation over seeds. Overlaps: places of the methods whose UF1 interval"
+        " overlaps this one, so that their order may be due to chance. Paired tests detect smaller"
+        " differences than a comparison of intervals: pass the run folders of two methods to `atnet"
+        " report`.",
+        f"Do not rank methods by the columns “Claims”. {_NOT}: UF1 and UAR with the best epoch of"
+        " each fold chosen on its test clips. Published scores are often obtained this way."
         + (
-            " Published figures are of the paper's Table III, by database (below)."
+            " Published scores by database, from the paper's Table III, are in the table below."
             if protocol == "hde"
-            else " Published: see the notes of each method."
+            else " Published: see the notes on each method."
         ),
-        "Recipe: whether the published training was followed; what differs is in the notes. Size:"
-        " parameters of a network, or features of a clip for a support vector machine. s a fold:"
-        " seconds of training one fold, compiling included, its share where folds train together;"
-        " of support vector machines it is not recorded.",
+        "Recipe: whether the published training was followed; the notes list the differences. Size:"
+        " number of parameters of a network, or of features per clip for a support vector machine"
+        " (SVM). s per fold: seconds of training per fold, including compilation; folds that train"
+        " together share the time. It is not recorded for SVMs.",
     ]
     devices = sorted({device for standing in board for device in standing.devices})
     if devices:
-        texts[-1] += f" Computed on {listed(devices)}."
+        texts[-1] += f" Devices: {listed(devices)}."
     clips = sorted({standing.summary["full"].clips for standing in board})
     subjects = sorted({standing.summary["full"].subjects for standing in board})
-    texts[-1] += f" {listed(clips)} clips of {listed(subjects)} subjects."
+    texts[-1] += f" Tested: {listed(clips)} clips of {listed(subjects)} subjects."
     return texts
 
 
@@ -215,7 +224,7 @@ def _by_database(protocol: str, board: Sequence[Standing]) -> Table:
 
 
 def _known(standings: Mapping[str, Sequence[Standing]]) -> list[Block]:
-    """Of each method: where it differs from its publication, and what its figures are."""
+    """Return each method's differences from its publication and notes on its published scores."""
     blocks: list[Block] = []
     by_title: dict[str, list[Standing]] = {}
     for board in standings.values():
@@ -224,9 +233,9 @@ def _known(standings: Mapping[str, Sequence[Standing]]) -> list[Block]:
     for title, alike in by_title.items():
         differences = list(dict.fromkeys(text for one in alike for text in one.differences))
         notes = list(dict.fromkeys(one.published.note for one in alike if one.published.note))
-        texts = [*(f"Published figures: {note}" for note in notes), *differences]
+        texts = [*(f"Published scores: {note}" for note in notes), *differences]
         followed = _counted(differences) if differences else "published recipe followed"
-        texts = texts or ["Nothing that is known differs."]
+        texts = texts or ["No differences from the publication are known."]
         heading = f"{title}: {followed}"
         blocks.append(Part(heading, [Text(text) for text in texts], folded=True))
     return blocks
@@ -237,18 +246,18 @@ def _not_run(missing: Sequence[Missing]) -> list[Section]:
         return []
     rows = [row(Cell(one.title, one.name), one.protocol.upper(), one.reason) for one in missing]
     table = Table(
-        caption="Methods that could not be run, or not with all seeds",
-        columns=["Method", "Protocol", "Why"],
+        caption="Methods that failed or lack seeds",
+        columns=["Method", "Protocol", "Reason"],
         rows=rows,
         words=frozenset({1, 2}),
     )
-    return [Section("not-run", "Not run", [table])]
+    return [Section("not-run", "Failed or incomplete methods", [table])]
 
 
 def _figures(
     standing: Standing, database: str
 ) -> Iterator[tuple[str, Figure, float | None, float | None]]:
-    """A row each for UF1 and UAR: name, our score, the published one, the inflated one."""
+    """Yield, for UF1 and UAR, the name, our score, the published score and the inflated score."""
     summary = standing.summary[database]
     claims = (standing.published.scores.get(database), standing.inflated.get(database))
     for i, name in enumerate(Scores._fields):
@@ -270,7 +279,7 @@ def _uf1_and_uar(scores: Scores | None) -> Cell:
 
 
 def _ranges(places: Sequence[int]) -> str:
-    """Ascending numbers as "1–3, 5"."""
+    """Format ascending numbers as "1–3, 5"."""
     ranges: list[list[int]] = []
     for place in places:
         if ranges and place == ranges[-1][1] + 1:
@@ -295,7 +304,12 @@ def _counted(differences: Sequence[str]) -> str:
 
 
 def as_csv(standings: Mapping[str, Sequence[Standing]], missing: Sequence[Missing]) -> str:
-    """All figures, one line a method and protocol; what could not be run has no place."""
+    """Return all scores as CSV text with one line per method and protocol.
+
+    Args:
+        standings: Protocol → its methods, best first.
+        missing: Methods and seeds without scores; their lines have no place.
+    """
     databases = ["full", *groups([one for board in standings.values() for one in board])]
     columns = [*CSV_BEGINS.rstrip(",").split(","), "seeds", "subjects", "clips"]
     for database in databases:

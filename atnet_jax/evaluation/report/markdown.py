@@ -1,4 +1,4 @@
-"""The report's tables as Markdown, which a forge or an editor shows."""
+"""Markdown tables of a report."""
 
 import re
 from collections.abc import Sequence
@@ -21,17 +21,25 @@ def render(document: Document) -> str:
 
 
 def escape(text: str) -> str:
-    """Escape a text so that Markdown shows it as it is, on one line."""
+    """Escape a text so that Markdown shows it unchanged, on one line."""
     return re.sub(r"([\\`*_\[\]<>|&#~$])", r"\\\1", " ".join(fit(text).split()))
 
 
 def _paragraph(text: str) -> str:
-    """Escape also what would begin a list or underline a heading."""
+    """Escape a text, including characters that would start a list or underline a heading."""
     return re.sub(r"^([0-9]*)([-+=.)])", r"\1\\\2", escape(text))
 
 
 def table(rows: Sequence[Sequence[str]], left: frozenset[int] = frozenset({0})) -> str:
-    """A table of escaped cells whose columns line up in the source too; numbers are set right."""
+    """Lay out a table whose columns are also aligned in the source.
+
+    Args:
+        rows: Escaped cells; the first row is the header.
+        left: Indices of left-aligned columns; the others are right-aligned.
+
+    Returns:
+        The Markdown text.
+    """
     widths = [max(3, *(len(row[i]) for row in rows)) for i in range(len(rows[0]))]
     lines = []
     for row in rows:
@@ -59,7 +67,7 @@ def _block(block: Heading | Text | Code | Table) -> str:
 
 
 def render_table(block: Table) -> str:
-    """A table without its caption; the title of a group stands before its first column."""
+    """Return a table without its caption; the title of a group precedes its first column name."""
     titles = list(block.columns)
     position = block.ungrouped
     for title, span in block.groups:

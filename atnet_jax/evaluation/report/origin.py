@@ -1,4 +1,4 @@
-"""Where the figures come from: data, exclusions, settings, versions, commands."""
+"""Sections on the origin of the scores: data, exclusions, settings, versions, commands."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from atnet_jax.names import CLASSES
 
 
 def data(overview: Overview) -> list[Block]:
-    """Which clips, of what digest, and which rows of the annotations gave none."""
+    """Return the numbers of clips, the digests of the data and the excluded annotation rows."""
     lists = overview.lists_of_clips()
     rows = [
         row("Paper", group_title(group), *counts) for group, counts in published.COMPOSITE.items()
@@ -43,16 +43,16 @@ def data(overview: Overview) -> list[Block]:
         rows.append(
             row(
                 *(overview.name(method), listed(method.seeds), clips, overview.data(method)),
-                *(digests[0][:12] + more, weights[:12] if weights else "none given"),
+                *(digests[0][:12] + more, weights[:12] if weights else "none"),
             )
         )
     read = Table(
-        caption="What each method was run on",
+        caption="Data of each method",
         columns=["Method", "Seeds", "Clips tested", "Data", "Data digest", "Initial weights"],
         rows=rows,
         words=frozenset({1, 3, 4, 5}),
     )
-    text = f"{DIGESTS} Shown are the first 12 signs of SHA-256 digests."
+    text = f"{DIGESTS} The table shows the first 12 digits of the SHA-256 digests."
     return [counted, read, Text(text, "quiet"), *_exclusions(overview)]
 
 
@@ -68,15 +68,15 @@ def _exclusions(overview: Overview) -> list[Block]:
     for number, (rows, names) in enumerate(by_rows.items(), start=1):
         of = "" if len(by_rows) == 1 else f"{listed(names)}: "
         if not rows:
-            blocks.append(Text(f"{of}No row of the annotations was left out."))
+            blocks.append(Text(f"{of}No row of the annotations was excluded."))
         else:
             reasons: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
             for excluded in rows:
                 reasons[group_title(excluded.dataset), excluded.reason].append(excluded.clip)
             table = Table(
-                caption="Rows of the annotations that give no clip"
+                caption="Excluded rows of the annotations"
                 + (f", list {number}" if len(by_rows) > 1 else ""),
-                columns=["Database", "Reason", "Rows", "Which"],
+                columns=["Database", "Reason", "Rows", "Clips"],
                 rows=[
                     row(dataset, reason, len(clips), listed(sorted(clips)))
                     for (dataset, reason), clips in sorted(reasons.items())
@@ -90,12 +90,12 @@ def _exclusions(overview: Overview) -> list[Block]:
 
 
 def setup(overview: Overview) -> list[Block]:
-    """Commands, versions, device and settings of each method."""
+    """Return the commands, versions, device and settings of each method."""
     blocks: list[Block] = []
     used = {_environment(run) for method in overview.methods for run in method.runs}
     if len(used) > 1:
         blocks.append(
-            Text("The runs were not all computed on the same device with the same versions.")
+            Text("The runs were computed on different devices or with different versions.")
         )
     for method in overview.methods:
         name = overview.name(method)
@@ -111,14 +111,14 @@ def setup(overview: Overview) -> list[Block]:
             inside.append(Part(f"Versions and device{of}", [table], folded=True))
         settings = [(key, value) for key, value in flatten(method.runs[0].record.config)
                     if len(method.runs) == 1 or key != "seeds"]  # fmt: skip
-        table = _pairs_of_words(f"{name}: configuration", "Field", "Value", settings)
+        table = _pairs_of_words(f"{name}: configuration", "Setting", "Value", settings)
         inside.append(Part("Configuration", [table], folded=True, page_only=True))
         blocks += inside if overview.is_single else [Part(name, inside, folded=True)]
     return blocks
 
 
 def _environment(run: Run) -> tuple[tuple[str, str], ...]:
-    """Versions and device."""
+    """Return the versions and the device of a run."""
     environment = run.record.environment
     return (*environment.versions.items(), ("device", environment.device))
 

@@ -1,4 +1,4 @@
-"""What several sections of a report need: its methods, what they were tested on, and words."""
+"""Data and wording that several sections of a report share."""
 
 import itertools
 from collections.abc import Iterable, Mapping
@@ -28,7 +28,11 @@ from atnet_jax.names import CLASSES
 class Protocol(NamedTuple):
     """A protocol in words, and the columns of its table in the paper.
 
-    `metrics` are the columns of a group: key of a metric -> its name. Table III has no accuracy.
+    Attributes:
+        name: Name of the protocol.
+        meaning: Sentence that explains the protocol.
+        table: Table of the paper.
+        metrics: Key of each metric in the table → its name. Table III has no accuracy.
     """
 
     name: str
@@ -40,14 +44,15 @@ class Protocol(NamedTuple):
 PROTOCOLS = {
     "cde": Protocol(
         name="Composite database evaluation (CDE)",
-        meaning="Leave-one-subject-out over all databases together; the predictions of all folds"
-        " are pooled, then scored.",
+        meaning="Each fold tests one subject with a model trained on all other subjects of all"
+        " databases (leave-one-subject-out). The predictions of all folds are pooled and scored"
+        " together.",
         table="Table II",
         metrics={"accuracy": "Acc", "uf1": "UF1", "uar": "UAR"},
     ),
     "hde": Protocol(
         name="Holdout-database evaluation (HDE)",
-        meaning="Each database is tested by a model trained on the other ones.",
+        meaning="Each database is tested with a model trained on the other databases.",
         table="Table III",
         metrics={"uf1": "UF1", "uar": "UAR"},
     ),
@@ -55,9 +60,16 @@ PROTOCOLS = {
 
 
 class Study(NamedTuple):
-    """The methods of one protocol, what their figures are of, and their comparison.
+    """The methods of one protocol and their comparison.
 
-    `inflation` is by label and group, without the methods that kept no scores of single epochs.
+    Attributes:
+        protocol: "cde" or "hde".
+        methods: The methods.
+        groups: Groups of clips with scores: "full" (CDE only) and databases.
+        pairs: Paired tests.
+        refused: Reasons why pairs could not be tested.
+        inflation: Inflated scores by label of the method and group, without methods that saved no
+            scores of single epochs.
     """
 
     protocol: str
@@ -69,7 +81,7 @@ class Study(NamedTuple):
 
 
 class Overview:
-    """What several sections need to know of all runs."""
+    """The runs of a report, sorted into methods and protocols."""
 
     def __init__(self, runs: Iterable[Run]) -> None:
         self.methods = sort_into_methods(runs)
@@ -77,28 +89,28 @@ class Overview:
             _study(protocol, list(methods))
             for protocol, methods in itertools.groupby(self.methods, key=lambda m: m.protocol)
         ]
-        # Clips with their labels -> a letter, in the order of the methods.
+        # Set of clips with labels → its letter, in the order of the methods.
         self._letters: dict[frozenset[LabelledClip], str] = {}
         for method in self.methods:
             self._letters.setdefault(self._list_of(method), _letter(len(self._letters)))
 
     @property
     def is_single(self) -> bool:
-        """Whether it is about one method under one protocol."""
+        """True if the report covers one method under one protocol."""
         return len(self.methods) == 1
 
     def name(self, method: Method) -> str:
-        """A method's label, with its protocol where the report has both."""
+        """Return a method's label, with its protocol if the report covers both protocols."""
         return (
             method.label if len(self.studies) == 1 else f"{method.protocol.upper()} {method.label}"
         )
 
     def data(self, method: Method) -> str:
-        """The letter of the clips that a method was tested on."""
+        """Return the letter of the set of clips that a method was tested on."""
         return self._letters[self._list_of(method)]
 
     def _list_of(self, control: Method) -> frozenset[LabelledClip]:
-        """The clips of a method; a control shares the list of those who have its clips."""
+        """Return the tested clips; a control shares the set of a method with the same clips."""
         if control.is_control:
             for method in self.methods:
                 if not method.is_control and _names(method.clips) == _names(control.clips):
@@ -106,7 +118,7 @@ class Overview:
         return control.clips
 
     def lists_of_clips(self) -> dict[str, Method]:
-        """Each letter, with the first method that was tested on those clips."""
+        """Return each letter with the first method that was tested on its set of clips."""
         return {
             letter: min(
                 (method for method in self.methods if self.data(method) == letter),
@@ -130,38 +142,38 @@ def _names(clips: frozenset[LabelledClip]) -> frozenset[tuple[str, ...]]:
 
 
 def _letter(number: int) -> str:
-    """The letters A, B, … Z, AA, AB and so on."""
+    """Return the letter of an index from 0: A, B, … Z, AA, AB and so on."""
     first, last = divmod(number, 26)
     return (_letter(first - 1) if first else "") + chr(ord("A") + last)
 
 
 def group_title(group: str) -> str:
-    """What a group of clips, "full" or a database, is called at the head of a column."""
+    """Return the name of a group of clips, "full" or a database, in a column header."""
     return "Full" if group == "full" else published.DATABASES.get(group, group)
 
 
 def group_in_words(group: str) -> str:
-    """What a group of clips is called in a sentence."""
+    """Return the name of a group of clips, "full" or a database, in a sentence."""
     return "all databases" if group == "full" else group_title(group)
 
 
 def rounded(value: float) -> str:
-    """A figure with the three decimals that the paper prints."""
+    """Format a score with three decimals, as in the paper."""
     return f"{value:.3f}"
 
 
 def listed(names: Iterable[object]) -> str:
-    """Names with commas between them."""
+    """Join names with commas."""
     return ", ".join(map(str, names))
 
 
 def with_sd(figure: Figure) -> Cell:
-    """A mean, with the standard deviation if there are several seeds."""
+    """Format a mean, with the standard deviation if there are several seeds."""
     return Cell(rounded(figure.mean), "" if figure.sd is None else f"± {figure.sd:.3f}")
 
 
 def with_interval(figure: Figure) -> Cell:
-    """A mean, with its interval over subjects."""
+    """Format a mean with its confidence interval over subjects."""
     if figure.interval is None:
         return Cell(rounded(figure.mean), "[–]")
     low, high = figure.interval
@@ -169,19 +181,27 @@ def with_interval(figure: Figure) -> Cell:
 
 
 def chance_scores(counts: Mapping[str, int], answer: int) -> dict[str, float]:
-    """The scores of always giving one answer."""
+    """Compute the scores of always predicting one class.
+
+    Args:
+        counts: Class name → number of clips.
+        answer: The predicted class, an index into `CLASSES`.
+
+    Returns:
+        "accuracy", "uf1" and "uar".
+    """
     guess = np.zeros((len(CLASSES), len(CLASSES)), dtype=np.int64)
     guess[:, answer] = [counts[name] for name in CLASSES]
     return dict(zip(metrics.METRICS, metrics.scores(guess).tolist(), strict=True))
 
 
 def most_frequent(results: Mapping[str, Evaluation]) -> int:
-    """The class that most clips have."""
+    """Return the most frequent class, an index into `CLASSES`."""
     return int(np.argmax([results["full"]["counts"][name] for name in CLASSES]))
 
 
 def is_composite(results: Mapping[str, Evaluation]) -> bool:
-    """Whether a run scored as many clips and subjects of every class as the paper did."""
+    """Return whether the numbers of clips, subjects and classes equal those of the paper."""
     counts = {
         group: (scores["clips"], scores["subjects"], *(scores["counts"][name] for name in CLASSES))
         for group, scores in results.items()
@@ -190,22 +210,23 @@ def is_composite(results: Mapping[str, Evaluation]) -> bool:
 
 
 def data_note(results: Mapping[str, Evaluation]) -> str:
-    """Whether figures on these clips can be those of the paper, in words."""
+    """Return a sentence on whether scores on these clips are comparable with the paper's."""
     paper, ours = published.COMPOSITE["full"], results["full"]
     if is_composite(results):
         return (
-            f"The clips are as many as the paper's, in every database and class: {paper.clips}"
+            f"The numbers of clips equal the paper's in every database and class: {paper.clips}"
             f" clips of {paper.subjects} subjects."
         )
     return (
-        f"These are not the paper's {paper.clips} clips of {paper.subjects} subjects:"
-        f" {numbered(ours['clips'], 'clip')} of {numbered(ours['subjects'], 'subject')} were"
-        " scored, so the figures cannot be compared with published ones."
+        f"The scores cover {numbered(ours['clips'], 'clip')} of"
+        f" {numbered(ours['subjects'], 'subject')}, not the paper's {paper.clips} clips of"
+        f" {paper.subjects} subjects. They are not comparable with published scores."
     )
 
 
 DIGESTS = (
-    "A digest covers the clips' names, their labels and all that the method reads of them, so"
-    " methods that read different inputs have different digests on the same copy of the data;"
-    " equal clips and labels are checked one by one, but equal pictures only by equal digests."
+    "A digest covers the names, the labels and the method's inputs of all clips. Methods with"
+    " different inputs therefore have different digests, even on the same copy of the data. Clips"
+    " and labels are compared one by one; pictures are compared only by their digests."
 )
+"""Explanation of data digests."""

@@ -1,4 +1,4 @@
-"""The report as a page: one file that needs no network and no script, its style inside it."""
+"""The HTML page of a report: one file with its style, without external resources or scripts."""
 
 import itertools
 
@@ -10,7 +10,7 @@ _TEMPLATES = templates.load()
 
 def render(document: Document) -> str:
     """Return the document as one HTML file."""
-    next_number = itertools.count(1).__next__  # Of charts, whose elements refer to each other.
+    next_number = itertools.count(1).__next__  # Elements of a chart refer to its number.
     return _TEMPLATES.get_template("report.html.jinja").render(
         document=document, mark=MARK, next_number=next_number
     )
@@ -21,14 +21,14 @@ def _kind(block: Block) -> str:
 
 
 def _bodies(table: Table) -> list[list[Row]]:
-    """The rows; with two headers, in groups of those that follow each other with an equal first."""
+    """Return the rows in one group, or with two headers in groups of equal first headers."""
     if table.headers < 2:
         return [[*table.rows]] if table.rows else []
     return [[*rows] for _, rows in itertools.groupby(table.rows, key=lambda row: row.cells[0])]
 
 
 def _classes(table: Table, column: int, cell: Cell | None = None) -> str | None:
-    """The classes of a cell, or of a column's heading; a column begins a group or holds numbers."""
+    """Return the CSS classes of a cell or of the header of a column."""
     spans = [span for _, span in table.groups]
     edges = itertools.accumulate(spans[:-1], initial=table.ungrouped) if spans else ()
     names = ["right"] if cell and cell.marked else []

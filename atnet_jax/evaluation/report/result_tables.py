@@ -1,4 +1,4 @@
-"""The tables of the paper, with our figures beside the published ones."""
+"""The tables of the paper with the scores of runs beside the published scores."""
 
 from collections.abc import Mapping, Sequence
 
@@ -25,9 +25,9 @@ from atnet_jax.names import CLASSES
 
 
 def tables(overview: Overview, study: Study) -> list[Block]:
-    """A table of the paper: the published rows and ours."""
+    """Return the paper's table of a protocol with the published rows and the runs' rows."""
     about, paper = PROTOCOLS[study.protocol], TABLES[study.protocol]
-    # One method is shown beside its own row, several within the whole table.
+    # A single method is shown beside its own row, several methods within the whole table.
     bases = list(paper) if len(study.methods) > 1 else []
     bases += [method.base for method in study.methods]
     has_paper = any(base in paper for base in bases)
@@ -51,11 +51,11 @@ def tables(overview: Overview, study: Study) -> list[Block]:
         if not ours:
             rows.append(_row(base, Cell("ours", "(not run)"), groups, {}, about))
     rows += _chance_rows(overview, study, groups)
-    caption = f"{about.table}, {study.protocol.upper()}: published figures and ours"
+    caption = f"{about.table}, {study.protocol.upper()}: published scores and ours"
     notes = [
         _source_note(about, has_paper=has_paper),
-        "They come without seeds and intervals." if has_paper else "",
-        "Ours is the mean over the seeds, with the standard deviation (±) where there are several."
+        "The paper reports neither seeds nor intervals." if has_paper else "",
+        "Our scores are means over the seeds, with standard deviations (±) for several seeds."
         if any(len(method.runs) > 1 for method in study.methods)
         else "",
     ]
@@ -106,10 +106,10 @@ def _paper_row(protocol: str, base: str, groups: Sequence[str]) -> Row:
 
 
 def _chance_rows(overview: Overview, study: Study, groups: Sequence[str]) -> list[Row]:
-    """Always answering the most frequent class, on each list of clips."""
+    """Return rows with the scores of always predicting the most frequent class of each data set."""
     about, rows = PROTOCOLS[study.protocol], []
     by_control = sorted(study.methods, key=lambda method: method.is_control, reverse=True)
-    # The last one stays: one with its own labels, if there is any.
+    # The last method of each letter is kept: one with true labels, if there is one.
     for letter, method in {overview.data(method): method for method in by_control}.items():
         answer = most_frequent(method.runs[0].metrics)
         figures = {
@@ -129,7 +129,7 @@ def _chance_rows(overview: Overview, study: Study, groups: Sequence[str]) -> lis
 
 
 def _source(overview: Overview, method: Method) -> str:
-    """What a reader must know of one of our rows: variant, seeds, data."""
+    """Return the variant, number of seeds and data of a method in parentheses."""
     parts = [method.variant] if method.variant else []
     if len(method.runs) > 1:
         parts.append(numbered(len(method.runs), "seed"))
@@ -140,8 +140,8 @@ def _source(overview: Overview, method: Method) -> str:
 
 def _source_note(about: Protocol, *, has_paper: bool) -> str:
     if not has_paper:
-        return "The paper gives no figures for this method."
-    return f"Published figures are for the real databases (paper, {about.table})."
+        return "The paper does not report this method."
+    return f"Published scores were measured on the real databases (paper, {about.table})."
 
 
 def table_markdown(
@@ -151,14 +151,17 @@ def table_markdown(
     paper_row: str | None,
     notes: Sequence[str] = (),
 ) -> str:
-    """Lay a run's scores out as the paper does, its row above the run's, in Markdown.
+    """Lay out a run's scores below the paper's row in Markdown.
 
     Args:
         protocol: "cde" (paper, Table II) or "hde" (Table III).
-        results: what `metrics.evaluate` returned.
-        title: heading of the page, e.g. the method and seed.
-        paper_row: the method's row in the paper's tables, None if the paper does not have it.
-        notes: what a reader must know first.
+        results: Result of `metrics.evaluate`.
+        title: Heading of the page, e.g. the method and seed.
+        paper_row: The method's row in the paper's tables; None if the paper does not report it.
+        notes: Sentences that a reader must know before the scores.
+
+    Returns:
+        The Markdown text.
     """
     about = PROTOCOLS[protocol]
     ours = {

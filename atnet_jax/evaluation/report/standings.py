@@ -1,4 +1,4 @@
-"""What the folders of a leaderboard hold: each method's figures, and which could not be run."""
+"""The scores of each method in the folders of a leaderboard, and methods that failed."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,9 +23,9 @@ from atnet_jax.evaluation.runs import TABLES, Run, load_run
 from atnet_jax.evaluation.statistics import Figure, Summary
 
 FAILED = "failed.txt"
-"""The file PROTOCOL/METHOD/failed.txt of a leaderboard says why the method could not be run."""
+"""The file PROTOCOL/METHOD/failed.txt of a leaderboard contains the error of a failed method."""
 
-_UNFINISHED = "not run to the end. Rerun the same command to resume."
+_UNFINISHED = "unfinished. Rerun the same command to resume."
 
 
 class Scores(NamedTuple):
@@ -36,11 +36,11 @@ class Scores(NamedTuple):
 
 
 class Published(NamedTuple):
-    """What is published of a method under a protocol.
+    """The published scores of a method under a protocol.
 
     Attributes:
-        scores: by "full" or database; empty where nothing is published.
-        note: what must be known of them.
+        scores: Scores by "full" or database; empty if none are published.
+        note: Sentences on how they were measured.
     """
 
     scores: Mapping[str, Scores]
@@ -48,7 +48,7 @@ class Published(NamedTuple):
 
 
 class Missing(NamedTuple):
-    """A method that has no figures, or not of all its seeds, and why."""
+    """A method without scores for some or all of its seeds, and the reason."""
 
     protocol: str
     title: str
@@ -62,17 +62,17 @@ class Standing:
 
     Attributes:
         protocol: "cde" or "hde".
-        name: of its folder: a method or a preset.
-        title: what tables call it.
+        name: Name of its folder: a method or a preset.
+        title: Name in tables.
         summary: `statistics.summarise` of its seeds.
-        published: what is published of it.
-        inflated: NOT RESULTS: what choosing the epoch on the test clips would have claimed, by
-            "full" or database; empty where no scores of single epochs were kept.
-        size: "parameters" or "features" -> how many.
-        seconds: of training a fold, on average; None where that was not recorded.
-        devices: what its runs were computed on.
-        differences: sentences on where it differs from the published method and training.
-        clips: what it was tested on.
+        published: Published scores.
+        inflated: NOT RESULTS: scores with each fold's epoch chosen on its test clips, by "full" or
+            database; empty if scores of single epochs were not saved.
+        size: "parameters" or "features" → their number.
+        seconds: Mean training time of a fold in seconds; None if it was not recorded.
+        devices: Devices of its runs.
+        differences: Sentences on differences from the published method and training.
+        clips: The tested clips with their labels.
         results: `metrics.evaluate` of its first seed, for the numbers of clips.
     """
 
@@ -91,22 +91,26 @@ class Standing:
 
     @property
     def uf1(self) -> Figure:
-        """What the leaderboard is sorted by: that of all clips pooled."""
+        """UF1 over all clips pooled, which determines the place on the leaderboard."""
         return self.summary["full"].uf1
 
 
 def read(workdir: Path) -> tuple[dict[str, list[Standing]], list[Missing]]:
-    """Reads the finished runs in `workdir`/PROTOCOL/METHOD/seed_N.
+    """Read the finished runs in `workdir`/PROTOCOL/METHOD/seed_N.
+
+    Args:
+        workdir: Folder of the leaderboard.
 
     Returns:
-        Protocol -> its methods, the best UF1 first; and what could not be run or read.
+        Protocol → its methods, sorted by descending UF1; and the methods and seeds that failed,
+        are unfinished or cannot be read.
     """
     standings: dict[str, list[Standing]] = {}
     missing = []
     for protocol in TABLES:
         found: list[Standing] = []
         for folder in sorted(path for path in (workdir / protocol).glob("*") if path.is_dir()):
-            # One method's runs at a time: the scores of all their epochs take much memory.
+            # Epoch scores take much memory, so only one method is loaded at a time.
             seeds = sorted(path.parent for path in folder.glob(f"seed_*/{FILE}"))
             finished = [seed for seed in seeds if (seed / "report.html").is_file()]
             reasons = []
@@ -127,7 +131,7 @@ def read(workdir: Path) -> tuple[dict[str, list[Standing]], list[Missing]]:
 
 
 def overlapping(standings: Sequence[Standing]) -> list[list[int]]:
-    """Of each, the places from 1 of the others whose interval of UF1 has a part of its own."""
+    """Return, for each method, the places from 1 of the others whose UF1 intervals overlap its."""
 
     def overlap(first: Figure, second: Figure) -> bool:
         if first.interval is None or second.interval is None:
@@ -147,14 +151,14 @@ def overlapping(standings: Sequence[Standing]) -> list[list[int]]:
 
 
 def groups(standings: Sequence[Standing]) -> list[str]:
-    """The databases of a leaderboard: the paper's, then others."""
+    """Return the databases of a leaderboard: those of the paper first, then others."""
     found = {group for standing in standings for group in standing.summary} - {"full"}
     known = [name for name in published.DATABASES if name in found]
     return [*known, *sorted(found - set(known))]
 
 
 def _standings(name: str, runs: Sequence[Run]) -> list[Standing]:
-    """The runs in one folder: one method, unless its seeds were run with different settings."""
+    """Return the runs in one folder as one method, or several if their settings differ."""
     return [_standing(name, method) for method in sort_into_methods(runs)]
 
 
@@ -178,7 +182,7 @@ def _standing(name: str, method: Method) -> Standing:
 
 
 def _published(run: Run) -> Published:
-    """Of its own publication, or else of the paper's tables; a control has no such figure."""
+    """Return the scores of the method's publication or of the paper's tables, none for controls."""
     own = models.find(run.model).published if run.model in models.names() else None
     if run.record.is_control:
         return Published({}, "")
@@ -192,7 +196,7 @@ def _published(run: Run) -> Published:
 
 
 def _differences(runs: Iterable[Run]) -> list[str]:
-    """What the method says of itself, and what its runs say of themselves."""
+    """Return the known deviations of the method and the notes of its runs."""
     runs = list(runs)
     model = runs[0].model
     own = models.find(model).deviations if model in models.names() else ()
@@ -205,7 +209,7 @@ def _seconds(runs: Iterable[Run]) -> float | None:
 
 
 def _title(name: str) -> str:
-    """What tables call the method or preset of a folder."""
+    """Return the name in tables of the method or preset of a folder."""
     if name in models.names():
         return models.find(name).title_of()
     if name in models.presets():

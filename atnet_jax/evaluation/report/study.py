@@ -1,4 +1,4 @@
-"""Runs sorted into methods, and what can be said of methods together."""
+"""Runs sorted into methods, and comparisons of methods."""
 
 import hashlib
 import itertools
@@ -19,9 +19,9 @@ from atnet_jax.evaluation.predictions import Prediction
 from atnet_jax.evaluation.runs import TABLES, Run
 from atnet_jax.evaluation.statistics import PairedTests, Summary
 
-# A label names settings without these groups.
+# Labels omit these groups in the names of settings.
 _GROUPS = re.compile(r"^(options|data|recipe)\.")
-# A label names so many settings at most.
+# A label names at most this many settings.
 _NAMED_SETTINGS = 3
 
 
@@ -34,10 +34,10 @@ class Method:
     """A method under a protocol, with one or several seeds.
 
     Attributes:
-        label: its name in the report, unlike any other of the protocol.
-        variant: the part of the label that tells it from others of the same row.
-        runs: one a seed, ascending.
-        summary: `statistics.summarise` of all of them.
+        label: Name in the report, unique within the protocol.
+        variant: Part of the label that distinguishes it from other methods in the same row.
+        runs: One run per seed, sorted by seed.
+        summary: `statistics.summarise` of all runs.
     """
 
     label: str
@@ -47,17 +47,17 @@ class Method:
 
     @property
     def protocol(self) -> str:
-        """The protocol of all its runs."""
+        """The protocol: "cde" or "hde"."""
         return self.runs[0].protocol
 
     @property
     def paper_row(self) -> str | None:
-        """Its row in the paper's tables."""
+        """Row in the paper's tables; None if the paper does not report the method."""
         return self.runs[0].paper_row
 
     @property
     def base(self) -> str:
-        """The name of the row it stands in: the paper's, or else the method's title."""
+        """Name of its row in the results table: the paper's row or the method's title."""
         return self.runs[0].title
 
     @property
@@ -72,19 +72,19 @@ class Method:
 
     @property
     def is_control(self) -> bool:
-        """Whether its labels were shuffled, which every seed does in another way."""
+        """True if the labels were shuffled, differently for every seed."""
         return self.runs[0].record.is_control
 
     @property
     def clips(self) -> frozenset[LabelledClip]:
-        """Which clips were tested, with their labels: figures on equal sets may be compared."""
+        """The tested clips with their labels; scores on equal sets are comparable."""
         return frozenset(
             (row.dataset, row.subject, row.clip, row.label) for row in self.runs[0].predictions
         )
 
 
 class Pair(NamedTuple):
-    """Two methods tested against each other on a group of clips, "full" or a database."""
+    """The paired tests of two methods on a group of clips, "full" or a database."""
 
     first: Method
     second: Method
@@ -93,9 +93,9 @@ class Pair(NamedTuple):
 
 
 class Inflation(NamedTuple):
-    """Mean UF1 and UAR over seeds: of the run, and as they would be by choice of the epoch.
+    """Mean UF1 and UAR over seeds: of the runs, and with epochs chosen on the test clips.
 
-    The last two are no results: see `statistics.InflatedFigures`.
+    `picked_once` and `picked_by_fold` are NOT results: see `inflation.InflatedFigures`.
     """
 
     honest: tuple[float, float]
@@ -104,14 +104,17 @@ class Inflation(NamedTuple):
 
 
 def sort_into_methods(runs: Iterable[Run]) -> list[Method]:
-    """Put runs that differ in nothing but the seed together.
+    """Group runs that differ only in the seed into methods.
+
+    Args:
+        runs: The runs, in any order.
 
     Returns:
         The methods: CDE before HDE, then in the order of the paper's tables, then by name.
 
     Raises:
-        UserError: two runs are of the same method, settings, data and seed; or the seeds of a
-            method differ in their clips.
+        UserError: Two runs have the same method, settings, data and seed, or the seeds of a method
+            differ in their clips.
     """
     found: defaultdict[str, dict[int, Run]] = defaultdict(dict)
     for run in runs:
@@ -119,7 +122,8 @@ def sort_into_methods(runs: Iterable[Run]) -> list[Method]:
         if run.seed in seeds:
             raise UserError(
                 f"{seeds[run.seed].workdir} and {run.workdir} hold the same run: {run.protocol} of"
-                f" {run.model}, seed {run.seed}, with equal settings and data. Give only one."
+                f" {run.model}, seed {run.seed}, with equal settings and data. Pass only one of"
+                f" them."
             )
         seeds[run.seed] = run
     groups = [[seeds[seed] for seed in sorted(seeds)] for _, seeds in sorted(found.items())]
@@ -138,7 +142,7 @@ def sort_into_methods(runs: Iterable[Run]) -> list[Method]:
 
 
 def groups_of(protocol: str, methods: Sequence[Method]) -> list[str]:
-    """What the figures are of: the composite ("full", CDE only), the paper's databases, others."""
+    """Return the groups with scores: "full" (CDE only), the paper's databases, other databases."""
     found = {group for method in methods for group in method.summary}
     known = [name for name in published.DATABASES if name in found]
     full = ["full"] if protocol == "cde" else []
@@ -146,11 +150,14 @@ def groups_of(protocol: str, methods: Sequence[Method]) -> list[str]:
 
 
 def compare_all(methods: Sequence[Method]) -> tuple[list[Pair], list[str]]:
-    """Test all pairs of methods of one protocol that were tested on equal clips.
+    """Test all pairs of methods that were tested on the same clips.
+
+    Args:
+        methods: The methods of one protocol.
 
     Returns:
-        The tested pairs (CDE: on all clips pooled; HDE: on each database held out), and why others
-        could not be tested.
+        The tested pairs (CDE: on all clips pooled; HDE: on each held-out database), and the reasons
+        why other pairs could not be tested.
     """
     pairs: list[Pair] = []
     refused: list[str] = []
@@ -174,13 +181,17 @@ def compare_all(methods: Sequence[Method]) -> tuple[list[Pair], list[str]]:
 
 
 def inflation(method: Method, groups: Sequence[str]) -> dict[str, Inflation]:
-    """What choosing the epoch on the test clips would have made of a method's figures.
+    """Compute a method's scores with epochs chosen on the test clips, which are NOT results.
+
+    Args:
+        method: The method.
+        groups: Groups of clips to score, "full" or databases.
 
     Returns:
-        Nothing unless all of its runs kept what each epoch scored.
+        Group → scores; empty unless all runs of the method saved scores of single epochs.
 
     Raises:
-        UserError: those scores are not of the run's predictions.
+        UserError: The scores of the epochs do not belong to the run's predictions.
     """
     figures = []
     for run in method.runs:
@@ -204,11 +215,11 @@ def inflation(method: Method, groups: Sequence[str]) -> dict[str, Inflation]:
 
 
 def _settings(run: Run) -> dict[str, str]:
-    """All that makes two runs of one method different methods; the seed does not."""
+    """Return everything but the seed that distinguishes methods: settings, data and weights."""
     identity = run.record.identity()
     for name in ("seeds", "data.clips", "data.sha256", "init_from"):
         identity.pop(name, None)
-    # A control's labels, and with them the digest, follow from the seed; its clips do not.
+    # The labels of a control, and so its digest, depend on the seed; its clips do not.
     names = sorted((row.dataset, row.subject, row.clip) for row in run.predictions)
     data = hashlib.sha256(repr(names).encode("utf-8", "backslashreplace")).hexdigest()
     return {
@@ -229,7 +240,7 @@ def _place(run: Run) -> tuple[str, int, str]:
 
 
 def _labels(runs: Sequence[Run]) -> list[tuple[str, str]]:
-    """A label for each method, and the part of it that tells it from others of the same row."""
+    """Return the label of each run, and the part that distinguishes it within the same row."""
     alike: defaultdict[tuple[str, str, bool], list[Run]] = defaultdict(list)
     for run in runs:
         alike[run.protocol, run.title, run.record.is_control].append(run)

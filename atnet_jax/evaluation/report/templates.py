@@ -1,4 +1,4 @@
-"""The templates of all pages: every text in them is escaped, a misspelt name is an error."""
+"""Jinja templates of all pages: every text is escaped, and undefined names are errors."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,11 @@ STYLE = (_HERE / "style.css").read_text()
 
 
 def load(folder: Path = _HERE) -> jinja2.Environment:
-    """Return the templates of a folder, beside the layout and the style of all pages."""
+    """Return the environment with the templates of a folder and the layout and style of all pages.
+
+    Args:
+        folder: Folder of the templates.
+    """
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader([folder, _HERE]),
         autoescape=True,
@@ -27,5 +31,5 @@ def load(folder: Path = _HERE) -> jinja2.Environment:
 
 
 def _fit(value: Any) -> Any:
-    """A plain text without what cannot stand in a file; what is marked up was one before."""
+    """Apply `fit` to plain text; markup is made of text that was already fitted."""
     return fit(value) if type(value) is str else value

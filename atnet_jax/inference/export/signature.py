@@ -8,6 +8,7 @@ import jax.export
 
 import atnet_jax
 from atnet_jax import models
+from atnet_jax.evaluation.model_card import NOT_FOR
 from atnet_jax.inference.export.program import DTYPES, named_arrays
 from atnet_jax.names import CLASSES
 from atnet_jax.preprocessing.face import SIZE
@@ -17,13 +18,6 @@ from atnet_jax.training.trained import Networks, input_shapes
 
 # Increased when readers of older signatures could misread a new one.
 SCHEMA_VERSION = 1
-
-NOT_FOR = (
-    "Not for decisions about people: do not use it in hiring, policing, border control, schools,"
-    " medicine or lie detection. The classes are the labels that annotators gave laboratory"
-    " recordings. A face does not prove what a person feels. The evaluation report of the networks"
-    " states how often they are wrong."
-)
 
 _CROPS = f"face crops of {SIZE}×{SIZE} pixels"
 

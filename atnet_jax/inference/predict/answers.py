@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -186,7 +187,7 @@ class Answer:
 
 
 def predict_clip(
-    path: Path,
+    path: str | os.PathLike[str],
     trained: Networks,
     options: Options = Options(),
     progress: Callable[[str], None] = lambda stage: None,
@@ -206,7 +207,7 @@ def predict_clip(
         UserError: The clip cannot be read, shows no face or shows no motion, or an option does not
             fit the clip.
     """
-    stages = _Stages(progress)
+    path, stages = Path(path).expanduser(), _Stages(progress)
     footage = open_footage(path, options.frame_rate)
     if len(footage.numbers) < 2:
         raise UserError(f"{path}: the clip has only one frame. Motion needs at least two.")

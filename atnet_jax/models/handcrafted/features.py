@@ -1,4 +1,4 @@
-"""What all hand-crafted features share."""
+"""Base class of all hand-crafted features."""
 
 import abc
 from typing import Any
@@ -16,19 +16,19 @@ class BaseFeatures(abc.ABC):
 
     @abc.abstractmethod
     def __call__(self, clip: PreparedClip, flow: FlowMethod) -> Float32[np.ndarray, " feature"]:
-        """The features of a clip; `flow` computes flows between pictures."""
+        """Return the features of a clip; `flow` computes flows between pictures."""
 
     def prepare(
         self, clip: PreparedClip, flow: FlowMethod, image_size: int
     ) -> dict[str, np.ndarray]:
-        """The same by name; the size of the pictures is the networks'."""
+        """Return the features of a clip under their name; `image_size` concerns only networks."""
         del image_size
         return {"features": self(clip, flow)}
 
     def size(self) -> int | None:
-        """How many there are; None where only a clip can tell."""
+        """Return the number of features of a clip, or None if it depends on the clip."""
         return None
 
     def machine(self) -> Any:
-        """An unfitted SVM: the paper's."""
+        """Return the paper's SVM, unfitted."""
         return svm.machine()

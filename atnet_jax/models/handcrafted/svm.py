@@ -13,11 +13,11 @@ from atnet_jax.names import CLASSES
 
 
 def machine() -> Pipeline:
-    """The paper's support vector machine.
+    """Return the paper's support vector machine, unfitted.
 
-    The paper (section IV-A) names a polynomial SVM of degree 2. The rest of the setting is the one
-    that gives its published figures from its released features: every feature is standardised by
-    its mean and deviation over the training clips, the kernel is (x·y + 1)² and C = 1.
+    The paper (section IV-A) specifies a polynomial SVM of degree 2. The other settings are those
+    that reproduce its published figures from its released features. Every feature is standardised
+    by its mean and standard deviation over the training clips, the kernel is (x·y + 1)² and C = 1.
     """
     return make_pipeline(
         StandardScaler(),
@@ -33,11 +33,11 @@ def machine() -> Pipeline:
 
 
 def linear_machine() -> Pipeline:
-    """A linear one for features of which there are hundreds, C = 1, standardised likewise.
+    """Return an unfitted linear SVM, C = 1, on standardised features, for hundreds of features.
 
-    With n standardised features the kernel (x·y + 1)² of `machine` is about n² for a clip with
-    itself and far less between clips: with hundreds every clip is like itself alone, and all new
-    ones go to the largest class.
+    With n standardised features, the kernel (x·y + 1)² of `machine` is about n² for a clip with
+    itself and far smaller between clips. With hundreds of features every clip is similar only to
+    itself, and the SVM assigns all new clips to the largest class.
     """
     svm = SVC(C=1.0, kernel="linear", decision_function_shape="ovo")
     return make_pipeline(StandardScaler(), svm)
@@ -51,30 +51,30 @@ def fit_predict(
 ) -> Float32[np.ndarray, "test 3"]:
     """Train on one fold's training clips and classify its test clips.
 
-    The classes are told apart pair by pair (one-vs-one). Nothing is random.
+    The SVM separates each pair of classes (one-vs-one). The result is deterministic.
 
     Args:
         train: Features of the training clips.
-        labels: Their classes, indices into `CLASSES`.
+        labels: Classes of the training clips, indices into `CLASSES`.
         test: Features of the test clips.
         unfitted: A scikit-learn estimator that ends in an `SVC` with the decision function shape
-            "ovo"; None for that of `machine`.
+            "ovo"; None for the estimator of `machine`.
 
     Returns:
-        For each test clip and class its share of the votes: each pair of classes that occur in
-        training casts one. Rows sum to 1. With three classes they are thirds, (2/3, 1/3, 0) in some
-        order or, where the votes go in a circle, 1/3 each. The first highest score
-        (`scores.argmax()`) is the SVM's own decision, also in that case. They are no calibrated
+        The share of votes of each test clip and class. Each pair of classes that occur in training
+        casts one vote, and rows sum to 1. With three classes, a row is (2/3, 1/3, 0) in some order
+        or, if the votes are cyclic, 1/3 each. The first highest score (`scores.argmax()`) is the
+        SVM's own decision, also if the votes are cyclic. The scores are not calibrated
         probabilities. A class without a training clip scores 0.
     """
     scores = np.zeros((len(test), len(CLASSES)), np.float32)
     classes = np.unique(labels)
-    if len(classes) == 1:  # nothing to tell apart
+    if len(classes) == 1:  # scikit-learn cannot fit a single class.
         scores[:, classes[0]] = 1
         return scores
     fitted = (machine() if unfitted is None else unfitted).fit(train, labels)
     decisions = fitted.decision_function(test).reshape(len(test), -1)
-    if len(classes) == 2:  # scikit-learn's sign is the other way round for a single pair
+    if len(classes) == 2:  # scikit-learn reverses the sign for a single pair.
         decisions = -decisions
     for (first, second), decision in zip(
         itertools.combinations(classes, 2), decisions.T, strict=True

@@ -1,1 +1,1 @@
-"""The parts that methods are made of."""
+"""Building blocks that the methods share."""

@@ -1,4 +1,4 @@
-"""Batch normalisation as Caffe's BatchNorm and Scale layers do it."""
+"""Batch normalisation as in Caffe's BatchNorm and Scale layers."""
 
 from typing import Any
 
@@ -14,13 +14,13 @@ MOVING_AVERAGE_FRACTION = 0.999
 class BatchNorm(nn.Module):
     """Normalises each channel over batch and space, then scales and shifts it.
 
-    Training uses the batch's own statistics. Testing uses running ones, kept as Caffe keeps them:
-    each training step multiplies the running sums of means and (unbiased) variances, and the sum
-    of their weights, by 0.999 and adds the batch's; dividing by the weight gives an average that
-    holds from the first step on, unlike an exponential average that starts from 0 and 1.
+    Training uses the statistics of the batch. Testing uses running statistics, computed as in
+    Caffe. Each training step multiplies three running sums by 0.999: the means, the (unbiased)
+    variances and their weights. It then adds the batch's values. The sums divided by the weight
+    are valid averages from the first step on, unlike an exponential average that starts at 0 and 1.
 
-    Clips that only pad an incomplete batch (`weight` 0) do not count. Statistics are float32 even
-    where `x` is bfloat16.
+    Clips that only pad an incomplete batch (`weight` 0) are excluded. Statistics are float32 even
+    if `x` is bfloat16.
     """
 
     @nn.compact
@@ -38,7 +38,7 @@ class BatchNorm(nn.Module):
         weight_sum = self.variable("batch_stats", "weight_sum", jnp.zeros, ())
 
         if not train:
-            # Before any training step there are no statistics: leave x as it is.
+            # Before the first training step no statistics exist: leave x unchanged.
             trained = weight_sum.value > 0
             divisor = jnp.where(trained, weight_sum.value, 1.0)
             mean = mean_sum.value / divisor
@@ -53,7 +53,7 @@ class BatchNorm(nn.Module):
 
 
 def normalise_batch(x: Any, scale: Any, bias: Any, weight: Any) -> tuple[Any, Any, Any]:
-    """The layer's output in training, and the batch's mean and unbiased variance."""
+    """Return the layer's output in training, and the batch's mean and unbiased variance."""
     counts = None
     if weight is not None:
         counts = (weight > 0).astype(jnp.float32).reshape((-1,) + (1,) * (x.ndim - 1))
@@ -63,23 +63,23 @@ def normalise_batch(x: Any, scale: Any, bias: Any, weight: Any) -> tuple[Any, An
 
 
 def count_values(x: Any, counts: Any) -> Any:
-    """How many values of a channel count; at least one, also where no clip does."""
+    """Return how many values of each channel count, at least 1 even if no clip counts."""
     per_clip = x.size // (x.shape[0] * x.shape[-1])
     return per_clip * (x.shape[0] if counts is None else jnp.maximum(counts.sum(), 1))
 
 
 def normalise_with(x: Any, mean: Any, variance: Any, scale: Any, bias: Any) -> Any:
-    """Normalises each channel by a given mean and variance, then scales and shifts it."""
+    """Normalise each channel by a given mean and variance, then scale and shift it."""
     y = (x - mean) * (jax.lax.rsqrt(variance + EPSILON) * scale) + bias
     return y.astype(x.dtype)
 
 
 @jax.custom_vjp
 def normalise(x: Any, scale: Any, bias: Any, counts: Any) -> tuple[Any, Any, Any]:
-    """The layer's output, and the batch's mean and variance, which pass no gradient on.
+    """Return the layer's output, and the batch's mean and variance, which pass on no gradient.
 
-    The gradient is written out (Ioffe and Szegedy 2015, section 3): derived automatically, forward
-    and backward pass together take 2.5 times as long on a CPU.
+    The gradient is written by hand (Ioffe and Szegedy 2015, section 3). With automatic
+    differentiation, the forward and backward passes together take 2.5 times as long on a CPU.
     """
     axes = tuple(range(x.ndim - 1))
     real = None if counts is None else counts > 0
@@ -103,7 +103,7 @@ def _normalise_backward(residuals: tuple, gradients: tuple) -> tuple:
     axes = tuple(range(x.ndim - 1))
     inverse = jax.lax.rsqrt(variance + EPSILON)
     standardised = (x - mean) * inverse
-    # Clips that do not count have no gradient of their own.
+    # The incoming gradient of clips that do not count is already zero.
     of_bias = gradient.sum(axes)
     of_scale = (gradient * standardised).sum(axes)
     through_statistics = (of_bias + standardised * of_scale) / count_values(x, counts)

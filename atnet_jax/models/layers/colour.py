@@ -1,4 +1,4 @@
-"""Changes of colour, for augmentation on the device."""
+"""Colour augmentation on the device."""
 
 import jax
 import jax.numpy as jnp
@@ -8,12 +8,15 @@ from jaxtyping import Array, Float, PRNGKeyArray
 def jitter(
     key: PRNGKeyArray, faces: Float[Array, "batch height width 3"], most: float
 ) -> Float[Array, "batch height width 3"]:
-    """Changes each picture's brightness, contrast, saturation and hue, in this order.
+    """Change each picture's brightness, contrast, saturation and hue at random, in this order.
 
     Args:
-        key: Of the draw.
+        key: Random key.
         faces: RGB, 0…255.
-        most: By what share each changes at most; the hue by what share of the circle.
+        most: Largest relative change; for the hue, the largest share of the colour circle.
+
+    Returns:
+        The changed pictures, RGB, 0…255.
     """
     draws = jax.random.uniform(key, (4, len(faces), 1, 1, 1), minval=-most, maxval=most)
     brightness, contrast, saturation, hue = draws
@@ -29,7 +32,7 @@ def _clip(faces: jax.Array) -> jax.Array:
 
 
 def grey(faces: Float[Array, "*places 3"]) -> Float[Array, "*places 1"]:
-    """Luma of RGB (ITU-R BT.601)."""
+    """Return the luma of RGB values (ITU-R BT.601)."""
     weights = jnp.array([0.299, 0.587, 0.114])
     return (faces * weights).sum(axis=-1, keepdims=True)
 
@@ -37,17 +40,20 @@ def grey(faces: Float[Array, "*places 3"]) -> Float[Array, "*places 1"]:
 def turn_hue(
     faces: Float[Array, "batch height width 3"], turn: Float[Array, "batch 1 1"]
 ) -> Float[Array, "batch height width 3"]:
-    """Turns the hue of each pixel on the colour circle; HSV's value and saturation stay.
+    """Rotate the hue of each pixel on the colour circle; HSV's value and saturation stay the same.
 
     Args:
-        faces: RGB.
-        turn: In turns of the circle.
+        faces: RGB, 0…255.
+        turn: Rotation of each picture, in turns of the circle.
+
+    Returns:
+        The changed pictures, RGB, 0…255.
     """
     red, green, blue = jnp.moveaxis(faces, -1, 0)
     high, low = faces.max(axis=-1), faces.min(axis=-1)
     span = high - low
     divisor = jnp.where(span > 0, span, 1)
-    # In sixths of the circle, from red.
+    # Hue in sixths of the circle, counted from red.
     hue = jnp.where(
         high == red,
         (green - blue) / divisor,

@@ -1,4 +1,4 @@
-"""Convolution, computed in the way that is fastest for its size and device."""
+"""Convolution with the fastest algorithm for its size and device."""
 
 import functools
 from collections.abc import Sequence
@@ -9,24 +9,24 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-# Up to this many output rows, a CPU is faster with a matrix product of patches.
+# Up to this number of output rows, a matrix product of patches is faster on a CPU.
 _SMALL = 14
 
 
 class Conv(nn.Module):
     """Square convolution, NHWC, He-initialised (Caffe's "msra" filler: variance 2 / fan-in).
 
-    Computes in the kernel's precision, and gives its result in it.
+    The result has the kernel's precision, which is also used for the computation.
 
     Attributes:
-        features: Output channels.
-        size: Kernel height and width.
-        stride: In both directions.
-        padding: Zeros on every side.
-        use_bias: Whether a bias is added.
-        dilation: Distance between the values that the kernel sees.
-        kernel_init: Of the kernel, `[size, size, in, out]`.
-        bias_init: Of the bias.
+        features: Number of output channels.
+        size: Height and width of the kernel.
+        stride: Stride in both directions.
+        padding: Number of zeros added on every side.
+        use_bias: True to add a bias.
+        dilation: Distance between neighbouring input values under the kernel.
+        kernel_init: Initialiser of the kernel, `[size, size, in, out]`.
+        bias_init: Initialiser of the bias, `[out]`.
     """
 
     features: int
@@ -61,7 +61,7 @@ class Conv(nn.Module):
 
 
 def _convolve(stride: int, padding: int, x: Any, kernel: Any) -> Any:
-    """Cross-correlation, NHWC and HWIO."""
+    """Return the cross-correlation of an NHWC input with an HWIO kernel."""
     return _correlate(x, kernel, [(padding, padding)] * 2, stride=stride)
 
 
@@ -86,7 +86,7 @@ def _correlate(
 
 
 def _multiply_patches(stride: int, padding: int, x: Any, kernel: Any) -> Any:
-    """The same as a product of what each output position sees with the kernel."""
+    """Compute `_convolve` as a matrix product of the kernel and each output position's patch."""
     size, features = kernel.shape[0], kernel.shape[-1]
     rows, columns = ((length + 2 * padding - size) // stride + 1 for length in x.shape[1:3])
     edge = (padding, padding)
@@ -102,11 +102,14 @@ def _multiply_patches(stride: int, padding: int, x: Any, kernel: Any) -> Any:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _convolve_on_cpu(stride: int, padding: int, x: Any, kernel: Any) -> Any:
-    """`_convolve`, with its gradients as forward convolutions of arrays that are laid out for it.
+    """Compute `_convolve`, with gradients expressed as forward convolutions of rearranged arrays.
 
-    XLA's own gradients ask for flipped kernels and for batch and channels in each other's place,
-    which a CPU computes value by value inside a loop: 6 to 25× slower. These have the same values
-    to the bit, at the same speed inside a loop and outside.
+    XLA's own gradients use flipped kernels and swap batch and channels. Inside a loop, a CPU
+    computes these value by value, 6 to 25 times more slowly. The gradients here have bit-identical
+    values and the same speed inside and outside a loop.
+
+    Returns:
+        The cross-correlation, NHWC.
     """
     return _convolve(stride, padding, x, kernel)
 
@@ -123,7 +126,7 @@ def _convolve_on_cpu_backward(
     x, kernel = residuals
     size = kernel.shape[0]
     margin = size - 1 - padding
-    # Where the stride leaves rows over at the end, they are seen by no output.
+    # Rows that remain at the end after the last stride contribute to no output.
     left_over = [
         length + 2 * padding - size - (rows - 1) * stride
         for length, rows in zip(x.shape[1:3], gradient.shape[1:3], strict=True)

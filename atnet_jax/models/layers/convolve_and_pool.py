@@ -1,7 +1,7 @@
-"""Convolution, ReLU, batch normalisation and max-pooling computed at once, to train fast on a CPU.
+"""Fused convolution, ReLU, batch normalisation and max-pooling, for fast training on a CPU.
 
-What is computed is what the layers one by one would (`tests/models/test_ststnet.py` compares them);
-written so, a step of STSTNet takes a third of the time.
+The result equals the output of the separate layers (`tests/models/test_ststnet.py` compares them).
+With the fused layers, a training step of STSTNet takes a third of the time.
 """
 
 import math
@@ -12,21 +12,21 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-# Output positions of the convolution, 30×30, as the 3×3 pooling (padding 1, stride 3) sees them: 9
-# places in each of 10×10 windows. Row and column -1, of the padding, repeat row and column 0, which
-# changes no maximum; row and column 29 are in no window, but count in the batch's statistics.
+# The convolution has 30×30 output positions. The 3×3 pooling (padding 1, stride 3) groups them into
+# 10×10 windows of 9 places. Row and column -1, the padding, repeat row and column 0, which changes
+# no maximum. Row and column 29 are outside all windows but count in the batch's statistics.
 _WINDOWS = 100
 _OUTSIDE = 59
 _REAL = np.pad(np.ones((29, 29), np.float32), ((1, 0), (1, 0)))
 
-# Clips looked at together: the values of their filters fit a processor cache.
+# Clips processed together, so that the values of their filters fit into a processor cache.
 _CHUNK = 32
 
 
 def _in_windows(
     x: Float[Array, "batch 30 30 *channel"],
 ) -> tuple[Float[Array, "9 window *channel"], Float[Array, "outside *channel"]]:
-    """The 9 places of all windows, and what is in none; clip by clip."""
+    """Return the 9 places of all windows and the positions outside them, clip by clip."""
     channels = x.shape[3:]
     inside = jnp.pad(x[:, :29, :29], ((0, 0), (1, 0), (1, 0), *[(0, 0)] * len(channels)), "edge")
     places = [
@@ -41,7 +41,7 @@ def _in_windows(
 def _patches(
     x: Float[Array, "batch height width channel"],
 ) -> Float[Array, "batch height+2 width+2 patch"]:
-    """What each position of the convolution sees of the picture padded by 2, and a 1."""
+    """Return the patch of the picture, padded by 2, under each kernel position, followed by a 1."""
     batch, height, width = x.shape[0], x.shape[1] + 2, x.shape[2] + 2
     x = jnp.pad(x, ((0, 0), (2, 2), (2, 2), (0, 0)))
     shifted = [x[:, i : i + height, j : j + width] for i in range(3) for j in range(3)]
@@ -51,7 +51,7 @@ def _patches(
 def _counted(
     weight: Float[Array, " batch"],
 ) -> tuple[Float[Array, "9 window"], Float[Array, " outside"]]:
-    """How much each position of `_in_windows` counts in the statistics: 1, or 0."""
+    """Return the weight of each position of `_in_windows` in the statistics, 1 or 0."""
     real = np.stack([_REAL[row::3, column::3].ravel() for row in range(3) for column in range(3)])
     return (weight[:, None] * real[:, None]).reshape(9, -1), jnp.repeat(weight, _OUTSIDE)
 
@@ -63,15 +63,18 @@ def _convolve_and_pool(
     patches: tuple[Float[Array, "chunk 9 window patch"], Float[Array, "chunk outside patch"]],
     counted: tuple[Float[Array, "chunk 9 window"], Float[Array, "chunk outside"]],
 ) -> tuple[Float[Array, "chunk filter window"], Float[Array, " filter"], Float[Array, " filter"]]:
-    """Rectified convolution: its largest value in each window, its sum and its sum of squares.
+    """Compute the maximum per window, the sum and the sum of squares of a rectified convolution.
 
-    Where `sign` is -1, the smallest value. Patches are in no need of a gradient and, unlike the
-    kernel, the same for folds that share a batch.
+    Where `sign` is -1, the minimum replaces the maximum. Patches need no gradient and, unlike the
+    kernel, are the same for folds that share a batch.
 
-    Filters come first, so that sums are products with vectors and all else is elementwise over long
-    rows; chunks of clips and the places of their windows are taken one after the other, so that
-    what is in use stays in the processor's cache. On a CPU the layers written out one by one took
-    3× as long.
+    Filters are the first axis, so that sums are products with vectors and all other operations are
+    elementwise over long rows. Chunks of clips and the places of their windows are processed one
+    after the other, so that the data in use stay in the processor's cache. On a CPU the separate
+    layers took 3 times as long.
+
+    Returns:
+        The extreme values, and each filter's sum and sum of squares.
     """
     return _convolve_and_pool_forward(kernel, sign, patches, counted)[0]
 
@@ -141,11 +144,12 @@ _convolve_and_pool.defvjp(_convolve_and_pool_forward, _convolve_and_pool_backwar
 class ConvolveAndPool(nn.Module):
     """3×3 convolution, ReLU, batch normalisation, 3×3 max-pooling: 28×28 pixels → 10×10 windows.
 
-    The convolution's padding is 2; normalisation is PyTorch's (momentum 0.1, epsilon 1e-5), except
-    that the running variance is of the batch as it is, not the unbiased one; the pooling has
-    padding 1 and stride 3. It is computed before the normalisation: that is a rising function of
-    each channel (a falling one where the scale is negative), so it gives the same before and after
-    the maximum (minimum), and after it there are nine times fewer values.
+    The convolution has padding 2; the pooling has padding 1 and stride 3. Normalisation is as
+    in PyTorch (momentum 0.1, epsilon 1e-5), except that the running variance is the biased one.
+
+    Pooling is computed before the normalisation. Normalisation is an increasing function of each
+    channel (decreasing if the scale is negative), so it commutes with the maximum (minimum). After
+    pooling, it has nine times fewer values to process.
     """
 
     @nn.compact
@@ -178,7 +182,7 @@ class ConvolveAndPool(nn.Module):
         if train:
             count = 30 * 30 * (x.shape[0] if weight is None else weight.sum())
             mean = total / jnp.maximum(count, 1)
-            # Not below 0 by rounding, where a channel is nearly constant.
+            # Rounding could make the variance of a nearly constant channel negative.
             variance = jnp.maximum(squares / jnp.maximum(count, 1) - jnp.square(mean), 0)
             if not self.is_initializing():
                 running_mean.value = 0.9 * running_mean.value + 0.1 * mean
@@ -191,7 +195,7 @@ class ConvolveAndPool(nn.Module):
 
 
 def drop_half(key: jax.Array, x: jax.Array) -> jax.Array:
-    """Dropout of one half, at one random bit a value instead of 32."""
+    """Apply dropout with probability 1/2, using one random bit per value instead of 32."""
     words = jax.random.bits(key, (math.ceil(x.size / 32), 1), jnp.uint32)
     bits = (words >> jnp.arange(32, dtype=jnp.uint32)) & 1
     return jnp.where(bits.ravel()[: x.size].reshape(x.shape) == 1, 2 * x, 0)

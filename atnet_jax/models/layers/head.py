@@ -1,4 +1,4 @@
-"""What follows the streams: L2 normalisation and the classifier."""
+"""L2 normalisation and classifier, the layers after the streams."""
 
 import flax.linen as nn
 import jax
@@ -8,16 +8,19 @@ from atnet_jax.names import CLASSES
 
 
 def l2_normalise(x: Float[Array, "batch features"]) -> Float[Array, "batch features"]:
-    """Divides each row by its Euclidean norm (paper, eq. 7; its printed sum lacks the square).
+    """Return each row divided by its Euclidean norm.
 
-    A row of zeros, such as the temporal stream gives for a clip without any flow, stays zero and
-    passes a finite gradient.
+    This is the paper's eq. 7, where the printed sum lacks the square. A row of zeros, such as the
+    temporal stream's output for a clip without flow, stays zero and passes on a finite gradient.
+
+    Args:
+        x: One row of features per clip.
     """
     return x * jax.lax.rsqrt((x * x).sum(axis=-1, keepdims=True) + 1e-12)
 
 
 class Classifier(nn.Module):
-    """Linear layer to the three classes: Caffe's Xavier filler (uniform), biases start at 0.2."""
+    """Linear layer to the three classes; Caffe's Xavier filler (uniform), initial biases 0.2."""
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch features"]) -> Float[Array, "batch 3"]:

@@ -11,12 +11,12 @@ _normal = nn.initializers.normal(stddev=0.1)
 
 
 class LSTM(nn.Module):
-    """One LSTM layer, `[batch, time, features]` → `[batch, time, hidden]`, as Caffe's.
+    """One LSTM layer, `[batch, time, features]` → `[batch, time, hidden]`, as in Caffe.
 
-    Gates in the order input, forget, output, candidate; one bias a gate; weights start from
-    N(0, 0.1²), biases and state from 0. The input projections of all steps are one product; only
-    the recurrent part runs step by step. Products are taken in the kernels' precision, sums and
-    gates are float32.
+    The gates have the order input, forget, output, candidate, and each has one bias. Initial
+    weights are drawn from N(0, 0.1²); initial biases and state are 0. The input projections of all
+    steps are one product; only the recurrent part runs step by step. Products use the kernels'
+    precision; sums and gates are float32.
     """
 
     hidden: int = 512
@@ -25,7 +25,7 @@ class LSTM(nn.Module):
     def __call__(self, x: Float[Array, "batch time features"]) -> Float[Array, "batch time hidden"]:
         input_kernel = self.param("input_kernel", _normal, (x.shape[-1], 4 * self.hidden))
         recurrent_kernel = self.param("recurrent_kernel", _normal, (self.hidden, 4 * self.hidden))
-        # Not called "bias": it learns at the base rate, other biases at twice that.
+        # Not called "bias", because parameters of that name learn at twice the base rate.
         gate_bias = self.param("gate_bias", nn.initializers.zeros, (4 * self.hidden,))
         projected = _product(x.swapaxes(0, 1), input_kernel) + gate_bias
         return _recur(projected, recurrent_kernel).swapaxes(0, 1)
@@ -37,10 +37,10 @@ def _product(x: Any, kernel: Any) -> Any:
 
 @jax.custom_vjp
 def _recur(projected: Any, kernel: Any) -> Float[Array, "time batch hidden"]:
-    """The outputs of all steps, from the input projections (biases included).
+    """Return the outputs of all steps, given the input projections (biases included).
 
-    The gradient is written out so that the kernel's is one product over all steps; derived
-    automatically, every step adds to it.
+    The gradient is written by hand, so that the kernel's gradient is one product over all steps.
+    With automatic differentiation, every step adds a product.
     """
     return _recur_forward(projected, kernel)[0]
 
@@ -61,7 +61,7 @@ def _recur_forward(projected: Any, kernel: Any) -> tuple[Any, tuple]:
 
 def _recur_backward(residuals: tuple, gradient: Any) -> tuple[Any, Any]:
     outputs, cells, gates, kernel = residuals
-    transposed = kernel.T  # Once, not at every step.
+    transposed = kernel.T  # Outside the loop, so that it is computed once.
 
     def delayed(x: Any) -> Any:
         return jnp.concatenate([jnp.zeros_like(x[:1]), x[:-1]])
@@ -100,12 +100,12 @@ _recur.defvjp(_recur_forward, _recur_backward)
 
 
 class TemporalStream(nn.Module):
-    """ADM features `[batch, 64, 128]` → `[batch, 512]`: the second LSTM's outputs, pooled in time.
+    """ADM features `[batch, 64, 128]` → the second LSTM's outputs pooled over time, `[batch, 512]`.
 
     Attributes:
-        time_pooling: "mean" of the outputs of all steps, or the "last" step's.
-        mask_time: Whether rows outside onset…offset, which are zero, are left out of the pooling;
-            in the authors' release they count. The LSTMs run over all rows either way.
+        time_pooling: "mean" averages the outputs of all steps; "last" takes the last output.
+        mask_time: True excludes rows outside onset…offset, which are zero, from the pooling. The
+            authors' release includes them. The LSTMs process all rows in both cases.
     """
 
     time_pooling: Literal["mean", "last"] = "mean"

@@ -1,4 +1,4 @@
-"""What every network does unless its own file says otherwise."""
+"""Base class of all networks, with the behaviour that a method's file can override."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -18,41 +18,41 @@ Batch: TypeAlias = Mapping[str, jax.Array]
 """Inputs of a batch by name, float32 `[batch, ...]`."""
 
 Weight: TypeAlias = jax.Array | None
-"""`[batch]`, 0 for clips that only fill the batch up and that no statistics count; None: all 1."""
+"""`[batch]`, 0 for clips that pad the batch and are excluded from statistics; None: all 1."""
 
 Prepared: TypeAlias = dict[str, np.ndarray]
 """Inputs of one clip by name."""
 
 
 class BaseNetwork(nn.Module):
-    """A network of the micro-expressions' three classes; see `atnet_jax.models.Network`.
+    """A network for the three classes of micro-expressions; see `atnet_jax.models.Network`.
 
-    It reads what `INPUTS` of its file names as it was prepared, has the apex frame augmented as the
-    configuration asks, and learns by cross-entropy after softmax.
+    By default it reads the prepared inputs that `INPUTS` of its file names. Augmentation changes
+    only the apex frame, as the configuration specifies. The loss is the softmax cross-entropy.
     """
 
     def __call__(self, inputs: Batch, train: bool, weight: Weight = None) -> jax.Array:
-        """Logits `[batch, 3]`; `train`: dropout acts, and statistics are those of the batch."""
+        """Return logits `[batch, 3]`; `train` activates dropout and the batch's own statistics."""
         raise NotImplementedError
 
     @nn.nowrap
     def input_shapes(self, image_size: int) -> dict[str, tuple[int, ...]]:
-        """The shapes of what `prepare` gives."""
+        """Return the shape of each array that `prepare` returns."""
         return shapes_as_prepared(_inputs(self), image_size)
 
     @nn.nowrap
     def prepare(self, clip: PreparedClip, flow: FlowMethod, image_size: int) -> Prepared:
-        """What was prepared, the apex frame at the size of the pictures."""
+        """Return the prepared inputs, with the apex frame resized to `image_size`."""
         return as_prepared(clip, _inputs(self), image_size)
 
     @classmethod
     def computes(cls) -> bool:
-        """Whether it has a `prepare` of its own."""
+        """Return whether the class overrides `prepare`."""
         return cls.prepare is not BaseNetwork.prepare
 
     @nn.nowrap
     def augment(self, key: jax.Array, inputs: Batch, change_apex: Callable) -> Batch:
-        """Of what it reads, the apex frame alone changes."""
+        """Augment the apex frame; other inputs stay unchanged."""
         changed = dict(inputs)
         if "apex" in changed:
             changed["apex"] = change_apex(key, changed["apex"])
@@ -60,15 +60,15 @@ class BaseNetwork(nn.Module):
 
     @nn.nowrap
     def loss(self, outputs: Float[Array, "batch 3"], labels: jax.Array) -> Float[Array, " batch"]:
-        """Cross-entropy after softmax."""
+        """Compute the softmax cross-entropy of each clip."""
         return optax.softmax_cross_entropy_with_integer_labels(outputs, labels)
 
     @nn.nowrap
     def for_training(self) -> "BaseNetwork":
-        """Itself."""
+        """Return the network itself."""
         return self
 
 
 def _inputs(network: Any) -> tuple[str, ...]:
-    """`INPUTS` of the file that the network is defined in."""
+    """Return `INPUTS` of the file that defines the network."""
     return sys.modules[type(network).__module__].INPUTS

@@ -1,4 +1,4 @@
-"""Max-pooling with gradients that are as fast as the pooling itself."""
+"""Max-pooling whose gradients are as fast as the pooling itself."""
 
 import jax
 import jax.numpy as jnp
@@ -9,21 +9,24 @@ from jaxtyping import Array, Float, Int8
 def max_pool_rounding_up(
     x: Float[Array, "batch height width channel"],
 ) -> Float[Array, "batch pooled_height pooled_width channel"]:
-    """3×3 max-pooling with stride 2, no padding, output size rounded up as Caffe does (112 → 56).
+    """Return 3×3 max-pooling with stride 2, no padding, output size rounded up as in Caffe.
 
-    The last window may reach over the edge; what lies outside does not count. The gradient goes to
-    a window's first maximum, row by row, as Caffe's does.
+    For example, 112 pixels become 56. The last window may extend past the edge, where positions do
+    not count. As in Caffe, the gradient goes to a window's first maximum, row by row.
 
-    XLA scatters the gradient of `reduce_window` value by value, on a CPU 30× slower than the
-    pooling. Here the forward pass remembers where each maximum lay, so that the backward pass is
-    elementwise: an input lies in at most four windows, whose places depend only on whether its row
-    and its column are even.
+    XLA scatters the gradient of `reduce_window` value by value, which is 30 times slower than the
+    pooling on a CPU. Here the forward pass stores the place of each maximum, so that the backward
+    pass is elementwise. An input lies in at most four windows, whose places depend only on whether
+    its row and column are even.
+
+    Args:
+        x: The pictures.
     """
     return _pool(x)[0]
 
 
 def _pool(x: jax.Array) -> tuple[jax.Array, Int8[Array, "batch rows columns channel"]]:
-    """Maxima, and each one's place in its window, 0 to 8."""
+    """Return the maxima and the place of each in its window, 0 to 8."""
     rows, columns = (-(-(size - 3) // 2) + 1 for size in x.shape[1:3])
     overhang = ((0, 2 * rows + 1 - x.shape[1]), (0, 2 * columns + 1 - x.shape[2]))
     x = jnp.pad(x, ((0, 0), *overhang, (0, 0)), constant_values=-jnp.inf)
@@ -51,8 +54,8 @@ def _backward(
     place = jnp.pad(place, around, constant_values=-1)
     gradient = jnp.pad(gradient, around)
 
-    # (window's shift, place in it): an even row is the first of its window and the last of the one
-    # above; an odd row is in the middle of its window. Columns alike.
+    # (window's shift, place in it): an even row is the first of its window and the last of the
+    # window above; an odd row is the middle of its window. The same holds for columns.
     even, odd = ((1, 0), (0, 2)), ((1, 1),)
 
     def received(row_kind: tuple[tuple[int, int], ...], column_kind: tuple[tuple[int, int], ...]):
@@ -74,10 +77,14 @@ max_pool_rounding_up.defvjp(_forward, _backward)
 
 
 def largest(x: Float[Array, "..."], axis: int) -> Float[Array, "..."]:
-    """The largest value along an axis; the gradient goes to the first of them.
+    """Return the largest value along an axis; the gradient goes to its first occurrence.
 
-    That of `jnp.max` goes to all values that are equal to the largest, and there may be none; see
+    The gradient of `jnp.max` goes to all values equal to the largest, and XLA may find none; see
     `max_pool`.
+
+    Args:
+        x: The values.
+        axis: Axis to reduce.
     """
     first = jax.nn.one_hot(x.argmax(axis), x.shape[axis], axis=axis, dtype=x.dtype)
     return (x * first).sum(axis)
@@ -86,18 +93,18 @@ def largest(x: Float[Array, "..."], axis: int) -> Float[Array, "..."]:
 def max_pool(
     x: Float[Array, "batch height width channel"], size: int, stride: int, padding: int = 0
 ) -> Float[Array, "batch pooled_height pooled_width channel"]:
-    """Max-pooling as PyTorch's: the output size is rounded down, padding is minus infinity.
+    """Return max-pooling as in PyTorch: output size rounded down, padding with minus infinity.
 
-    Written as maxima of shifted slices, whose gradient is elementwise; see `max_pool_rounding_up`.
-    The gradient goes to a window's first maximum, as PyTorch's does. `jnp.maximum` would look for
-    it among values that XLA may have computed a second time and rounded otherwise, find none that
-    is equal, and lose it.
+    The maxima are taken over shifted slices, whose gradient is elementwise; see
+    `max_pool_rounding_up`. As in PyTorch, the gradient goes to a window's first maximum. The
+    gradient of `jnp.maximum` compares the maximum with values that XLA may have recomputed with
+    different rounding. If none is equal, the gradient is lost.
 
     Args:
         x: The pictures.
         size: Height and width of the windows, in pixels.
-        stride: From one to the next.
-        padding: On every side.
+        stride: Distance between neighbouring windows, in pixels.
+        padding: Number of pixels added on every side.
     """
     around = ((0, 0), (padding, padding), (padding, padding), (0, 0))
     x = jnp.pad(x, around, constant_values=-jnp.inf)

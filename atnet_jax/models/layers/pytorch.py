@@ -1,4 +1,4 @@
-"""Batch normalisation and initial weights as PyTorch has them, for networks published in it."""
+"""PyTorch's batch normalisation and default initial weights, for networks published in PyTorch."""
 
 from typing import Any
 
@@ -11,16 +11,16 @@ from atnet_jax.models.layers.batch_norm import normalise_batch, normalise_with
 from atnet_jax.models.layers.convolution import Conv
 
 kernel_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
-"""The default of convolutions and linear layers: uniform in ±1/√fan-in."""
+"""PyTorch's default for kernels of convolutions and linear layers: uniform in ±1/√fan-in."""
 
 MOMENTUM = 0.1
 
 
 def bias_init(fan_in: int) -> nn.initializers.Initializer:
-    """The default of their biases: uniform in ±1/√fan-in.
+    """Return PyTorch's default initialiser of biases: uniform in ±1/√fan-in.
 
     Args:
-        fan_in: Values that one output is the sum of.
+        fan_in: Number of input values summed for one output.
     """
 
     def init(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
@@ -30,7 +30,7 @@ def bias_init(fan_in: int) -> nn.initializers.Initializer:
 
 
 def linear(features: int, name: str, x: jax.Array) -> jax.Array:
-    """A linear layer of the module that calls this, starting as PyTorch's, applied to `x`."""
+    """Apply a linear layer of the calling module to `x`, with PyTorch's initial weights."""
     bias = bias_init(x.shape[-1])
     return nn.Dense(features, kernel_init=kernel_init, bias_init=bias, name=name)(x)
 
@@ -38,7 +38,19 @@ def linear(features: int, name: str, x: jax.Array) -> jax.Array:
 def conv(
     features: int, size: int, name: str, x: jax.Array, stride: int = 1, padding: int = 0
 ) -> jax.Array:
-    """A convolution likewise."""
+    """Apply a convolution with bias of the calling module to `x`, with PyTorch's initial weights.
+
+    Args:
+        features: Number of output channels.
+        size: Height and width of the kernel.
+        name: Name of the layer.
+        x: Input, `[batch, height, width, channel]`.
+        stride: Stride in both directions.
+        padding: Number of zeros added on every side.
+
+    Returns:
+        The output, `[batch, out_height, out_width, features]`.
+    """
     bias = bias_init(size * size * x.shape[-1])
     return Conv(
         features, size, stride, padding, True, kernel_init=kernel_init, bias_init=bias, name=name
@@ -48,9 +60,9 @@ def conv(
 class BatchNorm(nn.Module):
     """Normalises each channel over batch and space, then scales and shifts it; epsilon 1e-5.
 
-    Training uses the batch's own statistics and moves the running ones, which testing uses, by a
-    tenth towards them; the variance that is kept is the unbiased one. Clips that only pad an
-    incomplete batch (`weight` 0) do not count.
+    Training uses the statistics of the batch and moves the running statistics towards them by a
+    tenth; the running variance is the unbiased one. Testing uses the running statistics. Clips that
+    only pad an incomplete batch (`weight` 0) are excluded.
     """
 
     @nn.compact

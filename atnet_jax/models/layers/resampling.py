@@ -1,4 +1,4 @@
-"""A window cut out of turned pictures, for augmentation on the device."""
+"""Rotation, cropping and mirroring of pictures, for augmentation on the device."""
 
 import jax
 import jax.numpy as jnp
@@ -12,14 +12,17 @@ def turn_and_cut(
     size: tuple[int, int],
     fill: Float[Array, " channel"],
 ) -> Float[Array, "batch rows columns channel"]:
-    """Turns each picture about its centre, then cuts a window out of it; the nearest pixel's value.
+    """Rotate each picture about its centre and crop a window, with nearest-neighbour sampling.
 
     Args:
         pictures: The pictures.
-        degrees: Angles, clockwise.
-        corner: Row and column of each window's first pixel; a window may reach outside.
-        size: Height and width of the windows.
-        fill: The colour of what lies outside the picture, before or after it is turned.
+        degrees: Clockwise angles, in degrees.
+        corner: Row and column of each window's first pixel; a window may extend past the picture.
+        size: Height and width of the windows, in pixels.
+        fill: Colour of pixels outside the picture, before or after the rotation.
+
+    Returns:
+        The windows.
     """
     _, height, width, _ = pictures.shape
 
@@ -46,6 +49,6 @@ def turn_and_cut(
 def mirror_some(
     pictures: Float[Array, "batch height width channel"], key: jax.Array
 ) -> Float[Array, "batch height width channel"]:
-    """Mirrors each picture with probability one half."""
+    """Mirror each picture horizontally with probability 1/2."""
     mirrored = jax.random.bernoulli(key, 0.5, (len(pictures), 1, 1, 1))
     return jnp.where(mirrored, pictures[:, :, ::-1], pictures)

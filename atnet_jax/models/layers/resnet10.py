@@ -1,6 +1,6 @@
 """The spatial stream: pre-activation ResNet-10 on the apex frame.
 
-Layer for layer as the network definition released with the paper, whose layer names are kept.
+The layers and their names follow the network definition released with the paper.
 """
 
 import flax.linen as nn
@@ -14,10 +14,11 @@ from atnet_jax.models.layers.pooling import max_pool_rounding_up
 
 
 class AttentionMask(nn.Module):
-    """Where a block's output counts more: `[batch, height, width, 3 · channels]` → one map in 0…1.
+    """Attention weights of a block: `[batch, height, width, 3 · channels]` → one map in 0…1.
 
-    The sigmoid of the mean over the output channels of a 1×1 convolution without bias. Both are
-    linear, so the mean is taken of the kernel, which is `channels` times less work.
+    The map is the sigmoid of the mean over the output channels of a 1×1 convolution without bias.
+    Convolution and mean are linear, so the mean is taken over the kernel, which is `channels` times
+    less work.
     """
 
     channels: int
@@ -34,13 +35,13 @@ class AttentionMask(nn.Module):
 class ResNet10(nn.Module):
     """Grey image, raw values 0 to 255, `[batch, height, width, 1]` → features `[batch, 512]`.
 
-    Made for 224×224; other sizes work because the last pooling is global. What it pools, the last
-    map, is sown into the collection "maps", for those who ask for it.
+    The network is designed for 224×224 pixels. Other sizes work because the last pooling is global.
+    The map before the last pooling is sown into the collection "maps".
 
     Attributes:
-        attention: Multiplies each block's sum by 1 + `AttentionMask` of its shortcut, its activated
-            first convolution and its second one (Micro-Attention); the last block's after the last
-            normalisation.
+        attention: True multiplies each block's sum by 1 + `AttentionMask` of its shortcut, its
+            activated first convolution and its second convolution (Micro-Attention). In the last
+            block, the multiplication follows the last normalisation.
     """
 
     attention: bool = False
@@ -65,7 +66,7 @@ class ResNet10(nn.Module):
         x = Conv(64, 7, 2, 3, use_bias=True, name="conv1")(x)
         x = max_pool_rounding_up(norm_relu("conv1_bn", x))
 
-        # The first block has no pre-activation, and its shortcut is the pooled input itself.
+        # The first block has no pre-activation; its shortcut is the pooled input itself.
         first = norm_relu("layer_64_1_bn2", Conv(64, 3, 1, 1, name="layer_64_1_conv1")(x))
         second = Conv(64, 3, 1, 1, name="layer_64_1_conv2")(first)
         x = (x + second) * gain(64, x, first, second)

@@ -1,4 +1,4 @@
-"""Dense optical flow of face crops: one interface, several methods."""
+"""Dense optical flow of face crops: one interface to several methods."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -17,12 +17,12 @@ from atnet_jax.preprocessing.optical_flow.threads import Solver
 
 @dataclass(frozen=True)
 class FlowMethod:
-    """A way to compute motion between pictures of grey levels, 0–255.
+    """A method that computes motion between grey pictures, 0–255.
 
     Attributes:
-        solve: Flow of pairs of pictures.
-        sigma: Frames are smoothed in time before, with a Gaussian of this many frames, and freed
-            of drifting light; 0: neither.
+        solve: Function that computes the flow of pairs of pictures.
+        sigma: Standard deviation, in frames, of the Gaussian that smooths frames in time before
+            `solve`; drift of the light is then removed as well. 0 disables both.
     """
 
     solve: Solver
@@ -30,7 +30,7 @@ class FlowMethod:
 
     @property
     def reach(self) -> int:
-        """How many frames before and after a frame have a part in its flow."""
+        """Number of frames before and after a frame that contribute to its flow."""
         return time_smoothing.reach(self.sigma) if self.sigma else 0
 
     def smooth(
@@ -39,12 +39,12 @@ class FlowMethod:
         numbers: Sequence[int] | None = None,
         wanted: Sequence[int] | None = None,
     ) -> Float32[np.ndarray, "wanted height width"]:
-        """What the flow is computed of: the frames as they are, or smoothed in time.
+        """Return the frames that `solve` expects, smoothed in time if `sigma` is above 0.
 
         Args:
-            frames: Grey levels.
-            numbers: Numbers of the frames, ascending; 0, 1, 2… if none are given.
-            wanted: Numbers of the frames asked for; all, if none are given.
+            frames: Grey levels, 0–255.
+            numbers: Numbers of the frames, ascending; 0, 1, 2… by default.
+            wanted: Numbers of the frames to return; all by default.
         """
         numbers = range(len(frames)) if numbers is None else numbers
         wanted = numbers if wanted is None else wanted
@@ -59,7 +59,10 @@ class FlowMethod:
         self,
         frames: UInt8[np.ndarray, "frame height width"] | Float32[np.ndarray, "frame height width"],
     ) -> Float32[np.ndarray, "frame-1 height width 2"]:
-        """Flow between neighbouring frames, smoothed in time before.
+        """Compute the flow between neighbouring frames after smoothing in time.
+
+        Args:
+            frames: Grey levels, 0–255.
 
         Returns:
             u to the right, v downwards, in pixels.
@@ -72,16 +75,20 @@ class FlowMethod:
         first: UInt8[np.ndarray, "height width"] | Float32[np.ndarray, "height width"],
         second: UInt8[np.ndarray, "height width"] | Float32[np.ndarray, "height width"],
     ) -> Float32[np.ndarray, "height width 2"]:
-        """Flow between two pictures as they are.
+        """Compute the flow between two pictures without smoothing in time.
+
+        Args:
+            first: Grey levels, 0–255.
+            second: Grey levels, 0–255.
 
         Returns:
-            For each pixel of `first` its motion to `second` in pixels: u to the right, v downwards.
+            Motion of each pixel of `first` to `second` in pixels: u to the right, v downwards.
         """
         return self.solve(first[None].astype(np.float32), second[None].astype(np.float32))[0]
 
 
 def _variational(**parameters: Any) -> Solver:
-    # Imports JAX, which the processes that only read and crop frames do without.
+    # Imports JAX, which processes that only read and crop frames do not need.
     from atnet_jax.preprocessing.optical_flow.variational import Parameters, variational
 
     return variational(Parameters(**parameters))
@@ -119,11 +126,14 @@ _METHODS: dict[str, Callable[[], FlowMethod]] = {
 
 @functools.cache
 def flow_method(name: str) -> FlowMethod:
-    """The flow method of this name.
+    """Return a flow method by name.
+
+    Args:
+        name: One of `FLOWS`.
 
     Raises:
-        UserError: There is none of this name.
+        UserError: The name is unknown.
     """
     if name not in _METHODS:
-        raise UserError(f"unknown flow method {name!r}; choose one of {', '.join(FLOWS)}")
+        raise UserError(f"Unknown flow method {name!r}. Choose one of {', '.join(FLOWS)}.")
     return _METHODS[name]()

@@ -1,4 +1,4 @@
-"""The flow methods that come with OpenCV, on all cores: one pair a thread at a time."""
+"""Flow methods of OpenCV, run on all cores with one pair per thread."""
 
 from collections.abc import Callable
 
@@ -14,20 +14,25 @@ def farneback(
     first: Float32[np.ndarray, "pair height width"],
     second: Float32[np.ndarray, "pair height width"],
 ) -> Float32[np.ndarray, "pair height width 2"]:
-    """Flow of grey levels, 0–255, by polynomial expansion (Farnebäck, SCIA 2003).
+    """Compute flow by polynomial expansion (Farnebäck, SCIA 2003).
 
     Parameters: 3 pyramid levels of half the size each, 3 iterations, neighbourhoods of 5 pixels
-    weighted with sigma 1.1, averaged over a box of 25 pixels. The box is a little smaller than an
-    ADM block (28): smaller ones let the noise add to the magnitude, larger ones blur across blocks.
+    weighted with sigma 1.1, averaged over a box of 25 pixels. The box is slightly smaller than an
+    ADM block (28). With smaller boxes noise increases the magnitude; larger boxes blur across
+    blocks.
 
-    Two properties of OpenCV's code are made up for. It adds a constant to the determinant it
-    divides by, which on smooth skin shortens the flow to a third; as the determinant grows with
-    the fourth power of contrast, contrast is doubled. And it takes the image to be black beyond
-    its border, which shows as motion there; so the border is continued by 16 pixels. Equal images
-    still have a flow of rounding errors, 2e-5 pixels in the mean.
+    Two properties of OpenCV's code are compensated. OpenCV adds a constant to the determinant that
+    it divides by, which on smooth skin shortens the flow to a third. The determinant grows with the
+    fourth power of contrast, so contrast is doubled. OpenCV also treats the picture as black beyond
+    its border, which appears as motion, so the border is extended by 16 pixels. Equal pictures
+    still have a flow of rounding errors, 2e-5 pixels on average.
+
+    Args:
+        first: Grey levels, 0–255.
+        second: Grey levels, 0–255.
 
     Returns:
-        For each pixel of `first` its motion to `second` in pixels: u to the right, v downwards.
+        Motion of each pixel of `first` to `second` in pixels: u to the right, v downwards.
     """
     return _each_pair(_farneback, first, second)
 
@@ -54,14 +59,14 @@ def _farneback(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def dis(preset: str, variational_iterations: int | None = None) -> Solver:
-    """A solver by dense inverse search (Kroeger et al., ECCV 2016).
+    """Return a solver that uses dense inverse search (Kroeger et al., ECCV 2016).
 
-    It takes pictures of 8 bits: grey levels are rounded.
+    The solver rounds grey levels to integers, because OpenCV expects pictures of 8 bits.
 
     Args:
-        preset: OpenCV's, `ULTRAFAST`, `FAST` or `MEDIUM`.
-        variational_iterations: Steps of the variational refinement; the preset's number (5; none
-            in `ULTRAFAST`) if not given.
+        preset: Preset of OpenCV: `ULTRAFAST`, `FAST` or `MEDIUM`.
+        variational_iterations: Steps of the variational refinement; by default those of the preset
+            (5; none in `ULTRAFAST`).
     """
 
     def solve_pair(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -88,7 +93,7 @@ def _each_pair(
     def solve_chunk(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         return solve_pair(first[0], second[0])[None]
 
-    # OpenCV itself on one thread: DIS gives another flow on two.
+    # Limit OpenCV to one thread, because the flow of DIS depends on the number of threads.
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:

@@ -1,4 +1,4 @@
-"""Pictures at half, a quarter, … of their size, and flow from one size to the next."""
+"""Image pyramids, and coarse-to-fine refinement of flow."""
 
 import functools
 import math
@@ -10,13 +10,22 @@ from jax import Array
 from jaxtyping import Float32
 
 Refine = Callable[[Array, Array, Array], Array]
-"""(first, second, flow) of one level → better flow; `[height, width]` and `[2, height, width]`."""
+"""(first, second, flow) of one level → refined flow; `[height, width]` and `[2, height, width]`."""
 
 
 def coarse_to_fine(
     first: Float32[Array, "height width"], second: Float32[Array, "height width"], refine: Refine
 ) -> Float32[Array, "2 height width"]:
-    """Flow in pixels, refined level by level, from no motion at the coarsest to the full size."""
+    """Compute flow by refinement from the coarsest pyramid level, at no motion, to full size.
+
+    Args:
+        first: Grey levels.
+        second: Grey levels, same shape.
+        refine: Function that refines the flow of one level.
+
+    Returns:
+        u and v of each pixel of `first`, in pixels.
+    """
     pyramid = [(first, second)]
     for _ in range(levels(*first.shape) - 1):
         first, second = pyramid[-1]
@@ -30,9 +39,10 @@ def coarse_to_fine(
 
 
 def levels(height: int, width: int) -> int:
-    """Number of levels for a picture of this size; 4 at 224×224, the coarsest being 28×28.
+    """Return the number of pyramid levels for a picture of `height`×`width` pixels.
 
-    The rule of the code that comes with Sun, Roth and Black (IJCV 2014).
+    224×224 pixels have 4 levels, the coarsest with 28×28. The rule follows the code published with
+    Sun, Roth and Black (IJCV 2014).
     """
     longer, shorter = max(height, width), min(height, width)
     return max(1, 1 + math.floor(min(math.log2(longer / 16), math.log2(shorter / 6))))
@@ -40,10 +50,14 @@ def levels(height: int, width: int) -> int:
 
 @jax.jit
 def halve(picture: Float32[Array, "height width"]) -> Float32[Array, "half_height half_width"]:
-    """The picture at half the size (rounded up).
+    """Return the picture at half the size (rounded up).
 
-    The filter (1 3 3 1)/8 has a standard deviation of 0.87 pixels and lies between two pixels, so a
-    pixel of the result is in the middle of the four it stands for. The border is continued.
+    The filter (1 3 3 1)/8 has a standard deviation of 0.87 pixels and is centred between two
+    pixels, so each pixel of the result lies in the middle of the four it replaces. Border pixels
+    are repeated.
+
+    Args:
+        picture: Grey levels.
     """
 
     def rows(x: Array) -> Array:
@@ -57,7 +71,14 @@ def halve(picture: Float32[Array, "height width"]) -> Float32[Array, "half_heigh
 def finer(
     flow: Float32[Array, "2 half_height half_width"], shape: tuple[int, int]
 ) -> Float32[Array, "2 height width"]:
-    """The flow at twice the size and length, interpolated linearly; pixels lie as in `halve`."""
+    """Return the flow at twice the size and magnitude, interpolated linearly.
+
+    Pixels have the same positions as in `halve`.
+
+    Args:
+        flow: u and v at half the size, in pixels of that size.
+        shape: Height and width of the result.
+    """
 
     def rows(x: Array) -> Array:
         padded = jnp.pad(x, ((1, 1), (0, 0)), mode="edge")

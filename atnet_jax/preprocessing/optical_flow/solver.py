@@ -1,4 +1,4 @@
-"""From a JAX function for one pair of pictures to a solver for many."""
+"""Construction of a solver for many pairs from a JAX function for one pair."""
 
 from collections.abc import Callable
 
@@ -15,17 +15,18 @@ PAIRS_ON_GPU = 64
 
 
 def solver_of_pairs(flow_of_pair: Callable[[Array, Array], Array]) -> Solver:
-    """A solver that works on a pair a core at a time, or on a GPU on 64 pairs together.
+    """Return a solver that processes one pair per core or, on a GPU, batches of 64 pairs.
 
-    `flow_of_pair` is not compiled as a whole on a CPU, but calls compiled stages: XLA would fuse
-    them and compute a warped picture anew for each neighbour it is read from (3.6 ms against 0.5
-    for the derivatives at 224×224). One picture at a time stays in a core's cache.
+    On a CPU, `flow_of_pair` is not compiled as a whole but calls compiled stages. Otherwise XLA
+    fuses them and recomputes the warped picture for each neighbour that reads it (3.6 ms instead of
+    0.5 ms for the derivatives at 224×224). A single pair also fits into a core's cache.
 
     Args:
-        flow_of_pair: (first, second), grey `[height, width]` → u and v, `[2, height, width]`.
+        flow_of_pair: Function of (first, second), grey `[height, width]`, that returns u and v,
+            `[2, height, width]`.
 
     Returns:
-        The solver. The first call for a size of pictures compiles.
+        The solver, whose first call for each picture size compiles.
     """
     together = jax.jit(jax.vmap(flow_of_pair))
 

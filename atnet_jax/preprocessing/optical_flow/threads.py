@@ -1,4 +1,4 @@
-"""Pairs of pictures spread over the cores."""
+"""Distribution of pairs of pictures over threads."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,17 +13,17 @@ float32 `[pair, height, width, 2]` in pixels."""
 def map_pairs(
     solve_chunk: Solver, first: np.ndarray, second: np.ndarray, chunk: int, threads: int
 ) -> np.ndarray:
-    """Flow of any number of pairs, by a function for `chunk` pairs.
+    """Compute the flow of any number of pairs with a function for `chunk` pairs.
 
     Args:
-        solve_chunk: Called in threads, always with `chunk` pairs; it should release the GIL.
+        solve_chunk: Solver called in threads, always with `chunk` pairs; it should release the GIL.
         first: Grey levels, float32 `[pair, height, width]`.
-        second: Of the same shape.
-        chunk: Pairs a call; the last pair is repeated to fill the last chunk.
-        threads: Calls at the same time.
+        second: Grey levels of the same shape.
+        chunk: Pairs per call; the last pair is repeated to fill the last chunk.
+        threads: Number of threads.
 
     Returns:
-        float32 `[pair, height, width, 2]`.
+        The flow, float32 `[pair, height, width, 2]` in pixels.
     """
     count = len(first)
     flow = np.empty((*first.shape, 2), np.float32)

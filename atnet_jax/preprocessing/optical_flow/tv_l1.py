@@ -1,4 +1,4 @@
-"""Optical flow by total variation and an absolute difference of brightness: TV-L1."""
+"""TV-L1 optical flow: total variation of the flow, and absolute differences of brightness."""
 
 import functools
 
@@ -21,20 +21,20 @@ DUAL_STEPS = 2
 def tv_l1(
     attachment: float = 15.0, tightness: float = 0.3, num_warp: int = 5, num_iter: int = 10
 ) -> Solver:
-    """A solver that minimises Σ λ|I₂(x + u, y + v) − I₁(x, y)| + |∇u| + |∇v|.
+    """Return a solver that minimises Σ λ|I₂(x + u, y + v) − I₁(x, y)| + |∇u| + |∇v|.
 
-    By Zach, Pock and Bischof (DAGM 2007). From scikit-image's code it differs in cubic instead of
-    linear interpolation, derivatives by five points of both pictures, and a flow that is
-    interpolated from level to level.
+    The method is by Zach, Pock and Bischof (DAGM 2007). Unlike scikit-image's
+    `optical_flow_tvl1`, it uses cubic instead of linear interpolation, five-point derivatives
+    averaged over both pictures, and interpolation of the flow between levels. Names, scales and
+    defaults of the arguments are those of scikit-image.
 
     Args:
-        attachment: λ, the weight of the difference in brightness (pictures in 0…1) against the
-            total variation of the flow (pixels per pixel); this and the others are named, scaled
-            and preset as in scikit-image's `optical_flow_tvl1`.
-        tightness: θ, how far the flow may be from the one that fits the data: the energy has the
-            term (squared distance in pixels)/(2θ).
-        num_warp: Warps at each level.
-        num_iter: Steps in each warp. All are made, whatever the progress.
+        attachment: λ, the weight of the difference in brightness (pictures in 0…1) relative to the
+            total variation of the flow (pixels per pixel).
+        tightness: θ, the allowed distance of the flow from the one that fits the data: the energy
+            contains the term (squared distance in pixels)/(2θ).
+        num_warp: Warps per level.
+        num_iter: Steps per warp, without early stopping.
     """
 
     def refine(first: Array, second: Array, flow: Array) -> Array:
@@ -49,7 +49,7 @@ def tv_l1(
 
 @jax.jit
 def _equations(first: Array, warped: Array, flow: Array) -> tuple[Array, Array]:
-    """Gradient g and offset ρ₀ of the difference ρ₀ + g·(u, v), in units of 255 grey levels."""
+    """Return gradient g and offset ρ₀ of the difference ρ₀ + g·(u, v), in 255 grey levels."""
     along_x, along_y, along_t = linearise(first, warped)
     slope = jnp.stack([along_x, along_y]) / 255
     return slope, along_t / 255 - _dot(slope, flow)
@@ -64,13 +64,13 @@ def _primal_dual(
     theta: float,
     num_iter: int,
 ) -> tuple[Array, Dual]:
-    """The flow and its dual variables, `[2, height, width]` each, after all steps of a warp."""
+    """Return flow and dual variables, `[2, height, width]` each, after all steps of a warp."""
     slope, offset = equations
     squared = jnp.maximum(_dot(slope, slope), 1e-12)
     reach = attachment * theta
 
     def fitting(flow: Array) -> Array:
-        """The way towards no difference in brightness, but only as far as λθ allows."""
+        """Return the flow moved towards equal brightness, by a step limited by λθ."""
         difference = offset + _dot(slope, flow)
         return flow - jnp.clip(difference / squared, -reach, reach) * slope
 
@@ -91,5 +91,5 @@ def _primal_dual(
 
 
 def _dot(a: Float32[Array, "2 height width"], b: Float32[Array, "2 height width"]) -> Array:
-    # XLA fuses this with what is around, but not a sum over axis 0.
+    # XLA fuses this expression with its surroundings, unlike a sum over axis 0.
     return a[0] * b[0] + a[1] * b[1]

@@ -1,7 +1,7 @@
-"""Optical flow that minimises an energy: Horn and Schunck's, and its robust relative.
+"""Variational optical flow: the methods of Horn and Schunck, and robust variants.
 
-The family the paper cites: Sun, Roth and Black (IJCV 2014), whose Horn–Schunck and Classic methods
-minimise over the flow (u, v)
+These are the methods of Sun, Roth and Black (IJCV 2014), which the paper cites. Horn–Schunck and
+Classic minimise over the flow (u, v)
 
     Σ ρ(I₂(x + u, y + v) − I₁(x, y)) + λ Σ ρ(u_x) + ρ(u_y) + ρ(v_x) + ρ(v_y)
 
@@ -30,21 +30,21 @@ OVER_RELAXATION = 1.85
 
 @dataclass(frozen=True)
 class Parameters:
-    """What is minimised, and how hard it is tried.
+    """Parameters of the energy and of its minimisation.
 
     Attributes:
-        smoothness: λ, the weight of the flow's differences between neighbouring pixels against the
-            difference in brightness: (grey levels / (pixels per pixel))² for the quadratic penalty,
-            grey levels / (pixels per pixel) for Charbonnier's.
-        quadratic: The warps of a level, and for each the share of the quadratic penalty in what is
-            minimised; the rest is the robust one. (1, 1) is Horn and Schunck with two warps,
-            (1, 0.5, 0) goes from the convex to the robust energy (graduated non-convexity).
+        smoothness: λ, the weight of the flow's differences between neighbouring pixels relative to
+            the difference in brightness: (grey levels / (pixels per pixel))² for the quadratic
+            penalty, grey levels / (pixels per pixel) for Charbonnier's.
+        quadratic: Share of the quadratic penalty in the energy for each warp of a level; the
+            remainder is the robust penalty. (1, 1) is Horn and Schunck with two warps, and
+            (1, 0.5, 0) moves from the convex to the robust energy (graduated non-convexity).
         exponent: a of the robust penalty (s² + ε²)^a.
         brightness_epsilon: ε of the difference in brightness, in grey levels.
         flow_epsilon: ε of the differences of the flow, in pixels per pixel.
-        iterations: Sweeps of successive over-relaxation in each warp.
-        texture: Compute the flow of the pictures' texture.
-        median: Filter the flow by a 5×5 median after each warp.
+        iterations: Sweeps of successive over-relaxation per warp.
+        texture: Compute the flow from the texture of the pictures.
+        median: Filter the flow with a 5×5 median after each warp.
     """
 
     smoothness: float
@@ -58,7 +58,7 @@ class Parameters:
 
 
 def variational(parameters: Parameters) -> Solver:
-    """A solver that minimises the energy of these parameters."""
+    """Return a solver that minimises the energy with these parameters."""
 
     def refine(first: Array, second: Array, flow: Array) -> Array:
         for share in parameters.quadratic:
@@ -82,11 +82,11 @@ class _System(NamedTuple):
     """Linear equations of a step (du, dv) from the present flow (u, v).
 
     Attributes:
-        diagonal: Weight of du in the first equation of a pixel, of dv in its second.
-        coupling: Weight of dv in the first, of du in the second.
-        across: Weights of the differences to the pixel at the left; one more column than pixels.
-        down: The same for the pixel above.
-        right_side: What the equations add up to.
+        diagonal: Weight of du in the first equation of a pixel, and of dv in the second.
+        coupling: Weight of dv in the first equation, and of du in the second.
+        across: Weights of the differences to the left neighbour; one more column than pixels.
+        down: Weights of the differences to the upper neighbour; one more row than pixels.
+        right_side: Right-hand side of the equations.
     """
 
     diagonal: Float32[Array, "2 height width"]
@@ -100,10 +100,10 @@ class _System(NamedTuple):
 def _weights(
     first: Array, warped: Array, flow: Array, quadratic: float, parameters: Parameters
 ) -> tuple[Array, Array, Array]:
-    """ρ'(s)/2s of the data and of the differences to the left and above, at the present flow.
+    """Return the weights ρ'(s)/2s of the data and of the differences to the left and above.
 
-    With them a quadratic penalty touches the robust one there. The differences across the border
-    have no weight; that of the data is 1 where nothing is known.
+    With these weights, a quadratic penalty touches the robust one at the present flow. Differences
+    across the border have weight 0. The data have weight 1 where the flow leads out of the picture.
     """
 
     def weight(difference: Array, epsilon: float) -> Array:
@@ -126,10 +126,10 @@ def _weights(
 def _linear_system(
     first: Array, warped: Array, flow: Array, data: Array, across: Array, down: Array
 ) -> _System:
-    """The equations that minimise the weighted quadratic energy linearised at a flow.
+    """Return the equations that minimise the weighted quadratic energy, linearised at a flow.
 
-    They are (D + L) (du, dv) = −(I_x, I_y) w I_t − L (u, v), D being the 2×2 blocks
-    w (I_x, I_y)ᵀ(I_x, I_y) of the pixels, L the weighted Laplacian of each component.
+    They are (D + L) (du, dv) = −(I_x, I_y) w I_t − L (u, v), where D consists of the pixels' 2×2
+    blocks w (I_x, I_y)ᵀ(I_x, I_y), and L is the weighted Laplacian of each component.
     """
     along_x, along_y, along_t = linearise(first, warped)
     around = across[:, :, :-1] + across[:, :, 1:] + down[:, :-1] + down[:, 1:]
@@ -140,7 +140,7 @@ def _linear_system(
 
 
 def _from_neighbours(x: Array, across: Array, down: Array) -> Array:
-    """Weighted sum of the four neighbours of each pixel."""
+    """Return the weighted sum of the four neighbours of each pixel."""
     x = jnp.pad(x, ((0, 0), (1, 1), (1, 1)))
     return (
         across[:, :, :-1] * x[:, 1:-1, :-2]
@@ -152,10 +152,9 @@ def _from_neighbours(x: Array, across: Array, down: Array) -> Array:
 
 @functools.partial(jax.jit, static_argnames="iterations")
 def _step(system: _System, flow: Array, iterations: int) -> Float32[Array, "2 height width"]:
-    """The flow after a step, found by successive over-relaxation.
+    """Return the flow after a step, computed by successive over-relaxation.
 
-    Pixels are updated like the fields of a chessboard, first all red ones, then all black ones;
-    u and v of a pixel together.
+    Pixels are updated in red-black order, u and v of a pixel together.
     """
     diagonal, coupling, across, down, right_side = system
     height, width = coupling.shape
@@ -179,11 +178,14 @@ def _step(system: _System, flow: Array, iterations: int) -> Float32[Array, "2 he
 
 @jax.jit
 def median_5x5(flow: Float32[Array, "2 height width"]) -> Float32[Array, "2 height width"]:
-    """Median of the 25 values around each pixel, of u and of v; the border is continued.
+    """Return the median of the 5×5 values around each pixel, of u and of v; border pixels repeat.
 
-    All pixels go through one sorting network at the same time: only minima and maxima of shifted
-    pictures, which compile to a single loop. Of the network the compiler keeps what the middle
-    value needs.
+    One sorting network processes all pixels at once, as minima and maxima of shifted pictures,
+    which compile to a single loop. The compiler keeps only the comparisons that the middle value
+    depends on.
+
+    Args:
+        flow: u and v of each pixel.
     """
     _, height, width = flow.shape
     padded = jnp.pad(flow, ((0, 0), (2, 2), (2, 2)), mode="edge")
@@ -194,7 +196,7 @@ def median_5x5(flow: Float32[Array, "2 height width"]) -> Float32[Array, "2 heig
 
 
 def _sorting_network(count: int) -> list[tuple[int, int]]:
-    """Pairs to compare, in order: Batcher's merge exchange (Knuth, vol. 3, 5.2.2, algorithm M)."""
+    """Return the comparisons of Batcher's merge exchange (Knuth, vol. 3, 5.2.2, algorithm M)."""
     pairs = []
     highest = 1 << ((count - 1).bit_length() - 1)
     p = highest

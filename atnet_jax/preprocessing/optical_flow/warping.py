@@ -1,4 +1,4 @@
-"""What two pictures tell about the motion between them, given a first guess of it."""
+"""Warping of pictures by a flow, and linearisation of brightness constancy around it."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,12 @@ from jaxtyping import Float32
 def warp(
     picture: Float32[Array, "height width"], flow: Float32[Array, "2 height width"]
 ) -> Float32[Array, "height width"]:
-    """What the picture shows where the flow leads, at each pixel; not a number outside of it."""
+    """Return the picture sampled where the flow leads from each pixel; NaN outside the picture.
+
+    Args:
+        picture: Grey levels.
+        flow: u and v of each pixel, in pixels.
+    """
     height, width = picture.shape
     x = jnp.arange(width, dtype=jnp.float32) + flow[0]
     y = jnp.arange(height, dtype=jnp.float32)[:, None] + flow[1]
@@ -21,23 +26,27 @@ def warp(
 def linearise(
     first: Float32[Array, "height width"], warped: Float32[Array, "height width"]
 ) -> tuple[Array, Array, Array]:
-    """Brightness constancy around the flow that warped: the difference is I_t + I_x du + I_y dv.
+    """Linearise brightness constancy: the difference in brightness is I_t + I_x du + I_y dv.
 
-    The derivatives of space are those of both pictures in equal parts. Where the flow led out of
-    the picture all three are zero, as nothing is known there.
+    Spatial derivatives are averaged over both pictures. Where the flow leads out of the picture,
+    all three derivatives are 0.
+
+    Args:
+        first: Grey levels of the first picture.
+        warped: Second picture, warped by the present flow; NaN outside the picture.
 
     Returns:
         I_x, I_y (grey levels per pixel) and I_t (grey levels), `[height, width]` each.
     """
     inside = ~jnp.isnan(warped)
-    warped = jnp.where(inside, warped, first)  # makes I_t zero
+    warped = jnp.where(inside, warped, first)  # This makes I_t zero.
     padded = jnp.pad(0.5 * (first + warped), 2, mode="edge")
     along_x, along_y = _derivative(padded[2:-2].T).T, _derivative(padded[:, 2:-2])
     return jnp.where(inside, along_x, 0), jnp.where(inside, along_y, 0), warped - first
 
 
 def _derivative(padded: Array) -> Array:
-    """Derivative along the first axis by (1 −8 0 8 −1)/12; two pixels fewer at each end."""
+    """Return the derivative along axis 0 by (1 −8 0 8 −1)/12, two pixels shorter at each end."""
     return (padded[:-4] - padded[4:] + 8 * (padded[3:-1] - padded[1:-3])) / 12
 
 
@@ -46,10 +55,15 @@ def bicubic(
     x: Float32[Array, "*place"],
     y: Float32[Array, "*place"],
 ) -> Float32[Array, "*place"]:
-    """Grey levels at (y, x), between the pixels, by cubic convolution (Keys 1981, a = −1/2).
+    """Return grey levels at (y, x) by cubic convolution (Keys 1981, a = −1/2).
 
-    Linear interpolation would not do: at 0.03 pixels its error is of the order of the change that
-    the motion itself makes in fine texture. Places outside the picture are moved to its border.
+    Linear interpolation is not accurate enough: for motion of 0.03 pixels, its error in fine
+    texture is as large as the change caused by the motion.
+
+    Args:
+        picture: Grey levels.
+        x: Columns in pixels; values outside the picture are moved to its border.
+        y: Rows in pixels; values outside the picture are moved to its border.
     """
     height, width = picture.shape
     x, y = jnp.clip(x, 0, width - 1), jnp.clip(y, 0, height - 1)
@@ -66,7 +80,7 @@ def bicubic(
 
 
 def _keys(t: Array) -> tuple[Array, Array, Array, Array]:
-    """Weights of the pixels at −1, 0, 1 and 2 for the place t in 0…1."""
+    """Return the weights of the pixels at −1, 0, 1 and 2 for the position t in 0…1."""
     return (
         ((-0.5 * t + 1) * t - 0.5) * t,
         (1.5 * t - 2.5) * t * t + 1,

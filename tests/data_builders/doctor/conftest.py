@@ -95,7 +95,7 @@ def write_set(data_dir, name, records, *, without=(), **features):
                 disable_shuffling=True,
                 metadata=tfds.core.MetadataDict(
                     notes=["a note"],
-                    excluded=[{"subject": "s", "clip": "c", "reason": "no apex is annotated"}],
+                    excluded=[{"subject": "s", "clip": "c", "reason": "the apex is not annotated"}],
                 ),
             )
 

@@ -38,7 +38,9 @@ def test_command_line(tmp_path):
     options = ("--dataset=casme2", f"--composite={listed}", "--num_workers=2")
     run = run_command(f"--manual_dir={tree}", *options, f"--out={tmp_path / 'out'}")
     assert (run.returncode, run.stderr) == (1, "")
-    assert "ERROR: clips of the composite that are missing: 1\n  - casme2/sub01/lost" in run.stdout
+    assert (
+        "ERROR: clips of the composite that this copy lacks: 1\n  - casme2/sub01/lost" in run.stdout
+    )
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "digests.csv",
         "doctor.json",
@@ -51,7 +53,7 @@ def test_command_line(tmp_path):
     run = run_command(f"--data_dir={tmp_path}", f"--manual_dir={tmp_path}")
     assert (run.returncode, run.stdout) == (1, "")
     assert run.stderr == (
-        "Error: give either --data_dir (prepared data) or --manual_dir (a raw copy)\n"
+        "Error: Pass either --data_dir (prepared data) or --manual_dir (a raw copy).\n"
     )
 
 

@@ -32,6 +32,9 @@ def whole_composite():
     return Checkup(tuple(DATABASES), clips)
 
 
+NO_MATCH = "The clips do not match the composite:"
+
+
 def lines(verdicts):
     return [verdict.line for verdict in verdicts.values()]
 
@@ -41,11 +44,12 @@ def test_the_whole_composite_by_numbers():
     checkup.add("jump", checkup.clips[0].key, "a warning does not count")
     verdicts = judge(checkup, None)
     assert [finding.kind for finding in checkup.findings] == ["jump"]
+    matching = "The clip counts match the composite. No list of clips was passed."
     assert lines(verdicts) == [
-        "CASME II: 145 of 145 clips: yes, by numbers (no list of names was given)",
-        "SAMM: 133 of 133 clips: yes, by numbers (no list of names was given)",
-        "SMIC: 164 of 164 clips: yes, by numbers (no list of names was given)",
-        "The paper's 442: yes, by numbers",
+        f"CASME II: 145 usable clips, 145 expected. {matching}",
+        f"SAMM: 133 usable clips, 133 expected. {matching}",
+        f"SMIC: 164 usable clips, 164 expected. {matching}",
+        "The paper's composite: 442 usable clips, 442 expected. The clip counts match.",
     ]
     assert all(verdict.can for verdict in verdicts.values())
 
@@ -60,11 +64,13 @@ def test_clips_that_are_short_too_many_or_of_other_classes():
     checkup.clips[checkup.clips.index(changed)] = dataclasses.replace(changed, label=2)
     verdicts = judge(checkup, None)
     assert lines(verdicts) == [
-        "CASME II: 143 of 145 clips: cannot: 2 clips short (positive 30 of 32)",
-        "SAMM: 134 of 133 clips: cannot: 1 clip too many (surprise 16 of 15)",
-        "SMIC: 164 of 164 clips: cannot: clips of other classes (negative 69 of 70, "
-        "surprise 44 of 43)",
-        "The paper's 442: cannot: 441 of 442 clips; see CASME II, SAMM, SMIC",
+        f"CASME II: 143 usable clips, 145 expected. {NO_MATCH} 2 clips too few (positive 30 of "
+        "32).",
+        f"SAMM: 134 usable clips, 133 expected. {NO_MATCH} 1 clip too many (surprise 16 of 15).",
+        f"SMIC: 164 usable clips, 164 expected. {NO_MATCH} different class counts (negative 69 of "
+        "70, surprise 44 of 43).",
+        "The paper's composite: 441 usable clips, 442 expected. It cannot be reproduced because of "
+        "CASME II, SAMM, SMIC.",
     ]
     assert [finding.kind for finding in checkup.findings] == ["counts"] * 3
 
@@ -76,15 +82,18 @@ def test_a_subject_that_is_absent():
         for clip in checkup.clips
     ]
     verdicts = judge(checkup, None)
-    assert verdicts["smic"].line == "SMIC: 164 of 164 clips: cannot: 15 of 16 subjects"
-    assert texts(checkup, "counts") == ["15 of 16 subjects; no clip of s20"]
+    assert verdicts["smic"].line == (
+        f"SMIC: 164 usable clips, 164 expected. {NO_MATCH} 15 of 16 subjects."
+    )
+    assert texts(checkup, "counts") == ["15 of 16 subjects; subjects without clips: s20"]
 
 
 def test_a_clip_with_errors_does_not_count():
     checkup = whole_composite()
     checkup.add("zero_flow", checkup.clips[0].key, "ADM")
     assert judge(checkup, None)["casme2"].line == (
-        "CASME II: 144 of 145 clips: cannot: 1 clip short (negative 87 of 88); 1 with errors"
+        f"CASME II: 144 usable clips, 145 expected. {NO_MATCH} 1 clip too few (negative 87 of 88); "
+        "1 clip with errors."
     )
 
 
@@ -94,8 +103,8 @@ def test_a_database_that_was_not_looked_at():
     checkup.clips = [clip for clip in checkup.clips if clip.dataset == "samm"]
     verdicts = judge(checkup, None)
     assert lines(verdicts)[2:] == [
-        "SMIC: not checked",
-        "The paper's 442: 133 clips are here; CASME II, SMIC not checked",
+        "SMIC was not checked.",
+        "The paper's composite: 133 usable clips, 442 expected. Not checked: CASME II, SMIC.",
     ]
     assert (verdicts["samm"].can, verdicts["smic"].can, verdicts["full"].can) == (True, None, None)
 
@@ -119,13 +128,13 @@ def test_a_small_list_tells_what_differs_by_name(tmp_path):
     verdicts = judge(checkup, listed)
     told = {(finding.kind, finding.clip, finding.found) for finding in checkup.findings}
     assert {row for row in told if row[0] != "counts"} == {
-        ("other_label", "casme2/sub01/b", "label 2, listed as 0"),
-        ("missing", "casme2/sub02/c", "listed as surprise"),
-        ("other_apex", "casme2/sub02/d", "apex 13, listed as 12"),
-        ("extra", "casme2/sub02/e", "not listed"),
+        ("other_label", "casme2/sub01/b", "label 2, expected 0"),
+        ("missing", "casme2/sub02/c", "its class in the list is surprise"),
+        ("other_apex", "casme2/sub02/d", "apex 13, expected 12"),
+        ("extra", "casme2/sub02/e", "the list does not contain it"),
     }
     assert verdicts["casme2"].line.endswith(
-        "; by the list 1 missing, 1 extra, 1 with another label"
+        "; compared with the list: 1 missing, 1 extra, 1 with a different label."
     )
 
 
@@ -134,24 +143,28 @@ def test_a_list_of_other_clips(tmp_path):
     checkup = Checkup(("casme2",), [clip("casme2/sub01/a", 1)])
     judge(checkup, listed)
     assert ("other_list", "list") in found(checkup)
-    assert texts(checkup, "other_list") == ["names no clip of casme2"]
+    assert texts(checkup, "other_list") == ["it has no clips of casme2"]
 
 
 @pytest.mark.parametrize(
     ("header", "row", "message"),
     [
-        ("dataset,subject,clip", "a,b,c", "no column label; expected dataset,subject,clip,label"),
+        (
+            "dataset,subject,clip",
+            "a,b,c",
+            "lacks the column label. Expected dataset,subject,clip,label",
+        ),
         ("dataset,subject,clip,label", "a,b,c,3", "row 2: label is '3', expected 0, 1, 2"),
         ("dataset,subject,clip,label", "a,b,,1", "row 2: clip is empty"),
         ("dataset,subject,clip,label", "a,b,c,1\na,b,c,1", "row 3: a/b/c is listed twice"),
         ("dataset,subject,clip,label,apex_frame_file", "a,b,c,1,apex", "is 'apex', expected a fra"),
-        ("dataset,subject,clip,label", "", "the list has no clips"),
+        ("dataset,subject,clip,label", "", "The list has no clips"),
     ],
 )
 def test_a_list_that_cannot_be_used(header, row, message, tmp_path):
     with pytest.raises(UserError, match=message):
         read_list(write_list(tmp_path / "list.csv", [row], header))
-    with pytest.raises(UserError, match="cannot read the list"):
+    with pytest.raises(UserError, match="The list cannot be read"):
         read_list(tmp_path / "nowhere.csv")
 
 
@@ -162,10 +175,10 @@ def test_the_real_list(real_data):
     verdicts = judge(checkup, listed)
     assert checkup.findings == []
     assert lines(verdicts) == [
-        "CASME II: 145 of 145 clips: yes",
-        "SAMM: 133 of 133 clips: yes",
-        "SMIC: 164 of 164 clips: yes",
-        "The paper's 442: yes",
+        "CASME II: 145 usable clips, 145 expected. The clips match the composite's list.",
+        "SAMM: 133 usable clips, 133 expected. The clips match the composite's list.",
+        "SMIC: 164 usable clips, 164 expected. The clips match the composite's list.",
+        "The paper's composite: 442 usable clips, 442 expected. The clips match the list.",
     ]
     # Known slip of SAMM's sheet: the copy can give the 442, but says what is another apex.
     (slip,) = [clip for clip in clips if clip.clip == "028_4_1"]
@@ -183,5 +196,6 @@ def test_the_real_list(real_data):
     }
     assert [verdicts[name].can for name in (*DATABASES, "full")] == [True, True, False, False]
     assert verdicts["smic"].line == (
-        "SMIC: 164 of 164 clips: cannot: by the list 1 missing, 1 extra"
+        f"SMIC: 164 usable clips, 164 expected. {NO_MATCH} compared with the list: 1 missing, "
+        "1 extra."
     )

@@ -32,12 +32,12 @@ def test_warnings_alone_are_no_failure(tmp_path, monkeypatch, capsys):
     shutil.copy(frames / "image000100.bmp", frames / "image000101.bmp")
     assert diagnose(manual_dir=tree, dataset="smic", num_workers=1)
     printed = capsys.readouterr().out
-    assert "WARNING: identical frames in a row: 1\n  - smic/s01/s01_ne_01: 100→101\n" in printed
+    assert "WARNING: identical consecutive frames: 1\n  - smic/s01/s01_ne_01: 100→101\n" in printed
     assert "ERROR" not in printed
     assert "Errors: 0. Warnings: 1." in printed
     (frames / "image000100.bmp").write_bytes(b"")
     assert not diagnose(manual_dir=tree, dataset="smic", num_workers=1)
-    assert "ERROR: clips that cannot be read in whole: 1\n" in capsys.readouterr().out
+    assert "ERROR: clips that cannot be read completely: 1\n" in capsys.readouterr().out
 
 
 def test_many_findings_are_named_in_part_and_written_in_whole(tmp_path, capsys):
@@ -50,13 +50,17 @@ def test_many_findings_are_named_in_part_and_written_in_whole(tmp_path, capsys):
     out = tmp_path / "out"
     assert not diagnose(manual_dir=tree, dataset="smic", out=out, num_workers=1)
     printed = capsys.readouterr().out
-    assert "ERROR: clips that cannot be read in whole: 8" in printed
+    assert "ERROR: clips that cannot be read completely: 8" in printed
     assert "s01_ne_05" in printed and "smic/s01/s01_ne_06" not in printed
-    assert "… and 3 more, all of them in doctor.json (--out=FOLDER)" in printed
+    assert "… and 3 more. doctor.json (--out=FOLDER) lists all of them." in printed
     *text, casme2, _, smic, full = printed.splitlines()
     assert all(len(line) <= 100 for line in text)
-    assert (casme2, smic[:31]) == ("CASME II: not checked", "SMIC: 0 of 164 clips: cannot: 1")
-    assert full == "The paper's 442: cannot: 0 of 442 clips; see SMIC"
+    assert casme2 == "CASME II was not checked."
+    assert smic.startswith("SMIC: 0 usable clips, 164 expected. The clips do not match the composi")
+    assert full == (
+        "The paper's composite: 0 usable clips, 442 expected. It cannot be reproduced because of "
+        "SMIC."
+    )
     written = json.loads((out / "doctor.json").read_text())
     kinds = Counter((row["level"], row["kind"]) for row in written["findings"])
     assert kinds == {("error", "unreadable"): 8, ("error", "counts"): 1}
@@ -84,7 +88,7 @@ def test_the_doctor_overwrites_nothing(tmp_path, capsys):
     (tmp_path / "file").touch()
     capsys.readouterr()
     for taken in (out, tmp_path / "file"):
-        with pytest.raises(UserError, match=r"exists already\. Choose a new --out"):
+        with pytest.raises(UserError, match=r"already exists\. Choose a new --out"):
             diagnose(manual_dir=tree, dataset="smic", out=taken, num_workers=1)
     assert capsys.readouterr().out == ""  # Told before any work.
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
@@ -93,14 +97,14 @@ def test_the_doctor_overwrites_nothing(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "give either --data_dir"),
-        ({"data_dir": Path(), "manual_dir": Path()}, "give either --data_dir"),
-        ({"manual_dir": Path()}, "--manual_dir needs --dataset, one of casme2, samm, smic"),
-        ({"manual_dir": Path(), "dataset": "manifest"}, "--manual_dir needs --dataset, one of"),
-        ({"data_dir": Path("nowhere")}, "nowhere: no such folder"),
+        ({}, "Pass either --data_dir"),
+        ({"data_dir": Path(), "manual_dir": Path()}, "Pass either --data_dir"),
+        ({"manual_dir": Path()}, "--manual_dir requires --dataset, one of casme2, samm, smic"),
+        ({"manual_dir": Path(), "dataset": "manifest"}, "--manual_dir requires --dataset, one of"),
+        ({"data_dir": Path("nowhere")}, "The folder nowhere does not exist"),
         ({"data_dir": Path(), "num_workers": 0}, "num_workers is 0, expected at least 1"),
-        ({"data_dir": Path(), "compare": Path("nowhere.csv")}, "nowhere.csv: cannot read the dig"),
-        ({"data_dir": Path(), "composite_list": Path("nowhere.csv")}, "cannot read the list"),
+        ({"data_dir": Path(), "compare": Path("nowhere.csv")}, "nowhere.csv: The digests cannot"),
+        ({"data_dir": Path(), "composite_list": Path("nowhere.csv")}, "The list cannot be read"),
     ],
 )
 def test_wrong_arguments(options, message):
@@ -116,4 +120,4 @@ def test_a_copy_is_compared_with_another(tmp_path, capsys):
     capsys.readouterr()
     diagnose(**here, compare=tmp_path / "one/digests.csv")
     printed = capsys.readouterr().out
-    assert "clips that only the other copy has: 1\n  - casme2/sub01/EP02_01f" in printed
+    assert "clips that exist only in the other copy: 1\n  - casme2/sub01/EP02_01f" in printed

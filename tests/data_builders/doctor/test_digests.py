@@ -38,10 +38,10 @@ def test_digests_are_compared(tmp_path):
         ("differs", clips[0].key, "sha256 ffffffff here, 00000000 there"),
         ("differs", clips[1].key, "label 2 here, 1 there; apex 6 here, 5 there"),
         ("differs", clips[2].key, "sha256 unknown here, 00000000 there"),
-        ("only_there", "casme2/sub01/d", "not in this copy"),
-        ("only_here", "casme2/sub01/e", "not in the other copy"),
+        ("only_there", "casme2/sub01/d", "this copy does not contain it"),
+        ("only_here", "casme2/sub01/e", "the other copy does not contain it"),
     }
-    with pytest.raises(UserError, match="no digests of prepared data in it"):
+    with pytest.raises(UserError, match="has no digests of prepared data"):
         digests.read(path, raw=False)
 
 
@@ -51,15 +51,15 @@ HEADER = ",".join(digests.COLUMNS)
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "not the doctor's digests"),
+        ("", "is not a digests.csv of `atnet doctor`"),
         (
             "dataset,subject,clip,label\n",
-            "not the doctor's digests; expected dataset,subject,clip,",
+            "is not a digests.csv of `atnet doctor`. Expected the columns dataset,subject,clip,",
         ),
-        (f"{HEADER}\na,b,c,1\n", "row 2: 4 cells, expected 12"),
-        (f"{HEADER}\na,b,c,1,,,,,xyz,,,\n", "row 2: sha256 is 'xyz', no SHA-256"),
-        (f"{HEADER}\n" + 2 * f"a,b,c,1,,,,,{64 * '0'},,,\n", "row 3: a/b/c is there twice"),
-        (f"{HEADER}\n", "no digests of raw frames in it"),
+        (f"{HEADER}\na,b,c,1\n", "row 2: Found 4 cells, expected 12"),
+        (f"{HEADER}\na,b,c,1,,,,,xyz,,,\n", "row 2: sha256 is 'xyz', expected a SHA-256"),
+        (f"{HEADER}\n" + 2 * f"a,b,c,1,,,,,{64 * '0'},,,\n", "row 3: a/b/c is listed twice"),
+        (f"{HEADER}\n", "has no digests of raw frames"),
     ],
 )
 def test_digests_that_cannot_be_used(text, message, tmp_path):

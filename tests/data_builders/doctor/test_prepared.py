@@ -44,12 +44,12 @@ def test_a_sick_prepared_set(tmp_path):
         ("alternating", "casme2/sub01/g"),
     }
     assert texts(checkup, "crop_box") == [
-        "box 200, 20, 300, 120; the subject's usual one is 10, 20, 110, 120"
+        "the box is 200, 20, 300, 120, the subject's median is 10, 20, 110, 120"
     ]
-    assert texts(checkup, "same_clips") == ["the same content as casme2/sub01/b"]
+    assert texts(checkup, "same_clips") == ["its content equals that of casme2/sub01/b"]
     assert len(checkup.clips) == 7
     assert checkup.notes == ["casme2: a note"]
-    assert checkup.left_out == [("casme2", "s/c", "no apex is annotated")]
+    assert checkup.left_out == [("casme2", "s/c", "the apex is not annotated")]
     # d, f and g are only to be looked at.
     assert judge(checkup, None)["casme2"].usable == 3
 
@@ -58,7 +58,7 @@ def test_records_without_a_feature(tmp_path):
     write_set(tmp_path, "samm", [record()], without=("adm", "has_adm"))
     checkup = check_prepared(tmp_path, "samm", "farneback", num_workers=1)
     assert found(checkup) == {("unreadable", "samm")}
-    assert texts(checkup, "unreadable") == ["its records have no adm, has_adm"]
+    assert texts(checkup, "unreadable") == ["its records lack adm, has_adm"]
     assert not judge(checkup, None)["samm"].can
 
 
@@ -90,13 +90,16 @@ def test_prepared_data_from_beginning_to_end(tmp_path, capsys):
         *(("not_prepared", name) for name in ("casme2", "samm")),
     }
     assert printed.splitlines()[-4:] == [
-        "CASME II: 0 of 145 clips: cannot: 145 clips short (negative 0 of 88, positive 0 of 32, "
-        "surprise 0 of 25); 0 of 24 subjects; 1 error of the database",
-        "SAMM: 0 of 133 clips: cannot: 133 clips short (negative 0 of 92, positive 0 of 26, "
-        "surprise 0 of 15); 0 of 28 subjects; 1 error of the database",
-        "SMIC: 3 of 164 clips: cannot: 161 clips short (negative 1 of 70, positive 1 of 51, "
-        "surprise 1 of 43); 2 of 16 subjects",
-        "The paper's 442: cannot: 3 of 442 clips; see CASME II, SAMM, SMIC",
+        "CASME II: 0 usable clips, 145 expected. The clips do not match the composite: 145 clips "
+        "too few (negative 0 of 88, positive 0 of 32, surprise 0 of 25); 0 of 24 subjects; 1 error "
+        "in the database.",
+        "SAMM: 0 usable clips, 133 expected. The clips do not match the composite: 133 clips too "
+        "few (negative 0 of 92, positive 0 of 26, surprise 0 of 15); 0 of 28 subjects; 1 error in "
+        "the database.",
+        "SMIC: 3 usable clips, 164 expected. The clips do not match the composite: 161 clips too "
+        "few (negative 1 of 70, positive 1 of 51, surprise 1 of 43); 2 of 16 subjects.",
+        "The paper's composite: 3 usable clips, 442 expected. It cannot be reproduced because of "
+        "CASME II, SAMM, SMIC.",
     ]
     assert "atnet prepare --dataset=casme2 --flow=spatiotemporal" in printed.replace("\n    ", " ")
     only = check_prepared(tmp_path / "data", "smic", "spatiotemporal", num_workers=1)
@@ -114,6 +117,6 @@ def test_a_manifest_stands_in_for_a_database(tmp_path):
     checkup = check_prepared(tmp_path, None, "farneback", num_workers=1)
     assert found(checkup) == {("not_prepared", "samm"), ("not_prepared", "smic")}
     text = report.to_text(checkup, judge(checkup, None))
-    assert "mine, no part of the paper's composite: 1 clips of 1 subjects" in text
+    assert "mine, which is not part of the paper's composite: 1 clips of 1 subjects" in text
     alone = check_prepared(tmp_path, "manifest", "farneback", num_workers=1)
     assert alone.databases == ("casme2",)

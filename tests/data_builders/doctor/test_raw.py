@@ -34,15 +34,21 @@ def test_a_healthy_copy_lacks_nothing_but_clips(dataset, clips, subjects, tmp_pa
     assert found(checkup) == {("counts", dataset)}
     (text,) = texts(checkup, "counts")
     expected = COMPOSITE[dataset]
-    assert text.startswith(f"{expected.clips - clips} clips short (negative ")
+    assert text.startswith(f"{expected.clips - clips} clips too few (negative ")
     assert f"{subjects} of {expected.subjects} subjects" in text
     line = verdicts[dataset].line
-    assert line.startswith(f"{DATABASES[dataset]}: {clips} of {expected.clips} clips: cannot: ")
+    assert line.startswith(
+        f"{DATABASES[dataset]}: {clips} usable clips, {expected.clips} expected. The clips do not "
+    )
     assert not verdicts[dataset].can
-    assert verdicts["full"].line.startswith(f"The paper's 442: cannot: {clips} of 442 clips; see ")
+    assert verdicts["full"].line == (
+        f"The paper's composite: {clips} usable clips, 442 expected. It cannot be reproduced "
+        f"because of {DATABASES[dataset]}."
+    )
     if dataset == "smic":
         assert text.endswith(
-            "no clip of s02, s03, s04, s05, s06, s08, s09, s11, s12, s13, s14, s15, s18, s19"
+            "subjects without clips: s02, s03, s04, s05, s06, s08, s09, s11, s12, s13, s14, s15, "
+            "s18, s19"
         )
 
 
@@ -99,12 +105,27 @@ def foreign(tree):
 @pytest.mark.parametrize(
     ("inflict", "kind", "clip", "text"),
     [
-        (cut, "unreadable", "sub01/EP02_01f", f"{HAPPY}/img9.jpg: this JPEG is cut short"),
-        (resize, "frame_size", "sub01/EP02_01f", "img9.jpg is 82x64, the first 80x64"),
+        (cut, "unreadable", "sub01/EP02_01f", f"{HAPPY}/img9.jpg: this JPEG is truncated"),
+        (
+            resize,
+            "frame_size",
+            "sub01/EP02_01f",
+            "img9.jpg has 82x64 pixels, the first frame has 80x64",
+        ),
         (double, "same_frames", "sub01/EP02_01f", "9→10"),
-        (copy_clip, "same_clips", "sub01/EP19_05f", "same content as casme2/sub01/EP02_01f"),
-        (jump, "jump", "sub01/EP02_01f", "9→10 by (+5, -2) pixels, 10→11 by (-5, +2) pixels"),
-        (foreign, "jump", "sub01/EP02_01f", "9→10 do not match at all"),
+        (
+            copy_clip,
+            "same_clips",
+            "sub01/EP19_05f",
+            "its content equals that of casme2/sub01/EP02_01f",
+        ),
+        (
+            jump,
+            "jump",
+            "sub01/EP02_01f",
+            "9→10 are shifted by (+5, -2) pixels, 10→11 are shifted by (-5, +2) pixels",
+        ),
+        (foreign, "jump", "sub01/EP02_01f", "9→10 show unrelated pictures"),
     ],
 )
 def test_a_disease_of_frames_is_found(inflict, kind, clip, text, tmp_path):
@@ -173,7 +194,7 @@ def name_twice(tree):
 @pytest.mark.parametrize(
     ("inflict", "clips", "text"),
     [
-        (remove_frame, 3, "casme2/sub01/EP02_01f): CASME2_RAW_selected/sub01/EP02_01f: missing"),
+        (remove_frame, 3, "casme2/sub01/EP02_01f): CASME2_RAW_selected/sub01/EP02_01f lacks"),
         (remove_folder, 3, "CASME2_RAW_selected/sub01/EP02_01f: no such folder"),
         (
             rows_with(1, TREES.casme2_row("01", "EP02_01f", 8, 12, 11, "happiness")),
@@ -183,10 +204,10 @@ def name_twice(tree):
         (
             rows_with(1, TREES.casme2_row("01", "EP02_01f", 8, 10, 11, "joy")),
             3,
-            "row 3: unknown emotion 'joy'",
+            "row 3: Unknown emotion 'joy'",
         ),
-        (name_twice, 4, "casme2/sub01/EP02_01f: given twice"),
-        (lambda tree: (tree / "CASME2-coding-20140508.xlsx").unlink(), 0, "no such file"),
+        (name_twice, 4, "casme2/sub01/EP02_01f is defined twice"),
+        (lambda tree: (tree / "CASME2-coding-20140508.xlsx").unlink(), 0, "xlsx does not exist"),
         (lambda tree: shutil.rmtree(tree / "CASME2_RAW_selected"), 0, "no folder of frames"),
     ],
 )
@@ -206,8 +227,8 @@ def test_what_the_builder_refuses_is_a_finding_and_the_rest_is_examined(
     if clips:
         assert ("unreadable", "casme2/sub02/EP01_11f") in found(checkup)
     assert judge(checkup, None)["casme2"].line.endswith(
-        "1 error of the database; 1 with errors" if clips == 3 else
-        "1 error of the database; 2 with errors" if clips else "1 error of the database"
+        "1 error in the database; 1 clip with errors." if clips == 3 else
+        "1 error in the database; 2 clips with errors." if clips else "1 error in the database."
     )  # fmt: skip
 
 
@@ -217,7 +238,7 @@ def test_all_that_is_refused_is_told(tmp_path):
     shutil.rmtree(tree / "CASME2_RAW_selected/sub02/7")
     messages = texts(check_raw(tree, "casme2", num_workers=1), "refused")
     assert len(messages) == 2
-    assert "missing frame 9 of 8…11" in messages[0]
+    assert "lacks frame 9 of 8…11" in messages[0]
     assert "sub02/7: no such folder" in messages[1]
 
 
@@ -228,7 +249,7 @@ def test_an_apex_on_the_onset(tmp_path):
     TREES.samm_sheet(tree, rows)
     checkup = check_raw(tree, "samm", num_workers=1)
     assert found(checkup) == {("apex", "samm/6/006_1_2")}
-    assert texts(checkup, "apex") == ["apex and onset are both frame 5562"]
+    assert texts(checkup, "apex") == ["onset and apex are both frame 5562"]
 
 
 def test_processes_make_no_difference(tmp_path):

@@ -78,16 +78,16 @@ def test_a_record_of_given_inputs_without_numbers_or_frames():
         ({"flow_map": np.full((28, 28, 3), np.inf, np.float32)}, ("not_finite", "flow map")),
         ({"adm": adm_with((30, 3), np.nan)}, ("not_finite", "ADM")),
         ({"crop_box": np.array([0, np.nan, 1, 1], np.float32)}, ("not_finite", "crop box")),
-        ({"adm": adm_with([29, 33], 0)}, ("still_rows", "rows 29, 33 of 29…37")),
+        ({"adm": adm_with([29, 33], 0)}, ("still_rows", "rows 29, 33 of 29…37 have no motion")),
         # The flow of two equal frames, as Farnebäck's method has it.
-        ({"adm": adm_with([37], 2e-5)}, ("still_rows", "rows 37 of 29…37")),
+        ({"adm": adm_with([37], 2e-5)}, ("still_rows", "rows 37 of 29…37 have no motion")),
         (
             {"adm": adm_with([28, 38, 43, 60], 0.1)},
-            ("outside_rows", "rows 28, 38, 43, … (4 in all) are filled, none of 29…37"),
+            ("outside_rows", "rows 28, 38, 43, … (4 in all) have values, expected only 29…37"),
         ),
         ({"adm": np.ones((64, 9), np.float32)}, ("unreadable", "the shape of the ADM is (64, 9)")),
         ({"frames": window_with(repeat_frame)}, ("same_frames", "122→123")),
-        ({"frames": window_with(shift_frame)}, ("jump", "122→123 by (+12, +0) pixels")),
+        ({"frames": window_with(shift_frame)}, ("jump", "122→123 are shifted by (+12, +0) pixels")),
     ],
 )  # fmt: skip
 def test_a_disease_of_a_record(changes, expected):

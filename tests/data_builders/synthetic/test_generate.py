@@ -146,10 +146,10 @@ def test_clip_lengths(dataset, shortest, longest, mean):
 def test_a_folder_in_use_is_refused(tmp_path):
     kept = tmp_path / "kept.txt"
     kept.write_text("mine")
-    with pytest.raises(UserError, match="exists already"):
+    with pytest.raises(UserError, match="already exists"):
         generate(tmp_path)
     assert [*tmp_path.iterdir()] == [kept]
-    with pytest.raises(UserError, match="exists already"):
+    with pytest.raises(UserError, match="already exists"):
         generate(kept)
 
 
@@ -166,19 +166,25 @@ def test_a_failed_run_leaves_nothing(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("dataset", "subjects", "clips", "seed", "message"),
     [
-        ("casme3", 1, 1, 0, "unknown dataset 'casme3'; there are casme2, samm, smic"),
-        ("smic", 17, 1, 0, "1 to 16 subjects, not 17"),
-        ("smic", 0, 1, 0, "not 0"),
-        ("smic", 1, 0, 0, "at least 1 clip"),
-        ("smic", 1, 1, -1, "negative"),
-        ("ck_plus", 111, 1, 0, "1 to 110 subjects, not 111"),
-        ("oulu_casia", 81, 1, 0, "1 to 80 subjects, not 81"),
-        ("jaffe", 11, 1, 0, "1 to 10 subjects, not 11"),
-        ("mug", 53, 1, 0, "1 to 52 subjects, not 53"),
-        ("oulu_casia", 1, 7, 0, "oulu_casia has names for 1 to 6 clips per subject, not 7"),
-        ("jaffe", 1, 55, 0, "jaffe has names for 1 to 54 clips per subject, not 55"),
-        ("mug", 1, 0, 0, "at least 1 clip"),
-        ("ck+", 1, 1, 0, "unknown dataset 'ck\\+'; there are .*ck_plus, oulu_casia, jaffe, mug"),
+        ("casme3", 1, 1, 0, "Unknown dataset 'casme3'. Expected one of casme2, samm, smic"),
+        ("smic", 17, 1, 0, "subjects is 17, expected 1 to 16 for smic"),
+        ("smic", 0, 1, 0, "subjects is 0, expected 1 to 16"),
+        ("smic", 1, 0, 0, "clips is 0, expected at least 1"),
+        ("smic", 1, 1, -1, "seed is -1, expected at least 0"),
+        ("ck_plus", 111, 1, 0, "subjects is 111, expected 1 to 110"),
+        ("oulu_casia", 81, 1, 0, "subjects is 81, expected 1 to 80"),
+        ("jaffe", 11, 1, 0, "subjects is 11, expected 1 to 10"),
+        ("mug", 53, 1, 0, "subjects is 53, expected 1 to 52"),
+        ("oulu_casia", 1, 7, 0, "clips is 7, expected 1 to 6 per subject for oulu_casia"),
+        ("jaffe", 1, 55, 0, "clips is 55, expected 1 to 54 per subject for jaffe"),
+        ("mug", 1, 0, 0, "clips is 0, expected at least 1"),
+        (
+            "ck+",
+            1,
+            1,
+            0,
+            "Unknown dataset 'ck\\+'. Expected one of .*ck_plus, oulu_casia, jaffe, mug",
+        ),
     ],
 )
 def test_impossible_requests(dataset, subjects, clips, seed, message):
@@ -195,7 +201,7 @@ def test_command_line_reports_errors_without_a_traceback(tmp_path):
         check=False,
     )
     assert run.returncode == 1
-    assert "exists already" in run.stderr and "Traceback" not in run.stderr
+    assert "already exists" in run.stderr and "Traceback" not in run.stderr
 
 
 @pytest.mark.parametrize(

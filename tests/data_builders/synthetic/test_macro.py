@@ -325,7 +325,7 @@ def test_readme_names_what_was_written(tree, macro_tree):
     assert "micro" not in macro and "CASME" not in macro
     micro = (tree[0] / "README.txt").read_text(encoding="utf-8")
     assert "Synthetic micro-expression clips" in micro
-    assert "the layouts of CASME II, SAMM and SMIC-HS;" in micro and "CK+" not in micro
+    assert "the layouts of CASME II, SAMM and SMIC-HS, but" in micro and "CK+" not in micro
 
 
 def test_without_a_choice_the_command_line_writes_the_micro_expression_databases():

@@ -26,7 +26,7 @@ def test_curves_draw_every_fold_and_their_mean():
         assert mean[0] == first[0] == second[0]
         assert mean[1] == pytest.approx((first[1] + second[1]) / 2, abs=0.11)
     assert means[0][0][1] < means[0][-1][1]  # the loss falls, and y grows downwards
-    assert "The mean of the folds goes from 2.000 in epoch 1 to 0.500 in epoch 4." in (
+    assert "The mean over the folds changes from 2.000 in epoch 1 to 0.500 in epoch 4." in (
         chart.description
     )
 

@@ -56,8 +56,8 @@ class Contents:
         return [[cell.line for cell in row.cells] for row in self.tables[caption].rows]
 
 
-CDE = "Table II, CDE: published figures and ours"
-HDE = "Table III, HDE: published figures and ours"
+CDE = "Table II, CDE: published scores and ours"
+HDE = "Table III, HDE: published scores and ours"
 DASH = "–"
 
 
@@ -123,7 +123,7 @@ def test_a_single_method_stands_beside_its_own_row_only(contents):
     said = contents(("ststnet", {"tested": clips(databases=("casme2", "lab"))}))
     assert said.tables[CDE].groups == [("Full", 3), ("CASME II", 3), ("lab", 3)]
     assert said.lines(CDE)[0][:2] == ["STSTNet", "ours"]
-    assert any("The paper gives no figures for this method." in text for text in said.texts)
+    assert any("The paper does not report this method." in text for text in said.texts)
 
 
 def test_methods_and_databases_the_paper_does_not_have_come_last(contents):
@@ -205,11 +205,13 @@ def test_other_digests_and_other_clips_are_said(contents):
     assert pair[-1] == "differ"
     assert any(text.startswith("Data digests differ between methods.") for text in said.texts)
     assert "Not compared, CDE (2)" in [b.heading for b in said.blocks if isinstance(b, Part)]
-    assert any(note.startswith("The CDE methods were not all tested on") for note in said.notes)
+    assert any(
+        note.startswith("The CDE methods were tested on different sets") for note in said.notes
+    )
     ours = {row[0]: row[1] for row in said.lines(CDE) if row[1].startswith("ours")}
     assert ours["ATNet spatial"] == "ours (data A)"
     assert ours["ATNet fusion"] == "ours (data B)"
-    read = {row[0]: row[2:5] for row in said.lines("What each method was run on")}
+    read = {row[0]: row[2:5] for row in said.lines("Data of each method")}
     assert read["ATNet temporal"] == ["36", "B", "f" * 12]
     assert read["ATNet spatial"] == ["45", "A", "0123456789ab"]
 
@@ -219,12 +221,12 @@ def test_partial_runs_are_said_and_not_paired_with_whole_ones(contents):
     partial = {"tested": some, "settings": {"folds": "0:3"}, "data": {"clips": 36}}
     said = contents(("fusion", partial), ("temporal", {}))
     label = "ATNet fusion (only folds 0:3)"
-    note = "Only folds 0:3 of the 4 were run (12 of 36 clips), so the figures are not"
+    note = "Only folds 0:3 of 4 were run (12 of 36 clips), so these are not scores of"
     assert f"{label}: {note}" in " ".join(said.notes)
     assert "Paired tests, CDE" not in said.tables
-    assert any(f"second {label}: clip samm/s0/c0 is in the first" in text for text in said.texts)
+    assert any(f"second {label}: Clip samm/s0/c0 is in the first" in text for text in said.texts)
     assert ["ATNet fusion", "ours (only folds 0:3; data B)"] in [r[:2] for r in said.lines(CDE)]
-    assert [row[2] for row in said.lines("What each method was run on")] == ["36", "12 of 36"]
+    assert [row[2] for row in said.lines("Data of each method")] == ["36", "12 of 36"]
 
 
 def test_a_control_is_said_and_shares_the_list_of_its_clips(contents):
@@ -236,7 +238,7 @@ def test_a_control_is_said_and_shares_the_list_of_its_clips(contents):
         row[:2] for row in said.lines(CDE)
     ]
     assert "Paired tests, CDE" not in said.tables
-    assert not any("not all tested on the same clips" in note for note in said.notes)
+    assert not any("tested on different sets of clips" in note for note in said.notes)
 
 
 def test_chance_is_on_the_true_labels_where_a_control_is_beside_them(contents):
@@ -263,17 +265,17 @@ def test_a_note_of_all_methods_is_said_once(contents):
 
 def test_other_clips_than_the_papers_are_said(contents):
     said = contents(("fusion", {}))
-    assert "not the paper's 442 clips of 68 subjects: 36 clips of 9 subjects" in said.notes[0]
+    assert "36 clips of 9 subjects, not the paper's 442 clips of 68 subjects" in said.notes[0]
     said = contents(("fusion", {"tested": paper_clips()}))
     assert said.notes == []
-    assert any("as many as the paper's" in text for text in said.texts)
+    assert any("equal the paper's in every database and class" in text for text in said.texts)
     relabelled = paper_clips()
     relabelled[0] = (*relabelled[0][:3], 1)
     said = contents(("fusion", {"tested": relabelled}))
     assert "not the paper's" in said.notes[0]
 
 
-INFLATED = "Results, and what choosing epochs on the test clips would have claimed, CDE"
+INFLATED = "Results, and scores with epochs chosen on the test clips, CDE"
 
 
 def test_inflation_is_shown_as_what_it_is(contents):
@@ -287,7 +289,7 @@ def test_inflation_is_shown_as_what_it_is(contents):
     ]
     assert len(said.lines(INFLATED)) == 4
     assert any("NOT results" in note for note in said.notes)
-    assert "No scores of single epochs were kept for HOOF N=4 TIM 10." in said.texts
+    assert "Scores of single epochs were not saved for HOOF N=4 TIM 10." in said.texts
     (chart,) = [chart for title, chart in said.charts.items() if "dashed" in title]
     assert chart.drawing.count("not a result") == 2
     assert f"not results: (a) {kinds[1]['full']['uf1']:.3f}" in chart.description
@@ -299,19 +301,19 @@ def test_no_epoch_scores_no_inflation_and_one_method_no_tests(contents):
     said = contents(("hoof_n4_tim10", {}))
     assert said.headings == [
         "Table II: Composite database evaluation (CDE)",
-        "How sure the figures are",
+        "Confidence intervals",
         "Confusion matrices",
         "Subjects",
-        "Clips read wrong",
+        "Misclassified clips",
         "Data and exclusions",
-        "How it was run",
+        "Commands and environment",
     ]
     said = contents(("fusion", {"epochs": 2}), ("fusion", {"epochs": 2, "protocol": "hde"}))
     assert said.headings[:4] == [
         "Table II: Composite database evaluation (CDE)",
         "Table III: Holdout-database evaluation (HDE)",
-        "How sure the figures are",
-        "Inflation by choosing epochs: not results",
+        "Confidence intervals",
+        "Inflation by choosing epochs on test clips: not results",
     ]
 
 
@@ -362,11 +364,11 @@ def test_clips_read_wrong_are_those_of_a_single_run(contents):
     ]
     said = contents(("fusion", {"rows": rows}))
     expected = ["b", "CASME II", "02", "positive", "surprise", "0.125", "0.250", "0.625"]
-    assert said.lines("Clips read wrong") == [expected]
+    assert said.lines("Misclassified clips") == [expected]
     said = contents(("fusion", {"right": 1.0}))
-    assert "None: every clip was read right." in said.texts
+    assert "None: every clip is predicted correctly." in said.texts
     said = contents(("fusion", {}), ("fusion", {"seed": 1}))
-    assert "Clips read wrong" not in said.headings
+    assert "Misclassified clips" not in said.headings
 
 
 def test_clips_and_exclusions_are_listed(contents):
@@ -379,12 +381,12 @@ def test_clips_and_exclusions_are_listed(contents):
     lines = said.lines("Clips, subjects and classes")
     assert lines[0] == ["Paper", "Full", "442", "68", "250", "109", "83"]
     assert ["Data A", "SMIC", "12", "3", "4", "4", "4"] in lines
-    assert said.lines("Rows of the annotations that give no clip") == [
+    assert said.lines("Excluded rows of the annotations") == [
         ["CASME II", "no apex", "2", "sub01/a, sub02/b"],
         ["SAMM", "emotion 'Other'", "1", "006_1_1"],
     ]
     said = contents(("fusion", {"excluded": excluded}), ("temporal", {}))
-    assert "ATNet temporal: No row of the annotations was left out." in said.texts
+    assert "ATNet temporal: No row of the annotations was excluded." in said.texts
 
 
 def test_how_it_was_run(contents):
@@ -399,17 +401,17 @@ def test_how_it_was_run(contents):
     assert ["options.fusion", "score"] in settings
     assert ["recipe.augment.rotation", "5.0"] in settings
     assert ["seeds", "[0]"] in settings
-    read = said.lines("What each method was run on")
+    read = said.lines("Data of each method")
     assert read == [["ATNet fusion", "0", "36", "A", "0123456789ab", "abababababab"]]
 
 
 def test_other_devices_are_said(contents):
     other = {"environment": Environment("1 × gpu", {"jax": "0.10.1"}, None)}
     said = contents(("fusion", {}), ("fusion", {"seed": 1, **other}))
-    assert any("not all computed on the same device" in text for text in said.texts)
+    assert any("computed on different devices" in text for text in said.texts)
     assert ["device", "1 × gpu"] in said.lines("ATNet fusion: versions and device, seed 1")
     said = contents(("fusion", {}), ("fusion", {"seed": 1}))
-    assert not any("not all computed on the same device" in text for text in said.texts)
+    assert not any("computed on different devices" in text for text in said.texts)
 
 
 def test_both_protocols_and_all_methods_in_one_report(contents):
@@ -456,7 +458,7 @@ def test_table_markdown_has_the_papers_row_above_the_runs():
     assert len({len(line) for line in text.splitlines()[6:10]}) == 1  # the source lines up
     assert "| paper | 442 | 145 | 133 | 164 |" in lines
     assert "| this run | 442 | 145 | 133 | 164 |" in lines
-    assert "as many as the paper's" in text
+    assert "equal the paper's in every database and class" in text
 
 
 def test_table_markdown_of_hde_and_of_a_method_the_paper_does_not_have():
@@ -468,4 +470,4 @@ def test_table_markdown_of_hde_and_of_a_method_the_paper_does_not_have():
     text = table_markdown("hde", scores, "ststnet", None)
     assert "| Method | Source | SAMM UF1 | UAR | lab UF1 | UAR |" in squeezed(text)
     assert "paper |" not in text.split("Clips")[0]
-    assert "The paper gives no figures for this method." in text
+    assert "The paper does not report this method." in text

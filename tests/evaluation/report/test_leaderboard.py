@@ -143,7 +143,7 @@ def test_published_figures_are_the_methods_own_or_the_papers(board, monkeypatch)
     assert [cell.line for cell in said.column("Published")] == [
         "0.735 0.719", f"{paper.uf1:.3f} {paper.uar:.3f}",
     ]  # fmt: skip
-    assert "Published figures: A note." in [
+    assert "Published scores: A note." in [
         text.text for heading, part in said.parts.items() if heading.startswith("STSTNet")
         for text in part.blocks
     ]  # fmt: skip
@@ -178,7 +178,7 @@ def test_seconds_of_a_fold_are_the_mean_of_their_sums(board):
     board("temporal", right=0.1)
     said = board.said()
     # Nine folds of 3, 6, …, 27 seconds.
-    assert [cell.text for cell in said.column("s a fold")] == ["15", DASH]
+    assert [cell.text for cell in said.column("s per fold")] == ["15", DASH]
     assert said.csv[0]["seconds_a_fold"] == "15.000000"
 
 
@@ -195,7 +195,7 @@ def test_sizes_are_parameters_or_features(board):
 def test_what_differs_from_the_published_training_is_said(board, monkeypatch):
     monkeypatch.setattr(temporal, "DEVIATIONS", ("A guess.",), raising=False)
     monkeypatch.setattr(ststnet, "DEVIATIONS", ())
-    changed = "Not the published training: num_epochs 3 (published: 800)."
+    changed = "Training differs from the publication: num_epochs 3 (published: 800)."
     board("ststnet", right=0.9)
     board("temporal", right=0.5, seeds=(0, 1), notes=(changed,))
     said = board.said()
@@ -291,15 +291,15 @@ def test_what_was_not_run_is_named_with_its_reason(board):
     said = board.said()
     lines = [
         [cell.line for cell in row.cells]
-        for row in said.tables["Methods that could not be run, or not with all seeds"].rows
+        for row in said.tables["Methods that failed or lack seeds"].rows
     ]
     assert [line[:2] for line in lines] == [
         ["ATNet fusion fusion", "CDE"],
         ["ATNet temporal temporal", "CDE"],
         ["LBP-TOP {3,3,3,4} TIM 10 lbp_top_p4_tim10", "HDE"],
     ]
-    assert "do not follow from predictions.csv" in lines[0][2]
-    assert lines[1][2].startswith("seed_1: not run to the end")
+    assert "do not match predictions.csv" in lines[0][2]
+    assert lines[1][2].startswith("seed_1: unfinished")
     assert lines[2][2] == "There are no frames <here>."
     assert said.column("Method")[0].text.endswith(("STSTNet", "temporal"))
     assert len(said.column("Method")) == 2
@@ -319,7 +319,7 @@ def test_methods_on_other_clips_are_warned_of(board):
     board("ststnet")
     board("temporal", tested=clips(each=3))
     said = board.said()
-    assert any("not all tested on the same clips" in note for note in said.notes)
+    assert any("tested on different sets of clips" in note for note in said.notes)
     assert any("not the paper's 442 clips" in note for note in said.notes)
 
 
@@ -338,14 +338,14 @@ def test_the_page_is_whole_in_every_format(board):
     assert "Leaderboard of 3 methods" in seen.text
     markdown = (board.folder / "report.md").read_text()
     assert "| 1\\. " in markdown or "| 1. " in markdown
-    assert "● ours" not in markdown
+    assert "● our score" not in markdown
     assert "Leaderboard, HDE" in (board.folder / "report.tex").read_text()
     rows = list(csv.DictReader((board.folder / "leaderboard.csv").open(newline="")))
     assert len(rows) == 7
     # A second time replaces the first, and nothing else.
     report.write_leaderboard(board.folder)
     (board.folder / "leaderboard.csv").write_text("my,own,table\n")
-    with pytest.raises(UserError, match=r"leaderboard\.csv is there and is no report"):
+    with pytest.raises(UserError, match=r"leaderboard\.csv exists and is not a report"):
         report.write_leaderboard(board.folder)
 
 

@@ -119,7 +119,7 @@ def test_columns_of_a_table_line_up_over_its_spans(tmp_path):
 
 def test_names_of_rows_span_what_they_name(tmp_path):
     found = Page(rendered([write_run(tmp_path / name, name) for name in ("fusion", "temporal")]))
-    rows = found.tables["Table II, CDE: published figures and ours"]
+    rows = found.tables["Table II, CDE: published scores and ours"]
     at = next(i for i, row in enumerate(rows) if row[0] == "ATNet fusion")
     assert rows[at][:3] == ["ATNet fusion", "paper", "0.693"]
     assert rows[at + 1][0] == "ours"

@@ -65,7 +65,7 @@ def test_the_papers_row_follows_from_the_settings(tmp_path, method, options, row
 def test_a_run_of_some_folds_says_so(tmp_path):
     folder = write_run(tmp_path / "run", settings={"folds": "0:9"}, data={"clips": 40})
     assert load_run(folder).notes == [
-        "Only folds 0:9 of the 10 were run (36 of 40 clips), so the figures are not those of the"
+        "Only folds 0:9 of 10 were run (36 of 40 clips), so these are not scores of the whole"
         " protocol."
     ]
 
@@ -94,7 +94,7 @@ def test_an_unfinished_run_is_named(tmp_path, name):
 def test_pre_training_is_no_run_of_a_protocol(tmp_path):
     folder = write_run(tmp_path / "run", settings={"task": "pretrain"})
     (folder / "predictions.csv").unlink()
-    with pytest.raises(UserError, match=r"of cde and hde; this is a run of 'pretrain'"):
+    with pytest.raises(UserError, match="a run of the task 'pretrain', which scores no test"):
         load_run(folder)
 
 
@@ -103,7 +103,9 @@ def test_pre_training_is_no_run_of_a_protocol(tmp_path):
 def test_what_is_no_json_object_is_named(tmp_path, name, text):
     folder = write_run(tmp_path / "run")
     (folder / name).write_bytes(text.encode("latin-1"))
-    with pytest.raises(UserError, match=rf"{name}: (not JSON|it must be an object)"):
+    with pytest.raises(
+        UserError, match=rf"{name} is damaged: (not valid JSON|it must be an object)"
+    ):
         load_run(folder)
 
 
@@ -111,7 +113,7 @@ def test_what_is_no_json_object_is_named(tmp_path, name, text):
 def test_predictions_of_another_run(tmp_path, changes):
     folder = write_run(tmp_path / "run")
     predictions.write(folder / "predictions.csv", predict(clips(), **changes))
-    with pytest.raises(UserError, match=r"predictions\.csv: clip casme2/s0/c0 is of protocol"):
+    with pytest.raises(UserError, match=r"predictions\.csv: clip casme2/s0/c0 has protocol"):
         load_run(folder)
 
 
@@ -119,14 +121,14 @@ def test_scores_that_do_not_follow_from_the_predictions(tmp_path):
     folder = write_run(tmp_path / "run")
     scores = json.loads((folder / "metrics.json").read_text())
     change_json(folder / "metrics.json", samm={**scores["samm"], "uf1": 0.99})
-    with pytest.raises(UserError, match=r"metrics\.json: the scores of 'samm' do not follow"):
+    with pytest.raises(UserError, match=r"metrics\.json: the scores of 'samm' do not match"):
         load_run(folder)
 
 
 @pytest.mark.parametrize("clips", [35, 37])
 def test_predictions_of_more_or_fewer_clips_than_there_are(tmp_path, clips):
     folder = write_run(tmp_path / "run", data={"clips": clips})
-    message = rf"36 clips, but config\.json says that the data hold {clips}"
+    message = rf"36 clips, but according to config\.json the data have {clips}\."
     with pytest.raises(UserError, match=message):
         load_run(folder)
 
@@ -135,7 +137,7 @@ def test_predictions_of_other_folds(tmp_path):
     folder = write_run(tmp_path / "run", settings={"folds": "0:9"}, data={"clips": 40})
     some = Folds(("a", "b", "c"), (0, 2))
     dataclasses.replace(read(folder), folds=some).write(folder)
-    message = r"does not fit config\.json: it is of the folds 0:9, expected 0,2\."
+    message = r"does not match config\.json: it contains the folds 0:9, expected 0,2\."
     with pytest.raises(UserError, match=message):
         load_run(folder)
 
@@ -157,7 +159,7 @@ def test_predictions_of_other_folds(tmp_path):
 def test_damaged_curves_are_named(tmp_path, curves, message):
     folder = write_run(tmp_path / "run")
     write_json(folder / "curves.json", curves)
-    with pytest.raises(UserError, match=rf"curves\.json: {message}"):
+    with pytest.raises(UserError, match=rf"curves\.json is damaged: {message}"):
         load_run(folder)
 
 

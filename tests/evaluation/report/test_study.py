@@ -95,7 +95,7 @@ def test_the_same_run_twice_is_refused(runs):
 
 def test_seeds_with_other_clips_are_refused_by_name(runs):
     one, two = runs(seed=0), runs(seed=1, tested=clips(each=3))
-    with pytest.raises(UserError, match=r"run0, .*run1: clip casme2/s0/c3 is predicted for seed 0"):
+    with pytest.raises(UserError, match=r"run0, .*run1: Clip casme2/s0/c3 is predicted for seed 0"):
         sort_into_methods([one, two])
 
 
@@ -157,8 +157,8 @@ def test_hde_compares_on_each_database_held_out(runs):
 def test_what_was_not_tested_on_equal_clips_is_not_compared(runs):
     other_label = [(*row[:3], (row[3] + 1) % 3) if row[2] == "c0" else row for row in clips()]
     for second, reason in (
-        (runs("temporal", tested=clips(each=5)), "clip casme2/s0/c4 is in the first predictions"),
-        (runs("spatial", tested=other_label), r"clip casme2/s0/c0 (seed 0) is"),
+        (runs("temporal", tested=clips(each=5)), "Clip casme2/s0/c4 is in the first predictions"),
+        (runs("spatial", tested=other_label), r"Clip casme2/s0/c0 (seed 0) is"),
         (runs("ststnet", seed=1), "no seed in common"),
     ):
         pairs, refused = compare_all(sort_into_methods([runs(), second]))
@@ -190,5 +190,5 @@ def test_epoch_scores_of_another_run_are_refused_by_name(runs):
     run, other = runs(epochs=5), runs("temporal", rows=predict(clips(), right=0.1), epochs=5)
     run = dataclasses.replace(run, epoch_scores=other.epoch_scores)
     (method,) = sort_into_methods([run])
-    with pytest.raises(UserError, match=r"run0: the scores of fold"):
+    with pytest.raises(UserError, match=r"run0: The scores of fold"):
         inflation(method, ["full"])

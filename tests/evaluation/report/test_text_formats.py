@@ -87,7 +87,7 @@ def test_both_formats_have_the_tables_and_not_the_drawings(plain):
     out = markdown.render(plain)
     assert out.startswith("<!-- Written by atnet_jax.report. -->\n")
     captions = re.findall(r"^\*\*(.*)\*\*$", out, re.M)
-    for caption in ("Table II, CDE: published figures and ours", "95 % intervals, CDE"):
+    for caption in ("Table II, CDE: published scores and ours", "95 % intervals, CDE"):
         assert caption in captions
     assert "configuration" not in out
     assert "●" not in out and "svg" not in out and "Learning curves" not in out

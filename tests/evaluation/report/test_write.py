@@ -54,7 +54,7 @@ def test_what_is_no_report_is_not_overwritten(workdir, tmp_path, name, kind):
         (out / name).mkdir()
     else:
         (out / name).symlink_to("nowhere")
-    with pytest.raises(UserError, match=rf"{name} is there and is no report"):
+    with pytest.raises(UserError, match=rf"{name} exists and is not a report"):
         report.write([workdir], out / "report.html")
     assert listing(out) == [name]
     if kind == "file":
@@ -66,15 +66,15 @@ def test_what_is_no_report_is_not_overwritten(workdir, tmp_path, name, kind):
 )
 def test_the_name_must_be_that_of_a_page(workdir, name):
     before = listing(workdir)
-    with pytest.raises(UserError, match=rf"{name}: the name of a report must end in \.html"):
+    with pytest.raises(UserError, match=rf"{name}, but it must end in \.html"):
         report.write([workdir], workdir / name)
     assert listing(workdir) == before
 
 
 def test_no_folder_and_no_runs(workdir, tmp_path):
-    with pytest.raises(UserError, match="nothing is no folder; make it"):
+    with pytest.raises(UserError, match=r"nothing does not exist\. Create it"):
         report.write([workdir], tmp_path / "nothing" / "report.html")
-    with pytest.raises(UserError, match="give the workdir of one run or more"):
+    with pytest.raises(UserError, match="Pass the workdir of at least one run"):
         report.write([], tmp_path / "report.html")
 
 

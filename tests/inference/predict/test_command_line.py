@@ -104,5 +104,5 @@ def test_an_out_folder_that_is_taken(workdir, clip, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     done = predict(workdir, clip, f"--out={tmp_path}")
     assert done.returncode == 1
-    assert "exists already. Choose a new --out" in done.stderr and "Traceback" not in done.stderr
+    assert "already exists. Choose a new --out" in done.stderr and "Traceback" not in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]

@@ -88,7 +88,7 @@ def test_a_playlist_is_no_video(video, tmp_path):
     (tmp_path / "hls.mp4").write_text("\n".join(lines))
     (tmp_path / "concat.mp4").write_text(f"ffconcat version 1.0\nfile {real.name}\n")
     for name in ("hls.mp4", "concat.mp4"):
-        with pytest.raises(UserError, match="no video that OpenCV can open"):
+        with pytest.raises(UserError, match="OpenCV cannot open this video"):
             open_footage(tmp_path / name)
 
 
@@ -96,8 +96,8 @@ def test_a_playlist_is_no_video(video, tmp_path):
     ("content", "message"),
     [
         (b"", "an empty file"),
-        (b"not a video", "no video that OpenCV can open"),
-        (png(SMALL[3]), "no video that OpenCV can open"),
+        (b"not a video", "OpenCV cannot open this video"),
+        (png(SMALL[3]), "OpenCV cannot open this video"),
     ],
 )
 def test_what_is_no_video(tmp_path, content, message):
@@ -110,7 +110,7 @@ def test_what_is_no_video(tmp_path, content, message):
 def test_cut_short(video):
     path = video("cut.mp4", SMALL)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(UserError, match="cut short"):
+    with pytest.raises(UserError, match="truncated"):
         open_footage(path)
 
 
@@ -151,11 +151,11 @@ def test_folders_that_are_no_clip(folder, tmp_path):
         open_footage(gap)
     twice = folder("twice", SMALL)
     (twice / "x05.png").write_bytes(png(SMALL[0]))
-    with pytest.raises(UserError, match="second file of frame 5"):
+    with pytest.raises(UserError, match="frame 5 also has the file"):
         open_footage(twice)
     named = folder("named", SMALL)
     (named / "face.png").write_bytes(png(SMALL[0]))
-    with pytest.raises(UserError, match=r"face\.png: not named as a frame"):
+    with pytest.raises(UserError, match=r"face\.png: not named like a frame"):
         open_footage(named)
 
 
@@ -169,7 +169,7 @@ def test_frames_of_different_sizes(folder):
 def test_a_damaged_frame_is_named(folder):
     path = folder("damaged", SMALL)
     (path / "img7.png").write_bytes(b"\x89PNG")
-    with pytest.raises(UserError, match=r"img7\.png: no picture can be decoded"):
+    with pytest.raises(UserError, match=r"img7\.png: OpenCV cannot decode this picture"):
         list(open_footage(path).frames())
 
 

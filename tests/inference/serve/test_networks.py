@@ -43,8 +43,8 @@ def asked(monkeypatch):
             seconds={"reading": 0.5},
         )
 
-    monkeypatch.setattr(networks.trained, "load", lambda workdir: NETWORKS)
-    monkeypatch.setattr(networks.predict, "answer", answer)
+    monkeypatch.setattr(networks.trained, "load_networks", lambda workdir: NETWORKS)
+    monkeypatch.setattr(networks.predict, "predict_clip", answer)
     return asked
 
 

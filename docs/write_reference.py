@@ -83,8 +83,8 @@ This page lists every command with its arguments. `atnet` alone prints the list 
 `atnet VERB --help` describes one. With `--version` in place of a verb, it prints the version.
 `python -m atnet_jax` is the same as `atnet`.
 
-Options are written `--NAME=VALUE`. An argument followed by … may be repeated. `--out` always names a
-new file or folder; nothing is overwritten.
+Options are written `--NAME=VALUE`. An argument followed by … may be repeated. `--out` always names
+a new file or folder; nothing is overwritten.
 
 | exit status | meaning |
 |---|---|

@@ -17,7 +17,7 @@ from atnet_jax.training.method_inputs import load_inputs
 from tests import tiny_runs
 from tests.settings import change
 
-GUIDE = Path(__file__).resolve().parents[1] / "docs" / "adding_a_method.md"
+GUIDE = Path(__file__).resolve().parents[1] / "docs" / "guides" / "add_a_method.md"
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""docs/network.md says what the networks are: every row, both halves."""
+"""docs/reference/network.md says what the networks are: every row, both halves."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ import pytest
 from atnet_jax import models
 from tests.reference import networks
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "network.md"
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "reference" / "network.md"
 SHAPES = {"apex": (224, 224, 1), "adm": (64, 128)}
 
 

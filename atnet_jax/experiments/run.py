@@ -204,8 +204,8 @@ def _claim(
     if len(studies) > 1:
         folds += f" with each of {len(studies)} seeds"
     print(
-        f"{splitting(config)} of {config.model}: {len(studies[0].composite.labels)} clips, {folds},"
-        f" on {here.device}"
+        f"Training {config.model} ({splitting(config)}): {len(studies[0].composite.labels)} clips,"
+        f" {folds}, on {here.device}"
     )
 
 

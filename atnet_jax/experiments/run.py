@@ -295,7 +295,7 @@ def _notes(config: Config) -> list[str]:
     if config.recipe.magnification:
         notes.append(
             f"Motion in the pictures was magnified: {config.recipe.magnification:g} times the"
-            " motion was added."
+            " original motion was added."
         )
     if config.selection == "nested":
         notes.append(

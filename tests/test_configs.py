@@ -131,7 +131,8 @@ def test_motion_is_magnified_before_any_method(data_dir, tmp_path):
     change(config, num_epochs=1, steps_per_epoch=1, folds="0")
     report = experiment.train_and_evaluate(config, tmp_path / "run")
     assert (
-        "Motion in the pictures was magnified: 8 times the motion was added" in report.read_text()
+        "Motion in the pictures was magnified: 8 times the original motion was added"
+        in report.read_text()
     )
     assert "magnification 8.0 (published: 0.0)" in report.read_text()
 

@@ -166,7 +166,7 @@ def test_what_only_networks_have_is_refused(data_dir, tmp_path):
     for field, value in (("init_from", "weights"), ("selection", "nested")):
         config = read_config("cde:hoof")
         change(config, dir=str(data_dir), **{field: value})
-        with pytest.raises(UserError, match=f"{field} is '{value}', but hoof is no network"):
+        with pytest.raises(UserError, match=f"{field} is '{value}', but hoof is not a neural"):
             experiment.train_and_evaluate(config, tmp_path / "run")
 
 

@@ -52,9 +52,6 @@ def prepare(
     from the same clips are left unchanged. Finished clips are stored in the folder `partial` beside
     the future data, so an interrupted preparation resumes with the remaining clips.
 
-    The function starts processes by 'spawn'. A script must call it under
-    `if __name__ == "__main__":`.
-
     Args:
         dataset: One of `DATASETS`.
         manual_dir: The copy of the database. The README of `data_builders/<dataset>` describes its

@@ -1,11 +1,13 @@
 """Parallel work on many clips in processes, with ordered results and bounded memory."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
@@ -39,12 +41,13 @@ def map_in_order(
 ) -> Iterator[Result]:
     """Apply `function` to each item in parallel.
 
-    The processes are spawned, so a script must call this under `if __name__ == "__main__":`. With
-    one worker, the work runs in the calling process. OpenCV runs on one thread per process, because
-    the processes share the CPUs. Spawned processes run JAX on the CPU.
+    The processes are spawned. They do not import the calling script, so it needs no
+    `if __name__ == "__main__":`. With one worker, the work runs in the calling process. OpenCV runs
+    on one thread per process, because the processes share the CPUs. Spawned processes run JAX on
+    the CPU.
 
     Args:
-        function: A module-level function.
+        function: A function of a module that is not the calling script.
         items: Arguments of the function, consumed one by one as processes become free.
         num_workers: Number of processes; one per CPU by default.
 
@@ -70,8 +73,9 @@ def map_in_order(
         remaining = iter(items)
         waiting: deque[Future[Result]] = deque()
         while True:
-            for item in islice(remaining, _WAITING * num_workers - len(waiting)):
-                waiting.append(executor.submit(function, item))
+            with _main_hidden():  # The first submission starts the processes.
+                for item in islice(remaining, _WAITING * num_workers - len(waiting)):
+                    waiting.append(executor.submit(function, item))
             if not waiting:
                 return
             yield waiting.popleft().result()
@@ -83,6 +87,22 @@ def map_in_order(
         ) from error
     finally:
         executor.shutdown(cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _main_hidden() -> Generator[None]:
+    """Hide the calling script from `multiprocessing`, which would have each process import it.
+
+    An unguarded script would run again in every process, and wait there for locks that it holds.
+    """
+    main = sys.modules["__main__"].__dict__
+    hidden = {name: main.pop(name) for name in ("__file__", "__spec__") if name in main}
+    main["__spec__"] = None
+    try:
+        yield
+    finally:
+        del main["__spec__"]
+        main.update(hidden)
 
 
 def _start_worker() -> None:

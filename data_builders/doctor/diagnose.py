@@ -26,9 +26,6 @@ def diagnose(
 ) -> bool:
     """Check a copy of a database, or prepared data, and print the report.
 
-    The function starts processes by 'spawn'. A script must call it under
-    `if __name__ == "__main__":`.
-
     Args:
         data_dir: Folder of prepared data. Pass either this or `manual_dir`.
         manual_dir: Folder of a copy of one database.

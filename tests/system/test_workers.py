@@ -1,5 +1,7 @@
 import math
 import os
+import subprocess
+import sys
 
 import cv2
 import pytest
@@ -70,3 +72,14 @@ def test_an_error_ends_the_others():
 def test_a_dead_worker_is_told():
     with pytest.raises(UserError, match=r"One of the 2 worker processes was killed"):
         list(map_in_order(os._exit, [3, 3], 2))
+
+
+def test_a_script_without_a_guard_is_not_run_again_in_every_process(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from atnet_jax.system.workers import map_in_order\n"
+        "print('begun')\n"
+        "print(list(map_in_order(eval, ['1 + 1', '2 + 2'], 2)), __file__)\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+    assert done.stdout == f"begun\n[2, 4] {script}\n", done.stderr

@@ -57,8 +57,8 @@ def document(runs: Iterable[Run], title: str | None = None) -> Document:
     ]
     kicker = " and ".join(PROTOCOLS[study.protocol].name for study in overview.studies)
     if title is None:
-        count = numbered(len({method.label for method in overview.methods}), "method")
-        title = overview.methods[0].label if overview.is_single else f"Comparison of {count}"
+        labels = {method.label for method in overview.methods}
+        title = labels.pop() if len(labels) == 1 else f"Comparison of {len(labels)} methods"
     return Document(kicker, title, _opening(overview), [part for part in sections if part.blocks])
 
 

@@ -1,7 +1,7 @@
 """Explanations of a prediction: maps over face and time, and the contribution of each stream.
 
-docs/explanations.md defines the maps and states their limits. Several networks are explained as
-one network whose score is the mean of their scores.
+docs/guides/explanations.md defines the maps and states their limits. Several networks are explained
+as one network whose score is the mean of their scores.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""Export of trained networks to a folder that only JAX and NumPy can load; see docs/export.md."""
+"""Export of trained networks to a folder that JAX and NumPy load: docs/guides/export.md."""
 
 import hashlib
 import io

@@ -4,12 +4,14 @@ A test compares both pages with what these functions return.
 """
 
 import argparse
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from atnet_jax import commands, config, models
 from atnet_jax.experiments.config_file import config_names, load_config
+from atnet_jax.values import Kind
 
 REFERENCE = Path(__file__).parent / "reference"
 
@@ -100,7 +102,7 @@ def settings_page() -> str:
     parts = [_SETTINGS]
     for group, title in _GROUPS.items():
         rows = [
-            (f"`{name}`", _code(field.default), field.kind.words, _meaning(field))
+            (f"`{name}`", _code(field.default), _allowed(field.kind), _meaning(field))
             for name, field in config.FIELDS.items()
             if name.rpartition(".")[0].split(".")[0] == group
         ]
@@ -150,7 +152,7 @@ def _configurations() -> Iterator[tuple[str, str]]:
 def _command(verb: str) -> str:
     parser = commands.parser_of(verb)
     actions = [action for action in parser._actions if action.dest != "help"]
-    parts = [f"### atnet {verb}\n", parser.description or ""]
+    parts = [f"### atnet {verb}\n", _text(parser.description or "")]
     if parser.settings:
         parts.append("Settings are passed as `--config.NAME=VALUE`; see [Settings](settings.md).\n")
     if actions:
@@ -172,13 +174,13 @@ def _name(action: argparse.Action) -> str:
 
 def _help(action: argparse.Action) -> str:
     required = " Required." if action.option_strings and action.required else ""
-    return _escape(action.help or "") + required
+    return _text(action.help or "") + required
 
 
 def _meaning(field: config.Field) -> str:
     known = (*config.RUNS, *config.SUITES)
     tasks = "" if field.tasks == known else f" (Tasks: {', '.join(field.tasks)}.)"
-    return _escape(field.meaning + tasks)
+    return _text(field.meaning + tasks)
 
 
 def _assigned(values: Any) -> str:
@@ -195,8 +197,15 @@ def _code(value: Any) -> str:
     return f"`{value!r}`"
 
 
-def _escape(text: str) -> str:
-    return text.replace("|", r"\|")
+def _text(text: str) -> str:
+    """Return a text as Markdown: options become code, which typography leaves unchanged."""
+    parts = text.split("`")
+    parts[::2] = [re.sub(r"--[a-z]\w*(\.\w+)*(=[\w:]+)?", r"`\g<0>`", part) for part in parts[::2]]
+    return "`".join(parts).replace("|", r"\|")
+
+
+def _allowed(kind: Kind) -> str:
+    return _text(kind.words.replace(", ".join(models.names()), "the [methods](methods.md)"))
 
 
 def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

@@ -11,8 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 # Larger numbers are infinite in float32, the type of all training.
 _LARGEST = 3.4e38
+
+
+_SEQUENCES = (tuple, list, range, np.ndarray)
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,8 @@ def _where(
     """Return a kind whose values satisfy `fits`; `meant` converts them unless it is None."""
 
     def read(value: Any) -> Any:
+        if isinstance(value, np.generic):
+            value = value.item()
         if not fits(value):
             raise ValueError(value)
         return meant(value) if meant else value
@@ -76,7 +83,9 @@ def several(kind: Kind) -> Kind:
     def read(value: Any) -> tuple[Any, ...]:
         entries = [
             part.strip() if isinstance(part, str) else part
-            for entry in (value if isinstance(value, tuple | list) else (value,))
+            for entry in (
+                value if isinstance(value, tuple | list | range | np.ndarray) else [value]
+            )
             for part in (entry.split(",") if isinstance(entry, str) else [entry])
         ]
         found = tuple(kind.read(entry) for entry in entries)
@@ -106,6 +115,7 @@ def folder(*, optional: bool = False) -> Kind:
     """
 
     def read(value: Any) -> str:
+        value = str(value) if isinstance(value, Path) else value
         if not isinstance(value, str) or "\0" in value or not (value or optional):
             raise ValueError(value)
         try:

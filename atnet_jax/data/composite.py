@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -110,6 +111,14 @@ def load_composite(
         UserError: A data set is not prepared, lacks an input, contains a clip of another data set
             or a database with a reserved name, or the flow is unknown.
     """
+    data_dir = Path(data_dir).expanduser()
+    for what, names in (("datasets", datasets), ("inputs", inputs)):
+        if isinstance(names, str):
+            raise UserError(f"{what} is {names!r}, expected several names, such as ({names!r},).")
+    if not datasets:
+        raise UserError("datasets is empty, expected the names of prepared data sets.")
+    if unknown := sorted(set(inputs) - set(INPUTS)):
+        raise UserError(f"Unknown input {unknown[0]!r}. The inputs are {', '.join(INPUTS)}.")
     rows: dict[Key, tuple[int, dict[str, np.ndarray]]] = {}
     excluded: list[Exclusion] = []
     preparation: dict[str, Any] = {}

@@ -49,8 +49,15 @@ def make_folds(
         seed: Seed of the choice of these subjects.
 
     Raises:
-        UserError: The composite has fewer than two subjects (CDE) or databases (HDE).
+        UserError: The protocol does not exist, the share or the seed is out of range, or the
+            composite has fewer than two subjects (CDE) or databases (HDE).
     """
+    if protocol not in ("cde", "hde", "final"):
+        raise UserError(f"The protocol is {protocol!r}, expected 'cde', 'hde' or 'final'.")
+    if not 0 <= validation_share <= 0.5:
+        raise UserError(f"validation_share is {validation_share!r}, expected 0 to 0.5.")
+    if seed < 0:
+        raise UserError(f"The seed is {seed!r}, expected 0 or more.")
     if protocol == "final":
         nothing = np.zeros(0, np.intp)
         return [Fold(0, "all subjects", np.arange(len(composite.labels)), nothing, nothing)]

@@ -33,27 +33,30 @@ class Evaluation(TypedDict):
     subjects: int
 
 
-def confusion_matrix(
-    labels: Int[np.ndarray, " clip"], predicted: Int[np.ndarray, " clip"]
-) -> Int[np.ndarray, "3 3"]:
+def confusion_matrix(labels: np.ndarray, predicted: np.ndarray) -> Int[np.ndarray, "3 3"]:
     """Count the clips by true class (row) and predicted class (column).
 
     Args:
-        labels: True classes, indices into `CLASSES`.
-        predicted: Predicted classes, indices into `CLASSES`.
+        labels: True classes `[clip]`, indices into `CLASSES`.
+        predicted: Predicted classes `[clip]`, indices into `CLASSES`.
 
     Returns:
         The numbers of clips, int64.
 
     Raises:
-        ValueError: The arguments differ in length, or a value is not an index into `CLASSES`.
+        UserError: The arguments are not whole numbers, differ in length, or contain a value that
+            is not an index into `CLASSES`.
     """
-    if labels.shape != predicted.shape:
-        raise ValueError(f"{len(labels)} labels but {len(predicted)} predictions")
-    for name, values in (("label", labels), ("predicted class", predicted)):
+    for name, values in (("labels", labels), ("predicted classes", predicted)):
+        if values.ndim != 1 or values.dtype.kind not in "iu":
+            raise UserError(
+                f"The {name} are {values.dtype} {values.shape}, expected whole numbers [clip]."
+            )
         outside = values[(values < 0) | (values >= len(CLASSES))]
         if outside.size:
-            raise ValueError(f"{name} {outside[0]} is not one of 0 to {len(CLASSES) - 1}")
+            raise UserError(f"The {name} contain {outside[0]}, expected 0 to {len(CLASSES) - 1}.")
+    if len(labels) != len(predicted):
+        raise UserError(f"There are {len(labels)} labels but {len(predicted)} predicted classes.")
     matrix = np.zeros((len(CLASSES), len(CLASSES)), dtype=np.int64)
     np.add.at(matrix, (labels, predicted), 1)
     return matrix
@@ -94,9 +97,13 @@ def score(labels: ArrayLike, predicted: ArrayLike) -> dict[str, float]:
         "accuracy", "uf1" and "uar", each from 0 to 1; see `scores` for their definitions.
 
     Raises:
-        ValueError: The arguments differ in length, are empty, or hold a value that is not a class.
+        UserError: The arguments are not whole numbers, differ in length, are empty, or contain a
+            value that is not a class.
     """
-    confusion = confusion_matrix(np.asarray(labels), np.asarray(predicted))
+    true, said = np.asarray(labels), np.asarray(predicted)
+    if not true.size:
+        raise UserError("There are no labels to score.")
+    confusion = confusion_matrix(true, said)
     return dict(zip(METRICS, scores(confusion).tolist(), strict=True))
 
 

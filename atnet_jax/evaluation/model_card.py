@@ -24,8 +24,7 @@ FILE = "model_card.md"
 NOT_FOR = (
     "Not for decisions about people: do not use it in hiring, policing, border control, schools,"
     " medicine or lie detection. The classes are the labels that annotators gave laboratory"
-    " recordings. A face does not prove what a person feels. The evaluation report of the networks"
-    " states how often they are wrong."
+    " recordings. A face does not prove what a person feels."
 )
 
 # The template is Markdown, so values are not escaped.
@@ -66,7 +65,7 @@ def render(
         metrics=metrics.METRICS,
         scores=[
             {
-                "group": "all databases" if group == "full" else group,
+                "group": "all tested clips" if group == "full" else group,
                 "clips": found.clips,
                 "subjects": found.subjects,
                 "figures": [_cell(getattr(found, name)) for name in metrics.METRICS],

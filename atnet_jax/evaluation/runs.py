@@ -124,7 +124,11 @@ def load_runs(workdir: str | os.PathLike[str]) -> tuple[Run, ...]:
     records = [path for depth in range(4) for path in workdir.glob("*/" * depth + FILE)]
     if not records:
         raise UserError(f"{workdir} holds no run: it has no {FILE}. Pass the workdir of a run.")
-    return tuple(load_run(path.parent) for path in sorted(records))
+    # Seed 10 follows seed 2.
+    folders = sorted(
+        (path.parent for path in records), key=lambda one: (one.parent, len(one.name), one)
+    )
+    return tuple(map(load_run, folders))
 
 
 def load_run(workdir: str | os.PathLike[str]) -> Run:

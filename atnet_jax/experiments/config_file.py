@@ -2,6 +2,7 @@
 
 import importlib.util
 import inspect
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from atnet_jax.config import FIELDS, Config, check, flat
 from atnet_jax.errors import UserError, nearest
 
 
-def load_config(name: str, settings: Mapping[str, Any] | None = None) -> Config:
+def load_config(name: str | os.PathLike[str], settings: Mapping[str, Any] | None = None) -> Config:
     """Load a configuration and change some of its settings.
 
     Args:
@@ -28,6 +29,8 @@ def load_config(name: str, settings: Mapping[str, Any] | None = None) -> Config:
     Raises:
         UserError: The configuration or a setting does not exist, or a value is not allowed.
     """
+    if not isinstance(settings, Mapping | None):
+        raise UserError(f"The settings are {settings!r}, expected a mapping of names to values.")
     config = read_config(name)
     known = dict(flat(config))
     for setting, value in flat(settings or {}):
@@ -46,7 +49,7 @@ def load_config(name: str, settings: Mapping[str, Any] | None = None) -> Config:
     return check(config)
 
 
-def read_config(text: str) -> Config:
+def read_config(text: str | os.PathLike[str]) -> Config:
     """Return a configuration as its file defines it, not checked by `check`.
 
     Args:
@@ -55,6 +58,7 @@ def read_config(text: str) -> Config:
     Raises:
         UserError: The configuration does not exist or does not take such a method.
     """
+    text = os.fspath(text)
     name, *argument = text.split(":", 1)
     file = _find(name)
     spec = importlib.util.spec_from_file_location("config_file", file)
@@ -64,7 +68,12 @@ def read_config(text: str) -> Config:
             f" --config."
         )
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise UserError(
+            f"{file}: this Python file fails: {type(error).__name__}: {error}."
+        ) from error
     get_config = getattr(module, "get_config", None)
     if get_config is None:
         raise UserError(

@@ -14,13 +14,14 @@ from atnet_jax.data.composite import Composite
 from atnet_jax.data.folds import Fold, Unit
 from atnet_jax.errors import UserError
 from atnet_jax.models.handcrafted import svm
+from atnet_jax.names import CLASSES
 from atnet_jax.training.checkpoint import FoldCheckpoints
 from atnet_jax.training.feed import InMemory
 from atnet_jax.training.loop import read_network, read_start, train_units
 from atnet_jax.training.trained import Networks, input_shapes, one_network, unit_shapes
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class TrainedFold:
     """One fold after its training.
 
@@ -75,12 +76,16 @@ def train_fold(
         )
     if len(config.seeds) != 1:
         raise UserError(f"config.seeds is {config.seeds!r}, expected one seed to train a fold.")
-    if not 0 <= number < len(folds):
-        raise UserError(
-            f"number is {number}, expected the index of a fold from 0 to {len(folds) - 1}."
-        )
-    fold, [seed] = folds[number], config.seeds
+    [seed] = config.seeds
     _check_inputs(config, composite)
+    _check_folds(config, composite, folds)
+    if isinstance(number, bool) or number not in range(len(folds)):
+        raise UserError(
+            f"number is {number!r}, expected the index of a fold from 0 to {len(folds) - 1}."
+        )
+    fold = folds[number]
+    if config.shuffle_labels:
+        composite = composite.with_shuffled_labels(seed)
     method = models.find(config.model)
     labels = composite.labels[fold.test]
     if method.kind == "features":
@@ -110,15 +115,63 @@ def train_fold(
 
 
 def _check_inputs(config: Config, composite: Composite) -> None:
-    """Refuse a composite without the inputs of the method.
+    """Refuse a composite that does not hold the inputs of the method for every clip.
 
     Raises:
-        UserError: An input is missing.
+        UserError: An input is missing, has another shape or holds values that are not finite.
     """
-    method = models.find(config.model)
-    needed = ("features",) if method.kind == "features" else tuple(input_shapes(config))
-    if missing := [name for name in needed if name not in composite.inputs]:
-        raise UserError(
-            f"The composite has no input {missing[0]!r}, which {config.model} needs. Load it with"
-            f" load_inputs(config)."
-        )
+    clips = len(composite.labels)
+    network = models.find(config.model).kind == "network"
+    shapes = input_shapes(config) if network else {"features": (None,)}
+    for name, shape in shapes.items():
+        if name not in composite.inputs:
+            raise UserError(
+                f"The composite has no input {name!r}, which {config.model} needs. Load it with"
+                f" load_inputs(config)."
+            )
+        found = composite.inputs[name]
+        expected = (clips, *shape)
+        if len(found.shape) != len(expected) or any(
+            side not in (None, own) for side, own in zip(expected, found.shape, strict=True)
+        ):
+            raise UserError(
+                f"The input {name!r} has the shape {found.shape}, but {config.model} needs"
+                f" {expected} for {clips} labels."
+            )
+        if not np.all(np.isfinite(found)):
+            raise UserError(f"The input {name!r} contains values that are not finite.")
+    if not np.all(np.isin(composite.labels, range(len(CLASSES)))):
+        raise UserError(f"The labels must be from 0 to {len(CLASSES) - 1}.")
+
+
+def _check_folds(config: Config, composite: Composite, folds: Sequence[Fold]) -> None:
+    """Refuse folds that do not fit the composite, or whose parts overlap.
+
+    Raises:
+        UserError: A fold cannot be trained.
+    """
+    clips = len(composite.labels)
+    for place, fold in enumerate(folds):
+        parts = {"train": fold.train, "validation": fold.validation, "test": fold.test}
+        for name, part in parts.items():
+            if not np.all(np.isin(part, range(clips))):
+                raise UserError(
+                    f"The {name} clips of fold {place} must be indices of the {clips} clips of the"
+                    f" composite. Make the folds of this composite with make_folds."
+                )
+        used = np.concatenate(list(parts.values()))
+        if len(np.unique(used)) < len(used):
+            raise UserError(f"A clip is in two parts of fold {place}: train, validation and test.")
+        if not len(fold.train):
+            raise UserError(f"Fold {place} has no training clips.")
+        if fold.number != place:
+            raise UserError(
+                f"Fold {fold.number} is in place {place}. Pass all folds of the protocol in their"
+                f" order, and the number of one."
+            )
+        if (config.selection == "nested") != bool(len(fold.validation)):
+            raise UserError(
+                f"config.selection is {config.selection!r}, but fold {place} has"
+                f" {len(fold.validation)} validation clips. Pass config.validation_share to"
+                f" make_folds for 'nested', and 0 for 'last'."
+            )

@@ -68,10 +68,20 @@ def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> Path 
         path = workdir / "report.html"
         if len(folders) > 1:
             report.write(list(folders.values()), path)
-            runs = [load_run(folder) for folder in folders.values()]
-            rows = [row for run in runs for row in run.predictions]
-            model_card.write(workdir, [run.record for run in runs], rows)
+            write_card(workdir, folders)
     return path
+
+
+def write_card(workdir: Path, folders: Mapping[int, Path]) -> None:
+    """Write the model card of several seeds.
+
+    Args:
+        workdir: Folder of the card.
+        folders: Seed → folder of its finished run.
+    """
+    runs = [load_run(folder) for folder in folders.values()]
+    rows = [row for run in runs for row in run.predictions]
+    model_card.write(workdir, [run.record for run in runs], rows)
 
 
 def run_seeds(config: Config, folders: Mapping[int, Path]) -> None:
@@ -268,7 +278,7 @@ def _write_curves(
     )
     print(
         f"{config.model} was trained on all subjects, so it cannot be tested and has no accuracy."
-        f" Run --config=cde to estimate its accuracy.\n"
+        f" Run --config=cde:{config.model} to estimate its accuracy.\n"
         f"Next: atnet predict {workdir} CLIP"
     )
 

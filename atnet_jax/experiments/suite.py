@@ -107,6 +107,8 @@ def _run_method(config: Config, protocol: str, method: str, folder: Path) -> lis
     settings = check(method_config(config, protocol, method))
     folders = {seed: folder / f"seed_{seed}" for seed in settings.seeds}
     experiment.run_seeds(settings, folders)
+    if processes.is_first():
+        experiment.write_card(folder, folders)
     return list(folders.values())
 
 

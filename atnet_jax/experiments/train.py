@@ -32,8 +32,8 @@ def train(config: Config, workdir: str | os.PathLike[str]) -> tuple[Run, ...]:
         UserError: The data are not prepared or do not fit the configuration, the workdir holds
             another run or is in use, or training diverged.
     """
-    config = check(config)
-    run_task(config, Path(workdir))
+    config, workdir = check(config), Path(workdir).expanduser()
+    run_task(config, workdir)
     if config.task in ("final", "pretrain") or not processes.is_first():
         return ()
     return load_runs(workdir)

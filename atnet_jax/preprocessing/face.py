@@ -27,6 +27,10 @@ _CONFIDENCE = 0.9
 _SMALLEST_FACE = 1 / 8
 
 
+# A box this much larger than the frame is a mistake, and costs memory by its size.
+_LARGEST_BOX = 10
+
+
 class FaceNotFoundError(UserError):
     """No face was found in the frame."""
 
@@ -252,10 +256,17 @@ def crop_face(
         size: Height and width of the result, in pixels.
 
     Raises:
-        UserError: The box has no area or lies outside the frame.
+        UserError: The box has no area, lies outside the frame or is far larger.
     """
     height, width = image.shape[:2]
+    if len(box) != 4 or not all(map(math.isfinite, box)):
+        raise UserError(f"the box of the face is {box}, expected four numbers x0, y0, x1, y1.")
     x0, y0, x1, y1 = box
+    if max(x1 - x0, y1 - y0) > _LARGEST_BOX * max(height, width):
+        raise UserError(
+            f"the box of the face {x0:g}, {y0:g}, {x1:g}, {y1:g} is over {_LARGEST_BOX} times as"
+            f" large as the frame of {width}x{height} pixels."
+        )
     if not (x0 < x1 and y0 < y1 and x0 < width and y0 < height and x1 > 0 and y1 > 0):
         raise UserError(
             f"the box of the face {x0:g}, {y0:g}, {x1:g}, {y1:g} lies outside the frame of"

@@ -1,6 +1,8 @@
 """A clip in memory: frames as an array, prepared like the clips of a database."""
 
+import math
 from collections.abc import Iterable, Sequence
+from numbers import Integral
 
 import numpy as np
 from jaxtyping import UInt8
@@ -18,7 +20,7 @@ from atnet_jax.preprocessing.prepared_clip import PreparedClip
 
 
 def prepare_frames(
-    frames: UInt8[np.ndarray, "frame height width *channel"],
+    frames: np.ndarray | Sequence[np.ndarray],
     apex: int,
     *,
     onset: int = 0,
@@ -35,7 +37,7 @@ def prepare_frames(
     flow map are computed from the crops (paper, section III-A).
 
     Args:
-        frames: Frames of one size, 0–255: grey `[frame, height, width]` or RGB
+        frames: Frames of one size, uint8, 0–255: grey `[frame, height, width]` or RGB
             `[frame, height, width, 3]`.
         apex: Index of the apex frame; it lies after `onset` and not after `offset`.
         onset: Index of the first frame of the expression.
@@ -54,11 +56,14 @@ def prepare_frames(
         UserError: The frames are not such an array, the numbers do not fit them, or the flow or
             the detector does not exist.
     """
-    if frames.ndim == 4 and frames.shape[-1] != 3:
-        raise UserError(
-            f"{name}: frames have the shape {frames.shape}, expected [frame, height, width] or"
-            " [frame, height, width, 3]."
-        )
+    frames = _checked(frames, name)
+    for what, index in (("apex", apex), ("onset", onset), ("offset", offset)):
+        if index is not None and (isinstance(index, bool) or not isinstance(index, Integral)):
+            raise UserError(f"{name}: {what} is {index!r}, expected the index of a frame.")
+    # Python's integers: those of NumPy may be unsigned.
+    apex, onset, offset = int(apex), int(onset), None if offset is None else int(offset)
+    if not 0 <= frame_rate < math.inf:
+        raise UserError(f"{name}: frame_rate is {frame_rate!r}, expected a number, 0 if unknown.")
     last = len(frames) - 1 if offset is None else offset
     if onset < 0 or last >= len(frames):
         raise UserError(
@@ -85,3 +90,24 @@ def prepare_frames(
         inputs=("colour", "landmarks") if coloured else ("landmarks",),
     )
     return describe(crops, flow=method, key=name, frame_rate=frame_rate, **motion.options)
+
+
+def _checked(
+    frames: np.ndarray | Sequence[np.ndarray], name: str
+) -> UInt8[np.ndarray, "frame height width *channel"]:
+    """Return the frames as one array.
+
+    Raises:
+        UserError: They are not grey or RGB pictures of one size.
+    """
+    try:
+        array = np.asarray(frames)
+    except ValueError as error:
+        raise UserError(f"{name}: the frames differ in size.") from error
+    coloured = array.ndim == 4 and array.shape[-1] == 3
+    if array.dtype != np.uint8 or not array.size or not (array.ndim == 3 or coloured):
+        raise UserError(
+            f"{name}: the frames are {array.dtype} {array.shape}, expected uint8 [frame, height,"
+            " width] or [frame, height, width, 3] with values from 0 to 255."
+        )
+    return array

@@ -5,16 +5,19 @@ README.md is the run's model card.
 """
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors
 import safetensors.numpy
 from flax import traverse_util
 
 from atnet_jax.errors import UserError
+from atnet_jax.names import DETECTORS
 from atnet_jax.system import files, typed_json
 
 FILE = "networks.json"
@@ -122,13 +125,15 @@ def _parse(text: bytes) -> Description:
     described = typed_json.decode(Description, found)
     if not described.networks:
         raise ValueError("networks is empty")
+    if described.face not in ("", *DETECTORS):
+        raise ValueError(f"face must be one of {', '.join(DETECTORS)} or empty")
     return described
 
 
 def _read_part(folder: Path, part: Part) -> dict[str, Any]:
     path = folder / part.file
-    if Path(part.file).name != part.file:
-        raise UserError(f"{folder / FILE}: {part.file!r} is not the name of a file in this folder.")
+    if not re.fullmatch(r"network_\d+\.safetensors", part.file):
+        raise UserError(f"{folder / FILE}: {part.file!r} is not the name of a network's file.")
     try:
         packed = path.read_bytes()
     except OSError as error:
@@ -137,5 +142,11 @@ def _read_part(folder: Path, part: Part) -> dict[str, Any]:
         ) from error
     if hashlib.sha256(packed).hexdigest() != part.sha256:
         raise UserError(f"{path}: damaged, its SHA-256 is not that in {FILE}. Copy it again.")
-    flat = safetensors.numpy.load(packed)
-    return {"params": {}, "batch_stats": {}, **traverse_util.unflatten_dict(flat, sep="/")}
+    try:
+        flat = safetensors.numpy.load(packed)
+        tree = traverse_util.unflatten_dict(flat, sep="/")
+    except (safetensors.SafetensorError, ValueError, IndexError, TypeError) as error:
+        raise UserError(f"{path}: not the arrays of a network ({error}). Export again.") from error
+    if not all(leaf.dtype == np.float32 and np.all(np.isfinite(leaf)) for leaf in flat.values()):
+        raise UserError(f"{path}: the arrays must be finite float32 numbers. Export the run again.")
+    return {"params": {}, "batch_stats": {}, **tree}

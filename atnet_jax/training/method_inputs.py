@@ -8,7 +8,7 @@ import numpy as np
 
 import atnet_jax
 from atnet_jax import models
-from atnet_jax.config import Config
+from atnet_jax.config import RUNS, Config, check
 from atnet_jax.data import inputs
 from atnet_jax.data.composite import Composite
 from atnet_jax.errors import UserError
@@ -54,6 +54,12 @@ def load_inputs(config: Config) -> Composite:
     Raises:
         UserError: See `reads` and `atnet_jax.data.inputs.load_inputs`.
     """
+    config = check(config)
+    if config.task not in RUNS:
+        raise UserError(
+            f"config.task is {config.task!r}, which runs several methods. Load the inputs of one,"
+            " such as 'cde:temporal'."
+        )
     method = models.find(config.model)
     reading = inputs.Reading(
         method=config.model,

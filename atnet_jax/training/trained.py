@@ -37,7 +37,7 @@ from atnet_jax.training.loop import read_network
 _MANY = 8
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Networks:
     """Trained networks of one method: one per fold and seed, or one trained on all subjects.
 
@@ -77,6 +77,10 @@ class Networks:
                 checksum.update(np.ascontiguousarray(array).data)
         return checksum.hexdigest()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the fields, to be pickled or copied; what is compiled stays here."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
     @functools.cached_property
     def _probabilities(self) -> Callable[..., jax.Array]:
         """Function from variables and inputs to probabilities, compiled per number of clips."""
@@ -90,10 +94,36 @@ class Networks:
 
         Args:
             inputs: Inputs of the clips by name, `[clip, ...]`; see `input_shapes`.
+
+        Raises:
+            UserError: An input is missing or has another shape.
         """
+        self.check_inputs(inputs)
         return np.stack(
             [np.asarray(self._probabilities(variables, inputs)) for variables in self.variables]
         )
+
+    def check_inputs(self, inputs: Mapping[str, np.ndarray]) -> None:
+        """Check that `inputs` are arrays of the clips that the networks read.
+
+        Args:
+            inputs: Inputs by name.
+
+        Raises:
+            UserError: An input is missing, has another shape, or holds another number of clips.
+        """
+        clips = None
+        for name, shape in input_shapes(self.config).items():
+            if name not in inputs:
+                raise UserError(f"The input {name!r} is missing, which {self.config.model} reads.")
+            found = np.shape(inputs[name])
+            if len(found) != len(shape) + 1 or found[1:] != shape or not found[0]:
+                raise UserError(
+                    f"The input {name!r} has the shape {found}, expected (clips, *{shape})."
+                )
+            if clips not in (None, found[0]):
+                raise UserError(f"The input {name!r} holds {found[0]} clips, another {clips}.")
+            clips = found[0]
 
 
 def input_shapes(config: Config) -> dict[str, tuple[int, ...]]:
@@ -193,8 +223,8 @@ def export_safetensors(networks: Networks, out: str | os.PathLike[str]) -> None:
     """
     if not networks.card:
         raise UserError(
-            f"The run has no {model_card.FILE}, which belongs to the export. Rerun the command of"
-            " the run, which writes the file."
+            f"These networks have no model card. Rerun the command of their run, which writes"
+            f" {model_card.FILE}, and load the networks from its workdir."
         )
     exchange.write(
         Path(out),
@@ -210,8 +240,12 @@ def _load_exchanged(folder: Path) -> Networks:
     described, variables = exchange.read(folder)
     try:
         config = restore(described.config)
-    except (KeyError, UserError) as error:
+    except UserError as error:
         raise UserError(f"{folder / exchange.FILE}: {error}") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{folder / exchange.FILE}: config is not the settings of a run. Export the run again."
+        ) from error
     expected = _shapes(unit_shapes(config).network)
     for part, own in zip(described.networks, variables, strict=True):
         if _shapes(own) != expected:

@@ -67,7 +67,7 @@ def test_the_card_goes_along(run, exported):
         assert f"{metrics['full']['uf1']:.3f} [" in (folder / "model_card.md").read_text()
     assert NOT_FOR in card
     assert "Seeds: 0, 1." in card
-    assert "| all databases | 36 | 6 |" in card
+    assert "| all tested clips | 36 | 6 |" in card
 
 
 def test_a_network_of_all_subjects_has_a_card_without_metrics(data_dir, tmp_path):
@@ -101,7 +101,7 @@ def _other_method(folder: Path) -> None:
         (_cut, r"network_001\.safetensors: damaged"),
         (lambda folder: (folder / "network_000.safetensors").unlink(), "cannot be read"),
         (lambda folder: (folder / "networks.json").write_text("{}"), "format must be 1"),
-        (_outside, "not the name of a file"),
+        (_outside, "not the name of a network"),
         (_other_method, "the arrays do not match temporal"),
     ],
 )

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from jaxtyping import Float32
 
+from atnet_jax.errors import UserError
 from atnet_jax.inference.explain import grad_cam, integrated_gradients, occlusion, streams
 from atnet_jax.inference.explain.network import explained, observe
 from atnet_jax.names import CLASSES
@@ -77,21 +78,23 @@ def explain(
         The maps and contributions, averaged over the networks.
 
     Raises:
-        ValueError: The method is not in `METHODS`, `class_index` is not 0, 1 or 2, `inputs` do not
-            hold exactly one clip, or `networks` is empty.
+        UserError: The method is not in `METHODS`, `class_index` is not 0, 1 or 2, `inputs` do not
+            hold exactly one clip, or `networks` is empty or names one that does not exist.
     """
     if trained.config.model not in METHODS:
-        raise ValueError(
+        raise UserError(
             f"The networks of {trained.config.model} cannot be explained, only those of"
             f" {', '.join(METHODS)}."
         )
-    chosen = range(len(trained.variables)) if networks is None else networks
+    count = len(trained.variables)
+    chosen = range(count) if networks is None else networks
     if class_index not in range(len(CLASSES)):
-        raise ValueError(f"class_index is {class_index}, expected 0 to {len(CLASSES) - 1}.")
+        raise UserError(f"class_index is {class_index}, expected 0 to {len(CLASSES) - 1}.")
+    trained.check_inputs(inputs)
     if any(len(inputs[name]) != 1 for name in trained.inputs):
-        raise ValueError("Expected the inputs of one clip, each with a leading axis of length 1.")
-    if not len(chosen):
-        raise ValueError("networks is empty. Pass at least one number, or None for all networks.")
+        raise UserError("Expected the inputs of one clip, each with a leading axis of length 1.")
+    if not len(chosen) or any(number not in range(count) for number in chosen):
+        raise UserError(f"networks is {list(chosen)}, expected numbers from 0 to {count - 1}.")
     inputs = {name: np.asarray(inputs[name], np.float32) for name in trained.inputs}
     each = [_parts(trained, number, inputs, class_index) for number in chosen]
     mean = jax.tree.map(lambda *values: np.mean(values, axis=0, dtype=np.float64), *each)

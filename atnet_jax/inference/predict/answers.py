@@ -5,6 +5,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +82,8 @@ class Options:
         """
         for name in ("onset", "apex", "offset"):
             number = getattr(self, name)
-            if number is not None and number < 0:
-                raise UserError(f"{name} is {number}, expected a frame number of at least 0.")
+            if number is not None and (not isinstance(number, Integral) or number < 0):
+                raise UserError(f"{name} is {number!r}, expected a frame number of at least 0.")
         if self.face not in ("", *DETECTORS):
             raise UserError(f"face is {self.face!r}, expected {' or '.join(DETECTORS)}.")
         if self.spotting not in SPOTTERS:
@@ -90,6 +91,8 @@ class Options:
         if not 0 <= self.abstain_below <= 1:
             raise UserError(f"abstain_below is {self.abstain_below}, expected 0 to 1.")
         if self.box is not None:
+            if len(self.box) != 4:
+                raise UserError(f"box is {self.box}, expected four numbers x0, y0, x1, y1.")
             x0, y0, x1, y1 = self.box
             if not (all(map(math.isfinite, self.box)) and x0 < x1 and y0 < y1):
                 raise UserError(

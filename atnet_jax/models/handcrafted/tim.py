@@ -38,6 +38,10 @@ def interpolate_frames(
     Raises:
         UserError: The clip has no frames.
     """
+    if kind not in ("tim", "linear") or length < 2:
+        raise UserError(
+            f"kind is {kind!r} and length {length}, expected 'tim' or 'linear', and at least 2."
+        )
     count = len(frames)
     if not count:
         raise UserError(

@@ -1,5 +1,5 @@
-# Two targets do everything on a fresh machine with Python 3.11+ and make: demo and test.
-# demo-pretrain adds what comes before: learning from macro-expressions.
+# Both main targets, demo and test, run on a fresh machine with Python 3.11+ and make.
+# demo-pretrain also runs the pre-training on macro-expressions.
 
 PYTHON ?= python3
 RUN := .venv/bin/python
@@ -9,13 +9,13 @@ DEMO_DATABASES := casme2 samm smic
 DEMO_MACRO := ck_plus oulu_casia jaffe mug
 DEMO_CONFIG := --config=configs/demo.py --config.data.dir=$(DEMO)/data
 
-# HDE trains the same network as CDE: no need to compile it twice.
+# HDE trains the same network as CDE; the cache avoids compiling it twice.
 demo demo-pretrain: export JAX_COMPILATION_CACHE_DIR = $(DEMO)/compiled
 
 .PHONY: demo demo-data demo-pretrain docs notebooks test lint clean-demo
 
-# The main job on a synthetic composite: raw databases, prepared data, CDE and HDE tables.
-# Started again after a break, it goes on where it was.
+# Full pipeline on a synthetic composite: raw databases, prepared data, CDE and HDE tables.
+# If the target is interrupted, rerun it: it resumes.
 demo: demo-data
 	$(RUN) -m atnet_jax.main $(DEMO_CONFIG) --workdir=$(DEMO)/cde
 	$(RUN) -m atnet_jax.main $(DEMO_CONFIG) --config.protocol=hde --workdir=$(DEMO)/hde
@@ -31,8 +31,8 @@ demo-data: $(READY) $(DEMO)/raw/written
 	    --data_dir=$(DEMO)/data || exit 1; \
 	done
 
-# The paper's chain in miniature: the spatial stream learns from macro-expressions, and CDE starts
-# from what it learnt. To be compared with the CDE table of demo, which starts at random.
+# Small version of the paper's pre-training: the spatial stream is trained on macro-expressions, and
+# CDE starts from its weights. Compare with the CDE table of demo, which starts from random weights.
 demo-pretrain: demo-data $(DEMO)/macro/written
 	for name in $(DEMO_MACRO); do \
 	  $(RUN) -m atnet_jax prepare --dataset=$$name --manual_dir=$(DEMO)/macro/$$name \
@@ -71,9 +71,9 @@ lint: $(READY)
 
 $(READY): requirements.txt pyproject.toml setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
+	  { echo "Python 3.11 or newer is required. Run: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv .venv
-	@echo "Installing what requirements.txt lists into .venv; this takes a minute or a few."
+	@echo "Installing the packages of requirements.txt into .venv. This takes a few minutes."
 	$(RUN) -m pip install --quiet --upgrade pip
 	$(RUN) -m pip install --quiet --editable '.[dev]'
 	touch $@

@@ -1,4 +1,4 @@
-"""The packages of the wheel, where `configs/` lies within `atnet_jax`; see pyproject.toml."""
+"""Packages of the wheel, in which `configs/` becomes `atnet_jax.configs`; see pyproject.toml."""
 
 from setuptools import find_packages, setup
 

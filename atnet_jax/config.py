@@ -1,7 +1,7 @@
-"""Every setting of a run in one table: its name, its default, what it can be and what it means.
+"""All settings of a run in one table, with their defaults, allowed values and meanings.
 
-Settings have groups. The first ones say what is asked; `data` is what is read, `recipe` what a
-method publishes of its training, and `engine` what changes no result.
+Settings without a group define the experiment. The group `data` selects the input data, `recipe`
+holds the training settings published with a method, and `engine` never changes a result.
 """
 
 import copy
@@ -32,7 +32,7 @@ from atnet_jax.values import (
     whole,
 )
 
-# A ConfigDict's fields are typed as a union of all a field may be; the type checker is told Any.
+# ConfigDict types every field as a union of all possible types; Any spares a cast at each use.
 if TYPE_CHECKING:
     Config: TypeAlias = Any
 else:
@@ -41,31 +41,31 @@ else:
 RUNS = ("evaluate", "final", "pretrain")
 """Tasks that run one method."""
 SUITES = ("table", "leaderboard")
-"""Tasks that run several."""
+"""Tasks that run several methods."""
 
-# Every epoch's losses and scores are kept in memory until the end; the longest published training
+# The losses and scores of all epochs stay in memory until the end. The longest published training
 # has 3,000 epochs.
 _EPOCHS = 100_000
-# More than any of the data sets holds.
+# Larger than every data set.
 _BATCH = 10_000
 
 
 def _flow() -> Kind:
-    """The name of an optical flow and of what was prepared with it."""
+    """Return the kind of names of an optical flow, with the options of its preparation."""
     more = ", ".join(f"_{word}" for word in OPTIONS.values())
     return Kind(
-        f"{', '.join(FLOWS)}, followed by {more} where it was prepared so",
+        f"one of {', '.join(FLOWS)}, followed by {more} if prepared with these options",
         choice(*(motion.name for motion in all_motions())).read,
     )
 
 
 def _method(*, presets: bool = False) -> Kind:
-    """The name of a method, or of a preset of one."""
+    """Return the kind of method names; `presets` also allows the names of presets."""
 
     def read(value: Any) -> str:
         return choice(*models.names(), *(models.presets() if presets else ())).read(value)
 
-    more = ", or a preset of one" if presets else ""
+    more = ", or one of their presets" if presets else ""
     return Kind(f"one of {', '.join(models.names())}{more}", read)
 
 
@@ -74,10 +74,10 @@ class Field:
     """A setting.
 
     Attributes:
-      default: that of the authors' release.
-      kind: what it can be.
-      meaning: in sentences.
-      tasks: that have it.
+        default: The value of the authors' release.
+        kind: The allowed values.
+        meaning: The description that `atnet train --help` prints, in full sentences.
+        tasks: The tasks that have the setting.
     """
 
     default: Any
@@ -87,217 +87,243 @@ class Field:
 
 
 FIELDS = {
-    # --- What is asked ---
+    # --- The experiment ---
     "task": Field(
         "evaluate",
         choice(*RUNS, *SUITES),
-        'What is done. "evaluate": a method is trained and tested under a protocol. "final": one'
-        ' network of all subjects is trained, for other clips; nothing is left to test. "pretrain":'
-        " a network learns from macro-expressions, and its weights are written for init_from."
-        ' "table", "leaderboard": several methods are evaluated.',
+        'Task of the run. "evaluate" trains and tests one method under a protocol. "final" trains'
+        ' one network on all subjects, for use on other clips, without a test. "pretrain" trains a'
+        " network on macro-expressions and writes its weights for init_from."
+        ' "table" and "leaderboard" evaluate several methods.',
     ),
     "protocol": Field(
         "cde",
         choice("cde", "hde"),
-        '"cde": composite database evaluation, leave one subject out. "hde": holdout database'
-        " evaluation, leave one database out.",
+        'Evaluation protocol. "cde" is composite database evaluation (leave one subject out); "hde"'
+        " is holdout database evaluation (leave one database out).",
         (*RUNS, "table"),
     ),
     "protocols": Field(
         ("cde", "hde"),
         several(choice("cde", "hde")),
-        "The protocols of a leaderboard.",
+        "Evaluation protocols of a leaderboard.",
         ("leaderboard",),
     ),
     "model": Field(
         "fusion",
         _method(),
-        "The method, a file in atnet_jax/models. Named with the configuration, as in"
-        " --config=cde:temporal, it brings its options and its recipe.",
+        "Method, a file in atnet_jax/models. Select it with the configuration, as in"
+        " --config=cde:temporal; this also sets the method's options and recipe.",
         RUNS,
     ),
     "methods": Field(
         (),
         several(_method(presets=True)),
-        "The methods of a table or a leaderboard, or presets of theirs.",
+        "Methods, or presets of methods, in a table or a leaderboard.",
         SUITES,
     ),
     "seeds": Field(
         (0,),
         several(whole(0, 2**31 - 1)),
-        "All randomness (initial weights, order, resampling, augmentation, dropout) follows from a"
-        " seed and the fold's number. Several seeds are as many runs, trained side by side: each"
-        " has a folder of its own in the workdir.",
+        "Random seeds. All randomness (initial weights, order of clips, resampling, augmentation,"
+        " dropout) derives from a seed and the fold's number. Each of several seeds is one run; the"
+        " runs train side by side, each in its own folder in the workdir.",
     ),
-    "folds": Field("", ranges(), 'Which folds to run: "" is all; "0:17" is 0 to 16; "3,5" is two.'),
+    "folds": Field(
+        "", ranges(), 'Folds to run. "" runs all folds, "0:17" folds 0 to 16, and "3,5" two folds.'
+    ),
     "init_from": Field(
         "",
         folder(optional=True),
-        "Folder of weights that every fold starts from, as `atnet import-caffe` and pre-training"
-        ' write it; what it does not hold starts at random. "": everything does.',
+        "Folder with the initial weights of every fold, written by `atnet import-caffe` or"
+        ' pre-training. Parameters that are not in the folder start at random. With "", all'
+        " parameters do.",
     ),
     "selection": Field(
         "last",
         choice("last", "nested"),
-        '"last": the network after the last epoch is tested. "nested": that after the epoch with'
-        " the highest UF1 on some training subjects, which the fold holds back and does not train"
-        " on.",
+        'Choice of the tested network. "last" tests the network after the last epoch. "nested"'
+        " tests the network after the epoch with the highest UF1 on some training subjects, which"
+        " the fold holds back and does not train on.",
     ),
     "validation_share": Field(
         0.2,
         number(0, 0.5),
-        'The share of each data set\'s training subjects held back, by "nested" and by'
-        " pre-training.",
+        "Share of each data set's training subjects held back for validation, by"
+        ' selection="nested" and by pre-training.',
     ),
     "shuffle_labels": Field(
         False,
         switch(),
-        "A control: the labels are permuted over all clips before folds are made. A sound pipeline"
-        " then scores at chance, 1/3.",
+        "If True, the labels are permuted over all clips before the folds are made. In this control"
+        " experiment a sound pipeline scores at chance, 1/3.",
     ),
     "score_every": Field(
         1,
         whole(0, _EPOCHS),
-        "The test clips are scored every so many epochs, to report what choosing the epoch on test"
-        " subjects would have claimed. 0: only after the last. Training never sees these scores.",
+        "Epochs between two scorings of the test clips. The report uses these scores to show the"
+        " result that choosing the epoch on test subjects would have claimed; training never sees"
+        " them. 0 scores the test clips only after the last epoch.",
     ),
     "deterministic": Field(
-        False, switch(), "A GPU adds in a fixed order, so that a run repeats to the bit; slower."
+        False,
+        switch(),
+        "If True, a GPU adds in a fixed order, so that repeated runs are bit for bit identical."
+        " This is slower.",
     ),
-    # --- What is read ---
+    # --- The input data ---
     "data.datasets": Field(
         ("casme2", "samm", "smic"),
         several(choice(*DATASETS)),
-        "Prepared data sets (`atnet prepare`) that form the composite; of pre-training, sets of"
-        " macro-expressions.",
+        "Data sets, prepared with `atnet prepare`, that form the composite. Pre-training takes"
+        " data sets of macro-expressions.",
     ),
-    "data.dir": Field("data", folder(), "The folder that they were prepared in."),
+    "data.dir": Field("data", folder(), "Folder that contains the prepared data sets."),
     "data.flow": Field(
         DEFAULT_FLOW,
         _flow(),
-        "The optical flow that they were prepared with, followed by _circular, _steady and"
-        " _stabilised where --circular, --cancel_alternation and --remove_head_motion were given.",
+        "Optical flow that the data sets were prepared with. The name is followed by _circular,"
+        " _steady and _stabilised if `atnet prepare` was given --circular, --cancel_alternation and"
+        " --remove_head_motion.",
     ),
     "data.image_size": Field(
         224,
         whole(8, 224),
-        "Apex frames are prepared at 224×224, the size of the paper. Smaller (112, 56) is faster.",
+        "Height and width of apex frames in pixels. Frames are prepared at 224×224, the paper's"
+        " size; training is faster on smaller frames (112 or 56).",
     ),
-    # --- What a method publishes of its training ---
-    "recipe.batch_size": Field(16, whole(1, _BATCH), "Clips in a batch."),
-    "recipe.num_epochs": Field(50, whole(1, _EPOCHS), "Epochs of a training."),
+    # --- The training settings published with a method ---
+    "recipe.batch_size": Field(16, whole(1, _BATCH), "Number of clips in a batch."),
+    "recipe.num_epochs": Field(50, whole(1, _EPOCHS), "Number of training epochs."),
     "recipe.steps_per_epoch": Field(
         50,
         whole(0, _EPOCHS),
-        "Optimiser steps in an epoch; samples run on from one epoch to the next, so that every"
-        " batch is full and every fold takes as many steps (the release: 2,500 steps in 50"
-        " epochs). 0: an epoch is one pass over the fold's samples, its last batch whatever"
-        " remains.",
+        "Optimiser steps in an epoch. Samples continue from one epoch to the next, so that every"
+        " batch is full and every fold takes the same number of steps (the release: 2,500 steps in"
+        " 50 epochs). 0 makes an epoch one pass over the fold's samples, whose last batch holds"
+        " the remaining samples.",
     ),
     "recipe.optimizer": Field(
         "sgd",
         choice("sgd", "adam", "adamw"),
-        '"sgd" has momentum, and orders its terms as Caffe does.',
+        'Optimiser. "sgd" has momentum and orders its terms as Caffe does.',
     ),
-    "recipe.learning_rate": Field(0.01, number(0), "That of the first epoch."),
+    "recipe.learning_rate": Field(0.01, number(0), "Learning rate of the first epoch."),
     "recipe.decay_epochs": Field(
         10,
         whole(0, _EPOCHS),
-        "The learning rate is multiplied by decay_factor every so many epochs; 0: never.",
+        "Interval, in epochs, at which the learning rate is multiplied by decay_factor. 0 keeps the"
+        " learning rate constant.",
     ),
-    "recipe.decay_factor": Field(0.1, number(0, 1), "See decay_epochs."),
+    "recipe.decay_factor": Field(
+        0.1,
+        number(0, 1),
+        "Factor by which the learning rate is multiplied every decay_epochs epochs.",
+    ),
     "recipe.decay_stops": Field(
         0,
         whole(0, _EPOCHS),
-        "After so many epochs the learning rate stays as it is; 0: it goes on.",
+        "Number of epochs after which the learning rate stays constant. 0 lets it decay until the"
+        " end.",
     ),
-    "recipe.momentum": Field(0.9, number(0, 1), 'Of "sgd" alone.'),
+    "recipe.momentum": Field(0.9, number(0, 1), 'Momentum of "sgd"; "adam" and "adamw" ignore it.'),
     "recipe.weight_decay": Field(
         5e-6,
         number(0),
-        'Of every parameter; "sgd" and "adam" add it to the gradient ("sgd" not to that of the'
-        ' classifier\'s bias), "adamw" to the step.',
+        'Weight decay of every parameter. "sgd" and "adam" add it to the gradient, "adamw" to the'
+        ' step. "sgd" exempts the classifier\'s bias.',
     ),
     "recipe.bias_learning_rate_factor": Field(
         2.0,
         number(0),
-        "Biases (of conv1, of batch normalisation, of the classifier) learn so much faster.",
+        "Factor of the learning rate for biases (of conv1, batch normalisation and the"
+        " classifier).",
     ),
     "recipe.balance_classes": Field(
         True,
         switch(),
-        "Minority classes are drawn again, with replacement, up to the majority's count.",
+        "If True, clips of minority classes are drawn again, with replacement, until each class has"
+        " as many samples as the largest.",
     ),
     "recipe.shared_batches": Field(
         False,
         switch(),
-        "All folds take the clips in the same order, each leaving out those that it may not see,"
-        " so that what depends on the clips alone is computed once for all folds. Only for epochs"
-        " of one pass over the clips as they are (steps_per_epoch 0, no balance_classes).",
+        "If True, all folds take the clips in the same order, and each fold skips the clips that it"
+        " may not see. Computations that depend on the clips alone then run once for all folds."
+        " This requires epochs of one pass over the clips, without resampling (steps_per_epoch=0,"
+        " balance_classes=False).",
     ),
     "recipe.precision": Field(
         "float32",
         choice("float32", "tensorfloat32", "bfloat16"),
-        'Of products in convolutions and LSTMs; on GPUs and TPUs also "tensorfloat32" (factors'
-        ' rounded to 10 bits) and "bfloat16" (to 7 bits; activations of convolutions are kept in'
-        " it). Weights, statistics, gates and losses are float32 in each.",
+        "Precision of products in convolutions and LSTMs. GPUs and TPUs also support"
+        ' "tensorfloat32" (factors rounded to 10 bits) and "bfloat16" (factors rounded to 7 bits,'
+        " and activations of convolutions stored in bfloat16). Weights, statistics, gates and"
+        " losses are always float32.",
     ),
     "recipe.magnification": Field(
         0.0,
         number(0, 1000),
-        "Magnifies the motion in the grey pictures that a method reads, the apex frame and the"
-        " frames around it (Eulerian, nothing is learned): so many times its own size is added; 0:"
-        " none. What was prepared of the flow stays as it was.",
+        "Eulerian magnification, without learning, of the motion in the grey pictures that a method"
+        " reads: the apex frame and the frames around it. This many times the motion is added to"
+        " it; 0 turns magnification off. The prepared optical flow is not magnified.",
     ),
     "recipe.augment.probability": Field(
         0.5,
         number(0, 1),
-        "Apex frames are mirrored, rotated and shifted, each with this probability; 0 switches all"
-        " off, also the augmentation of methods that have one of their own.",
+        "Probability of each augmentation of an apex frame: mirroring, rotation and shift. 0 also"
+        " turns off the augmentation that some methods define themselves.",
     ),
     "recipe.augment.rotation": Field(
-        5.0, number(0, 180), "Angle, uniform between plus and minus this, in degrees."
+        5.0,
+        number(0, 180),
+        "Largest rotation in degrees. The angle is uniform between minus and plus this value.",
     ),
     "recipe.augment.shift_kind": Field(
         "intensity",
         choice("intensity", "translation"),
-        'The paper\'s "pixel shift": "intensity" adds grey levels (as the release does),'
-        ' "translation" moves the picture.',
+        'Interpretation of the paper\'s "pixel shift". "intensity" adds grey levels, as the release'
+        ' does; "translation" moves the picture.',
     ),
     "recipe.augment.shift": Field(
         10.0,
         number(0, 255),
-        "The largest shift: grey levels up or down, or pixels (of 224) each way.",
+        "Largest shift in either direction, in grey levels or in pixels of a 224×224 picture.",
     ),
-    # --- What changes no result ---
+    # --- Settings that never change a result ---
     "engine.folds_per_batch": Field(
         0,
         whole(0, 1_000_000),
-        "Folds (of all seeds) trained at once in one program. 0: chosen for the device; as many as"
-        " its memory holds, but on a CPU 1, or 40 that share batches.",
+        "Number of folds, of all seeds, trained at once in one program. 0 chooses it for the"
+        " device: as many as fit its memory, but on a CPU 1, or 40 if the folds share batches.",
     ),
     "engine.checkpoint_every": Field(
         0,
         whole(0, _EPOCHS),
-        "Epochs between checkpoints; 0: five in a training. A killed run goes on from the last one"
-        " to the same result.",
+        "Epochs between checkpoints. 0 writes five checkpoints in a training. A killed run resumes"
+        " from its last checkpoint and gives the same result.",
     ),
     "engine.keep_networks": Field(
         True,
         switch(),
-        "Whether the network of a finished fold is kept. If not, only its scores of the held-out"
-        " clips are: a large network (HTNet: 570 MB) need not fill the disk 68 times.",
+        "If True, the network of every finished fold is kept. If False, only the fold's scores of"
+        " the held-out clips are kept, which saves disk space: HTNet takes 570 MB in each of 68"
+        " folds.",
     ),
     "engine.profile": Field(
-        False, switch(), "Writes a profiler trace of one epoch to the workdir."
+        False, switch(), "If True, a profiler trace of one epoch is written to the workdir."
     ),
 }
 
 
 def default_config(model: str) -> Config:
-    """The default settings, with the recipe of the method called `model` laid over them.
+    """Return the default settings of one method.
 
-    An unknown name is refused when the run starts, by `check`.
+    Args:
+        model: Name of a method or preset. `check` rejects an unknown name.
+
+    Returns:
+        The defaults of all settings, overlaid with the method's options and recipe.
     """
     config: Config = _grouped({name: field.default for name, field in _fields("evaluate").items()})
     config.model, chosen = model, {}
@@ -313,11 +339,14 @@ def default_config(model: str) -> Config:
 
 
 def suite_config(task: str, methods: tuple[str, ...]) -> Config:
-    """The settings of several methods together; those of the recipe are None: each has its own.
+    """Return the default settings of a suite, which runs several methods.
 
     Args:
-      task: "table" or "leaderboard".
-      methods: names of methods or presets.
+        task: "table" or "leaderboard".
+        methods: Names of methods or presets.
+
+    Returns:
+        The settings. The recipe's settings are None: each method uses its own recipe.
     """
     config: Config = _grouped(
         {
@@ -331,20 +360,20 @@ def suite_config(task: str, methods: tuple[str, ...]) -> Config:
 
 
 def method_config(config: Config, protocol: str, method: str) -> Config:
-    """The settings of one method of a suite.
+    """Return the settings of one method of a suite.
 
     Args:
-      config: those of the suite.
-      protocol: "cde" or "hde".
-      method: name of a method or preset.
+        config: The settings of the suite.
+        protocol: "cde" or "hde".
+        method: Name of a method or preset.
     """
     settings = default_config(method)
     found = models.find(settings.model)
     network = found.kind == "network"
     own = {"task": "evaluate", "protocol": protocol}
-    if not network:  # Without randomness one seed is enough.
+    if not network:  # Training an SVM is not random, so one seed is enough.
         own |= {"seeds": tuple(config.seeds)[:1], "selection": "last"}
-    if "apex" not in found.inputs:  # Pre-trained weights are those of the apex frame's stream.
+    if "apex" not in found.inputs:  # Pre-trained weights fit only the stream of the apex frame.
         own["init_from"] = ""
     given = {
         name: value
@@ -356,30 +385,28 @@ def method_config(config: Config, protocol: str, method: str) -> Config:
     }
     settings.update_from_flattened_dict({**given, **own})
     if settings.recipe.steps_per_epoch:
-        settings.recipe.shared_batches = False  # These are for whole passes over the clips.
+        settings.recipe.shared_batches = False  # Shared batches require whole passes.
     return settings
 
 
 def splitting(config: Config) -> str:
-    """How a run's clips become folds: "cde", "hde" or, with nothing to test, "final"."""
+    """Return how clips are split into folds: "cde", "hde" or, for a run without test, "final"."""
     return "final" if config.task == "final" else config.protocol
 
 
 def check(config: Config) -> Config:
-    """The settings as they are meant, after a look at each of them and at what they say together.
-
-    Reads no file and starts nothing.
+    """Check and convert every setting and their combination, without reading any file.
 
     Args:
-      config: of a run or a suite.
+        config: The settings of a run or a suite.
 
     Returns:
-      A copy, in which names that were given as one text with commas are a tuple, and ~ in a
-      folder's path is the user's home.
+        A converted copy: comma-separated names become tuples, and ~ in the path of a folder becomes
+        the user's home folder.
 
     Raises:
-      UserError: a setting is not one of those there are, cannot be what it is, or does not go with
-        another. The message is one sentence with its name, its value and what was expected.
+        UserError: A setting is missing or unknown, has a value that is not allowed, or contradicts
+            another setting. The message has the setting, its value and the expected values.
     """
     config = copy.deepcopy(config)
     task = _read("task", FIELDS["task"].kind, config.get("task"))
@@ -387,7 +414,7 @@ def check(config: Config) -> Config:
     given = {name: value for name, value in flat(config) if name.partition(".")[0] != "options"}
     if missing := sorted(fields.keys() - given.keys()):
         raise UserError(
-            f"config.{missing[0]} is missing, which the task {task!r} needs. Begin with a"
+            f"config.{missing[0]} is missing, but the task {task!r} requires it. Start from a"
             f" configuration of that task, such as --config={_EXAMPLES.get(task, task)}."
         )
     if unknown := sorted(given.keys() - fields.keys()):
@@ -408,7 +435,7 @@ def check(config: Config) -> Config:
 
 
 def flat(settings: Mapping[str, Any] | Config, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The fields of nested settings with dotted names, in the order they are given."""
+    """Yield the dotted name and the value of each nested setting, in their order."""
     for name, value in settings.items():
         if isinstance(value, Mapping | ConfigDict) and value:
             yield from flat(value, f"{prefix}{name}.")
@@ -417,9 +444,9 @@ def flat(settings: Mapping[str, Any] | Config, prefix: str = "") -> Iterator[tup
 
 
 def of_result(settings: Mapping[str, Any] | Config) -> dict[str, Any]:
-    """Of a run's settings, with dotted names, those that its result depends on.
+    """Return the settings that the result of a run depends on, by dotted name.
 
-    The engine's are none, and neither is the folder of the data: the data themselves are.
+    The group `engine` and the location of the data are left out.
     """
     return {
         name: value
@@ -429,10 +456,13 @@ def of_result(settings: Mapping[str, Any] | Config) -> dict[str, Any]:
 
 
 def restore(settings: Mapping[str, Any]) -> Config:
-    """The settings that JSON holds, as `default_config` has them.
+    """Return the settings that were stored as JSON, in the form of `default_config`.
+
+    Args:
+        settings: The parsed JSON, nested as in `default_config`.
 
     Raises:
-      UserError: another version wrote them, or they name no method there is.
+        UserError: Another version of this program wrote the settings, or their method is unknown.
     """
     config = default_config(settings["model"])
     values = {
@@ -440,21 +470,25 @@ def restore(settings: Mapping[str, Any]) -> Config:
         for name, value in flat(settings)
         if name != "options"  # Empty.
     }
-    unknown = sorted(values.keys() - dict(flat(config)).keys())
     try:
-        if unknown:
-            raise ValueError(f"config.{unknown[0]} is not known")
-        config.update_from_flattened_dict(values)
+        _update_known(config, values)
     except (TypeError, AttributeError, ValueError) as error:
         raise UserError(
-            f"The settings are those of another version of this program ({error}). Train again, or"
-            f" use that version."
+            f"The settings were written by another version of this program ({error}). Train again,"
+            f" or use that version."
         ) from error
     return check(config)
 
 
-# The configurations that are not called as their task.
+# A configuration of each task that has no configuration of its name.
 _EXAMPLES = {"evaluate": "cde", "table": "table2"}
+
+
+def _update_known(config: Config, values: Mapping[str, Any]) -> None:
+    """Set settings by dotted name; raise a ValueError if one does not exist."""
+    if unknown := sorted(values.keys() - dict(flat(config)).keys()):
+        raise ValueError(f"config.{unknown[0]} does not exist")
+    config.update_from_flattened_dict(values)
 
 
 def _fields(task: str) -> dict[str, Field]:
@@ -462,7 +496,7 @@ def _fields(task: str) -> dict[str, Field]:
 
 
 def _grouped(values: Mapping[str, Any]) -> Config:
-    """Dotted names as groups within groups."""
+    """Return settings with dotted names as nested groups."""
     config: Config = ConfigDict()
     for name, value in values.items():
         *groups, own = name.split(".")
@@ -476,7 +510,7 @@ def _grouped(values: Mapping[str, Any]) -> Config:
 
 
 def _read(name: str, kind: Kind, value: Any) -> Any:
-    """A setting's value as it is meant."""
+    """Return the converted value of a setting."""
     try:
         return kind.read(value)
     except ValueError as error:
@@ -484,7 +518,7 @@ def _read(name: str, kind: Kind, value: Any) -> Any:
 
 
 def _check_options(config: Config) -> None:
-    """Refuses options that the method has not, or that it cannot have so."""
+    """Convert the method's options; reject unknown options and values that are not allowed."""
     declared = models.find(config.model).option_types
     kinds = {name: _kind(type_) for name, type_ in declared.items()}
     options = config.options
@@ -492,16 +526,15 @@ def _check_options(config: Config) -> None:
     if not isinstance(given, dict) or set(given) != set(kinds):
         raise UserError(
             f"config.options is {given!r}, but the options of {config.model} are"
-            f" {', '.join(kinds) or 'none'}: name the method with the"
-            f" configuration, as in --config=cde:{config.model}, not with"
-            f" --config.model."
+            f" {', '.join(kinds) or 'none'}. Select the method with the configuration, as in"
+            f" --config=cde:{config.model}, not with --config.model."
         )
     for name, kind in kinds.items():
         options[name] = _read(f"options.{name}", kind, config.options[name])
 
 
 def _kind(declared: Any) -> Kind:
-    """What an option can be, from the type that its method declares."""
+    """Return the allowed values of an option from its declared type."""
     if typing.get_origin(declared) is typing.Annotated:
         return declared.__metadata__[0]
     if typing.get_origin(declared) is typing.Literal:
@@ -514,7 +547,7 @@ def _kind(declared: Any) -> Kind:
 
 
 def _reads_pictures(method: Method) -> bool:
-    """Whether it reads the grey pictures whose motion can be magnified."""
+    """Return whether a method reads grey pictures, whose motion can be magnified."""
     return not {"apex", "frames"}.isdisjoint(method.inputs)
 
 
@@ -529,69 +562,74 @@ def _check_datasets(config: Config) -> None:
 
 
 def _check_method(config: Config) -> None:
-    """Refuses settings of a run that do not go with its task, its method or each other."""
+    """Reject settings that contradict the task, the method or another setting."""
     recipe, model = config.recipe, config.model
     method = models.find(model)
     network, inputs = method.kind == "network", ", ".join(method.inputs)
     if not network:
         if config.task != "evaluate":
             raise UserError(
-                f"config.task is {config.task!r}, but {model} is features and an SVM, which are"
-                f" only evaluated: name a network."
+                f"config.task is {config.task!r}, but {model} classifies features with an SVM and"
+                f" supports only the task 'evaluate'. Choose a neural network."
             )
         for name, wanted in (("init_from", ""), ("selection", "last")):
             if config[name] != wanted:
-                raise UserError(f"config.{name} is {config[name]!r}, but {model} is no network.")
+                raise UserError(
+                    f"config.{name} is {config[name]!r}, but {model} is not a neural network. Leave"
+                    f" it at {wanted!r}."
+                )
     if recipe.magnification and not _reads_pictures(method):
         raise UserError(
             f"config.recipe.magnification is {recipe.magnification:g}, but {model} reads"
-            f" {inputs}: it is for methods that read the apex frame or frames."
+            f" {inputs}. Only the apex frame and frames can be magnified. Leave it at 0."
         )
     if network and recipe.shared_batches and (recipe.steps_per_epoch or recipe.balance_classes):
         name = "steps_per_epoch" if recipe.steps_per_epoch else "balance_classes"
         own = method.recipe.get("shared_batches", False)
-        whose = f"which are part of the recipe of {model}, " if own else ""
+        whose = f" (part of the recipe of {model})" if own else ""
         raise UserError(
-            f"config.recipe.{name} is {recipe[name]!r}, but shared batches, {whose}need epochs of"
-            f" one pass over the clips as they are: leave it at {type(recipe[name])(0)!r}, or also"
-            f" set config.recipe.shared_batches=False."
+            f"config.recipe.{name} is {recipe[name]!r}, but shared batches{whose} require epochs of"
+            f" one pass over the clips, without resampling. Set it to {type(recipe[name])(0)!r}, or"
+            f" also set config.recipe.shared_batches=False."
         )
-    if network:  # Which may refuse the size of the pictures.
+    if network:  # A network may reject the size of the pictures.
         method.build_network(config.options.to_dict()).input_shapes(config.data.image_size)
     if config.task == "evaluate":
         if config.selection == "nested" and not config.validation_share:
             raise UserError(
-                "config.validation_share is 0.0, but config.selection='nested' needs subjects to"
-                " choose the epoch by: hold more back, up to 0.5."
+                "config.validation_share is 0.0, but config.selection='nested' requires held-back"
+                " subjects to choose the epoch. Set a larger share, up to 0.5."
             )
         return
     if config.protocol != "cde":
         raise UserError(
-            f"config.protocol is {config.protocol!r}, but the task {config.task!r} tests nothing:"
-            f" leave it at 'cde'."
+            f"config.protocol is {config.protocol!r}, but the task {config.task!r} has no test."
+            f" Leave it at 'cde'."
         )
     if config.task == "final":
         if config.selection == "nested":
             raise UserError(
                 "config.selection is 'nested', but the task 'final' trains on all subjects and"
-                " holds none back to choose an epoch by: leave it at 'last'."
+                " holds none back to choose an epoch. Leave it at 'last'."
             )
         if not config.engine.keep_networks:
             raise UserError(
-                "config.engine.keep_networks is False, but the network is all that the task"
-                " 'final' makes: leave it at True."
+                "config.engine.keep_networks is False, but the network is the only output of the"
+                " task 'final'. Leave it at True."
             )
         return
     if method.inputs != ("apex",):
         raise UserError(
-            f"config.task is 'pretrain', which is on single pictures, but {model} reads"
-            f" {inputs}: pre-train spatial or micro_attention; fusion takes the weights"
+            f"config.task is 'pretrain', which trains on single pictures, but {model} reads"
+            f" {inputs}. Pre-train spatial or micro_attention; fusion can start from the weights"
             f" of spatial."
         )
     if len(config.seeds) > 1:
-        raise UserError(f"config.seeds is {config.seeds!r}, but pre-training has one.")
+        raise UserError(
+            f"config.seeds is {config.seeds!r}, but pre-training uses one seed. Pass one seed."
+        )
     only = {"folds": "", "shuffle_labels": False, "recipe.magnification": 0.0, "score_every": 1}
     for name, value in {**only, "engine.keep_networks": True}.items():
         given = dict(flat(config))[name]
         if given != value:
-            raise UserError(f"config.{name} is {given!r}, but pre-training takes {value!r} only.")
+            raise UserError(f"config.{name} is {given!r}, but pre-training accepts only {value!r}.")

@@ -1,1 +1,1 @@
-"""Measurements: how fast the training and the features are, and what real flow maps give."""
+"""Benchmarks of training speed, optical flow, spotting and explanations."""

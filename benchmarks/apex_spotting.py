@@ -1,22 +1,21 @@
-"""How near spotted apexes and intervals are to the true ones.
+"""Errors of spotted apexes and intervals on synthetic videos.
 
     python -m benchmarks.apex_spotting --seed=202 --table=spotting.md --json=spotting.json
 
-Everything is synthetic (`atnet synthetic`): painted faces whose true onset, apex and offset are
-known, filmed as the databases are, with sensor noise, a drifting head, blinks and, in SMIC's
-layout, even and odd frames that lie apart. Each video is cropped to the face that MTCNN finds in
-its first frame, and the spotting uses MTCNN's landmarks.
+The videos are rendered as by `atnet synthetic`, so the true onset, apex and offset of the painted
+faces are known. They imitate the databases, with sensor noise, head drift, blinks and, in SMIC's
+layout, odd frames displaced from even ones. Each video is cropped to the face that MTCNN finds in
+its first frame, and spotting uses MTCNN's landmarks.
 
-- Apex: clips cut to onset…offset. The error is the distance of the spotted apex from the true one
-  in frames, and as a share of the clip's length; beside it that of the middle frame.
-- Intervals: videos of some seconds of one subject, who shows three expressions, or none in one
-  video of four, and blinks once. A spotted interval is right if its intersection over union with a
-  true one is at least 0.5, each counting once (the rule of the MEGC challenges).
-- Speed: frames a second of processor time, so of one core, without reading and cropping.
+- Apex: clips from onset to offset. The error is the distance between spotted and true apex, in
+  frames and as a share of the clip's length. The error of the middle frame serves as a baseline.
+- Intervals: videos of a few seconds of one subject, who blinks once and shows three expressions, or
+  none in every fourth video. A spotted interval is correct if its intersection over union with a
+  true interval is at least 0.5; each interval counts once (rule of the MEGC challenges).
+- Speed: frames per second of processor time, that is, of one core, without reading and cropping.
 
-Three expressions of one video are of one kind (the action units of the subject's first clip); their
-lengths and courses are those of the subject's clips. No setting of the spotting was chosen on the
-default seed.
+The three expressions of a video use the action units of the subject's first clip, with the lengths
+and time courses of the subject's clips. No spotting setting was tuned on the default seed.
 """
 
 import dataclasses
@@ -56,21 +55,21 @@ Interval = tuple[int, int]
 
 @dataclasses.dataclass(frozen=True)
 class Session(Motion):
-    """A subject's time courses in a video with several expressions."""
+    """Time courses of a subject in a video with several expressions."""
 
     expressions: tuple[Motion, ...] = ()
 
     def expression(self, frame: int) -> tuple[float, float]:
-        """Activation of the upper and of the lower face."""
+        """Return the activation of the upper and of the lower face in a frame."""
         shown = [expression.expression(frame) for expression in self.expressions]
         upper, lower = np.max([(0.0, 0.0), *shown], axis=0)
         return float(upper), float(lower)
 
 
 def main(argv: Sequence[str]) -> None:
-    """Measures, prints and writes."""
+    """Run the benchmark, and print and write its tables."""
     if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+        raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}.")
     try:
         records = measure(_subjects(flags.FLAGS.subjects, flags.FLAGS.seed))
     except UserError as error:
@@ -84,7 +83,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _subjects(subjects: int, seed: int) -> Iterator[list[ClipSpec]]:
-    """Each subject's clips, with `CLIPS_PER_SUBJECT` of the three classes."""
+    """Yield the labelled clips of each subject, of `CLIPS_PER_SUBJECT` clips."""
     for dataset in MICRO_EXPRESSION:
         specs = clip_specs(dataset, subjects, CLIPS_PER_SUBJECT, seed)
         labelled = [spec for spec in specs if spec.label is not None]
@@ -93,10 +92,13 @@ def _subjects(subjects: int, seed: int) -> Iterator[list[ClipSpec]]:
 
 
 def measure(subjects: Iterator[list[ClipSpec]]) -> list[dict[str, Any]]:
-    """Spots everything with every method.
+    """Run every spotting method on every video.
+
+    Args:
+        subjects: Clips of each subject.
 
     Returns:
-        One record a video and method, and one a clip for the middle frame.
+        One record per video and method, and one per clip for the middle frame.
     """
     jobs = [(clips, index % EMPTY_EVERY == EMPTY_EVERY - 1) for index, clips in enumerate(subjects)]
     records: list[dict[str, Any]] = []
@@ -118,10 +120,15 @@ def _measure_subject(arguments: tuple[list[ClipSpec], bool, float]) -> list[dict
 
 
 def session(clips: Sequence[ClipSpec], empty: bool, seconds: float) -> tuple[ClipSpec, Session]:
-    """A long video of a subject, whose expressions, if any, come one after the other.
+    """Compose a long video of a subject, with one expression after another.
+
+    Args:
+        clips: Clips of the subject.
+        empty: Compose a video without expressions.
+        seconds: Length of the video in seconds.
 
     Returns:
-        What is filmed, and its time courses.
+        The specification of the video, and its time courses.
 
     Raises:
         UserError: The clips are longer than the video.
@@ -130,7 +137,10 @@ def session(clips: Sequence[ClipSpec], empty: bool, seconds: float) -> tuple[Cli
     rng = random_stream(clips[0].seed, f"{clips[0].key}/session")
     spare = frames - sum(spec.offset - spec.onset + 1 for spec in clips)
     if spare <= 0:
-        raise UserError(f"{clips[0].key}: {seconds:g} seconds are too few for {len(clips)} clips")
+        raise UserError(
+            f"{clips[0].key}: {seconds:g} seconds are too short for {len(clips)} clips. Raise"
+            " --seconds."
+        )
     gaps = spare * rng.dirichlet(np.full(len(clips) + 1, 4.0))
     expressions, start = [], 0
     for spec, gap in zip([] if empty else clips, gaps, strict=False):
@@ -139,7 +149,7 @@ def session(clips: Sequence[ClipSpec], empty: bool, seconds: float) -> tuple[Cli
         moved = {name: start + frame for name, frame in moved.items()}
         expressions.append(draw_motion(dataclasses.replace(spec, **moved)))
         start = moved["offset"] + 1
-    # Of the videos of this name the first with a blink: only some have one.
+    # Only some random videos have a blink; this takes the first that has one.
     for number in itertools.count():
         spec = dataclasses.replace(
             clips[0], clip=f"session{number}", first=0, last=frames - 1, onset=0, apex=1, offset=2
@@ -206,7 +216,7 @@ def _spot_session(spec: ClipSpec, motion: Session) -> list[dict[str, Any]]:
 
 
 def _crops(scene: Scene, numbers: Sequence[int]) -> tuple[np.ndarray, Landmarks]:
-    """The frames' crops, and the landmarks in the first of them."""
+    """Return the face crops of the frames, and the landmarks in the first crop."""
     face = _face(_grey(scene.frame(numbers[0])), scene.spec.key)
     crops = np.stack([crop_face(_grey(scene.frame(number)), face.box) for number in numbers])
     return crops, face.landmarks.within(face.box)
@@ -215,7 +225,7 @@ def _crops(scene: Scene, numbers: Sequence[int]) -> tuple[np.ndarray, Landmarks]
 def _face(picture: np.ndarray, where: str) -> Face:
     faces = find_faces(picture)
     if not faces:
-        raise UserError(f"{where}: MTCNN finds no face in the first frame; choose another seed")
+        raise UserError(f"{where}: MTCNN finds no face in the first frame. Choose another --seed.")
     return faces[0]
 
 
@@ -224,13 +234,13 @@ def _grey(picture: np.ndarray) -> np.ndarray:
 
 
 def overlap(a: Interval, b: Interval) -> float:
-    """Intersection over union of two intervals, in frames, both ends included."""
+    """Return the intersection over union of two intervals of frames, both ends included."""
     shared = max(0, min(a[1], b[1]) - max(a[0], b[0]) + 1)
     return shared / (a[1] - a[0] + b[1] - b[0] + 2 - shared)
 
 
 def right(found: Sequence[Interval], truth: Sequence[Interval]) -> int:
-    """How many found intervals meet a true one, each counting once, the best pairs first."""
+    """Count found intervals that match a true one; each interval counts once, best pairs first."""
     pairs = sorted(
         ((overlap(f, t), i, j) for i, f in enumerate(found) for j, t in enumerate(truth)),
         reverse=True,
@@ -245,7 +255,7 @@ def right(found: Sequence[Interval], truth: Sequence[Interval]) -> int:
 
 
 def markdown(records: Sequence[dict[str, Any]]) -> str:
-    """The tables of apexes, of intervals and of speed, from the records of `measure`."""
+    """Return the tables of apexes, intervals and speed, from the records of `measure`."""
     datasets = [*dict.fromkeys(record["dataset"] for record in records), "all"]
     apexes = [record for record in records if record["task"] == "apex"]
     intervals = [record for record in records if record["task"] == "intervals"]
@@ -296,9 +306,11 @@ def _groups(
 
 def _define_flags() -> None:
     flags.DEFINE_integer("seed", 202, "Seed of the synthetic faces.", lower_bound=0)
-    flags.DEFINE_integer("subjects", 4, "Subjects of each database.", lower_bound=1)
-    flags.DEFINE_float("seconds", 5.0, "Length of a video with intervals.", lower_bound=1.0)
-    flags.DEFINE_integer("processes", 2, "Processes that work at once.", lower_bound=1)
+    flags.DEFINE_integer("subjects", 4, "Number of subjects of each database.", lower_bound=1)
+    flags.DEFINE_float(
+        "seconds", 5.0, "Length of a video with intervals, in seconds.", lower_bound=1.0
+    )
+    flags.DEFINE_integer("processes", 2, "Number of parallel processes.", lower_bound=1)
     flags.DEFINE_string("json", None, "Write every figure to this file.")
     flags.DEFINE_string("table", None, "Write the tables to this Markdown file.")
 

@@ -1,4 +1,4 @@
-"""The flow of a clip as data are prepared with it, and what is left of it in blocks."""
+"""Flow of a clip as in prepared data, and its means over blocks."""
 
 import os
 from collections.abc import Callable
@@ -13,14 +13,18 @@ from atnet_jax.preprocessing.motion import motion_named
 from atnet_jax.preprocessing.optical_flow import flow_method
 
 FlowOfClip = Callable[[np.ndarray], np.ndarray]
-"""Frames `[frame, height, width]` → flow of neighbours, float32 `[frame - 1, height, width, 2]`."""
+"""Function from frames `[frame, height, width]` to the flow between neighbouring frames, float32
+`[frame - 1, height, width, 2]`."""
 
 
 def flow_of_clip(name: str) -> FlowOfClip:
-    """The flow that data are prepared with under this name.
+    """Return the function that computes the flow of prepared data.
+
+    Args:
+        name: A value of config.data.flow.
 
     Raises:
-        UserError: There is none.
+        UserError: The name is unknown.
     """
     motion = motion_named(name)
     method = flow_method(motion.flow)
@@ -38,13 +42,13 @@ def flow_of_clip(name: str) -> FlowOfClip:
 
 
 def blocks_of(flows: np.ndarray) -> np.ndarray:
-    """Mean direction (radians, on the circle) and magnitude (pixels) of each block.
+    """Return the mean direction (radians, circular mean) and magnitude (pixels) of each block.
 
     Args:
-        flows: float32 `[pair, 224, 224, 2]`.
+        flows: Flow of each pair, float32 `[pair, 224, 224, 2]`, in pixels.
 
     Returns:
-        `[pair, 64, 2]`.
+        Direction and magnitude, float64 `[pair, 64, 2]`.
     """
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         rows = pool.map(lambda flow: average_direction_magnitude(flow, circular=True), flows)

@@ -1,17 +1,17 @@
-"""Our engine against a PyTorch twin that trains fold by fold: the same work, in turns.
+"""Training speed of this engine and of a PyTorch twin that trains fold by fold.
 
     python -m benchmarks.engine --model=fusion --folds=4 --steps=20 --out=engine.json
 
-trains the first folds of leave-one-subject-out on random clips, each fold for some steps, with
-both, and prints samples per second, which share of the device's peak that is, memory, start-up time
-and, worked out from the rate, the time of the whole evaluation. More: benchmarks/README.md.
+trains the first folds of leave-one-subject-out on random clips, each for some steps, with both. It
+prints samples per second, their share of the device's peak, memory, start-up time and the time of
+the complete evaluation, extrapolated from the rate. See benchmarks/README.md.
 
-How it is measured: first both networks must agree on one batch (outputs and gradients; otherwise
-nothing is timed). PyTorch then tries its settings and keeps the fastest. Each side is a process
-that stays; they train in turns, ours, theirs, ours, …, so that whatever else the machine does hits
-both. Medians of the rounds are printed, and the ratio's smallest and largest. A round before them,
-which compiles, does not count: the time from a process's start to the end of that round, less a
-later round's, is the start-up time. Neither side scores held-out clips or writes checkpoints.
+Before any timing, both networks must agree on one batch (outputs and gradients). PyTorch then tries
+its settings and keeps the fastest. Each side runs in a separate process. The processes train in
+alternating rounds, so that other load on the machine affects both. The benchmark prints medians of
+the rounds, and the smallest and largest ratio. A first round, which compiles, does not count: the
+time from the start of a process to the end of this round, less the time of a later round, is the
+start-up time. Neither side scores held-out clips or writes checkpoints.
 """
 
 import functools
@@ -38,41 +38,60 @@ from benchmarks import flops, task
 from benchmarks.worker import Worker, WorkerFailed
 
 MODELS = ("fusion", "spatial", "temporal", "ststnet")
-# Relative errors up to which the networks agree. Float32 rounds outputs by some 1e-6. A gradient
-# can be off by 1 % where a value lies within rounding of a ReLU's or a maximum's kink.
+# Largest relative errors between the networks. Float32 rounds outputs by about 1e-6. A gradient can
+# differ by 1 % if a value is within rounding error of the kink of a ReLU or a maximum.
 TOLERANCES = {"logits": 1e-4, "rotation": 1e-4, "gradients": 2e-2}
 FOLDS_GROWN = (1, 2, 4, 8, 16, 32, 68)
 CLIPS_GROWN = (442, 1000, 2000, 5000, 10_000)
 
-_MODEL = flags.DEFINE_enum("model", "fusion", MODELS, "The method.")
+_MODEL = flags.DEFINE_enum("model", "fusion", MODELS, "Method.")
 _FOLDS = flags.DEFINE_integer(
-    "folds", None, "Folds to train: 4, all of --maps, up to 68 where they grow.", lower_bound=1
+    "folds",
+    None,
+    "Number of folds to train (default: 4; all with --maps; up to 68 with --grow=folds).",
+    lower_bound=1,
 )
 _CLIPS = flags.DEFINE_integer(
-    "clips", None, "Random clips: 442, or up to 10,000 where they grow.", lower_bound=1
+    "clips",
+    None,
+    "Number of random clips (default: 442; up to 10,000 with --grow=clips).",
+    lower_bound=1,
 )
 _STEPS = flags.DEFINE_integer(
-    "steps", None, "Optimiser steps a fold (20), at most 50 or a multiple of it.", lower_bound=1
+    "steps",
+    None,
+    "Optimiser steps per fold (default: 20), at most 50 or a multiple of 50.",
+    lower_bound=1,
 )
 _EPOCHS = flags.DEFINE_integer(
-    "epochs", None, "STSTNet instead trains for epochs (20), passes over a fold.", lower_bound=1
+    "epochs",
+    None,
+    "STSTNet: epochs instead of steps (default: 20); an epoch is one pass over a fold.",
+    lower_bound=1,
 )
-_IMAGE_SIZE = flags.DEFINE_integer("image_size", 224, "Of apex frames, in pixels.", lower_bound=8)
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "The method's own if not given.")
+_IMAGE_SIZE = flags.DEFINE_integer(
+    "image_size", 224, "Height and width of apex frames, in pixels.", lower_bound=8
+)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", None, "Batch size (default: that of the method).")
 _PRECISION = flags.DEFINE_enum(
-    "precision", "float32", list(PRECISIONS), "config.recipe.precision, and PyTorch's."
+    "precision",
+    "float32",
+    list(PRECISIONS),
+    "Precision of both sides; see config.recipe.precision.",
 )
-_SEEDS = flags.DEFINE_integer("seeds", 1, "Runs; each trains every fold.", lower_bound=1)
-_GROW = flags.DEFINE_enum("grow", None, ("folds", "clips"), "What grows from row to row.")
-_MAPS = flags.DEFINE_string("maps", None, "STSTNet: .npz file of real flow maps, not noise.")
-_ROUNDS = flags.DEFINE_integer("rounds", 3, "Times that each side is measured.", lower_bound=3)
+_SEEDS = flags.DEFINE_integer("seeds", 1, "Number of seeds; each trains every fold.", lower_bound=1)
+_GROW = flags.DEFINE_enum("grow", None, ("folds", "clips"), "Quantity that grows from row to row.")
+_MAPS = flags.DEFINE_string("maps", None, "STSTNet: .npz file of real flow maps instead of noise.")
+_ROUNDS = flags.DEFINE_integer(
+    "rounds", 3, "Number of measured rounds of each side.", lower_bound=3
+)
 _TORCH_PYTHON = flags.DEFINE_string(
-    "torch_python", sys.executable, "The interpreter that has PyTorch."
+    "torch_python", sys.executable, "Python interpreter with PyTorch."
 )
-_NO_TWIN = flags.DEFINE_bool("no_twin", False, "Measure ours alone.")
-_OUT = flags.DEFINE_string("out", None, "Also write everything to this JSON file.")
+_NO_TWIN = flags.DEFINE_bool("no_twin", False, "Measure only this engine.")
+_OUT = flags.DEFINE_string("out", None, "Also write all figures to this JSON file.")
 
-# Nothing compiled earlier may shorten a start-up, and two processes must fit on one GPU.
+# Start-up must include compilation, and two processes must share the memory of one GPU.
 _OURS_ENVIRONMENT = {
     "JAX_COMPILATION_CACHE_DIR": None,
     "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
@@ -81,9 +100,9 @@ _TWIN_ENVIRONMENT = {"train": {"TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1"}}
 
 
 def main(argv: Sequence[str]) -> None:
-    """Measures, prints and writes."""
+    """Run the benchmark, and print and write its figures."""
     if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+        raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}.")
     try:
         out = Path(_OUT.value) if _OUT.value else None
         measure(_work(), twin=not _NO_TWIN.value, out=out)
@@ -92,12 +111,12 @@ def main(argv: Sequence[str]) -> None:
 
 
 class Work(NamedTuple):
-    """What is measured.
+    """Work to measure.
 
     Attributes:
-      config: the training.
-      clips: makes this many, which may take much memory.
-      rows: of the table: how many clips, how many folds.
+        config: Settings of the training.
+        clips: Function that creates this number of clips, which may take much memory.
+        rows: Number of clips and of folds in each row of the table.
     """
 
     config: Config
@@ -106,10 +125,13 @@ class Work(NamedTuple):
 
 
 def _work() -> Work:
-    """What the flags ask for.
+    """Return the work that the flags select.
+
+    Returns:
+        The work.
 
     Raises:
-      UserError: they do not fit together.
+        UserError: The flags contradict each other.
     """
     config = default_config(_MODEL.value)
     config.recipe.precision = _PRECISION.value
@@ -119,20 +141,25 @@ def _work() -> Work:
     epoch = config.recipe.steps_per_epoch
     if epoch == 0:
         if _STEPS.value:
-            raise UserError(f"{_MODEL.value} trains for --epochs, not --steps.")
+            raise UserError(f"Pass --epochs, not --steps, for --model={_MODEL.value}.")
         config.recipe.num_epochs = _EPOCHS.value or 20
     else:
         if _EPOCHS.value:
-            raise UserError(f"{_MODEL.value} trains for --steps, not --epochs.")
+            raise UserError(f"Pass --steps, not --epochs, for --model={_MODEL.value}.")
         steps = _STEPS.value or 20
         config.recipe.steps_per_epoch = min(steps, epoch)
         config.recipe.num_epochs = max(1, steps // epoch)
         if config.recipe.num_epochs * config.recipe.steps_per_epoch != steps:
-            raise UserError(f"--steps={steps}: above {epoch}, give a multiple of it.")
+            raise UserError(
+                f"--steps is {steps}, expected at most {epoch} or a multiple of {epoch}."
+            )
 
     if _MAPS.value:
         if _MODEL.value != "ststnet" or _CLIPS.value or _GROW.value == "clips":
-            raise UserError("--maps goes with --model=ststnet, and holds as many clips as it does.")
+            raise UserError(
+                "--maps requires --model=ststnet, and excludes --clips and --grow=clips: the file"
+                " determines the number of clips."
+            )
         composite = task.flow_maps(Path(_MAPS.value))
         sizes = [len(composite.labels)]
         return Work(config, lambda _: composite, _rows(sizes, config, composite))
@@ -143,14 +170,20 @@ def _work() -> Work:
 
 
 def _rows(sizes: Sequence[int], config: Config, composite: Composite) -> list[tuple[int, int]]:
-    """How many clips and folds, row by row, given some of the clips.
+    """Return the number of clips and folds of each row.
+
+    Returns:
+        The rows.
 
     Raises:
-      UserError: there are fewer folds than asked for.
+        UserError: --folds is larger than the number of subjects.
     """
     available = len(make_folds(config.protocol, composite))
     if (_FOLDS.value or 0) > available:
-        raise UserError(f"--folds={_FOLDS.value}: there are {available} subjects to leave out.")
+        raise UserError(
+            f"--folds is {_FOLDS.value}, expected at most {available}: the data have {available}"
+            " subjects."
+        )
     folds = [_FOLDS.value or (available if _MAPS.value else 4)]
     if _GROW.value == "folds":
         folds = _grown([n for n in FOLDS_GROWN if n < available] + [available], _FOLDS.value)
@@ -158,16 +191,21 @@ def _rows(sizes: Sequence[int], config: Config, composite: Composite) -> list[tu
 
 
 def _grown(sizes: Sequence[int], largest: int | None) -> list[int]:
-    """Those of the sizes that are not above `largest`, and `largest` itself, if it is given."""
+    """Return the sizes below `largest`, and `largest`; all sizes if it is None."""
     return sorted({*(n for n in sizes if largest is None or n < largest), largest or sizes[-1]})
 
 
 def measure(work: Work, twin: bool, out: Path | None) -> None:
-    """Measures each row, prints it and writes it to a JSON file, anew after each row.
+    """Measure and print each row, and rewrite the JSON file after each row.
+
+    Args:
+        work: The work to measure.
+        twin: Also measure the PyTorch twin.
+        out: JSON file for the figures, or None.
 
     Raises:
-      UserError: the networks disagree, or PyTorch cannot be used.
-      WorkerFailed: a worker did.
+        UserError: The networks disagree, or PyTorch cannot be used.
+        WorkerFailed: A worker process has failed.
     """
     config = work.config
     cost = flops.per_sample(config.model, config.data.image_size)
@@ -179,15 +217,15 @@ def measure(work: Work, twin: bool, out: Path | None) -> None:
         with _ours("peak", folder) as ours:
             found = ours.ask()
         device = {key: found[key] for key in ("backend", "kind", "jax", "matmul_flops_per_second")}
-        # On a CPU, float32's products alone are measured.
+        # On a CPU only float32 products are measured.
         peaks = device["matmul_flops_per_second"]
         peak = peaks.get(config.recipe.precision, peaks["float32"])
         print(
             f"{config.model}, batches of {config.recipe.batch_size}, {config.recipe.precision}:"
-            f" training on a sample is {cost / 1e9:.4g} GFLOP\n"
+            f" {cost / 1e9:.4g} GFLOP per training sample\n"
             f"{device['kind']}, {os.cpu_count()} CPUs, JAX {device['jax']}:"
-            f" matrix products reach {peak / 1e12:.4g} TFLOP/s;"
-            f" {load:.1f} processes were busy before"
+            f" {peak / 1e12:.4g} TFLOP/s in matrix products;"
+            f" load average before the benchmark {load:.1f}"
         )
         report: dict[str, Any] = {
             "model": config.model,
@@ -210,9 +248,9 @@ def measure(work: Work, twin: bool, out: Path | None) -> None:
             where = {"gpu": "cuda"}.get(device["backend"], device["backend"])
             if where not in torch_devices:
                 raise UserError(
-                    f"JAX computes on {device['backend']}, but the PyTorch of"
-                    f" {_TORCH_PYTHON.value} only on {', '.join(torch_devices)}: set JAX_PLATFORMS,"
-                    f" name another --torch_python, or measure ours alone with --no_twin."
+                    f"JAX uses {device['backend']}, but PyTorch of {_TORCH_PYTHON.value} supports"
+                    f" only {', '.join(torch_devices)}. Set JAX_PLATFORMS, select another"
+                    f" --torch_python, or measure only this engine with --no_twin."
                 )
             clips, count = work.rows[0]
             _save(folder, config, work.clips(clips), count)
@@ -234,7 +272,7 @@ def measure(work: Work, twin: bool, out: Path | None) -> None:
 
 
 def _unit(config: Config) -> str:
-    """What a fold's training is counted in: "step", or "epoch" where that is one pass."""
+    """Return the unit of training: "step", or "epoch" if an epoch is one pass."""
     return "step" if config.recipe.steps_per_epoch else "epoch"
 
 
@@ -254,57 +292,68 @@ def _twin(what: str, folder: Path, *settings: str) -> Worker:
 
 
 def _torch_devices(folder: Path) -> list[str]:
-    """What PyTorch can compute on.
+    """Return the devices that PyTorch supports.
+
+    Returns:
+        Names of devices, such as "cpu".
 
     Raises:
-      UserError: there is none.
+        UserError: The interpreter has no PyTorch.
     """
     try:
         with _twin("about", folder, "cpu") as twin:
             return twin.ask()["devices"]
     except (OSError, WorkerFailed) as error:
         raise UserError(
-            f"{error} If there is no PyTorch: pip install '.[benchmark]', name an interpreter that"
-            f" has it with --torch_python, or measure ours alone with --no_twin."
+            f"{error} If PyTorch is missing, run pip install '.[benchmark]', select an interpreter"
+            f" that has it with --torch_python, or measure only this engine with --no_twin."
         ) from None
 
 
 def _agree(folder: Path, device: str) -> dict[str, Any]:
-    """Compares both networks on one batch.
+    """Compare both networks on one batch.
+
+    Returns:
+        The errors and their tolerances.
 
     Raises:
-      UserError: they disagree.
+        UserError: The networks disagree.
     """
     with _ours("check", folder) as ours:
         ours.ask()
     with _twin("check", folder, device) as twin:
         found = twin.ask()
     errors = found["errors"]
-    # Written so that an error that is no number is too large.
+    # Written so that a NaN counts as too large.
     if found["unknown"] or not all(error <= TOLERANCES[name] for name, error in errors.items()):
         raise UserError(
-            f"The twin is not our network, so it is not timed: errors {errors}, of which"
-            f" {TOLERANCES} are allowed; parameters that one alone has: {found['unknown']}."
+            f"The twin differs from this engine's network, so it is not timed. Errors: {errors},"
+            f" allowed: {TOLERANCES}. Parameters of only one network: {found['unknown']}."
         )
-    print("both agree: " + ", ".join(f"{name} {error:.1e}" for name, error in errors.items()))
+    print(
+        "both networks agree: " + ", ".join(f"{name} {error:.1e}" for name, error in errors.items())
+    )
     return {"errors": errors, "tolerances": TOLERANCES}
 
 
 def _choose(folder: Path, device: str) -> dict[str, Any]:
-    """PyTorch's settings, the fastest first.
+    """Measure PyTorch with each of its settings.
+
+    Returns:
+        The settings and their times, fastest first.
 
     Raises:
-      UserError: none works.
+        UserError: No settings work.
     """
     with _twin("choose", folder, device) as twin:
         found = twin.ask()
-    print(f"PyTorch {found['torch']}, milliseconds per {found['unit']} by its settings:")
+    print(f"PyTorch {found['torch']}, milliseconds per {found['unit']} for its settings:")
     for row in found["tried"]:
         told = ", ".join(f"{name}={value!r}" for name, value in row["settings"].items())
         shown = f"{row['milliseconds']:10.2f}" if "milliseconds" in row else f"{'fails':>10}"
         print(f"{shown}  {told}  {row.get('error', '')}")
     if "milliseconds" not in found["tried"][0]:
-        raise UserError("PyTorch can train with none of these settings.")
+        raise UserError("PyTorch fails with all of these settings.")
     return {"version": found["torch"], "unit": found["unit"], "tried": found["tried"]}
 
 
@@ -317,7 +366,7 @@ def _row(
     cost: int,
     peak: float,
 ) -> dict[str, Any]:
-    """Trains one row's work in turns."""
+    """Train the work of one row in alternating rounds, and return its figures."""
     folds = make_folds(config.protocol, composite)
     recipe = default_config(config.model).recipe
 
@@ -403,7 +452,11 @@ def _print_row(row: dict[str, Any], unit: str) -> None:
                 f" ({whole['folds']} folds of {length})"
             )
     if row["ratio"]:
-        print("      ours is {median:.3g}x as fast ({min:.3g} to {max:.3g})".format(**row["ratio"]))
+        print(
+            "      this engine is {median:.3g}x as fast ({min:.3g} to {max:.3g})".format(
+                **row["ratio"]
+            )
+        )
     sys.stdout.flush()
 
 

@@ -1,12 +1,13 @@
 """Floating-point operations of one training sample, layer by layer.
 
-What is counted: the multiplications and additions (two operations a pair) of convolutions and
-matrix products, with the zeros that convolutions are padded with. What is not: normalisation,
-activations, pooling, the gates' element-wise part, augmentation and the optimiser, some percent.
+The count includes the multiplications and additions (two operations per pair) of convolutions and
+matrix products, with padding zeros. It excludes a few percent: normalisation, activations, pooling,
+element-wise operations of gates, augmentation and the optimiser.
 
-Backward costs each layer two products as large as the forward one: the gradient of its weights and
-that of its input. The latter is left out where nothing before the layer learns: for the first
-LSTM's input and for STSTNet's streams, but not for conv1, which the learning data_bn precedes.
+The backward pass of a layer costs two products of the size of the forward pass: the gradients of
+its weights and of its input. The gradient of the input is not computed if no parameter precedes the
+layer: for the input of the first LSTM and for STSTNet's streams. It is computed for conv1, because
+the trainable data_bn precedes it.
 """
 
 from typing import NamedTuple
@@ -15,17 +16,17 @@ from atnet_jax.errors import UserError
 from atnet_jax.names import CLASSES
 
 TIME_STEPS = 64
-ADM = 128  # features a time step
+ADM = 128  # features per time step
 HIDDEN = 512
 
 
 class Layer(NamedTuple):
-    """One layer's work for one sample.
+    """Operations of one layer for one sample.
 
     Attributes:
-      name: as in the network.
-      forward: operations of the forward pass.
-      input_gradient: whether the backward pass computes the gradient of the layer's input.
+        name: Name of the layer in the network.
+        forward: Operations of the forward pass.
+        input_gradient: True if the backward pass computes the gradient of the layer's input.
     """
 
     name: str
@@ -34,21 +35,26 @@ class Layer(NamedTuple):
 
     @property
     def training(self) -> int:
-        """Operations of a forward and a backward pass."""
+        """Operations of the forward and backward pass."""
         return self.forward * (3 if self.input_gradient else 2)
 
 
 def per_sample(model: str, image_size: int = 224, time_steps: int = TIME_STEPS) -> int:
-    """Operations of a forward and a backward pass on one sample.
+    """Return the operations of a forward and a backward pass on one sample.
+
+    Args:
+        model: "fusion", "spatial", "temporal" or "ststnet".
+        image_size: Height and width of apex frames, in pixels.
+        time_steps: Number of time steps of the LSTMs.
 
     Raises:
-      UserError: another model.
+        UserError: The model is not supported.
     """
     return sum(layer.training for layer in layers(model, image_size, time_steps))
 
 
 def layers(model: str, image_size: int = 224, time_steps: int = TIME_STEPS) -> list[Layer]:
-    """The layers that count; see `per_sample` for the arguments."""
+    """Return the counted layers; `per_sample` describes the arguments."""
     spatial, temporal = _resnet10(image_size), _lstms(time_steps)
     if model == "fusion":
         return [*spatial, *temporal, _dense("classifier", 2 * HIDDEN)]
@@ -60,11 +66,11 @@ def layers(model: str, image_size: int = 224, time_steps: int = TIME_STEPS) -> l
         # 28 rows padded by 2 on each side: 30 output rows. Pooled by 3 and by 2: 5.
         streams = _convolution("streams", 3, 3, 16, 30)._replace(input_gradient=False)
         return [streams, _dense("classifier", 5 * 5 * 16)]
-    raise UserError(f"The operations of {model!r} are not counted.")
+    raise UserError(f"Unsupported model {model!r}, expected fusion, spatial, temporal or ststnet.")
 
 
 def _convolution(name: str, size: int, channels: int, features: int, rows: int) -> Layer:
-    """`size`×`size` kernels, `rows`×`rows` outputs."""
+    """Count a convolution with `size`×`size` kernels and `rows`×`rows` outputs."""
     return Layer(name, 2 * rows * rows * features * size * size * channels)
 
 
@@ -73,7 +79,7 @@ def _dense(name: str, features: int) -> Layer:
 
 
 def _lstms(time_steps: int) -> list[Layer]:
-    """Each step multiplies the four gates' weights by the input and by the previous output."""
+    """Count two LSTM layers; each step multiplies four gates by its input and previous output."""
     gates = 4 * HIDDEN
     return [
         Layer("lstm1 input", 2 * time_steps * ADM * gates, input_gradient=False),

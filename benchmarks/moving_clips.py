@@ -1,15 +1,15 @@
-"""Clips of tiny motion whose dense flow is known, and what cameras do to them.
+"""Clips of tiny motion with known dense flow, and degradations by cameras.
 
-A clip is a picture seen through a displacement. A pixel p of frame t shows the picture's point
+A clip is a picture that is displaced over time. A pixel p of frame t shows the picture's point
 
     m = q − a(t) D(q),   q = the inverse of frame t's pose at p,
 
-with the field D of the deformation at the apex, its course a(t) from 0 (onset) over 1 (apex) back
-to 0 (offset), and the pose of the head. So what a frame shows at p, the next one shows where it has
-the same point m; that is the true flow, found by iteration.
+with the field D of the deformation at the apex, its time course a(t) from 0 (onset) through 1
+(apex) to 0 (offset), and the pose of the head. The true flow at p leads to the pixel at which the
+next frame shows the same point m; iteration finds it.
 
-The picture is 2 to 3 times finer than the frames and blurred beforehand as `crop_face` does when it
-shrinks; then it is sampled with a cubic spline, without rounding the positions.
+The picture is 2 to 3 times finer than the frames. It is blurred as by `crop_face`, and then sampled
+with a cubic spline at unrounded positions.
 """
 
 import dataclasses
@@ -36,13 +36,13 @@ FRAMES = 37
 APEX = 18
 LONGEST_RISE = 16  # frames from onset to apex, and from apex to offset
 SHORTEST_RISE = 4
-# Neighbouring points may approach by this much of their distance: skin does not fold.
+# Largest relative change of the distance of neighbouring points, because skin does not fold.
 MOST_STRAIN = 0.5
 ALTERNATION = 0.3  # pixels between even and odd frames, as in SMIC
 ILLUMINATION = 0.02  # largest change of the gain
 JPEG_QUALITY = 92
 
-# The box from hairline to chin in the middle of a frame, 2.5 times as fine as the crop.
+# A face from hairline to chin in the middle of a frame, 2.5 times as fine as the crop.
 _CAMERA = Camera(750, 830, 200.0, colour=False, face_unit=600.0)
 _FACE_MIDDLE = 0.12  # below the point between the eyes, in face units
 _FACE_SUBJECTS = 8
@@ -52,12 +52,12 @@ _MOST_ITERATIONS = 60
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Skin:
-    """A picture and how it deforms.
+    """A picture and its deformation.
 
     Attributes:
-        name: What it shows.
+        name: Description of the picture.
         picture: Grey levels 0–255, `[height, width]`.
-        box: What of it the frames show.
+        box: Part of the picture that the frames show.
         field: Displacement at the apex, u and v `[2, 224, 224]`, in pixels of the frames; its mean
             length is 1.
     """
@@ -69,7 +69,7 @@ class Skin:
 
     @functools.cached_property
     def spline(self) -> np.ndarray:
-        """Coefficients of the blurred picture."""
+        """Spline coefficients of the blurred picture."""
         reach = (self.box[2] - self.box[0]) / SIZE
         taps = np.arange(-math.floor(reach), math.floor(reach) + 1)
         kernel = 1 - np.abs(taps) / reach
@@ -87,13 +87,13 @@ class Skin:
 
 
 def skins(count: int) -> list[Skin]:
-    """The first of an endless row of faces and pictures, in turns."""
+    """Return the first skins of an endless sequence that alternates faces and pictures."""
     return [_picture(index // 2) if index % 2 else _face(index // 2) for index in range(count)]
 
 
 @functools.cache
 def _face(index: int) -> Skin:
-    """A synthetic face; its action units move it."""
+    """Return a synthetic face that its action units deform."""
     seed, subject = divmod(index, _FACE_SUBJECTS)
     specs = [s for s in clip_specs("samm", _FACE_SUBJECTS, 1, seed) if s.label is not None]
     spec = dataclasses.replace(specs[subject], camera=_CAMERA)
@@ -105,7 +105,7 @@ def _face(index: int) -> Skin:
     x, y = scene.placement.to_pixels(0, _FACE_MIDDLE)
     half = scene.placement.unit * CROP_SIDE / 2
     box = (x - half, y - half, x + half, y + half)
-    # At the onset nothing is displaced, so the way from the apex back to it is the field.
+    # The onset has no displacement, so the flow from the apex to the onset gives the field.
     back = scene.true_flow(spec.apex, spec.onset)
     position = _picture_position(_grid(), box)
     field = np.stack([_sample(-back[..., part], position, order=1) for part in range(2)])
@@ -118,7 +118,7 @@ _PHOTOGRAPHS = ("astronaut", "moon", "camera", "coffee", "chelsea", "gravel", "b
 
 @functools.cache
 def _picture(index: int) -> Skin:
-    """A photograph of scikit-image, or skin that is made up; it bends and shears as a whole."""
+    """Return a photograph of scikit-image, or a skin texture, that bends and shears as a whole."""
     rng = random_stream(0, f"picture {index}")
     kind = index % (1 + len(_PHOTOGRAPHS))
     if kind == 1:
@@ -147,7 +147,7 @@ def _picture(index: int) -> Skin:
 
 
 def _skin_texture(rng: np.random.Generator) -> np.ndarray:
-    """Even skin: shading, blotches and pores of a few grey levels."""
+    """Return smooth skin with shading, blotches and pores of a few grey levels."""
     side = 3 * SIZE
     picture = np.full((side, side), 150, np.float32)
     for size, strength in ((120, 15), (24, 3), (6, 2.5), (2.5, 2.5)):
@@ -165,10 +165,10 @@ class Head:
     """A slow drift of the head: a similarity that changes smoothly.
 
     Attributes:
-        speed: Of the shift right, the shift down (pixels a frame), the turn (radians a frame) and
-            the growth (a frame), all at their fastest.
-        phase: Of each, radians.
-        period: Of the drift in frames.
+        speed: Largest speed of the shift right, the shift down (pixels per frame), the rotation
+            (radians per frame) and the relative growth (per frame).
+        phase: Phase of each of these, in radians.
+        period: Period of the drift, in frames.
     """
 
     speed: tuple[float, float, float, float]
@@ -176,7 +176,7 @@ class Head:
     period: float = 80.0
 
     def pose(self, frame: int) -> np.ndarray:
-        """2×3 matrix from the resting head to this frame, in pixels; frame 0 rests."""
+        """Return the 2×3 matrix from the resting head (frame 0) to a frame, in pixels."""
         rate, phase = 2 * np.pi / self.period, np.array(self.phase)
         course = (np.sin(rate * frame + phase) - np.sin(phase)) / rate
         right, down, turn, growth = np.array(self.speed) * course
@@ -189,17 +189,17 @@ class Head:
 
 @dataclasses.dataclass(frozen=True)
 class MovingClip:
-    """A clip of 37 frames whose 19th is the apex.
+    """A clip of 37 frames with the apex at the 19th.
 
-    The expression rises in 16 frames and falls in as many. Where that would fold the skin it takes
-    fewer, as it does in a slower camera: 2 pixels a frame for 16 frames would be 32 pixels. It
-    cannot be used where `possible` is false.
+    The expression rises for 16 frames and falls for 16 frames. If that would fold the skin, both
+    take fewer frames, as with a slower camera: 2 pixels per frame for 16 frames would be 32 pixels.
+    A clip whose `possible` is false cannot be used.
 
     Attributes:
-        skin: What is seen.
+        skin: The skin that the clip shows.
         motion: Mean length of the flow between neighbouring frames of the rise, in pixels.
-        head: The drift of the head, if it moves.
-        alternation: Displacement of odd frames against even ones, right and down, in pixels.
+        head: Drift of the head, None if it rests.
+        alternation: Displacement of odd frames against even frames, right and down, in pixels.
     """
 
     skin: Skin
@@ -209,21 +209,21 @@ class MovingClip:
 
     @property
     def rise(self) -> int:
-        """Frames from onset to apex."""
+        """Number of frames from onset to apex."""
         return min(LONGEST_RISE, math.floor(MOST_STRAIN / (self.skin.strain * self.motion)))
 
     @property
     def possible(self) -> bool:
-        """Whether there is a rise to speak of: an expression of a small part cannot be fast."""
+        """True if the rise is long enough; fast expressions of small parts are too short."""
         return self.rise >= SHORTEST_RISE
 
     def course(self, frame: int) -> float:
-        """How far the expression has gone: 0 at rest, 1 at the apex."""
+        """Return the strength of the expression in a frame, 0 at rest and 1 at the apex."""
         t = max(0.0, 1 - abs(frame - APEX) / self.rise)
         return t * t * (3 - 2 * t)
 
     def frames(self) -> Float32[np.ndarray, "frame 224 224"]:
-        """The frames before anything is lost, grey levels."""
+        """Return the frames before degradation, in grey levels."""
         return np.stack(_in_threads(self._frame, range(FRAMES)))
 
     def _frame(self, frame: int) -> np.ndarray:
@@ -231,7 +231,7 @@ class MovingClip:
         return _sample(self.skin.spline, position, order=3)
 
     def flows(self) -> Float32[np.ndarray, "frame-1 224 224 2"]:
-        """True flow of neighbouring frames, in pixels."""
+        """Return the true flow between neighbouring frames, in pixels."""
         return np.stack(_in_threads(self._flow, range(FRAMES - 1)))
 
     def _flow(self, frame: int) -> np.ndarray:
@@ -240,13 +240,13 @@ class MovingClip:
         return np.moveaxis(moved, 0, -1).astype(np.float32)
 
     def _skin_point(self, frame: int, place: np.ndarray) -> np.ndarray:
-        """What the frame shows at a place; both `[2, height, width]`."""
+        """Return the points of the skin that a frame shows at places, both `[2, height, width]`."""
         linear, shift = self._pose(frame)
         rest = np.einsum("ij,jyx->iyx", np.linalg.inv(linear), place - shift)
         return rest - self._displacement(frame, rest)
 
     def _place(self, frame: int, point: np.ndarray) -> np.ndarray:
-        """Where the frame shows a point of the skin."""
+        """Return the places at which a frame shows points of the skin."""
         rest = point
         for _ in range(_MOST_ITERATIONS):
             previous, rest = rest, point + self._displacement(frame, rest)
@@ -268,19 +268,19 @@ class MovingClip:
 
 
 def _grid() -> np.ndarray:
-    """X and y of the pixels, `[2, 224, 224]`."""
+    """Return x and y of the pixels, `[2, 224, 224]`."""
     return np.mgrid[:SIZE, :SIZE][::-1].astype(np.float64)
 
 
 def _picture_position(place: np.ndarray, box: Box) -> np.ndarray:
-    """Where in the picture a place of the frame lies; both have whole numbers at pixel centres."""
+    """Convert places in the frame to positions in the picture; pixel centres are whole numbers."""
     start = np.array(box[:2])[:, None, None]
     scale = (np.array(box[2:]) - box[:2])[:, None, None] / SIZE
     return start + (place + 0.5) * scale - 0.5
 
 
 def _sample(values: np.ndarray, position: np.ndarray, order: int) -> np.ndarray:
-    """Values, or the coefficients of a spline, at positions x, y; mirrored beyond the border."""
+    """Sample values, or a spline, at positions x, y, with mirrored borders."""
     return ndimage.map_coordinates(
         values, position[::-1], output=np.float32, order=order, mode="mirror", prefilter=False
     )
@@ -293,15 +293,15 @@ def _in_threads(work: Callable[[int], np.ndarray], items: Iterable[int]) -> list
 
 @dataclasses.dataclass(frozen=True)
 class Degradation:
-    """What a camera does to a clip.
+    """Degradation of a clip by a camera.
 
     Attributes:
         noise: Standard deviation of Gaussian noise in grey levels.
-        jpeg: Each frame is compressed with quality 92.
-        light: The gain drifts smoothly by at most 2 %.
-        head: The head drifts by up to about 0.2 pixels a frame.
-        alternation: Even and odd frames lie 0.3 pixels apart.
-        exact: Grey levels are not even rounded to 8 bits.
+        jpeg: Compress each frame with quality 92.
+        light: Let the gain drift smoothly by at most 2 %.
+        head: Let the head drift by up to about 0.2 pixels per frame.
+        alternation: Displace odd frames by 0.3 pixels from even frames.
+        exact: Do not round grey levels to 8 bits.
     """
 
     noise: float = 0.0
@@ -312,12 +312,12 @@ class Degradation:
     exact: bool = False
 
     def clip(self, skin: Skin, motion: float) -> MovingClip:
-        """The clip with the motions of this degradation."""
+        """Return the clip of a skin with the additional motions of this degradation."""
         rng = random_stream(0, f"{skin.name}/head")
         angle, other = rng.uniform(0, 2 * np.pi, 2)
         speed = float(rng.uniform(0.12, 0.17))
         turn, growth = float(rng.uniform(-6e-4, 6e-4)), float(rng.uniform(-3e-4, 3e-4))
-        # The shift starts fast and is turned back after a fourth of the period.
+        # The shift starts fast and reverses after a quarter of the period.
         start, *phases = map(float, rng.uniform((-0.5, 0, 0), (0.5, 2 * np.pi, 2 * np.pi)))
         head = Head(
             (speed * math.cos(angle), speed * math.sin(angle), turn, growth),
@@ -334,11 +334,14 @@ class Degradation:
     def apply(
         self, frames: Float32[np.ndarray, "frame height width"], seed: str
     ) -> UInt8[np.ndarray, "frame height width"] | Float32[np.ndarray, "frame height width"]:
-        """The frames as the camera delivers them.
+        """Return the frames as the camera records them.
 
         Args:
-            frames: Grey levels.
-            seed: Equal seeds have equal noise, apart from its strength.
+            frames: Frames in grey levels.
+            seed: Seed of the noise. Equal seeds give equal noise except for its strength.
+
+        Returns:
+            The degraded frames, uint8, or float32 if `exact`.
         """
         rng = random_stream(0, seed)
         phase = rng.uniform(0, 2 * np.pi)
@@ -361,11 +364,14 @@ def _through_jpeg(frame: np.ndarray) -> np.ndarray:
 
 
 def read_degradation(text: str) -> Degradation:
-    """What a name like `noise0.7+jpeg` stands for.
+    """Parse the name of a degradation, such as `noise0.7+jpeg`.
 
     Args:
-        text: Parts joined by +: `exact` (alone), `8bit` (of itself true of all others),
-            `noiseNUMBER`, `jpeg`, `light`, `head`, `alternation`.
+        text: Parts joined by +: `8bit`, `noiseNUMBER`, `jpeg`, `light`, `head`, `alternation`; or
+            `exact` alone. All except `exact` imply `8bit`.
+
+    Returns:
+        The degradation.
 
     Raises:
         UserError: A part is unknown.
@@ -380,7 +386,7 @@ def read_degradation(text: str) -> Degradation:
             parts["noise"] = float(part[5:])
         elif part != "8bit":
             raise UserError(
-                f"unknown degradation {part!r} in {text!r}; join some of 8bit, noiseNUMBER, jpeg,"
-                " light, head, alternation with +, or give exact alone"
+                f"Unknown degradation {part!r} in {text!r}. Join some of 8bit, noiseNUMBER, jpeg,"
+                " light, head and alternation with +, or pass only exact."
             )
     return Degradation(**parts)  # pyright: ignore[reportArgumentType]

@@ -1,7 +1,7 @@
-"""Our side of the comparison: `python -m benchmarks.ours WHAT FOLDER`, started by the benchmark.
+"""Worker of this engine: `python -m benchmarks.ours WHAT FOLDER`, started by the benchmark.
 
-WHAT is "train" (trains the folder's task once a request), "check" (writes what one batch gives into
-the folder) or "peak" (measures this device's matrix products; the task is not read).
+WHAT is "train" (train the task of the folder at each request), "check" (write the results of one
+batch to the folder) or "peak" (measure the matrix products of this device, without a task).
 """
 
 import functools
@@ -36,13 +36,16 @@ _CHECKED_CLIPS = 8
 
 
 def train_ours(config: Config, composite: Composite, folds: Sequence[Fold]) -> Callable[[], float]:
-    """Our engine, made ready: the one place that calls it.
+    """Prepare a training with this engine, without scoring and checkpoints, as in the twin.
 
-    Scoring and checkpoints are left out, as the other side has neither.
+    Args:
+        config: The settings.
+        composite: The clips and their inputs.
+        folds: The folds to train.
 
     Returns:
-      A function that trains every fold of every seed from its start to `config.recipe.num_epochs`,
-      waits for the device, and gives the mean loss of the last epoch. Its first call compiles.
+        A function that trains every fold of every seed from the beginning, waits for the device,
+        and returns the mean loss of the last epoch. Its first call compiles.
     """
     keep_freed_memory()
     all_folds = make_folds(config.protocol, composite)
@@ -53,7 +56,7 @@ def train_ours(config: Config, composite: Composite, folds: Sequence[Fold]) -> C
     trainer = make_trainer(config, composite.inputs)
     size = units_at_once(config, trainer, composite.inputs, plan, units)
     inputs = trainer.replicate(dict(composite.inputs))
-    # Units that share batches are of one seed.
+    # Only units of the same seed share batches.
     kinds = config.seeds if config.recipe.shared_batches else [None]
     alike = [[unit for unit in units if seed in (None, unit.seed)] for seed in kinds]
     groups = [own[first : first + size] for own in alike for first in range(0, len(own), size)]
@@ -67,7 +70,7 @@ def train_ours(config: Config, composite: Composite, folds: Sequence[Fold]) -> C
             for epoch in range(config.recipe.num_epochs):
                 blocks, rate = plan.blocks(padded, epoch), learning_rate(config, epoch)
                 state, sums = trainer.epoch(state, inputs, blocks, rate)
-                # The engine looks at every epoch's loss.
+                # The training loop also fetches the loss of every epoch.
                 sums = jax.device_get(sums)
                 if epoch + 1 == config.recipe.num_epochs:
                     loss += sums.loss[: len(group)].sum()
@@ -78,12 +81,18 @@ def train_ours(config: Config, composite: Composite, folds: Sequence[Fold]) -> C
 
 
 def check(folder: Path) -> dict[str, Any]:
-    """What one batch gives: outputs and gradients of the network, and rotated pictures.
+    """Write the outputs and gradients of one batch, and rotated pictures, to check.npz.
 
-    Written to check.npz: "params/…", "gradients/…" (our names, joined by slashes), "input_…" and
-    "labels" of the batch, "logits", and for pictures "degrees" and "rotated". Everything is float32
-    without shortcuts; normalisation uses the batch's statistics, dropout does nothing. Parameters
-    are not the initial ones, as zero biases and unit scales would hide mistakes.
+    The arrays are "params/…", "gradients/…" (names joined by slashes), "input_…", "labels",
+    "logits" and, for pictures, "degrees" and "rotated". Everything is computed in full float32.
+    Normalisation uses the statistics of the batch, and dropout is off. Parameters are random,
+    because zero biases and unit scales would hide errors.
+
+    Args:
+        folder: Folder of the task.
+
+    Returns:
+        The number of clips, as {"clips": …}.
     """
     config, composite, _ = task.load(folder)
     model = models.find(config.model).build_network(config.options.to_dict()).for_training()
@@ -97,7 +106,7 @@ def check(folder: Path) -> dict[str, Any]:
         return args[0] if isinstance(context.module, nn.Dropout) else call(*args, **kwargs)
 
     def loss_fn(params: Any, rest: Mapping[str, Any]) -> tuple[jax.Array, jax.Array]:
-        # STSTNet's dropout is a function, the other methods' is a module.
+        # STSTNet's dropout is a function; other methods use a module.
         undropped = mock.patch.object(ststnet, "drop_half", lambda _, x: x)
         with nn.intercept_methods(no_dropout), undropped:
             logits, _ = model.apply(
@@ -135,9 +144,11 @@ def check(folder: Path) -> dict[str, Any]:
 
 
 def peak() -> dict[str, Any]:
-    """The device, and operations per second of its matrix products: the best within two seconds.
+    """Measure matrix products on the device, the fastest within two seconds.
 
-    They are told for each value of `config.recipe.precision`; for float32 alone on a CPU.
+    Returns:
+        The device, and operations per second for each value of `config.recipe.precision` (on a CPU
+        only float32).
     """
     on_cpu = jax.default_backend() == "cpu"
     size = 2048 if on_cpu else 8192
@@ -170,7 +181,7 @@ def _device_peak() -> int | None:
 
 
 def main(what: str, folder: Path) -> None:
-    """Answers requests."""
+    """Answer requests of the benchmark."""
 
     def prepare() -> Callable[[], dict[str, Any]]:
         if what == "peak":

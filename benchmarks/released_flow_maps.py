@@ -1,8 +1,8 @@
-"""Turns released onset→apex flow maps into a manifest, to run STSTNet on real data.
+"""Convert released onset→apex flow maps to a manifest, to run STSTNet on real data.
 
-HTNet's release (arXiv 2307.14637) holds the maps that STSTNet's published port was trained on. With
-those of CASME II and SMIC in one file of arrays (flow_rgb uint8 [309, 28, 28, 3], dataset, subject,
-clip, label):
+HTNet's release (arXiv 2307.14637) contains the maps that STSTNet's published port was trained on.
+Store the maps of CASME II and SMIC in one .npz file with the arrays flow_rgb (uint8 [309, 28, 28,
+3]), dataset, subject, clip and label. Then run:
 
     python benchmarks/released_flow_maps.py --maps=FILE.npz --out=maps
     atnet prepare --dataset=manifest --manual_dir=maps --data_dir=maps/data
@@ -18,12 +18,12 @@ import cv2
 import numpy as np
 from absl import app, flags
 
-_MAPS = flags.DEFINE_string("maps", None, "The .npz file.", required=True)
-_OUT = flags.DEFINE_string("out", None, "Folder to write; must not exist.", required=True)
+_MAPS = flags.DEFINE_string("maps", None, "The .npz file of flow maps.", required=True)
+_OUT = flags.DEFINE_string("out", None, "Folder to write, which must not exist.", required=True)
 
 
 def main(_: list[str]) -> None:
-    """Writes manifest.csv and one PNG a clip."""
+    """Write manifest.csv and one PNG per clip."""
     out = Path(_OUT.value)
     if out.exists():
         sys.exit(f"Error: {out} exists. Choose another --out.")
@@ -38,7 +38,7 @@ def main(_: list[str]) -> None:
         table.writerow(["dataset", "subject", "clip", "label", "flow_map"])
         for number, (row, flow_map) in enumerate(zip(clips, maps, strict=True)):
             name = f"maps/{number:03d}.png"
-            cv2.imwrite(str(out / name), flow_map[..., ::-1])  # OpenCV writes B, G, R.
+            cv2.imwrite(str(out / name), flow_map[..., ::-1])  # OpenCV expects blue, green, red.
             table.writerow([*row, name])
     print(f"{len(maps)} flow maps in {out}")
 

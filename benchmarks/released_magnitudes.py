@@ -1,12 +1,12 @@
-"""How much camera noise would explain the magnitudes in the features that ATNet's authors released.
+"""Camera noise that would explain the magnitudes in the features released by ATNet's authors.
 
     python -m benchmarks.released_magnitudes --released=adm_released.npz
 
-Released are features of flow between adjacent frames; the file holds one array `[64, 128]` a clip,
-named database-subject-clip. Here synthetic faces, still or
-moving by 0.03 pixels a frame, are filmed with more and more noise, and for each database the noise
-is interpolated at which a method's mean magnitude is the released one. Noise is that of the 224×224
-crop, in grey levels, before rounding to 8 bits.
+The released features describe the flow between adjacent frames. The file holds one array
+`[64, 128]` per clip, named database-subject-clip. The benchmark renders synthetic faces, still or
+moving by 0.03 pixels per frame, with increasing noise. For each database it interpolates the noise
+at which the mean magnitude of a method equals the released magnitude. Noise is in grey levels of
+the 224×224 crop, before rounding to 8 bits.
 """
 
 import sys
@@ -24,20 +24,26 @@ from benchmarks.moving_clips import Degradation, skins
 NOISE = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.5)
 MOTIONS = (0.0001, 0.03)
 
-_RELEASED = flags.DEFINE_string("released", None, "The .npz file.", required=True)
-_METHODS = flags.DEFINE_list("methods", ["paper", "horn_schunck", "farneback"], "Optical flows.")
-_CLIPS = flags.DEFINE_integer("clips", 2, "Clips: faces and pictures in turns.", lower_bound=1)
+_RELEASED = flags.DEFINE_string(
+    "released", None, "The .npz file of released features.", required=True
+)
+_METHODS = flags.DEFINE_list(
+    "methods", ["paper", "horn_schunck", "farneback"], "Optical flow methods; see config.data.flow."
+)
+_CLIPS = flags.DEFINE_integer(
+    "clips", 2, "Number of clips, which alternate faces and pictures.", lower_bound=1
+)
 
 
 def main(_: list[str]) -> None:
-    """Prints a table of magnitudes by noise, and the noise of each database."""
+    """Print a table of magnitudes by noise, and the noise of each database."""
     try:
         released = released_means(Path(_RELEASED.value))
         methods = {name: flow_of_clip(name) for name in _METHODS.value}
     except (UserError, OSError, ValueError) as error:
         sys.exit(f"Error: {error}")
     listed = ", ".join(f"{name} {value:.3f}" for name, value in released.items())
-    print(f"released, mean magnitude of filled rows in pixels: {listed}\n")
+    print(f"released mean magnitude of non-zero rows in pixels: {listed}\n")
     print("| method, motion | " + " | ".join(f"noise {noise:g}" for noise in NOISE) + " |")
     print("|---" * (1 + len(NOISE)) + "|")
     found = []
@@ -62,11 +68,11 @@ def main(_: list[str]) -> None:
             else ("none" if mean <= means[0] else f"above {NOISE[-1]:g}")
             for database, mean in released.items()
         }
-        print(f"{name}, motion {motion:g}: noise that gives the released magnitude: {levels}")
+        print(f"{name}, motion {motion:g}: noise at the released magnitude: {levels}")
 
 
 def released_means(path: Path) -> dict[str, float]:
-    """Mean magnitude of the filled rows of each database's clips, in pixels."""
+    """Return the mean magnitude of non-zero rows of each database's clips, in pixels."""
     rows = defaultdict(list)
     with np.load(path, allow_pickle=False) as arrays:
         for name in arrays:

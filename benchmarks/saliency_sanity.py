@@ -1,23 +1,23 @@
-"""Whether the maps of `atnet_jax.inference.explain` show what a network has learnt.
+"""Sanity checks of the maps of `atnet_jax.inference.explain`: dependence on trained weights.
 
     python -m benchmarks.saliency_sanity --workdir=WORKDIR --shuffled=CONTROL --table=sanity.md
 
-After Adebayo, Gilmer, Muelly, Goodfellow, Hardt, Kim: Sanity Checks for Saliency Maps, NeurIPS
-2018.
+The checks follow Adebayo, Gilmer, Muelly, Goodfellow, Hardt, Kim: Sanity Checks for Saliency Maps,
+NeurIPS 2018.
 
-- Model parameters: from the classifier down, layer after layer gets the weights of an untrained
-  network. A map that shows what was learnt becomes another one: its rank correlation with the
-  trained network's falls towards 0.
-- Data: CONTROL is a run with the same settings and `--config.shuffle_labels=True`. Its maps, of
-  labels that mean nothing, are compared with the trained network's.
+- Model parameters: layer after layer, from the classifier downwards, receives the weights of an
+  untrained network. If a map depends on the trained weights, its rank correlation with the map of
+  the trained network falls towards 0.
+- Data: CONTROL is a run with the same settings and `--config.shuffle_labels=True`. Its maps, learnt
+  from meaningless labels, are compared with the maps of the trained network.
 
-Maps of the ADM and of the flow map are also compared without their signs, which is the harder test,
-and those of the ADM with the true motion, where the data are those that `atnet synthetic` makes
-(`--synthetic=SUBJECTS,CLIPS,SEED`): how often the block of the largest attribution is one of the
-16 of 64 that the expression, without the head, moves most from onset to apex (pointing game; Zhang
-et al., ECCV 2016), which chance makes 0.25.
+Maps of the ADM and of the flow map are also compared without signs, which is the harder test. For
+data from `atnet synthetic` (`--synthetic=SUBJECTS,CLIPS,SEED`), maps of the ADM are also compared
+with the true motion (pointing game; Zhang et al., ECCV 2016): the score is how often the block with
+the largest attribution is among the 16 of 64 blocks that the expression, without the head, moves
+most from onset to apex. Chance is 0.25.
 
-Maps are of the class that the trained networks give a clip; the clips are spread over the data.
+Maps explain the class that the trained network predicts. The clips are evenly spaced in the data.
 """
 
 import dataclasses
@@ -45,7 +45,7 @@ from atnet_jax.training.trained import Networks, input_shapes
 from data_builders.synthetic import clip_specs
 from data_builders.synthetic.scene import Scene
 
-# What is randomised, in this order, by how a layer's path starts.
+# Layers to randomise, in this order, by the start of their path.
 CASCADE = {
     "classifier": ("classifier",),
     "block 512": ("spatial/layer_512", "spatial/last_bn", "spatial/mask_Concat_512"),
@@ -56,13 +56,19 @@ CASCADE = {
     "first LSTM": ("temporal",),
     "filters": ("streams", "norm"),
 }
-_MOVING = 16  # blocks that an expression moves most
+_MOVING = 16  # number of blocks with the largest motion
 
 
 def randomised(
     variables: Mapping[str, Any], untrained: Mapping[str, Any], starts: Sequence[str]
 ) -> dict[str, Any]:
-    """A network with an untrained one's weights in the layers whose paths start so."""
+    """Return variables with untrained weights in some layers.
+
+    Args:
+        variables: Variables of the trained network.
+        untrained: Variables of an untrained network.
+        starts: Starts of the paths of the layers to replace.
+    """
 
     def choose(path: Any, trained_leaf: Any, untrained_leaf: Any) -> Any:
         name = "/".join(str(entry.key) for entry in path)
@@ -73,7 +79,7 @@ def randomised(
 
 
 def maps(explanation: Explanation) -> dict[str, np.ndarray]:
-    """The maps to be compared, by name."""
+    """Return the maps to compare, by name."""
     found = {}
     if explanation.grad_cam is not None and explanation.occlusion is not None:
         found |= {"Grad-CAM": explanation.grad_cam, "occlusion": explanation.occlusion}
@@ -86,7 +92,7 @@ def maps(explanation: Explanation) -> dict[str, np.ndarray]:
 
 
 def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
-    """Spearman's, with mean ranks for ties; 0 where a map is the same everywhere."""
+    """Return Spearman's rank correlation, with mean ranks for ties; 0 if a map is constant."""
     ranks = []
     for values in (first.ravel(), second.ravel()):
         _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
@@ -97,7 +103,15 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def moving_blocks(spec: Any, crop_box: Sequence[float]) -> np.ndarray:
-    """How far the expression moves each block of the face crop from onset to apex, `[8, 8]`."""
+    """Return the length of the expression's motion in each block, from onset to apex.
+
+    Args:
+        spec: Specification of a synthetic clip.
+        crop_box: Face crop x0, y0, x1, y1 in the frame, in pixels.
+
+    Returns:
+        Lengths in pixels of the frame, float32 `[8, 8]`.
+    """
     scene = Scene(spec)
     still = tuple(
         dataclasses.replace(drift, amplitudes=0 * drift.amplitudes) for drift in scene.motion.head
@@ -120,22 +134,25 @@ def _untrained(networks: Networks) -> dict[str, Any]:
 def _true_motion(
     networks: Networks, keys: Sequence[record.Key], made_with: Sequence[str]
 ) -> list[np.ndarray]:
-    """How far the expression moves the blocks of each of these clips."""
+    """Return `moving_blocks` of each clip."""
     subjects, clips, seed = map(int, made_with)
     specs, boxes = {}, {}
     for name in networks.config.data.datasets:
         for spec in clip_specs(name, subjects, clips, seed):
-            specs[name, spec.subject.lstrip("0"), spec.clip] = spec  # SAMM's folder 006 is its 6.
+            specs[name, spec.subject.lstrip("0"), spec.clip] = spec  # SAMM writes subject 6 as 006.
         builder = record.prepared(networks.config.data.dir, name, networks.config.data.flow)
         for key, clip in record.read_records(builder, ()):
             boxes[key] = clip["crop_box"]
     if missing := [key for key in keys if key not in specs]:
-        raise UserError(f"--synthetic={','.join(made_with)} makes no clip {missing[0]}.")
+        raise UserError(
+            f"--synthetic={','.join(made_with)} does not generate the clip {missing[0]}. Pass the"
+            " subjects, clips and seed of the data."
+        )
     return [moving_blocks(specs[key], boxes[key]) for key in keys]
 
 
 def _stages(params: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    """How the paths of all randomised layers start, by the last layer that joined them."""
+    """Return the starts of paths of all randomised layers, by the last randomised layer."""
     names = [
         "/".join(str(entry.key) for entry in path)
         for path, _ in jax.tree_util.tree_leaves_with_path(params)
@@ -222,13 +239,13 @@ def _main(_: Sequence[str]) -> None:
 
 
 def _first(workdir: Path) -> Networks:
-    """A run's first network."""
+    """Return only the first network of a run."""
     networks = trained.load_networks(workdir)
     return dataclasses.replace(networks, names=networks.names[:1], variables=networks.variables[:1])
 
 
 def main(argv: Sequence[str]) -> None:
-    """Entry point."""
+    """Run the benchmark."""
     try:
         _main(argv)
     except UserError as error:
@@ -236,11 +253,11 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _define_flags() -> None:
-    flags.DEFINE_string("workdir", None, "Finished run of a network.", required=True)
-    flags.DEFINE_string("shuffled", None, "The same with shuffled labels.")
-    flags.DEFINE_integer("clips", 8, "How many clips.", lower_bound=1)
-    flags.DEFINE_list("synthetic", None, "How the synthetic data were made.")
-    flags.DEFINE_string("table", None, "Where to write the table; it is printed, too.")
+    flags.DEFINE_string("workdir", None, "Workdir of a finished run of a network.", required=True)
+    flags.DEFINE_string("shuffled", None, "Workdir of the same run with shuffled labels.")
+    flags.DEFINE_integer("clips", 8, "Number of clips.", lower_bound=1)
+    flags.DEFINE_list("synthetic", None, "SUBJECTS,CLIPS,SEED of the synthetic data.")
+    flags.DEFINE_string("table", None, "Also write the table to this file.")
 
 
 if __name__ == "__main__":

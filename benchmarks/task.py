@@ -1,7 +1,7 @@
-"""The work that both sides are measured on: clips, folds and settings, in a folder they can read.
+"""Task of a measurement: clips, folds and settings, in a folder that both sides read.
 
-`task.json` holds the settings, `clips.npz` the clips and each fold's training clips. Nothing in
-them is particular to JAX or PyTorch.
+`task.json` holds the settings; `clips.npz` holds the clips and the training clips of each fold.
+Neither depends on JAX or PyTorch.
 """
 
 import json
@@ -23,14 +23,25 @@ CLIPS = COMPOSITE["full"].clips
 
 
 def random_composite(model: str, clips: int, image_size: int) -> Composite:
-    """Noise in the place of clips: shapes, types, databases, subjects and classes of the composite.
+    """Return clips of noise with the shapes, databases, subjects and classes of the composite.
+
+    Args:
+        model: Name of the method, which selects the inputs.
+        clips: Number of clips.
+        image_size: Height and width of apex frames, in pixels.
+
+    Returns:
+        The clips.
 
     Raises:
-      UserError: fewer clips than subjects.
+        UserError: There are fewer clips than subjects.
     """
     subjects = [(name, k) for name in DATABASES for k in range(COMPOSITE[name].subjects)]
     if clips < len(subjects):
-        raise UserError(f"--clips={clips}: the composite has {len(subjects)} subjects.")
+        raise UserError(
+            f"--clips is {clips}, expected at least {len(subjects)}: the composite has"
+            f" {len(subjects)} subjects."
+        )
     rng = np.random.default_rng(0)
     share = np.array([COMPOSITE[name].clips / COMPOSITE[name].subjects for name, _ in subjects])
     more = rng.choice(len(subjects), clips - len(subjects), p=share / share.sum())
@@ -51,10 +62,16 @@ def random_composite(model: str, clips: int, image_size: int) -> Composite:
 
 
 def flow_maps(path: Path) -> Composite:
-    """Released onset→apex flow maps; the arrays are those of `benchmarks/released_flow_maps.py`.
+    """Read released flow maps from onset to apex.
+
+    Args:
+        path: An .npz file with the arrays that `benchmarks/released_flow_maps.py` describes.
+
+    Returns:
+        The clips.
 
     Raises:
-      UserError: the file cannot be read or lacks an array.
+        UserError: The file cannot be read or lacks an array.
     """
     names = ("dataset", "subject", "clip", "label", "flow_rgb")
     try:
@@ -62,7 +79,7 @@ def flow_maps(path: Path) -> Composite:
             dataset, subject, clip, label, maps = (arrays[name] for name in names)
     except (OSError, ValueError, KeyError) as error:
         raise UserError(
-            f"--maps={path} is no file of the arrays {', '.join(names)}: {error}"
+            f"--maps={path} is not a readable file with the arrays {', '.join(names)} ({error})."
         ) from None
     return Composite(
         inputs={"flow_map": maps.astype(np.float32)},
@@ -74,7 +91,14 @@ def flow_maps(path: Path) -> Composite:
 
 
 def save(folder: Path, config: Config, composite: Composite, folds: Sequence[Fold]) -> None:
-    """Writes a task: the training, the clips, and those first folds of the protocol to train."""
+    """Write a task.
+
+    Args:
+        folder: Folder of the task.
+        config: Settings of the training.
+        composite: The clips.
+        folds: The folds to train, which must be the first of the protocol.
+    """
     settings = {"folds": len(folds), "config": json.loads(config.to_json())}
     (folder / "task.json").write_text(json.dumps(settings, indent=2), encoding="utf-8")
     inputs: dict[str, Any] = {f"input_{name}": array for name, array in composite.inputs.items()}
@@ -91,7 +115,7 @@ def save(folder: Path, config: Config, composite: Composite, folds: Sequence[Fol
 
 
 def load(folder: Path) -> tuple[Config, Composite, list[Fold]]:
-    """What `save` was given."""
+    """Return the settings, clips and folds that `save` has written to a folder."""
     settings: dict[str, Any] = json.loads((folder / "task.json").read_text(encoding="utf-8"))
     config = restore(settings["config"])
     with np.load(folder / "clips.npz", allow_pickle=False) as arrays:

@@ -1,24 +1,25 @@
-"""How well flow methods see motions of hundredths of a pixel.
+"""Accuracy of flow methods on motions of hundredths of a pixel.
 
     python -m benchmarks.tiny_motion --methods=farneback,dis --json=tiny.json --table=tiny.md
 
-Clips of known motion (`moving_clips.py`: synthetic faces and pictures that bend, onset to apex to
-offset) are degraded as cameras do, and each method computes the flow of their neighbouring frames.
-Compared are the features made of it, the mean direction and magnitude of 8×8 blocks (ADM), and the
-flow itself:
+Clips of known motion from onset through apex to offset (`moving_clips.py`: synthetic faces and
+deformed pictures) are degraded as by cameras, and each method computes the flow between
+neighbouring frames. The benchmark compares the mean direction and magnitude of 8×8 blocks (ADM) and
+the flow itself with the truth:
 
 - magnitude: correlation with the truth over all blocks and frames, and the ratio of the means;
-- direction: correlation of the blocks' vectors (ρ cos θ, ρ sin θ), both components together, with θ
-  averaged on the circle;
-- endpoint error: mean distance of the vectors, in pixels;
-- angular error: mean angle between (u, v, 1) of both, in degrees (Barron, Fleet, Beauchemin 1994).
+- direction: correlation of the blocks' vectors (ρ cos θ, ρ sin θ), both components together, with
+  the circular mean of θ;
+- endpoint error: mean distance between the vectors, in pixels;
+- angular error: mean angle between the two vectors (u, v, 1), in degrees (Barron, Fleet, Beauchemin
+  1994).
 
-Where the head moves or even and odd frames lie apart, the truth is once all that the camera sees
-("seen") and once the motion of the skin alone ("skin"). Noise, rounding and JPEG are those of the
-224×224 crop itself; a crop that was shrunk from a larger frame has less.
+If the head moves or odd frames are displaced, the flow is compared with all visible motion ("seen")
+and with the motion of the skin alone ("skin"). Noise, rounding and JPEG affect the 224×224 crop
+itself; a crop that is shrunk from a larger frame has less of them.
 
-`--degradations` takes names as `noise0.7+jpeg` (`moving_clips.read_degradation`). Left out, two of
-them are measured at all motions and eight more at 0.03 pixels.
+`--degradations` takes names such as `noise0.7+jpeg` (see `moving_clips.read_degradation`). By
+default, two degradations are measured at all motions and nine more at 0.03 pixels.
 """
 
 import itertools
@@ -69,19 +70,21 @@ AT_ONE_MOTION = (
 )
 ONE_MOTION = 0.03
 
-_METHODS = flags.DEFINE_list("methods", list(FLOWS), "Optical flows, as config.data.flow.")
-_MOTIONS = flags.DEFINE_list("motions", list(MOTIONS), "Mean motions, pixels a frame.")
-_DEGRADATIONS = flags.DEFINE_list("degradations", None, "What is done to the clips.")
-_CLIPS = flags.DEFINE_integer("clips", 4, "Clips: faces and pictures in turns.", lower_bound=1)
+_METHODS = flags.DEFINE_list("methods", list(FLOWS), "Optical flow methods; see config.data.flow.")
+_MOTIONS = flags.DEFINE_list("motions", list(MOTIONS), "Mean motions, in pixels per frame.")
+_DEGRADATIONS = flags.DEFINE_list("degradations", None, "Degradations of the clips.")
+_CLIPS = flags.DEFINE_integer(
+    "clips", 4, "Number of clips, which alternate faces and pictures.", lower_bound=1
+)
 _JSON = flags.DEFINE_string("json", None, "Write every figure to this file.")
 _TABLE = flags.DEFINE_string("table", None, "Write the table to this Markdown file.")
-_PICTURES = flags.DEFINE_string("pictures", None, "Draw into this folder.")
-_SPEED = flags.DEFINE_bool("speed", False, "Measure pairs a second instead.")
-_SECONDS = flags.DEFINE_float("seconds", 3.0, "--speed: least time a method is measured.")
+_PICTURES = flags.DEFINE_string("pictures", None, "Write figures to this folder.")
+_SPEED = flags.DEFINE_bool("speed", False, "Measure pairs per second instead.")
+_SECONDS = flags.DEFINE_float("seconds", 3.0, "--speed: shortest time to measure a method.")
 
 
 class Score(NamedTuple):
-    """How near an estimated flow is to the true one; see the head of this file."""
+    """Accuracy of an estimated flow; see the docstring of this module."""
 
     magnitude_correlation: float
     magnitude_ratio: float
@@ -91,12 +94,12 @@ class Score(NamedTuple):
 
 
 def main(argv: Sequence[str]) -> None:
-    """Measures, prints and writes."""
+    """Run the benchmark, and print and write its results."""
     if len(argv) > 1:
-        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+        raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}.")
     try:
         if not _METHODS.value:
-            raise UserError("--methods is empty; name one of " + ", ".join(FLOWS))
+            raise UserError(f"--methods is empty. Pass one or more of {', '.join(FLOWS)}.")
         methods = {name: flow_of_clip(name) for name in _METHODS.value}
         if _SPEED.value:
             report = {"speed": speed(methods, _SECONDS.value)}
@@ -119,10 +122,13 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _cells(motions: Sequence[str], degradations: Sequence[str] | None) -> list[tuple[float, str]]:
-    """(motion, degradation) of all rows of the table.
+    """Return motion and degradation of all rows of the table.
+
+    Returns:
+        (motion in pixels per frame, name of the degradation) of each row.
 
     Raises:
-        UserError: A motion or degradation is not possible.
+        UserError: A motion or degradation is invalid.
     """
     sizes = []
     for text in motions:
@@ -131,7 +137,7 @@ def _cells(motions: Sequence[str], degradations: Sequence[str] | None) -> list[t
         except ValueError:
             sizes.append(math.nan)
         if not 0 < sizes[-1] < math.inf:
-            raise UserError(f"--motions: expected pixels a frame above 0, found {text!r}")
+            raise UserError(f"--motions: expected pixels per frame above 0, found {text!r}.")
     for name in degradations or ():
         read_degradation(name)
     if degradations:
@@ -146,11 +152,16 @@ def _cells(motions: Sequence[str], degradations: Sequence[str] | None) -> list[t
 def measure(
     methods: dict[str, FlowOfClip], cells: Sequence[tuple[float, str]], clips: Sequence[Skin]
 ) -> list[dict[str, Any]]:
-    """Scores of each method on each clip; a cell is a motion in pixels a frame and a degradation.
+    """Score each method on each clip.
+
+    Args:
+        methods: Flow methods by name.
+        cells: (motion in pixels per frame, name of a degradation) of each row.
+        clips: The skins to move.
 
     Returns:
-        One record a motion, degradation, clip, truth ("seen" or "skin") and method, with the fields
-        of `Score` and `milliseconds_per_pair`.
+        One record per motion, degradation, clip, truth ("seen" or "skin") and method, with the
+        fields of `Score` and `milliseconds_per_pair`.
     """
     _warm_up(methods)
     records = []
@@ -194,24 +205,24 @@ def measure(
 def _render(
     clip: MovingClip, rendered: dict[MovingClip, tuple[np.ndarray, "Truth"]]
 ) -> tuple[np.ndarray, "Truth"]:
-    """Frames and truth of a clip, kept for its other degradations."""
+    """Return frames and truth of a clip, cached for its other degradations."""
     if clip not in rendered:
         rendered[clip] = clip.frames(), Truth(clip.flows())
     return rendered[clip]
 
 
 def _warm_up(methods: dict[str, FlowOfClip]) -> None:
-    """Lets the methods compile."""
+    """Call each method once, so that it compiles."""
     for method in methods.values():
         method(np.zeros((FRAMES, 224, 224), np.uint8))
 
 
 class Truth:
-    """A clip's true flow and its ADM.
+    """True flow of a clip and its ADM.
 
     Attributes:
-        flows: float32 `[pair, height, width, 2]`.
-        adm: θ and ρ of the blocks, `[pair, 64, 2]`.
+        flows: True flow, float32 `[pair, height, width, 2]`, in pixels.
+        adm: Direction θ and magnitude ρ of the blocks, `[pair, 64, 2]`.
     """
 
     def __init__(self, flows: np.ndarray):
@@ -220,10 +231,14 @@ class Truth:
 
 
 def scores(flows: np.ndarray, truths: dict[str, Truth]) -> dict[str, Score]:
-    """Compares a flow `[pair, 224, 224, 2]` with one or more that may be held for true, by name.
+    """Compare a flow with one or more true flows.
+
+    Args:
+        flows: Flow `[pair, 224, 224, 2]`, in pixels.
+        truths: True flows by name.
 
     Returns:
-        The score for each; a correlation with what never changes is 0.
+        The score for each true flow. The correlation with a constant is 0.
     """
     adm = blocks_of(flows)
     return {name: _score(flows, adm, truth) for name, truth in truths.items()}
@@ -243,10 +258,10 @@ def _score(flows: np.ndarray, adm: np.ndarray, truth: Truth) -> Score:
 
 
 def _errors(flow: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
-    """Endpoint error in pixels, angular error in degrees."""
+    """Return the endpoint error in pixels and the angular error in degrees."""
     difference = flow - truth
     squares = np.square(difference).sum(-1)
-    # |a × b| of a = (u, v, 1) and b; an arc cosine could not tell 0.03 degrees from none.
+    # |a × b| of a = (u, v, 1) and b, because an arc cosine cannot resolve 0.03 degrees.
     area = flow[..., 0] * truth[..., 1] - flow[..., 1] * truth[..., 0]
     sine = np.sqrt(squares + np.square(area))
     cosine = 1 + (flow * truth).sum(-1)
@@ -265,7 +280,7 @@ def _correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def mean_scores(records: Sequence[dict[str, Any]]) -> tuple[float, float, float, float]:
-    """Of several clips: correlations of magnitude and of direction, ratio, error over motion."""
+    """Return means over clips: magnitude and direction correlation, ratio, error per motion."""
     return (
         statistics.mean(record["magnitude_correlation"] for record in records),
         statistics.mean(record["direction_correlation"] for record in records),
@@ -275,7 +290,7 @@ def mean_scores(records: Sequence[dict[str, Any]]) -> tuple[float, float, float,
 
 
 def markdown(records: Sequence[dict[str, Any]], methods: Sequence[str]) -> str:
-    """Two tables, a column a method: of the magnitudes, and of direction and endpoint error."""
+    """Return two tables with one column per method: magnitude; direction and endpoint error."""
 
     def magnitude(of: Sequence[dict[str, Any]]) -> str:
         correlation, _, ratio, _ = mean_scores(of)
@@ -306,7 +321,7 @@ def _table(
     for record in records:
         key = record["motion"], record["degradation"], record["truth"]
         groups.setdefault(key, {}).setdefault(record["method"], []).append(record)
-    # Without a motion of its own, what is seen is the skin's motion.
+    # Without head motion or displacement, both truths are equal and only one is listed.
     two_truths = {(motion, name) for motion, name, truth in groups if truth == "skin"}
     lines = [f"| px/frame | degradation | clips | {' | '.join(methods)} |"]
     lines.append("|" + "---|" * (3 + len(methods)))
@@ -319,9 +334,9 @@ def _table(
 
 
 def _draw(folder: Path, methods: dict[str, FlowOfClip], records: Sequence[dict[str, Any]]) -> None:
-    """Block magnitudes of a face at 0.03 pixels over time, and how quality grows with motion.
+    """Draw block magnitudes of a face at 0.03 pixels, and curves of correlation by motion.
 
-    The curves are those of the clips that can move at each of the motions.
+    The curves use only the clips that support all motions.
     """
     degradation = read_degradation(ALWAYS[0])
     skin = skins(1)[0]
@@ -354,7 +369,15 @@ def _draw(folder: Path, methods: dict[str, FlowOfClip], records: Sequence[dict[s
 
 
 def speed(methods: dict[str, FlowOfClip], seconds: float) -> list[dict[str, Any]]:
-    """Pairs a second of each method and of two plain loops; printed as they are measured."""
+    """Measure and print the pairs per second of each method and of two plain loops.
+
+    Args:
+        methods: Flow methods by name.
+        seconds: Shortest time to measure a method, in seconds.
+
+    Returns:
+        One record per method and loop.
+    """
     degradation = Degradation(noise=0.7, jpeg=True)
     skin = skins(1)[0]
     frames = degradation.apply(degradation.clip(skin, 0.1).frames(), skin.name)
@@ -393,7 +416,7 @@ def speed(methods: dict[str, FlowOfClip], seconds: float) -> list[dict[str, Any]
 
 
 def _rate(work: Callable[[], int], seconds: float) -> float:
-    """Pairs a second; the first call, which may compile, does not count."""
+    """Return pairs per second, without the first call, which may compile."""
     work()
     start, pairs = time.perf_counter(), 0
     while not pairs or time.perf_counter() - start < seconds:
@@ -402,7 +425,7 @@ def _rate(work: Callable[[], int], seconds: float) -> float:
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
+    """Return the machine and the versions of the measurement."""
     packages = ("numpy", "opencv-python-headless", "scikit-image", "scipy", "jax")
     return {
         "cpu": _cpu_name(),

@@ -1,4 +1,4 @@
-"""The pictures of the benchmark of tiny motion, drawn with OpenCV."""
+"""Figures of the tiny-motion benchmark, drawn with OpenCV."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,13 +26,13 @@ _BLACK = (0, 0, 0)
 
 
 def write_blocks(path: Path, magnitudes: Mapping[str, np.ndarray]) -> None:
-    """Draws magnitudes of the blocks (downwards) over the frames (to the right).
+    """Draw block magnitudes, with blocks downwards and frames to the right.
 
-    All panels have one scale, from 0 to the largest of the first.
+    All panels have the same scale, from 0 to the largest magnitude of the first panel.
 
     Args:
-        path: PNG file.
-        magnitudes: `[pair, 64]` by what they are of; the first is the truth.
+        path: PNG file to write.
+        magnitudes: Magnitudes `[pair, 64]` by the name of their panel; the truth comes first.
 
     Raises:
         UserError: The file cannot be written.
@@ -56,12 +56,12 @@ def write_blocks(path: Path, magnitudes: Mapping[str, np.ndarray]) -> None:
 def write_curves(
     path: Path, title: str, curves: Mapping[str, Sequence[tuple[float, float]]]
 ) -> None:
-    """Draws correlation against motion, which has a logarithmic axis.
+    """Draw correlation against motion on a logarithmic axis.
 
     Args:
-        path: PNG file.
-        title: What is drawn.
-        curves: (pixels a frame, correlation), ascending, by method.
+        path: PNG file to write.
+        title: Title of the figure.
+        curves: (pixels per frame, correlation) of each method, with ascending motion.
 
     Raises:
         UserError: The file cannot be written.
@@ -106,4 +106,4 @@ def _save(path: Path, picture: np.ndarray) -> None:
         assert done
         path.write_bytes(encoded.tobytes())
     except OSError as error:
-        raise UserError(f"{path}: cannot write the picture ({error.strerror})") from None
+        raise UserError(f"{path}: cannot write the figure ({error.strerror}).") from None

@@ -1,18 +1,17 @@
-"""The same training in PyTorch, one fold after the other, as it is mostly done.
+"""The same training in PyTorch, one fold after another, as is common practice.
 
     python -m benchmarks.torch_twin WHAT FOLDER DEVICE [SETTINGS]
 
-It is started by the benchmark, maybe by another interpreter: nothing here needs JAX. WHAT is
+The benchmark starts this module, possibly with an interpreter without JAX. WHAT is
 
-- "about": tells PyTorch's version and what it can compute on;
-- "check": compares outputs and gradients with those in the folder's check.npz;
-- "choose": tries the settings that make PyTorch fast on DEVICE ("cpu" or "cuda") and tells each
-  one's speed;
-- "train": trains the folder's task once a request, with SETTINGS, one of those, as JSON.
+- "about": report PyTorch's version and devices;
+- "check": compare outputs and gradients with check.npz in the folder;
+- "choose": measure the speed of different settings of PyTorch on DEVICE ("cpu" or "cuda");
+- "train": train the task of the folder at each request, with SETTINGS as JSON.
 
-The networks are those of `atnet_jax.models`. Clips lie on the device; the host waits for it once at
-the end of all folds. One network serves all folds, its parameters drawn anew for each, so that what
-is compiled for it stays.
+The networks are those of `atnet_jax.models`. Clips stay on the device, and the host waits for the
+device only after all folds. All folds use one network, which is initialised again for each, so that
+it is compiled only once.
 """
 
 import dataclasses
@@ -36,7 +35,7 @@ from benchmarks import worker
 
 
 class Block(nn.Module):
-    """Pre-activation residual block, halving height and width; the first one does neither."""
+    """Pre-activation residual block that halves height and width (not in the first block)."""
 
     def __init__(self, channels_in: int, channels: int) -> None:
         super().__init__()
@@ -50,7 +49,7 @@ class Block(nn.Module):
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[batch, channel, height, width]`, before and after."""
+        """Return the output for `[batch, channel, height, width]`, in the same axes."""
         if not self.first:
             x = F.relu(self.bn1(x))
         shortcut = x if self.first else self.conv_expand(x)
@@ -58,7 +57,7 @@ class Block(nn.Module):
 
 
 class ResNet10(nn.Module):
-    """Apex frame, 0…255, `[batch, 1, height, width]` → `[batch, 512]`."""
+    """Network from apex frames, 0…255, `[batch, 1, height, width]`, to features `[batch, 512]`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,7 +71,7 @@ class ResNet10(nn.Module):
         self.last_bn = nn.BatchNorm2d(512)
 
     def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
+        """Return the features of apex frames; see the class."""
         x = F.relu(self.conv1_bn(self.conv1(self.data_bn(x))))
         x = F.max_pool2d(x, 3, stride=2, ceil_mode=True)
         x = self.layer_512_1(self.layer_256_1(self.layer_128_1(self.layer_64_1(x))))
@@ -80,7 +79,7 @@ class ResNet10(nn.Module):
 
 
 class ATNet(nn.Module):
-    """The fusion of both streams, or one of them alone."""
+    """Fusion of both streams, or one of the streams."""
 
     def __init__(self, streams: tuple[str, ...], lstm_autocast: bool) -> None:
         super().__init__()
@@ -88,7 +87,7 @@ class ATNet(nn.Module):
             self.spatial = ResNet10()
         if "temporal" in streams:
             self.temporal = nn.LSTM(128, 512, num_layers=2, batch_first=True)
-            # One bias a gate, as Caffe has: PyTorch's second one would double its rate.
+            # Caffe has one bias per gate; a second trainable one would double its learning rate.
             self.temporal.bias_hh_l0.requires_grad_(False)
             self.temporal.bias_hh_l1.requires_grad_(False)
         self.dropout = nn.Dropout(0.5 if len(streams) == 2 else 0.0)
@@ -97,7 +96,11 @@ class ATNet(nn.Module):
         self._lstm_autocast = lstm_autocast
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
-        """Logits `[batch, 3]` of "apex" `[batch, 1, height, width]`, "adm" `[batch, 64, 128]`."""
+        """Return logits `[batch, 3]`.
+
+        Args:
+            inputs: "apex" `[batch, 1, height, width]` and "adm" `[batch, 64, 128]`.
+        """
         features = []
         if "spatial" in self._streams:
             features.append(F.normalize(self.spatial(inputs["apex"]), dim=1))
@@ -127,7 +130,10 @@ class ATNet(nn.Module):
 
 
 class STSTNet(nn.Module):
-    """Layers and training as in its published port (github.com/christy1206/STSTNet)."""
+    """STSTNet with the layers and training of its published port.
+
+    The port is github.com/christy1206/STSTNet.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -137,7 +143,7 @@ class STSTNet(nn.Module):
         self.classifier = nn.Linear(400, 3)
 
     def forward(self, inputs: dict[str, Tensor]) -> Tensor:
-        """Logits `[batch, 3]` of "flow_map" `[batch, 3, 28, 28]`, 0…255."""
+        """Return logits `[batch, 3]`; "flow_map" is `[batch, 3, 28, 28]`, 0…255."""
         x = inputs["flow_map"]
         streams = [
             self.dropout(F.max_pool2d(norm(F.relu(convolution(x))), 3, stride=3, padding=1))
@@ -153,7 +159,15 @@ class STSTNet(nn.Module):
 
 
 def parameters_from_ours(model: str, ours: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The twin's parameters, or their gradients, from our network's, named with slashes."""
+    """Convert parameters, or their gradients, of this package's network to those of the twin.
+
+    Args:
+        model: Name of the method.
+        ours: Arrays by name, joined by slashes.
+
+    Returns:
+        Arrays by their name in PyTorch.
+    """
     if model == "ststnet":
         kernel = ours["streams/kernel"].reshape(3, 3, 3, 16).transpose(3, 2, 0, 1)
         classifier = ours["classifier/kernel"].reshape(5, 5, 16, 3).transpose(3, 2, 0, 1)
@@ -191,11 +205,14 @@ def parameters_from_ours(model: str, ours: Mapping[str, np.ndarray]) -> dict[str
 
 
 def rotate(images: Tensor, degrees: Tensor) -> Tensor:
-    """Turns square pictures clockwise about their centres, each by its own angle.
+    """Rotate square pictures clockwise about their centres.
 
     Args:
-      images: `[batch, 1, size, size]`.
-      degrees: `[batch]`.
+        images: Pictures, `[batch, 1, size, size]`.
+        degrees: Angle of each picture in degrees, `[batch]`.
+
+    Returns:
+        The rotated pictures, `[batch, 1, size, size]`.
     """
     cos, sin = torch.cos(torch.deg2rad(degrees)), torch.sin(torch.deg2rad(degrees))
     zero = torch.zeros_like(cos)
@@ -205,7 +222,7 @@ def rotate(images: Tensor, degrees: Tensor) -> Tensor:
 
 
 def augment(images: Tensor, how: Mapping[str, Any]) -> Tensor:
-    """Mirrors, rotates and shifts the grey levels of each picture by its own draw."""
+    """Mirror and rotate each picture and shift its grey levels, by separate random draws."""
     batch, device = len(images), images.device
     mirrored, rotated, shifted = torch.rand(3, batch, device=device) < how["probability"]
     turn, shift = torch.rand(2, batch, device=device) * 2 - 1
@@ -215,7 +232,7 @@ def augment(images: Tensor, how: Mapping[str, Any]) -> Tensor:
 
 
 def to_grey_levels(maps: Tensor) -> Tensor:
-    """Each channel of each map linearly to 0…255; a flat one to 0."""
+    """Scale each channel of each map linearly to 0…255; constant channels become 0."""
     low = maps.amin((2, 3), keepdim=True)
     span = maps.amax((2, 3), keepdim=True) - low
     return (maps - low) * (255 / torch.where(span > 0, span, 1.0))
@@ -223,14 +240,14 @@ def to_grey_levels(maps: Tensor) -> Tensor:
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What makes PyTorch faster or slower without changing the training.
+    """Settings that change PyTorch's speed without changing the training.
 
     Attributes:
-      threads: of the CPU; 0 leaves their number alone.
-      channels_last: memory format of pictures and kernels.
-      compile: mode of `torch.compile`; "" compiles nothing. LSTMs are never compiled: cuDNN's are
-        faster.
-      lstm_autocast: in bfloat16, whether LSTMs are too.
+        threads: Number of CPU threads; 0 keeps PyTorch's default.
+        channels_last: Use this memory format for pictures and kernels.
+        compile: Mode of `torch.compile`; "" turns compilation off. LSTMs are never compiled,
+            because cuDNN's LSTMs are faster.
+        lstm_autocast: With bfloat16 precision, also use bfloat16 in LSTMs.
     """
 
     threads: int = 0
@@ -239,22 +256,22 @@ class Settings:
     lstm_autocast: bool = True
 
     def apply(self, precision: str) -> None:
-        """Sets what belongs to the process."""
+        """Apply the settings of the process."""
         if self.threads:
             torch.set_num_threads(self.threads)
         torch.backends.cudnn.benchmark = True
-        # What autocast leaves in float32 may as well be rounded to TF32.
+        # Operations that autocast keeps in float32 may use TF32.
         torch.backends.cudnn.allow_tf32 = precision != "float32"
         torch.set_float32_matmul_precision("highest" if precision == "float32" else "high")
 
 
 def candidates(model: str, precision: str, device: str) -> list[Settings]:
-    """The settings worth trying."""
+    """Return the settings that `choose` tries."""
     pictures = model != "temporal"
     cores = os.cpu_count() or 1
     axes = {
         "threads": sorted({1, max(1, cores // 2), cores}) if device == "cpu" else [0],
-        # On a GPU, tensor cores want it.
+        # Tensor cores of GPUs are faster with channels_last.
         "channels_last": ([False, True] if device == "cpu" else [True]) if pictures else [False],
         "compile": ["", "default", "reduce-overhead"] if device == "cuda" and pictures else [""],
         "lstm_autocast": [True, False]
@@ -268,11 +285,11 @@ def candidates(model: str, precision: str, device: str) -> list[Settings]:
 
 
 Batch = tuple[dict[str, Tensor], Tensor]
-"""Inputs by name, and labels."""
+"""Inputs by name, and labels of a batch."""
 
 
 class Training:
-    """A task, made ready on a device, "cpu" or "cuda"."""
+    """A task prepared on a device, "cpu" or "cuda"."""
 
     def __init__(self, folder: Path, device: str, settings: Settings) -> None:
         self.config = read_config(folder)
@@ -289,7 +306,7 @@ class Training:
         self._model = build(self.config["model"], settings, device)
 
     def all_folds(self) -> float:
-        """Trains every fold for every seed; the mean loss of the last epoch."""
+        """Train every fold for every seed, and return the mean loss of the last epoch."""
         losses = [
             self.one_fold(train, self.config["num_epochs"], self.config["steps_per_epoch"])
             for _ in self.config["seeds"]
@@ -298,14 +315,19 @@ class Training:
         return torch.stack(losses).mean().item()
 
     def first_fold(self, epochs: int, steps: int) -> float:
-        """Trains the first fold alone; see `one_fold`."""
+        """Train only the first fold, and return its loss; see `one_fold`."""
         return self.one_fold(self._folds[0], epochs, steps).item()
 
     def one_fold(self, train: Tensor, epochs: int, steps: int) -> Tensor:
-        """Trains one fold from its start; 0 steps an epoch are one pass over its clips.
+        """Train one fold from the beginning.
+
+        Args:
+            train: Indices of the training clips.
+            epochs: Number of epochs.
+            steps: Number of steps per epoch; 0 makes an epoch one pass over the clips.
 
         Returns:
-          The mean loss of the last epoch's steps, still on the device.
+            The mean loss of the steps of the last epoch, on the device.
         """
         config, model = self.config, self._model
         model.reset()
@@ -334,7 +356,7 @@ class Training:
         return torch.stack(losses).mean()
 
     def _epochs(self, train: Tensor, steps: int) -> Iterator[Iterable[Batch]]:
-        """The batches of one epoch after the other, without end; see `one_fold`."""
+        """Yield the batches of one epoch after another, endlessly; see `one_fold`."""
         samples = self._balanced(train)
         while True:
             if steps:
@@ -348,7 +370,7 @@ class Training:
         return inputs, self._labels_there[indices]
 
     def _balanced(self, train: Tensor) -> Iterator[Tensor]:
-        """Batches from an endless row of passes in which all classes are equally many."""
+        """Yield batches from an endless sequence of class-balanced passes."""
         labels = self._labels[train]
         members = [train[labels == label] for label in labels.unique()]
         most = max(map(len, members)) if self.config["balance_classes"] else 0
@@ -385,7 +407,7 @@ class Training:
 
 
 def build(model: str, settings: Settings, device: str) -> Any:
-    """The network, on the device."""
+    """Return the network, on the device."""
     if model == "ststnet":
         network = STSTNet()
     else:
@@ -400,12 +422,12 @@ def build(model: str, settings: Settings, device: str) -> Any:
 
 
 def as_channels_last(x: Tensor) -> Tensor:
-    """Pictures in that memory format; anything else as it is."""
+    """Convert pictures to this memory format; return other tensors unchanged."""
     return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
 
 
 def inputs_from(arrays: Any, device: str) -> dict[str, Tensor]:
-    """The arrays "input_…" as tensors on the device, channels first, flow maps at grey levels."""
+    """Return the arrays "input_…" as tensors, channels first, with flow maps in grey levels."""
     inputs = {}
     for name in arrays.files:
         if name.startswith("input_"):
@@ -419,23 +441,30 @@ def inputs_from(arrays: Any, device: str) -> dict[str, Tensor]:
 
 
 def about() -> dict[str, Any]:
-    """PyTorch's version and the devices there are for it."""
+    """Return PyTorch's version and its devices."""
     devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
     return {"torch": torch.__version__, "devices": devices}
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The settings of the task's training, those of its recipe beside the others."""
+    """Return the settings of the task's training, with those of the recipe at the top level."""
     config = json.loads((folder / "task.json").read_text(encoding="utf-8"))["config"]
     return {**config, **config["recipe"]}
 
 
 def check(folder: Path, device: str) -> dict[str, Any]:
-    """Relative errors against our outputs and gradients; see `benchmarks.ours.check`.
+    """Compare outputs and gradients with those of `benchmarks.ours.check`.
 
-    An error is the length of the difference over that of ours. The length of one parameter's
-    gradient counts as at least 1 % of the whole gradient's: some are zero but for rounding, as that
-    of conv1's bias, which a normalisation follows.
+    An error is the norm of the difference, relative to the norm of the expected array. The norm of
+    a parameter's gradient counts as at least 1 % of the norm of the whole gradient, because some
+    gradients are zero except for rounding: for example, normalisation cancels the bias of conv1.
+
+    Args:
+        folder: Folder of the task.
+        device: "cpu" or "cuda".
+
+    Returns:
+        Relative errors by name, and the parameters that only one network has.
     """
     torch.backends.cudnn.allow_tf32 = False
     torch.set_float32_matmul_precision("highest")
@@ -486,9 +515,15 @@ def _relative(theirs: Tensor, ours: np.ndarray, at_least: float = 0.0) -> float:
 
 
 def choose(folder: Path, device: str) -> dict[str, Any]:
-    """Tries each of the `candidates` for about a second; the fastest comes first.
+    """Measure each of the `candidates` for about a second.
 
-    One that this PyTorch cannot do here is listed with its error.
+    Args:
+        folder: Folder of the task.
+        device: "cpu" or "cuda".
+
+    Returns:
+        The settings, fastest first, with milliseconds per step or epoch, or with the error if
+        PyTorch cannot use them here.
     """
     config = read_config(folder)
     whole_passes = config["steps_per_epoch"] == 0
@@ -516,7 +551,7 @@ def choose(folder: Path, device: str) -> dict[str, Any]:
 
 
 def main(what: str, folder: Path, device: str, settings: str = "{}") -> None:
-    """Answers requests."""
+    """Answer requests of the benchmark."""
 
     def prepare() -> Callable[[], dict[str, Any]]:
         if what == "about":

@@ -1,8 +1,8 @@
-"""How the benchmark and its worker processes talk, and how much memory a worker took.
+"""Communication between the benchmark and its worker processes.
 
-A worker is a process that, for every line it reads, works once and answers with a line of JSON. It
-needs Python's standard library alone, so that both sides of a comparison are asked the same way
-even where JAX and PyTorch live in different interpreters.
+A worker is a process that works once for every line it reads, and answers with a line of JSON. This
+module requires only the standard library, so that both sides use the same protocol even if JAX and
+PyTorch are installed in different interpreters.
 """
 
 import json
@@ -20,11 +20,11 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 class WorkerFailed(RuntimeError):
-    """A worker ended before it had answered; what it printed tells why."""
+    """A worker ended before it answered; its output has the reason."""
 
 
 class Worker:
-    """A running worker, seen from the benchmark; a variable of its environment is unset by None."""
+    """A running worker; None in `environment` unsets a variable."""
 
     def __init__(
         self,
@@ -45,10 +45,13 @@ class Worker:
         )
 
     def ask(self) -> dict[str, Any]:
-        """Has it work once; its answer, to which `serve` adds time and memory.
+        """Request one unit of work.
+
+        Returns:
+            The answer, with the time and memory added by `serve`.
 
         Raises:
-          WorkerFailed: it ended without an answer.
+            WorkerFailed: The worker ended without an answer.
         """
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None and stdout is not None
@@ -72,7 +75,7 @@ class Worker:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Ends the worker: its input is closed, or it is killed where something went wrong."""
+        """End the worker by closing its input; after an error, kill it."""
         if error is not None:
             self._process.kill()
         self._process.communicate()
@@ -82,15 +85,15 @@ def serve(
     prepare: Callable[[], Callable[[], dict[str, Any]]],
     device_peak: Callable[[], int | None],
 ) -> None:
-    """Works once for every line on standard input, until that is closed.
+    """Work once for every line on standard input, until the input is closed.
 
-    Standard output is kept for the answers; whatever else is printed goes to standard error.
+    Only answers go to standard output; all other output goes to standard error.
 
     Args:
-      prepare: makes what is done once a line: it gives a dictionary for JSON, to which are added
-        "seconds", the time it took, and "peak_memory_bytes".
-      device_peak: the most memory taken on an accelerator so far, in bytes; None on a CPU, where
-        that of the whole process is told.
+        prepare: Function that returns the work of a line: a function that returns a dictionary for
+            JSON. "seconds", its time, and "peak_memory_bytes" are added to the dictionary.
+        device_peak: Function that returns the peak memory of the accelerator in bytes, or None on a
+            CPU, where the peak memory of the process is used.
     """
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
@@ -105,8 +108,8 @@ def serve(
 
 
 def _process_peak() -> int:
-    """The most memory this process has held, in bytes, libraries and data included."""
-    # getrusage counts what the process that started this one held, too; Linux tells both apart.
+    """Return the peak memory of this process in bytes, with libraries and data."""
+    # getrusage includes the memory of the parent process; Linux reports both separately.
     status = Path("/proc/self/status")
     if status.exists():
         for line in status.read_text().splitlines():

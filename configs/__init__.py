@@ -1,1 +1,1 @@
-"""Ready-made experiments; every field is explained in atnet_jax/config.py."""
+"""Ready-made configurations; atnet_jax/config.py explains every setting."""

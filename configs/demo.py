@@ -1,16 +1,16 @@
-"""The main job in miniature, for the synthetic composite of `make demo` on two CPU cores.
+"""Small version of --config=cde for the synthetic composite of `make demo`, on two CPU cores.
 
     make demo
 
-The same clips, network and protocols as --config=cde, on fewer clips and with fewer steps. To
-fit a few minutes on a CPU, apex frames are reduced to 56×56 and the learning rate is larger.
+Preparation, network and protocols are those of --config=cde, with fewer clips and steps. Apex
+frames of 56×56 and a larger learning rate keep the time at a few minutes on a CPU.
 """
 
 from atnet_jax.config import Config, default_config
 
 
 def get_config(model: str = "fusion") -> Config:
-    """A short training of `model`; `--config.protocol=hde` for the other protocol."""
+    """Return a short training of `model`; add `--config.protocol=hde` for the other protocol."""
     config = default_config(model)
     config.data.image_size = 56
     config.recipe.num_epochs = 4

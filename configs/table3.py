@@ -1,8 +1,8 @@
-"""The whole of Table III: twelve methods under holdout database evaluation.
+"""Complete Table III: twelve methods under holdout database evaluation.
 
     atnet train --config=table3 --workdir=runs/table3
 
-As --config=table2, with one fold a held-out database.
+It works like --config=table2, with one fold per held-out database.
 """
 
 from atnet_jax.config import Config, suite_config
@@ -10,7 +10,7 @@ from atnet_jax.published import TABLE_METHODS
 
 
 def get_config() -> Config:
-    """All methods of the paper under HDE."""
+    """Return the settings of all methods of the paper under HDE."""
     config = suite_config("table", TABLE_METHODS)
     config.protocol = "hde"
     return config

@@ -16,7 +16,7 @@ from atnet_jax.errors import UserError
 from atnet_jax.evaluation import predictions
 from atnet_jax.experiments import run as experiment
 from atnet_jax.experiments import suite
-from atnet_jax.experiments.config_file import load_config
+from atnet_jax.experiments.config_file import read_config
 from atnet_jax.preprocessing.magnification import magnify
 from atnet_jax.preprocessing.optical_flow import flow_method
 from atnet_jax.published import TABLE_II
@@ -56,7 +56,7 @@ def test_the_composite_is_what_was_rendered(data_dir):
 @pytest.mark.parametrize("model", [*models.names(), "lbp_top_p8_tim64"])
 @pytest.mark.parametrize("name", ["cde", "hde", "demo"])
 def test_every_configuration_loads(name, model):
-    config = load_config(f"{name}:{model}")
+    config = read_config(f"{name}:{model}")
     assert config.protocol == ("hde" if name == "hde" else "cde")
     assert config.model == ("lbp_top" if model.startswith("lbp_top") else model)
 
@@ -75,7 +75,7 @@ def test_every_configuration_loads(name, model):
     ],
 )
 def test_every_method_trains(name, model, data_dir, tmp_path):
-    config = load_config(f"{name}:{model}")
+    config = read_config(f"{name}:{model}")
     change(config, dir=str(data_dir), image_size=32, num_epochs=1, folds="0", batch_size=8)
     if config.recipe.steps_per_epoch:
         config.recipe.steps_per_epoch = 1
@@ -91,7 +91,7 @@ def test_every_method_trains(name, model, data_dir, tmp_path):
     [("lbp_top_p8_tim10", 177, "LBP-TOP {3,3,3,8} TIM 10"), ("hoof_n4_tim10", 36, "HOOF N=4")],
 )
 def test_hand_crafted_features_are_methods_too(model, features, row, data_dir, tmp_path, capsys):
-    config = load_config(f"hde:{model}")
+    config = read_config(f"hde:{model}")
     config.data.dir = str(data_dir)
     experiment.train_and_evaluate(config, tmp_path / "run")
     rows = predictions.read(tmp_path / "run" / "predictions.csv")
@@ -111,7 +111,7 @@ def test_hand_crafted_features_are_methods_too(model, features, row, data_dir, t
 
 
 def test_motion_is_magnified_before_any_method(data_dir, tmp_path):
-    config, plain = load_config("cde:fusion"), load_config("cde:fusion")
+    config, plain = read_config("cde:fusion"), read_config("cde:fusion")
     for each in (config, plain):
         change(each, dir=str(data_dir), datasets=("smic",), image_size=56, magnification=0.0)
     config.recipe.magnification = 8.0
@@ -131,14 +131,15 @@ def test_motion_is_magnified_before_any_method(data_dir, tmp_path):
     change(config, num_epochs=1, steps_per_epoch=1, folds="0")
     report = experiment.train_and_evaluate(config, tmp_path / "run")
     assert (
-        "Motion in the pictures was magnified: 8 times the motion was added" in report.read_text()
+        "Motion in the pictures was magnified: 8 times the original motion was added"
+        in report.read_text()
     )
     assert "magnification 8.0 (published: 0.0)" in report.read_text()
 
 
 @pytest.mark.parametrize(("model", "times"), [("ststnet", 5.0), ("capsule_net", 5.0)])
 def test_what_cannot_be_magnified_is_refused(model, times):
-    config = load_config(f"cde:{model}")
+    config = read_config(f"cde:{model}")
     config.recipe.magnification = times
     with pytest.raises(
         UserError, match=rf"config.recipe.magnification is {times:g}, .* {model} reads"
@@ -148,7 +149,7 @@ def test_what_cannot_be_magnified_is_refused(model, times):
 
 def test_features_belong_to_their_clips(data_dir):
     """One clip's features, computed from its own record, are in its row."""
-    config = load_config("cde:lbp_top")
+    config = read_config("cde:lbp_top")
     config.data.dir = str(data_dir)
     composite = load_inputs(config)
     reads = ("frames", "apex")
@@ -163,14 +164,14 @@ def test_features_belong_to_their_clips(data_dir):
 
 def test_what_only_networks_have_is_refused(data_dir, tmp_path):
     for field, value in (("init_from", "weights"), ("selection", "nested")):
-        config = load_config("cde:hoof")
+        config = read_config("cde:hoof")
         change(config, dir=str(data_dir), **{field: value})
-        with pytest.raises(UserError, match=f"{field} is '{value}', but hoof is no network"):
+        with pytest.raises(UserError, match=f"{field} is '{value}', but hoof is not a neural"):
             experiment.train_and_evaluate(config, tmp_path / "run")
 
 
 def test_a_table_runs_what_has_not_been_run(data_dir, tmp_path):
-    config = load_config("table3")
+    config = read_config("table3")
     assert len(config.methods) == 12
     change(config, dir=str(data_dir), methods=("lbp_top_p4_tim10", "temporal"), seeds=(0, 1))
     change(config, num_epochs=1, steps_per_epoch=1)
@@ -191,7 +192,7 @@ def test_a_table_runs_what_has_not_been_run(data_dir, tmp_path):
 
 
 def test_a_table_hands_its_settings_to_every_method():
-    config = load_config("table2")
+    config = read_config("table2")
     change(config, image_size=56, num_epochs=3, init_from="weights", folds="0:2", seeds=(4,))
     settings = {name: method_config(config, "cde", name) for name in config.methods}
     assert [s.protocol for s in settings.values()] == ["cde"] * 12
@@ -208,7 +209,7 @@ def test_a_table_hands_its_settings_to_every_method():
 @pytest.mark.parametrize("steps", [None, 2])
 def test_steps_asked_of_every_method_end_shared_batches(steps):
     """These are for whole passes over the clips, which are STSTNet's own choice."""
-    config = load_config("leaderboard")
+    config = read_config("leaderboard")
     change(config, steps_per_epoch=steps)
     settings = check(method_config(config, "cde", "ststnet"))
     assert settings.recipe.shared_batches is (steps is None)
@@ -217,7 +218,7 @@ def test_steps_asked_of_every_method_end_shared_batches(steps):
 
 def test_a_leaderboard_of_short_epochs_trains_ststnet_too():
     """Batches that all folds share are of epochs that are whole passes over the clips."""
-    config = load_config("leaderboard")
+    config = read_config("leaderboard")
     assert method_config(config, "cde", "ststnet").recipe.shared_batches
     config.recipe.steps_per_epoch = 1
     assert not method_config(config, "cde", "ststnet").recipe.shared_batches
@@ -241,5 +242,5 @@ def test_fusion_at_full_size_from_the_command_line(data_dir, tmp_path):
 
 def test_an_unknown_model_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"config\.model is 'resnet', expected one of .*ststnet"):
-        experiment.train_and_evaluate(load_config("cde:resnet"), tmp_path / "run")
+        experiment.train_and_evaluate(read_config("cde:resnet"), tmp_path / "run")
     assert not (tmp_path / "run").exists()

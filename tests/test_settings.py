@@ -149,15 +149,15 @@ def test_what_an_option_cannot_be_is_refused_by_name(model, option, tmp_path):
 @pytest.mark.parametrize(
     ("model", "changes", "message"),
     [
-        ("ststnet", {"recipe.steps_per_epoch": 1}, "steps_per_epoch is 1, but shared batches,"
-         " which are part of the recipe of ststnet, need"),
+        ("ststnet", {"recipe.steps_per_epoch": 1}, r"steps_per_epoch is 1, but shared batches"
+         r" \(part of the recipe of ststnet\) require"),
         ("ststnet", {"recipe.balance_classes": True}, "balance_classes is True, but shared"),
-        ("spatial", {"recipe.shared_batches": True}, "steps_per_epoch is 50, but shared batches,"
-         " need"),
+        ("spatial", {"recipe.shared_batches": True}, "steps_per_epoch is 50, but shared batches"
+         " require"),
         ("ststnet", {"recipe.magnification": 5}, "magnification is 5, but ststnet reads flow_map"),
-        ("hoof", {"init_from": "weights"}, "init_from is 'weights', but hoof is no network"),
-        ("hoof", {"selection": "nested"}, "selection is 'nested', but hoof is no network"),
-        ("hoof", {"task": "final"}, "'final', but hoof is features and an SVM"),
+        ("hoof", {"init_from": "weights"}, "init_from is 'weights', but hoof is not a neural"),
+        ("hoof", {"selection": "nested"}, "selection is 'nested', but hoof is not a neural"),
+        ("hoof", {"task": "final"}, "'final', but hoof classifies features with"),
         ("fusion", {"task": "final", "selection": "nested"}, "holds none back"),
         ("fusion", {"task": "final", "protocol": "hde"}, "protocol is 'hde', but the task"),
         ("fusion", {"task": "final", "engine.keep_networks": False}, "keep_networks is False"),
@@ -165,9 +165,10 @@ def test_what_an_option_cannot_be_is_refused_by_name(model, option, tmp_path):
         ("spatial", {"task": "pretrain"}, "datasets is .*expected pictures of macro-expressions"),
         ("fusion", {"data.datasets": ("mug",)}, "expected clips of micro-expressions"),
         ("fusion", {"task": "pretrain", "data.datasets": ("mug",)}, "fusion reads apex, adm"),
-        ("spatial", {"task": "pretrain", "data.datasets": ("mug",), "seeds": (0, 1)}, "has one"),
+        ("spatial", {"task": "pretrain", "data.datasets": ("mug",), "seeds": (0, 1)},
+         r"seeds is \(0, 1\), but pre-training uses one seed"),
         ("spatial", {"task": "pretrain", "data.datasets": ("mug",), "folds": "0:3"},
-         "folds is '0:3', but pre-training takes '' only"),
+         r"folds is '0:3', but pre-training accepts only ''\."),
         ("spatial", {"task": "pretrain", "data.datasets": ("mug",), "shuffle_labels": True},
          "shuffle_labels is True"),
         ("spatial", {"task": "pretrain", "data.datasets": ("mug",), "recipe.magnification": 5.0},

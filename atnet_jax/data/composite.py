@@ -19,7 +19,13 @@ from atnet_jax.preprocessing.prepared_clip import PreparedClip
 
 @dataclasses.dataclass(frozen=True, order=True)
 class Exclusion:
-    """A row of a data set's annotation that was left out, with the reason."""
+    """A row of a data set's annotation that was left out.
+
+    Attributes:
+        dataset: Name of the data set.
+        clip: Subject and clip, such as "sub01/EP02_01f".
+        reason: The reason, in words.
+    """
 
     dataset: str
     clip: str

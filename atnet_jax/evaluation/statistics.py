@@ -51,7 +51,16 @@ class Figure:
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """The three metrics of a method on a set of clips, with the numbers of seeds and clips."""
+    """The three metrics of a method on a set of clips.
+
+    Attributes:
+        accuracy: Fraction of correctly predicted clips.
+        uf1: Unweighted F1 score.
+        uar: Unweighted average recall.
+        seeds: Number of seeds.
+        subjects: Number of subjects.
+        clips: Number of clips.
+    """
 
     accuracy: Figure
     uf1: Figure

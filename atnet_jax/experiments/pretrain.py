@@ -77,7 +77,7 @@ def _pretrain(config: Config, workdir: Path) -> Path:
     )
     record = claim(workdir, new)
     datasets = _count(pictures, train, validation)
-    print(f"pretrain of {config.model} on {record.environment.device}")
+    print(f"Pre-training {config.model} on {record.environment.device}")
     for name, counts in datasets.items():
         sides = [
             f"{side} on {counts[side]['pictures']}{noun} (subjects: {counts[side]['subjects']})"

@@ -170,7 +170,7 @@ def read_state(path: Path) -> dict[str, np.ndarray]:
     """Return the tensors of a state dict by name.
 
     Args:
-        path: File in the format of safetensors, or of PyTorch for any other suffix.
+        path: A .safetensors file, or a PyTorch file with any other suffix.
 
     Raises:
         UserError: The file is unreadable or contains something else, or PyTorch is required but
@@ -180,7 +180,7 @@ def read_state(path: Path) -> dict[str, np.ndarray]:
         try:
             return safetensors.numpy.load_file(path)
         except (OSError, safetensors.SafetensorError, TypeError, ValueError, KeyError) as error:
-            raise UserError(f"Cannot read {path} as safetensors: {error}") from error
+            raise UserError(f"Cannot read {path} as safetensors: {error}.") from error
     try:
         torch: Any = importlib.import_module("torch")
     except ImportError as error:

@@ -207,8 +207,8 @@ def _claim(
     if len(studies) > 1:
         folds += f" with each of {len(studies)} seeds"
     print(
-        f"{splitting(config)} of {config.model}: {len(studies[0].composite.labels)} clips, {folds},"
-        f" on {here.device}"
+        f"Training {config.model} ({splitting(config)}): {len(studies[0].composite.labels)} clips,"
+        f" {folds}, on {here.device}"
     )
 
 
@@ -299,7 +299,7 @@ def _notes(config: Config) -> list[str]:
     if config.recipe.magnification:
         notes.append(
             f"Motion in the pictures was magnified: {config.recipe.magnification:g} times the"
-            " motion was added."
+            " original motion was added."
         )
     if config.selection == "nested":
         notes.append(

@@ -1,1 +1,1 @@
-"""Training folds, many at once."""
+"""Training of many folds at once."""

@@ -9,13 +9,13 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """What may happen to a picture; mirror, rotation and shift are drawn independently.
+    """Random changes to a picture; mirroring, rotation and shift are drawn independently.
 
     Attributes:
-      probability: of each of the three.
-      rotation: largest angle, in degrees.
-      shift_kind: "intensity" (grey levels) or "translation" (pixels of a 224×224 picture).
-      shift: largest shift.
+        probability: Probability of each of the three changes.
+        rotation: Largest angle in degrees.
+        shift_kind: "intensity" (grey levels) or "translation" (pixels of a 224×224 picture).
+        shift: Largest shift in either direction, in the unit of `shift_kind`.
     """
 
     probability: float
@@ -27,9 +27,15 @@ class Augmentation:
 def augment(
     key: PRNGKeyArray, images: Float[Array, "batch height width 1"], how: Augmentation
 ) -> Float[Array, "batch height width 1"]:
-    """Mirrors, rotates and shifts each picture by its own draw; the edge is repeated outwards.
+    """Mirror, rotate and shift each picture by a separate random draw.
 
-    Grey levels stay within 0…255.
+    Args:
+        key: Random key of the batch.
+        images: Pictures with grey levels 0…255.
+        how: The possible changes.
+
+    Returns:
+        The changed pictures, float32 with grey levels 0…255. Edge pixels fill the uncovered area.
     """
     keys = jax.random.split(key, images.shape[0])
     return jax.vmap(lambda k, image: _augment_one(k, image, how))(keys, images)
@@ -38,12 +44,15 @@ def augment(
 def rotate_and_translate(
     image: Float[Array, "height width 1"], degrees: Float[Array, ""], shift: Float[Array, "2"]
 ) -> Float[Array, "height width 1"]:
-    """Turns a picture clockwise about its centre, then moves it; samples bilinearly.
+    """Rotate a picture clockwise about its centre, then translate it.
 
     Args:
-      image: the picture.
-      degrees: angle.
-      shift: down and right, in pixels.
+        image: The picture.
+        degrees: Angle in degrees.
+        shift: Translation down and right, in pixels.
+
+    Returns:
+        The picture, sampled bilinearly. Edge pixels fill the uncovered area.
     """
     height, width, _ = image.shape
     angle = jnp.deg2rad(degrees)

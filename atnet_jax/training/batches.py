@@ -1,4 +1,4 @@
-"""The batches of a group of units as arrays, whose shapes do not depend on the group."""
+"""Batches of a group of units, as arrays whose shapes do not depend on the group."""
 
 import itertools
 import math
@@ -18,10 +18,11 @@ class Batches(flax.struct.PyTreeNode):
     """Successive batches of one width, for a group of units.
 
     Attributes:
-      indices: which clips, `[step, unit, batch]`; `[step, batch]` if the units share them.
-      labels: theirs, `[step, unit, batch]`.
-      weights: `[step, unit, batch]`, or None if all are 1. Weight 0 marks a clip that does not
-        count; a unit whose weights are all 0 keeps its state in that step.
+        indices: Indices of the clips, `[step, unit, batch]`, or `[step, batch]` if shared by the
+            units.
+        labels: Labels of the clips, `[step, unit, batch]`.
+        weights: Weights of the clips, `[step, unit, batch]`, or None if all are 1. Weight 0
+            excludes a clip; a unit whose weights are all 0 keeps its state in that step.
     """
 
     indices: Any
@@ -30,13 +31,15 @@ class Batches(flax.struct.PyTreeNode):
 
 
 class BatchPlan:
-    """Makes the batches of each epoch.
-
-    Of the labels, it hands out those of training clips alone.
-    """
+    """Source of the batches of each epoch, which contain labels of training clips only."""
 
     def __init__(self, config: Config, units: Sequence[Unit]) -> None:
-        """`units`: all of the experiment, of which some train together: they decide the shapes."""
+        """Fix the shapes of the batches.
+
+        Args:
+            config: The settings of the run.
+            units: All units of the experiment, so that every group has batches of equal shapes.
+        """
         self._config = config
         passes = [
             len(one_pass(self._training_labels(u), config.recipe.balance_classes, 0, 0, 0))
@@ -47,15 +50,20 @@ class BatchPlan:
 
     @property
     def steps(self) -> int:
-        """Steps in an epoch."""
+        """Number of steps in an epoch."""
         return self._config.recipe.steps_per_epoch or math.ceil(
             self._longest / self._config.recipe.batch_size
         )
 
     def blocks(self, units: Sequence[Unit], epoch: int) -> list[Batches]:
-        """All batches of an epoch, counted from 0: successive steps of equal width are one block.
+        """Return all batches of an epoch.
 
-        Units that share batches are of one seed.
+        Args:
+            units: The units of the group. Units that share batches must have the same seed.
+            epoch: Number of the epoch, from 0.
+
+        Returns:
+            Blocks of successive steps; all steps of a block have the same width.
         """
         steps = self._shared_steps if self._config.recipe.shared_batches else self._own_steps
         alike = itertools.groupby(
@@ -72,7 +80,7 @@ class BatchPlan:
         return Batches(indices, labels, weights)
 
     def _own_steps(self, units: Sequence[Unit], epoch: int) -> Iterator[Batches]:
-        """Every unit in an order of its own; narrower batches where some unit's pass ends."""
+        """Yield batches in a separate order for each unit; they narrow where a unit's pass ends."""
         config = self._config
         size = config.recipe.batch_size
         per_unit = [
@@ -103,10 +111,13 @@ class BatchPlan:
             yield Batches(indices, labels, None if full else weights)
 
     def _shared_steps(self, units: Sequence[Unit], epoch: int) -> Iterator[Batches]:
-        """All units in one order of all clips, of which each leaves out those it may not see.
+        """Yield batches in one order for all units; each unit skips the clips it may not see.
 
-        A unit's batches are full all the same: its clips are drawn from a stretch of the order that
-        is as much longer than a batch as the most that a unit leaves out.
+        The batches of a unit are full nevertheless: a step spans as many additional clips as a unit
+        skips at most.
+
+        Yields:
+            The batches of one step.
         """
         size, clips = self._config.recipe.batch_size, len(units[0].labels)
         order = np.random.default_rng([units[0].seed, epoch]).permutation(clips)

@@ -1,11 +1,11 @@
-"""One Orbax checkpoint a fold, so that a killed run goes on where it stopped.
+"""Orbax checkpoints, one per fold, from which a killed run resumes.
 
-A checkpoint is the folder `fold_NNN/EPOCHS`. It holds the arrays, `tree.npz`, and `about.json`:
-whose they are, and the SHA-256 of the former, which is compared before anything is read from it.
+A checkpoint is the folder `fold_NNN/EPOCHS`. It holds the arrays in `tree.npz`; `about.json` has
+the fold, the epochs and the SHA-256 of `tree.npz`, which is verified before the arrays are read.
 
-Orbax writes it beside the last one and gives it its name when it is complete. What is in it is
-written by a handler of our own, because that of Orbax for trees lets process 0 alone write host
-arrays, taking them for copies of one another; here every process has folds of its own.
+Orbax writes a checkpoint beside the previous one and renames it when it is complete. A custom
+handler writes the files: Orbax's handler for trees writes host arrays only from process 0, because
+it takes them for replicas, but here the processes train different folds.
 """
 
 import concurrent.futures
@@ -35,16 +35,16 @@ _ABOUT = "about.json"
 
 
 class FoldCheckpoints:
-    """The checkpoints of all folds of a run, each fold's in a folder of its own.
+    """Checkpoints of all folds of a run, one folder per fold.
 
-    One thread writes what `save` is given, fold after fold, while training goes on. Several
-    processes may share the directory, each with other folds; they need not wait for each other.
+    A thread writes the queued checkpoints one after another while training continues. Several
+    processes may share the directory if their folds differ; they never wait for each other.
     """
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         self._directory = Path(directory).absolute()
         process = jax.process_index()
-        # Each process by itself: Orbax would have all of them meet at each checkpoint.
+        # By default Orbax synchronises all processes at each checkpoint.
         self._orbax = ocp.Checkpointer(
             _FilesHandler(),
             multiprocessing_options=ocp.options.MultiprocessingOptions(
@@ -55,28 +55,31 @@ class FoldCheckpoints:
         self._writes: dict[int, concurrent.futures.Future[None]] = {}
 
     def epochs_done(self, fold: int) -> int:
-        """How many epochs the last complete checkpoint of a fold holds; 0 if there is none.
+        """Return the epochs in the last complete checkpoint of a fold, 0 without a checkpoint.
 
-        It goes by the checkpoint's name: only `restore` tells whether it is intact.
+        The number comes from the checkpoint's name; only `restore` checks its content.
+
+        Args:
+            fold: Number of the fold.
         """
         return max(self._complete(fold), default=0)
 
     def restore(self, fold: int, like: Any, part: bool = False) -> Any:
-        """Reads the checkpoint that `epochs_done` tells of.
+        """Read the last complete checkpoint of a fold.
 
-        A damaged one is kept as `fold_NNN/damaged-EPOCHS`, a line on standard error says so, and
-        `epochs_done` tells of what is left.
+        A damaged checkpoint is renamed to `fold_NNN/damaged-EPOCHS` and reported on standard error.
+        `epochs_done` then returns the epochs of the remaining checkpoint.
 
         Args:
-          fold: its number.
-          like: gives the tree's structure, and shapes and types of its leaves.
-          part: whether it is enough that these are among those of the checkpoint.
+            fold: Number of the fold.
+            like: A tree with the expected structure, and the expected shapes and types of leaves.
+            part: Allow the checkpoint to contain more leaves.
 
         Returns:
-          The tree of host arrays, or None if it is damaged or there is none.
+            The tree of host arrays, or None if the checkpoint is damaged or missing.
 
         Raises:
-          UserError: it cannot be read, which says nothing about whether it is damaged.
+            UserError: The checkpoint cannot be read, for example for lack of permission.
         """
         epochs_done = self.epochs_done(fold)
         if not epochs_done:
@@ -88,51 +91,56 @@ class FoldCheckpoints:
             except _DamagedError as error:
                 aside = _set_aside(path)
                 tqdm.write(
-                    f"Fold {fold}: the checkpoint {path} {error}. It is kept as {aside.name}, and"
-                    f" the fold starts from an earlier one or from nothing, to the same result.",
+                    f"Fold {fold}: the checkpoint {path} {error}. It was renamed to {aside.name}."
+                    f" The fold restarts from an earlier checkpoint or from the beginning, with the"
+                    f" same result.",
                     file=sys.stderr,
                 )
                 return None
         except OSError as error:
             raise UserError(
                 f"Fold {fold}: the checkpoint {path} cannot be read: {error.strerror or error}."
-                f" Mend that and start the same command again."
+                f" Fix this and rerun the same command."
             ) from error
 
     def read(self, fold: int, like: Any) -> Any:
-        """Reads part of the checkpoint that `epochs_done` tells of, and leaves it as it is.
+        """Read part of the last complete checkpoint of a fold, without changing any file.
 
         Args:
-          fold: its number.
-          like: part of the tree that was saved, as for `restore`.
+            fold: Number of the fold.
+            like: Part of the saved tree, as for `restore`.
 
         Returns:
-          That part, as host arrays.
+            This part of the tree, as host arrays.
 
         Raises:
-          UserError: there is no checkpoint, or it is damaged or cannot be read.
+            UserError: The checkpoint is missing or damaged, or cannot be read.
         """
         path = self._folder(fold) / str(self.epochs_done(fold))
         try:
             return self._read(fold, self.epochs_done(fold), like, part=True)
         except (_DamagedError, OSError) as error:
+            unreadable = isinstance(error, OSError)
+            problem = f"cannot be read: {error.strerror or error}" if unreadable else error
             raise UserError(
-                f"Fold {fold}: the checkpoint {path} {error}. Start the run's command again: it"
-                f" trains the fold anew."
+                f"Fold {fold}: the checkpoint {path} {problem}. Rerun the command of the run, which"
+                f" trains the fold again."
             ) from error
 
     def save(self, fold: int, epochs_done: int, tree: Any) -> None:
-        """Has written, soon, what a fold has become after `epochs_done` epochs.
+        """Queue a checkpoint of a fold.
 
-        Copies the arrays and returns, unless the fold's last checkpoint is still to be written.
+        Copies the arrays and returns; waits first if the previous checkpoint of the fold is still
+        in the queue.
 
         Args:
-          fold: its number.
-          epochs_done: more than the fold's last checkpoint holds.
-          tree: its leaves are host arrays of NumPy's own types.
+            fold: Number of the fold.
+            epochs_done: Number of trained epochs, larger than in the fold's last checkpoint.
+            tree: A tree of host arrays with native NumPy types.
 
         Raises:
-          UserError: an earlier checkpoint, of any fold, could not be written.
+            UserError: An earlier checkpoint, of any fold, could not be written.
+            TypeError: An array has a type that is not native to NumPy, such as bfloat16.
         """
         self._settle([k for k, write in self._writes.items() if k == fold or write.done()])
         arrays = {
@@ -141,19 +149,22 @@ class FoldCheckpoints:
         }
         foreign = [name for name, array in arrays.items() if array.dtype.kind in "OV"]
         if foreign:
-            raise TypeError(f"NumPy has no type of its own for {', '.join(foreign)}.")
+            raise TypeError(
+                f"Arrays of a checkpoint need native NumPy types: {', '.join(foreign)}."
+            )
         self._writes[fold] = self._writer.submit(self._write, fold, epochs_done, arrays)
 
     def wait(self) -> None:
-        """Returns when everything handed to `save` is on disk.
+        """Wait until all queued checkpoints are on disk.
 
         Raises:
-          UserError: something could not be written. Each fold's last complete checkpoint is there.
+            UserError: A checkpoint could not be written. The previous checkpoint of its fold, if
+                any, is intact.
         """
         self._settle(list(self._writes))
 
     def close(self) -> None:
-        """Ends the writer's thread, after what it still has to write; raises as `wait` does."""
+        """Write all queued checkpoints and end the thread; raise the errors of `wait`."""
         self._writer.shutdown()
         self.wait()
 
@@ -161,7 +172,7 @@ class FoldCheckpoints:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Closes; the error that ends the body, if any, is told rather than one of writing."""
+        """Close, without hiding an error of the `with` body behind an error of writing."""
         if kind is None:
             self.close()
         else:
@@ -177,7 +188,7 @@ class FoldCheckpoints:
         return self._directory / f"fold_{fold:03d}"
 
     def _complete(self, fold: int) -> list[int]:
-        """The complete checkpoints; two if a kill came before the older one was removed."""
+        """Return the epochs of complete checkpoints: two if a kill preceded the older's removal."""
         folder = self._folder(fold)
         if not folder.is_dir():
             return []
@@ -192,12 +203,12 @@ class FoldCheckpoints:
         try:
             self._orbax.save(path, _Files({_TREE: packed.getbuffer(), _ABOUT: about}))
         except OSError as error:
-            _remove_unfinished(folder)  # It may be what fills the disk.
+            _remove_unfinished(folder)  # Its partial files may fill the disk.
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             raise UserError(
                 f"Could not write the checkpoint of fold {fold} to {path}:"
-                f" {error.strerror or error}. {'Free some space' if full else 'Mend that'} and"
-                f" start the same command again: it goes on after epoch {self.epochs_done(fold)}."
+                f" {error.strerror or error}. {'Free disk space' if full else 'Fix this'} and rerun"
+                f" the same command: it resumes after epoch {self.epochs_done(fold)}."
             ) from error
         for other in self._complete(fold):
             if other != epochs_done:
@@ -209,7 +220,8 @@ class FoldCheckpoints:
         try:
             content = self._orbax.restore(path, _Files({_TREE: b"", _ABOUT: b""}))
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError) as error:
-            raise _DamagedError("is not complete") from error  # The last is Orbax's word for it.
+            # Orbax raises a ValueError for an incomplete checkpoint.
+            raise _DamagedError("is incomplete") from error
         if content[_ABOUT] != _about(fold, epochs_done, content[_TREE]):
             raise _DamagedError("is damaged")
         leaves, structure = jax.tree_util.tree_flatten_with_path(like)
@@ -225,23 +237,24 @@ class FoldCheckpoints:
                            if found.get(name) != expected.get(name))  # fmt: skip
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             raise _DamagedError(
-                f"holds other arrays than this training has ({', '.join(names[:3])}{more})"
+                f"does not have the arrays that this training expects"
+                f" ({', '.join(names[:3])}{more})"
             )
         return structure.unflatten(arrays[name] for name in expected)
 
 
 class _DamagedError(Exception):
-    """A checkpoint is not what was written; the message goes on after its name."""
+    """A damaged checkpoint; the message is the predicate of a sentence about it."""
 
 
 def _about(fold: int, epochs_done: int, packed: bytes | memoryview) -> bytes:
-    """What about.json holds."""
+    """Return the content of about.json."""
     digest = hashlib.sha256(packed).hexdigest()
     return json.dumps({"fold": fold, "epochs_done": epochs_done, "sha256": digest}).encode()
 
 
 def _set_aside(path: Path) -> Path:
-    """Gives a checkpoint a new name, which Orbax does not take for that of one."""
+    """Rename a checkpoint so that Orbax no longer recognises it, and return its new path."""
     for number in itertools.count(1):
         aside = path.with_name(f"damaged-{path.name}" + (f"-{number}" if number > 1 else ""))
         if not aside.exists():
@@ -251,13 +264,13 @@ def _set_aside(path: Path) -> Path:
 
 
 def _remove_unfinished(folder: Path) -> None:
-    """Removes what Orbax could not complete."""
+    """Remove incomplete checkpoints."""
     for path in folder.glob(f"*{ocp.utils.TMP_DIR_SUFFIX}*"):
         shutil.rmtree(path, ignore_errors=True)
 
 
 class _FilesHandler(ocp.CheckpointHandler):
-    """Files in a checkpoint, the same way in every process."""
+    """Handler that reads and writes the files of a checkpoint in the calling process."""
 
     def save(self, directory: Any, args: "_Files") -> None:
         for name, content in args.contents.items():
@@ -270,6 +283,6 @@ class _FilesHandler(ocp.CheckpointHandler):
 @ocp.args.register_with_handler(_FilesHandler, for_save=True, for_restore=True)
 @dataclasses.dataclass
 class _Files(ocp.args.CheckpointArgs):
-    """File name → content."""
+    """Contents of files by name."""
 
     contents: Mapping[str, bytes | memoryview]

@@ -1,9 +1,9 @@
-"""Training many folds at once: pure functions with a leading axis of units.
+"""Training of many folds at once: pure functions with a leading axis of units.
 
-A unit is one fold of one seed. Every array of a `TrainState` has the unit as its first axis, which
-is spread over the devices of a mesh; the functions for one unit are written without it and mapped
-over it, so units cannot see each other and devices need not talk. All randomness comes from (seed,
-fold number, step), so a fold trained alone is the same fold trained among others.
+A unit is one fold of one seed. The first axis of every array of a `TrainState` is the unit axis,
+which is sharded over the devices of a mesh. The functions for one unit have no such axis and are
+mapped over it, so units cannot see each other and devices do not communicate. All randomness
+derives from (seed, fold number, step), so a fold gives the same result alone and among others.
 """
 
 import dataclasses
@@ -27,23 +27,23 @@ from atnet_jax.training.optimizer import leaf_name, make_optimizer
 
 Inputs = Mapping[str, jax.Array]
 
-# What config.recipe.precision means for a float32 product, in JAX's words.
+# JAX's matmul precision of float32 products for each config.recipe.precision.
 PRECISIONS = {"float32": "highest", "tensorfloat32": "tensorfloat32", "bfloat16": "highest"}
 
 _UNIT = "unit"
 
 
 class TrainState(flax.struct.PyTreeNode):
-    """Everything training changes; what a checkpoint holds.
+    """Everything that training changes; a checkpoint contains it.
 
-    Its leaves are arrays on the device or on the host, or shapes alone (`jax.ShapeDtypeStruct`).
+    The leaves are arrays on the device or the host, or shapes (`jax.ShapeDtypeStruct`).
 
     Attributes:
-      step: optimiser steps taken, `[unit]`.
-      params: trainable parameters.
-      batch_stats: running statistics of batch normalisation.
-      opt_state: the optimiser's state.
-      key: `[unit, 2]`; the unit's own PRNG key, from which each step's is derived.
+        step: Number of optimiser steps taken, `[unit]`.
+        params: Trainable parameters.
+        batch_stats: Running statistics of batch normalisation.
+        opt_state: State of the optimiser.
+        key: Random key of the unit, `[unit, 2]`, from which each step derives a key.
     """
 
     step: Any
@@ -54,12 +54,12 @@ class TrainState(flax.struct.PyTreeNode):
 
     @property
     def network(self) -> dict[str, Any]:
-        """What applying the network takes: {"params": …, "batch_stats": …}."""
+        """Variables of the network, {"params": …, "batch_stats": …}."""
         return {"params": self.params, "batch_stats": self.batch_stats}
 
 
 class Metrics(flax.struct.PyTreeNode):
-    """Sums over training clips, `[unit]`: divide by `count` for means."""
+    """Sums over training clips, `[unit]`; dividing them by `count` gives means."""
 
     loss: jax.Array | np.ndarray
     correct: jax.Array | np.ndarray
@@ -71,12 +71,13 @@ class Trainer:
     """The compiled functions of one configuration; see `make_trainer`.
 
     Attributes:
-      mesh: of the devices; a group's number of units is a multiple of theirs.
-      init: (seeds `[unit]`, fold numbers `[unit]`) → `TrainState`.
-      epoch: (state, inputs of all clips, sequence of `Batches`, learning rate) → (state,
-        `Metrics`). The state is donated: use the returned one only.
-      predict: (state, inputs of all clips, clip indices `[unit, clip]`) → class probabilities
-        `[unit, clip, 3]`.
+        mesh: Mesh of the devices. The number of units in a group is a multiple of the number of
+            devices.
+        init: (seeds `[unit]`, fold numbers `[unit]`) → `TrainState`.
+        epoch: (state, inputs of all clips, sequence of `Batches`, learning rate) → (state,
+            `Metrics`). The given state is donated; use only the returned state.
+        predict: (state, inputs of all clips, clip indices `[unit, clip]`) → class probabilities
+            `[unit, clip, 3]`.
     """
 
     mesh: Mesh
@@ -85,34 +86,37 @@ class Trainer:
     predict: Callable[..., jax.Array]
 
     def spread(self, tree: Any) -> Any:
-        """Host arrays with a leading unit axis, placed on the devices."""
+        """Shard host arrays over the devices along their leading unit axis."""
         return jax.device_put(tree, NamedSharding(self.mesh, PartitionSpec(_UNIT)))
 
     def replicate(self, tree: Any) -> Any:
-        """Host arrays that every device holds whole."""
+        """Copy host arrays to every device."""
         return jax.device_put(tree, NamedSharding(self.mesh, PartitionSpec()))
 
     def shapes(self) -> TrainState:
-        """The state of a group of as many units as devices, as shapes alone."""
+        """Return the shapes of the state of a group with one unit per device."""
         numbers = np.zeros(self.mesh.size, np.int32)
         return jax.eval_shape(self.init, numbers, numbers)
 
     def unit_shapes(self) -> TrainState:
-        """The state of one unit, without the unit axis, as shapes alone."""
+        """Return the shapes of the state of one unit, without the unit axis."""
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), self.shapes())
 
 
 def over_units(
     fn: Callable[..., Any], in_axes: tuple[int | None, ...], *, vectorise: bool
 ) -> Callable[..., Any]:
-    """Maps a function of one unit over the leading unit axis of its arguments.
+    """Map a function of one unit over the leading unit axis of its arguments.
 
     Args:
-      fn: the function.
-      in_axes: 0 or None for each argument, as for `jax.vmap`.
-      vectorise: `jax.vmap`. If not, the units follow one another inside the program: on a CPU, the
-        grouped convolution and batched products that `vmap` makes of per-unit weights are 2 to 3×
-        slower.
+        fn: The function of one unit.
+        in_axes: 0 or None for each argument, as for `jax.vmap`.
+        vectorise: Use `jax.vmap`. Otherwise the program computes one unit after another, which is 2
+            to 3× faster on a CPU: with separate weights per unit, `vmap` produces grouped
+            convolutions and batched products.
+
+    Returns:
+        The mapped function, whose results have a leading unit axis.
     """
     if vectorise:
         return jax.vmap(fn, in_axes)
@@ -133,15 +137,18 @@ def over_units(
 def apply_network(
     network: Network, precision: str, params: Any, batch_stats: Any, batch: Inputs, **kwargs: Any
 ) -> Any:
-    """Applies a network to a batch, its products in the precision that JAX is set to.
+    """Apply a network to a batch, with the matmul precision that JAX is set to.
 
     Args:
-      network: the method's.
-      precision: that of the configuration.
-      params: the network's.
-      batch_stats: likewise.
-      batch: its inputs, float32.
-      **kwargs: `train`, and others that Flax's `apply` takes.
+        network: Network of the method.
+        precision: The value of config.recipe.precision.
+        params: Parameters of the network.
+        batch_stats: Running statistics of the network's batch normalisation.
+        batch: Inputs of the network by name, float32.
+        **kwargs: `train`, and other arguments of Flax's `apply`.
+
+    Returns:
+        The result of Flax's `apply`: logits `[clip, 3]`, and the changed variables if `mutable`.
     """
     if precision == "bfloat16":
         params = _kernels_in_bfloat16(params)
@@ -151,15 +158,18 @@ def apply_network(
 def make_trainer(
     config: Config, inputs: Mapping[str, np.ndarray], devices: Sequence[Any] | None = None
 ) -> Trainer:
-    """Compiles the functions that initialise, train and apply `config.model` on groups of units.
+    """Compile the functions that initialise, train and apply `config.model` on groups of units.
 
     Args:
-      config: see `atnet_jax.config`.
-      inputs: of all clips; only their shapes are used here.
-      devices: to spread the units over; None: all of this process.
+        config: The settings of the run.
+        inputs: Inputs of all clips by name, `[clip, ...]`; only their shapes are used.
+        devices: Devices that share the units. None selects all devices of this process.
+
+    Returns:
+        The compiled functions.
 
     Raises:
-      UserError: an option is not one of those there are.
+        UserError: The method or one of its options is unknown.
     """
     network = models.find(config.model).build_network(config.options.to_dict()).for_training()
     augmentation = augment.Augmentation(**config.recipe.augment)
@@ -225,7 +235,7 @@ def make_trainer(
             opt_state=opt_state,
         )
         if weights is not None:
-            # A fold with fewer clips may have no batch left in this step: nothing changes.
+            # A fold with fewer clips may have no batch left in this step; it keeps its state.
             new = jax.tree.map(lambda a, b: jnp.where(count > 0, a, b), new, state)
         correct = ((logits.argmax(-1) == labels) * weight).sum()
         return new, Metrics(loss=loss * count, correct=correct, count=count)
@@ -260,7 +270,7 @@ def make_trainer(
     def predict(state: TrainState, inputs: Inputs, indices: jax.Array) -> jax.Array:
         return predict_units(state, gather(inputs, indices))
 
-    # Unknown options of the network are refused before anything is run.
+    # This rejects unknown options of the network before anything runs.
     jax.eval_shape(init_unit, 0, 0)
     mesh = Mesh(np.array(devices or jax.local_devices()), (_UNIT,))
     unit, whole, by_step = PartitionSpec(_UNIT), PartitionSpec(), PartitionSpec(None, _UNIT)
@@ -268,11 +278,12 @@ def make_trainer(
 
     def on_devices(fn: Callable[..., Any], *in_specs: Any) -> Callable[..., Any]:
         def precise(*args: Any) -> Any:
-            # Around all of it: gradients that are written out are traced after the forward pass.
+            # The context must enclose the gradients too: custom ones are traced after the forward
+            # pass.
             with jax.default_matmul_precision(PRECISIONS[config.recipe.precision]):
                 return fn(*args)
 
-        # Nothing is exchanged between devices, so there is nothing to check.
+        # The devices exchange no data, so their replicas need no check.
         return jax.shard_map(precise, mesh=mesh, in_specs=in_specs, out_specs=unit, check_vma=False)
 
     def epoch_on_devices(
@@ -292,7 +303,10 @@ def make_trainer(
 
 @functools.cache
 def compiler_options() -> dict[str, str]:
-    """Has XLA leave convolutions on a CPU to Eigen, whose are faster than those of its YNNPACK."""
+    """Return the options that make XLA on a CPU use Eigen's convolutions.
+
+    They are faster than the convolutions of YNNPACK.
+    """
     options = {
         "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT,LIBRARY_FUSION_TYPE_REDUCE"
     }
@@ -300,13 +314,13 @@ def compiler_options() -> dict[str, str]:
         return {}
     try:
         jax.jit(lambda: 0, compiler_options=options).lower().compile()
-    except jax.errors.JaxRuntimeError:  # Another version of XLA has no such choice.
+    except jax.errors.JaxRuntimeError:  # Some versions of XLA lack this option.
         return {}
     return options
 
 
 def _kernels_in_bfloat16(params: Any) -> Any:
-    """Kernels of convolutions and LSTMs rounded; their gradients arrive in float32."""
+    """Round the kernels of convolutions and LSTMs; their gradients remain float32."""
 
     def rounded(path: Sequence[Any], leaf: jax.Array) -> jax.Array:
         return leaf.astype(jnp.bfloat16) if leaf_name(path).endswith("kernel") else leaf

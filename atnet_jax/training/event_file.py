@@ -1,4 +1,4 @@
-"""TensorBoard's event files."""
+"""Event files for TensorBoard."""
 
 import contextlib
 import errno
@@ -20,18 +20,22 @@ from tensorboardX.record_writer import masked_crc32c
 
 
 class EventFile:
-    """One file of a unit's TensorBoard folder, which is read after those of earlier starts.
+    """An event file in the TensorBoard folder of a unit.
 
-    A record is in the file as soon as it is written, so that a kill loses none. tensorboardX's own
-    SummaryWriter keeps them in a queue for a thread; on a full disk that thread dies, and the
-    training waits for room in the queue forever.
+    Every start of a run adds a file. Records are written unbuffered, so that a kill loses none.
+    tensorboardX's SummaryWriter queues records for a thread instead; on a full disk the thread
+    dies, and the training waits for space in the queue forever.
     """
 
     def __init__(self, folder: Path, first_epoch: int) -> None:
-        """Opens a new file for the epochs from `first_epoch` on.
+        """Open a new file.
+
+        Args:
+            folder: TensorBoard folder of the unit; it is created if it does not exist.
+            first_epoch: First epoch that the file will contain.
 
         Raises:
-          OSError: it cannot be written.
+            OSError: The file cannot be written.
         """
         folder.mkdir(parents=True, exist_ok=True)
         # TensorBoard reads the files of a folder in the order of their names.
@@ -39,8 +43,8 @@ class EventFile:
         self._file = (folder / name).open("xb", buffering=0)
         try:
             self._write(Event(file_version="brain.Event:2"))
-            # At such a record TensorBoard drops what it has read of this epoch and later ones: they
-            # came after the last checkpoint, and are trained again.
+            # At this record TensorBoard drops its values of this and later epochs. Earlier starts
+            # wrote them after the last checkpoint, and the run trains these epochs again.
             start = SessionLog(status=SessionLog.START)
             self._write(Event(step=first_epoch, session_log=start))
         except OSError:
@@ -48,10 +52,14 @@ class EventFile:
             raise
 
     def scalars(self, epoch: int, values: Mapping[str, float]) -> None:
-        """Writes values of an epoch.
+        """Write values of an epoch.
+
+        Args:
+            epoch: Number of the epoch.
+            values: The values by tag.
 
         Raises:
-          OSError: they cannot be written.
+            OSError: The values cannot be written.
         """
         summary = Summary(
             value=[Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
@@ -59,13 +67,13 @@ class EventFile:
         self._write(Event(step=epoch, summary=summary))
 
     def close(self) -> None:
-        """Closes the file."""
-        # All is written; some file systems report here that it will not stay so.
+        """Close the file."""
+        # Some file systems report write errors only here; training must not stop for them.
         with contextlib.suppress(OSError):
             self._file.close()
 
     def _write(self, event: Event) -> None:
-        """Appends a TFRecord: the length and its checksum, the event and its checksum."""
+        """Append a TFRecord: the length and its checksum, the event and its checksum."""
         event.wall_time = time.time()
         data = event.SerializeToString()
         length = struct.pack("<Q", len(data))
@@ -75,6 +83,6 @@ class EventFile:
             + data
             + struct.pack("<I", masked_crc32c(data))
         )
-        # A disk that fills up takes a part, without an error.
+        # If the disk fills up, a part is written without an error.
         if self._file.write(record) < len(record):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._file.name)

@@ -18,7 +18,7 @@ from atnet_jax.errors import UserError
 from atnet_jax.system import files, typed_json
 
 FILE = "networks.json"
-"""The description's name in its folder."""
+"""Name of the description's file in the folder."""
 
 _FORMAT = 1
 
@@ -82,7 +82,7 @@ def write(
             for number, (name, own) in enumerate(zip(names, variables, strict=True)):
                 flat = traverse_util.flatten_dict(dict(own), sep="/")
                 arrays = {path: np.ascontiguousarray(leaf) for path, leaf in flat.items()}
-                # One entry only: safetensors writes several in an order that changes.
+                # One entry only, because safetensors writes several in varying order.
                 packed = safetensors.numpy.save(arrays, {"format": "np"})
                 file = f"network_{number:03d}.safetensors"
                 files.write_bytes_atomically(folder / file, packed)
@@ -95,22 +95,34 @@ def write(
 
 
 def read(folder: Path) -> tuple[Description, list[dict[str, Any]]]:
-    """Read such a folder: its description, and the variables of each network.
+    """Read a folder that `write` has written.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        The description, and `{"params": …, "batch_stats": …}` of each network.
 
     Raises:
         UserError: A file is missing or damaged, or another version wrote the folder.
     """
     path = folder / FILE
     try:
-        found = typed_json.parse(path.read_bytes())
-        if found.get("format") != _FORMAT:
-            raise ValueError(f"format must be {_FORMAT}, found {found.get('format')!r}")
-        described = typed_json.decode(Description, found)
-        if not described.networks:
-            raise ValueError("networks is empty")
+        described = _parse(path.read_bytes())
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error}). Export the run again.") from error
     return described, [_read_part(folder, part) for part in described.networks]
+
+
+def _parse(text: bytes) -> Description:
+    """Return the description that networks.json holds; raise a ValueError if it is invalid."""
+    found = typed_json.parse(text)
+    if found.get("format") != _FORMAT:
+        raise ValueError(f"format must be {_FORMAT}, found {found.get('format')!r}")
+    described = typed_json.decode(Description, found)
+    if not described.networks:
+        raise ValueError("networks is empty")
+    return described
 
 
 def _read_part(folder: Path, part: Part) -> dict[str, Any]:

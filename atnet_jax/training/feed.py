@@ -1,4 +1,4 @@
-"""Where the clips of a training come from: memory, or the disk as the training needs them."""
+"""Sources of training clips: memory, or a disk read during the training."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -11,44 +11,44 @@ from atnet_jax.training.batches import Batches
 from atnet_jax.training.engine import Trainer
 
 SCORED_AT_ONCE = 16
-"""Clips of a unit that are scored in one step."""
+"""Number of clips of a unit that are scored in one step."""
 
 Inputs: TypeAlias = Mapping[str, Any]
-"""Name → array `[clip, ...]`."""
+"""Arrays `[clip, ...]` by name of the input."""
 
 
 class InMemory:
-    """Hands the training loop inputs, with indices into them: all clips, which every device holds.
+    """Source that keeps the inputs of all clips on every device.
 
     Attributes:
-      inputs: those of all clips; of `FromDisk`, empty arrays of their shapes.
+        inputs: Inputs of all clips. `FromDisk` has arrays without clips here, for their shapes.
     """
 
     def __init__(self, inputs: Inputs) -> None:
         self.inputs = inputs
 
     def placed(self, trainer: Trainer) -> "InMemory":
-        """The same clips on the trainer's devices."""
+        """Return a source with the clips on the trainer's devices."""
         return InMemory(trainer.replicate(dict(self.inputs)))
 
     def training(self, blocks: Sequence[Batches]) -> Iterator[tuple[Inputs, Sequence[Batches]]]:
-        """One epoch's batches, in one or, `FromDisk`, in several parts."""
+        """Yield the inputs and batches of one epoch in one part (`FromDisk`: in several parts)."""
         yield self.inputs, blocks
 
     def scoring(
         self, clips: Int[np.ndarray, "unit clip"]
     ) -> Iterator[tuple[Inputs, Int[np.ndarray, "unit 16"]]]:
-        """Clips in parts of `SCORED_AT_ONCE`, which divides their number."""
+        """Yield inputs, and clips in parts of `SCORED_AT_ONCE`, which must divide their number."""
         for part in np.split(clips, clips.shape[1] // SCORED_AT_ONCE, axis=1):
             yield self.inputs, part
 
 
 class FromDisk:
-    """Pictures read step by step, a few steps ahead, for one unit that trains alone.
+    """Source that reads pictures from disk, a few steps ahead, for one unit that trains alone.
 
     Args:
-      pictures: those of all data sets.
-      batch_size: pictures in a step.
+        pictures: Pictures of all data sets.
+        batch_size: Number of pictures in a step.
     """
 
     def __init__(self, pictures: MacroPictures, batch_size: int) -> None:
@@ -58,15 +58,19 @@ class FromDisk:
         self._batch_size = batch_size
 
     def placed(self, trainer: Trainer) -> "FromDisk":
-        """Itself: nothing is held."""
+        """Return this source, which keeps no arrays."""
         del trainer
         return self
 
     def training(self, blocks: Sequence[Batches]) -> Iterator[tuple[Inputs, Sequence[Batches]]]:
-        """The epoch step by step.
+        """Yield one step of the epoch at a time, padded so that one compiled program fits all.
 
-        One program does for all: they have one width, and all have weights if one has. What fills a
-        step up has the weight 0.
+        Args:
+            blocks: The batches of the epoch.
+
+        Yields:
+            The pictures of a step and its batch. All batches have the same width, and all have
+            weights if one has; padding has weight 0.
         """
         whole = all(block.weights is None for block in blocks)
         weighted = [
@@ -88,14 +92,14 @@ class FromDisk:
     def scoring(
         self, clips: Int[np.ndarray, "unit clip"]
     ) -> Iterator[tuple[Inputs, Int[np.ndarray, "unit 16"]]]:
-        """Each part's own pictures."""
+        """Yield the pictures of each part of `SCORED_AT_ONCE` clips, and indices into them."""
         for apex in self._pictures.batches(clips.ravel(), SCORED_AT_ONCE):
             yield {"apex": apex}, np.arange(SCORED_AT_ONCE, dtype=np.int32)[None]
 
     def _wide(self, rows: np.ndarray) -> np.ndarray:
-        """A block's `[step, 1, width]` with zeros up to the width of a whole batch."""
+        """Pad `[step, 1, width]` of a block with zeros to the width of a whole batch."""
         return np.pad(rows, ((0, 0), (0, 0), (0, self._batch_size - rows.shape[-1])))
 
 
 Feed: TypeAlias = InMemory | FromDisk
-"""Where the clips come from."""
+"""Source of the clips of a training."""

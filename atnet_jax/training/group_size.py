@@ -1,9 +1,9 @@
-"""How many units the devices hold at once, and memory that stays mapped on a CPU."""
+"""Number of units that train at once in the memory of the devices."""
 
 import collections
 import contextlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -15,9 +15,9 @@ from atnet_jax.errors import UserError
 from atnet_jax.training.batches import BatchPlan
 from atnet_jax.training.engine import Trainer
 
-# The compiler's estimate leaves out fragmentation and the workspace of library calls.
+# The compiler's estimate ignores fragmentation and the workspace of library calls.
 _USABLE = 0.8
-# On a CPU: what units share is made once a group, so many of them are faster than few.
+# On a CPU, shared work is computed once per group, so large groups are faster than small ones.
 _SHARING_ON_CPU = 40
 
 
@@ -28,18 +28,18 @@ def units_at_once(
     plan: BatchPlan,
     units: Sequence[Unit],
 ) -> int:
-    """How many units to train in one program: a multiple of the number of devices.
+    """Return the number of units to train in one program, a multiple of the number of devices.
 
     Args:
-      config: see `atnet_jax.config`.
-      trainer: of the network.
-      inputs: of all clips; only their shapes and sizes are used.
-      plan: makes the batches.
-      units: those to train.
+        config: The settings of the run.
+        trainer: The compiled functions.
+        inputs: Inputs of all clips; only their shapes and sizes are used.
+        plan: The source of batches.
+        units: The units to train.
     """
     devices = trainer.mesh.size
     together = len(units)
-    if config.recipe.shared_batches:  # Which is only within a seed.
+    if config.recipe.shared_batches:  # Only units of the same seed share batches.
         together = max(collections.Counter(unit.seed for unit in units).values())
     if together <= devices:
         return devices
@@ -56,7 +56,13 @@ def units_at_once(
 
 
 def even_size(wanted: int, units: int, devices: int) -> int:
-    """The size of groups of at most `wanted` units that all are about equally full."""
+    """Return the size of groups of about equally many units.
+
+    Args:
+        wanted: Largest number of units in a group.
+        units: Total number of units.
+        devices: Number of devices; the size is rounded up to a multiple of it.
+    """
     size = math.ceil(units / math.ceil(units / wanted))
     return math.ceil(size / devices) * devices
 
@@ -64,7 +70,7 @@ def even_size(wanted: int, units: int, devices: int) -> int:
 def _bytes_of_a_unit(
     trainer: Trainer, inputs: Mapping[str, np.ndarray], plan: BatchPlan, unit: Unit
 ) -> int:
-    """What the compiler plans for one unit a device: its state and all that a step leaves lying."""
+    """Return the memory that the compiler plans for one unit per device, state included."""
     units = [unit] * trainer.mesh.size
     shapes: Any = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in inputs.items()}
     compiled = trainer.epoch.lower(trainer.shapes(), shapes, plan.blocks(units, 0), 0.1).compile()
@@ -73,11 +79,12 @@ def _bytes_of_a_unit(
 
 
 @contextlib.contextmanager
-def explained() -> Iterator[None]:
-    """Turns the device's "out of memory" into what to do about it.
+def explained() -> Generator[None, None, None]:
+    """Turn the device's "out of memory" error into advice.
 
     Raises:
-      UserError: the device has too little memory for as many units.
+        UserError: The device has too little memory for the group.
+        JaxRuntimeError: Any other error of the device.
     """
     try:
         yield
@@ -85,7 +92,7 @@ def explained() -> Iterator[None]:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         raise UserError(
-            "The device's memory does not hold as many folds, or as large batches, at once. Set a"
-            " smaller config.engine.folds_per_batch, or config.recipe.batch_size if that is 1; the"
+            "The device has too little memory for this number of folds and this batch size. Lower"
+            " config.engine.folds_per_batch or, if it is 1, config.recipe.batch_size. The"
             " checkpoints are kept."
         ) from error

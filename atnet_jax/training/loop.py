@@ -1,4 +1,4 @@
-"""Training the units of a run, several at once, with checkpoints that a kill cannot hurt."""
+"""Training of the units of a run, several at once, with checkpoints that survive a kill."""
 
 import contextlib
 import dataclasses
@@ -27,32 +27,34 @@ from atnet_jax.training.progress import UnitEpoch, Watch, profile
 from atnet_jax.weights import folder as weights
 
 History = dict[str, np.ndarray]
-"""The course of a unit's training: "loss", "accuracy" and "seconds" of each epoch, and "scores"
+"""History of a unit's training: "loss", "accuracy" and "seconds" of each epoch, and "scores"
 `[scored, test + validation, 3]` after each of `scored_epochs`."""
 
 _OF_EPOCHS = ("loss", "accuracy", "seconds")
 
 Kept = dict[str, Any]
-"""What a unit's checkpoint holds, on the host and without a unit axis.
+"""Content of a unit's checkpoint, on the host and without a unit axis.
 
-"history", always. "state", until the last epoch. "network", the parameters and statistics that are
-kept of the unit: those of its best epoch so far where it has validation clips, from the first epoch
-on; else those of the last epoch. A finished unit has none with keep_networks=False."""
+"history" is always present, "state" until the last epoch. "network" holds the parameters and
+statistics to keep: with validation clips, those of the best epoch so far, in every checkpoint;
+otherwise those of the last epoch, in the last checkpoint. With keep_networks=False, the last
+checkpoint has no "network"."""
 
 
 @dataclasses.dataclass(frozen=True)
 class FoldResult:
-    """What is kept of a unit.
+    """Result of training one unit.
 
     Attributes:
-      scores: class probabilities of the test clips, `[test, 3]`.
-      epoch_scores: scores after each of `scored_epochs`, `[scored, test, 3]`.
-      validation_scores: likewise of the validation clips, `[scored, validation, 3]`.
-      epoch: the epoch after which they were taken, counted from 1; 0 if there are no epochs.
-      loss: mean training loss of each epoch.
-      accuracy: training accuracy of each epoch.
-      seconds: what each epoch's training took, its share where several units trained at once. The
-        first epoch of a run compiles. Scoring and saving are not in it.
+        scores: Class probabilities of the test clips, `[test, 3]`.
+        epoch_scores: Scores of the test clips after each of `scored_epochs`, `[scored, test, 3]`.
+        validation_scores: Scores of the validation clips after each of `scored_epochs`, `[scored,
+            validation, 3]`.
+        epoch: Epoch of `scores`, from 1; 0 for a method without epochs.
+        loss: Mean training loss of each epoch.
+        accuracy: Training accuracy of each epoch, 0 to 1.
+        seconds: Training time of each epoch, without scoring and saving. Units that train at once
+            share the time equally. The first epoch of a run includes compilation.
     """
 
     scores: np.ndarray
@@ -65,13 +67,13 @@ class FoldResult:
 
 
 def is_checkpoint(config: Config, epochs: int) -> bool:
-    """Whether a checkpoint is written after so many epochs: after the last, and on the way."""
+    """Return whether a checkpoint follows this number of epochs; it always follows the last."""
     every = config.engine.checkpoint_every or math.ceil(config.recipe.num_epochs / 5)
     return epochs % every == 0 or epochs == config.recipe.num_epochs
 
 
 def scored_epochs(config: Config) -> list[int]:
-    """The epochs after which the held-out clips are scored, counted from 1; the last always is."""
+    """Return the epochs, from 1, after which held-out clips are scored; the last is included."""
     every = config.score_every or config.recipe.num_epochs
     last = config.recipe.num_epochs
     return [epoch for epoch in range(1, last + 1) if epoch % every == 0 or epoch == last]
@@ -80,14 +82,18 @@ def scored_epochs(config: Config) -> list[int]:
 def read_start(
     config: Config, inputs: Mapping[str, Any]
 ) -> tuple[weights.Weights | None, list[str]]:
-    """The weights in config.init_from, and what of the network they leave as it is at random.
+    """Read the weights in config.init_from.
 
     Args:
-      config: see `atnet_jax.config`.
-      inputs: of all clips; only their shapes are used here.
+        config: The settings of the run.
+        inputs: Inputs of all clips by name; only their shapes are used.
+
+    Returns:
+        The weights, None without config.init_from, and the names of the parameters that the weights
+        leave at random values.
 
     Raises:
-      UserError: there are no such weights, or they do not fit the network.
+        UserError: The weights cannot be read or do not fit the network.
     """
     if not config.init_from:
         return None, []
@@ -103,22 +109,21 @@ def train_units(
     folders: Mapping[int, Path],
     start: weights.Weights | None = None,
 ) -> dict[tuple[int, int], FoldResult]:
-    """Trains the units, several at once, and scores each one's held-out clips.
+    """Train units, several at once, and score their held-out clips.
 
-    The networks stay in the checkpoints, where `read_network` finds them. Of the labels, training
-    is handed those of the training clips alone. Where several processes take part, each trains its
-    share.
+    Training receives only the labels of training clips. The networks remain in the checkpoints;
+    `read_network` reads them. If a run has several processes, each trains its share of the units.
 
     Args:
-      config: see `atnet_jax.config`.
-      feed: hands out the clips.
-      protocol_units: all of the protocol; they decide the shapes of batches.
-      units: those to train.
-      folders: seed → the folder of its run, for checkpoints and curves.
-      start: the weights that every unit starts from, as far as they go; None: random ones.
+        config: The settings of the run.
+        feed: Source of the clips.
+        protocol_units: All units of the protocol, which determine the shapes of the batches.
+        units: The units to train.
+        folders: Folder of the run of each seed, for checkpoints and TensorBoard curves.
+        start: Initial weights of every unit, for all or some parameters; others start at random.
 
     Returns:
-      (seed, fold number) → the result, of the units of all processes.
+        The results of the units of all processes, by (seed, fold number).
     """
     own = processes.own(units)
     histories = _Training(config, feed, protocol_units, own, folders, start).run() if own else {}
@@ -138,21 +143,21 @@ def train_units(
 
 
 def read_network(checkpoints: FoldCheckpoints, fold: int, shapes: TrainState) -> dict[str, Any]:
-    """The network kept of a fold that is trained to its end: {"params": …, "batch_stats": …}.
+    """Return the network of a finished fold, {"params": …, "batch_stats": …}.
 
     Args:
-      checkpoints: of the run.
-      fold: its number.
-      shapes: of one unit, as `Trainer.unit_shapes` gives them.
+        checkpoints: Checkpoints of the run.
+        fold: Number of the fold.
+        shapes: Shapes of one unit, from `Trainer.unit_shapes`.
 
     Raises:
-      UserError: the checkpoint holds no network, or is damaged or cannot be read.
+        UserError: The checkpoint has no network, is damaged or cannot be read.
     """
     return checkpoints.read(fold, {"network": shapes.network})["network"]
 
 
 class _Training:
-    """What the loop over groups and epochs needs throughout."""
+    """Loop over groups of units and their epochs."""
 
     def __init__(
         self,
@@ -178,7 +183,7 @@ class _Training:
         }
 
     def run(self) -> dict[tuple[int, int], History]:
-        """Trains all units; (seed, fold number) → what became of it."""
+        """Train all units and return their histories by (seed, fold number)."""
         done = {unit.key: self._epochs_done(unit) for unit in self._units}
         histories: dict[tuple[int, int], History] = {}
         task = self._config.task
@@ -204,7 +209,10 @@ class _Training:
         return self._checkpoints[unit.seed].epochs_done(unit.fold.number)
 
     def _group(self, waiting: Sequence[Unit], done: Mapping[tuple[int, int], int]) -> list[Unit]:
-        """Units to train together: equally far, because a kill may have come between two saves."""
+        """Return units to train together, all with the same number of trained epochs.
+
+        The numbers differ if the run was killed between two saves.
+        """
 
         def kind(unit: Unit) -> tuple[int, int]:
             return done[unit.key], unit.seed if self._config.recipe.shared_batches else 0
@@ -214,10 +222,11 @@ class _Training:
         return alike[: self._size]
 
     def _train_group(self, group: Sequence[Unit], done: int, watch: Watch) -> list[History] | None:
-        """Trains a group, `done` epochs far, to its end.
+        """Train a group from epoch `done` to its end.
 
-        None if a unit's checkpoint is found damaged: the unit is not as far as it seemed, and the
-        group must be made anew.
+        Returns:
+            The histories, or None if a checkpoint is damaged: its unit then has fewer epochs than
+            expected, so the caller must form a new group.
         """
         kept = self._kept(group, done)
         if kept is None:
@@ -227,12 +236,12 @@ class _Training:
         return [own["history"] for own in kept]
 
     def _kept(self, group: Sequence[Unit], done: int) -> list[Kept] | None:
-        """What the checkpoints hold of each unit; None if one is damaged."""
+        """Return the content of each unit's checkpoint, or None if a checkpoint is damaged."""
         nothing: list[Kept] = [{"history": self._no_history(unit)} for unit in group]
         if done == 0:
             return nothing
         kept = []
-        finished = done == self._config.recipe.num_epochs  # Its network is not read here.
+        finished = done == self._config.recipe.num_epochs  # Only the history is needed then.
         for unit, like in zip(group, nothing, strict=True):
             if not finished:
                 like["state"] = self._trainer.unit_shapes()
@@ -249,20 +258,20 @@ class _Training:
         return {**history, "scores": np.zeros((len(self._scored), clips, 3), np.float32)}
 
     def _train(self, group: Sequence[Unit], kept: Sequence[Kept], done: int, watch: Watch) -> None:
-        """Trains a group from the epoch `done`, counted from 0, to its end; brings `kept` there."""
+        """Train a group from epoch `done`, counted from 0, to its end; update `kept` in place."""
         config = self._config
-        # Every group has the same size, so that one program does for all.
+        # Padding gives every group the same size, so that one compiled program fits all.
         padded = [*group, *[group[-1]] * (self._size - len(group))]
         state = self._state(padded, kept)
         histories: list[History] = [own["history"] for own in kept]
         for epoch in range(done, config.recipe.num_epochs):
             rate = learning_rate(config, epoch)
-            # The second epoch of the run: the first one compiles.
+            # The second epoch is profiled, because the first one compiles.
             traced = config.engine.profile and epoch == done + 1 and group[0] is self._units[0]
             started = monotonic()
             with explained(), profile(self._folders[group[0].seed] / "profile" if traced else None):
                 state, sums = self._train_epoch(state, padded, epoch, rate)
-            # What is padded to a full group costs time for the units that are there.
+            # The time of padding counts for the units of the group.
             seconds = (monotonic() - started) / len(group)
             for k, unit in enumerate(group):
                 _refuse_divergence(unit, epoch, "training loss", float(sums.loss[k]))
@@ -292,10 +301,10 @@ class _Training:
             if is_checkpoint(config, epoch + 1):
                 self._save(state, group, kept, epoch + 1)
         for checkpoints in self._checkpoints.values():
-            checkpoints.wait()  # A group is through when it is on disk.
+            checkpoints.wait()  # A group is finished when its checkpoints are on disk.
 
     def _state(self, padded: Sequence[Unit], kept: Sequence[Kept]) -> TrainState:
-        """The state of a group, fresh or out of what its checkpoints held."""
+        """Return the state of a group: its checkpoints' state or, without these, a new one."""
         trainer = self._trainer
         states = [own.pop("state") for own in kept if "state" in own]
         if states:
@@ -311,7 +320,7 @@ class _Training:
     def _train_epoch(
         self, state: TrainState, padded: Sequence[Unit], epoch: int, rate: float
     ) -> tuple[TrainState, Metrics]:
-        """One epoch of a group: its new state, and sums on the host."""
+        """Train a group for one epoch; return its new state, and sums on the host."""
         steps: list[Metrics] = []
         for inputs, blocks in self._feed.training(self._plan.blocks(padded, epoch)):
             state, sums = self._trainer.epoch(state, inputs, blocks, rate)
@@ -322,10 +331,10 @@ class _Training:
     def _score(
         self, state: TrainState, padded: Sequence[Unit], kept: Sequence[Kept], epoch: int
     ) -> list[float | None]:
-        """Scores the held-out clips of each unit, and keeps its network if it is the best yet.
+        """Score the held-out clips of each unit, and keep its network if it is the best so far.
 
         Returns:
-          The UF1 of each unit's validation clips, None without.
+            The UF1 of each unit's validation clips, None for a unit without validation clips.
         """
         place = self._scored.index(epoch + 1)
         latest: list[float | None] = []
@@ -342,18 +351,18 @@ class _Training:
     def _save(
         self, state: TrainState, group: Sequence[Unit], kept: Sequence[Kept], epochs: int
     ) -> None:
-        """Hands what has become of every unit, on the host, to its checkpoints."""
+        """Queue a checkpoint of every unit."""
         finished = epochs == self._config.recipe.num_epochs
         last = jax.device_get({"network": state.network} if finished else {"state": state})
         for k, unit in enumerate(group):
-            # The network of a chosen epoch takes the place of the last one's.
+            # The network of the best validation epoch, if any, replaces the last epoch's.
             tree = {**jax.tree.map(lambda leaf, k=k: leaf[k], last), **kept[k]}
             if finished and not self._config.engine.keep_networks:
                 del tree["network"]
             self._checkpoints[unit.seed].save(unit.fold.number, epochs, tree)
 
     def _predict(self, state: TrainState, units: Sequence[Unit]) -> list[np.ndarray]:
-        """Scores of each unit's test and validation clips, in batches of one size."""
+        """Return the scores of each unit's test and validation clips, `[test + validation, 3]`."""
         clips = [np.concatenate([unit.fold.test, unit.fold.validation]) for unit in units]
         length = math.ceil(max(map(len, clips)) / SCORED_AT_ONCE) * SCORED_AT_ONCE
         if not length:
@@ -371,17 +380,17 @@ def _refuse_divergence(unit: Unit, epoch: int, what: str, value: float) -> None:
     if not math.isfinite(value):
         raise UserError(
             f"Fold {unit.fold.number} ({unit.fold.name}), seed {unit.seed}: the {what} is {value}"
-            f" in epoch {epoch + 1}. Lower config.recipe.learning_rate, or look for odd values in"
-            f" the data."
+            f" in epoch {epoch + 1}. Lower config.recipe.learning_rate, or check the data for"
+            f" invalid values."
         )
 
 
 def _validation_uf1(unit: Unit, scores: Float32[np.ndarray, "scored held_out 3"]) -> list[float]:
-    """UF1 of the unit's validation clips by the scores of each epoch; nothing without such clips.
+    """Return the UF1 of the unit's validation clips after each scored epoch, [] without clips.
 
     Args:
-      unit: the unit.
-      scores: of its test and validation clips.
+        unit: The unit.
+        scores: Scores of its test and validation clips.
     """
     clips = unit.fold.validation
     if not len(clips):
@@ -391,7 +400,7 @@ def _validation_uf1(unit: Unit, scores: Float32[np.ndarray, "scored held_out 3"]
 
 
 def _result(config: Config, unit: Unit, history: History) -> FoldResult:
-    """The unit after its last epoch or, where clips were held back to choose, its best on them."""
+    """Return the result of the last epoch or, with validation clips, of the best epoch."""
     test, validation = np.split(history["scores"], [len(unit.fold.test)], axis=1)
     uf1 = _validation_uf1(unit, history["scores"])
     kept = int(np.argmax(uf1)) if uf1 else -1

@@ -1,4 +1,4 @@
-"""What the method of a configuration reads of clips."""
+"""Inputs that the method of a configuration reads from clips."""
 
 import functools
 import hashlib
@@ -17,17 +17,20 @@ from atnet_jax.preprocessing.motion import motion_named
 from atnet_jax.preprocessing.optical_flow import FlowMethod, flow_method
 from atnet_jax.preprocessing.prepared_clip import PreparedClip
 
-# Folders of this package with code that inputs are computed by, beside the method's own file.
+# Folders with code that computes inputs, besides the file of the method.
 _CODE = ("models/handcrafted", "preprocessing")
 
 
 def reads(config: Config) -> tuple[str, ...]:
-    """What is read of each clip, some of `atnet_jax.data.record.INPUTS`.
+    """Return the names of the inputs read from each clip, from `atnet_jax.data.record.INPUTS`.
 
-    It is what the method names and, if motion is magnified, the frames.
+    They are the inputs of the method and, for magnification, the frames.
+
+    Args:
+        config: The settings of the run.
 
     Raises:
-      UserError: there is no such method.
+        UserError: The method is unknown.
     """
     names = models.find(config.model).inputs
     if not config.recipe.magnification:
@@ -36,13 +39,20 @@ def reads(config: Config) -> tuple[str, ...]:
 
 
 def load_inputs(config: Config) -> Composite:
-    """The composite with the inputs of the method of `config`.
+    """Load the composite with the inputs of the method of `config`.
 
-    A method that computes nothing reads what was prepared, unless motion is magnified. Of features
-    for an SVM it is one input, "features" `[clip, feature]`.
+    The prepared inputs are used unchanged if the method computes nothing and motion is not
+    magnified.
+
+    Args:
+        config: The settings of the run.
+
+    Returns:
+        The clips and their inputs. A method with an SVM has one input, "features" `[clip,
+        feature]`.
 
     Raises:
-      UserError: see `reads` and `atnet_jax.data.inputs.load_inputs`.
+        UserError: See `reads` and `atnet_jax.data.inputs.load_inputs`.
     """
     method = models.find(config.model)
     reading = inputs.Reading(
@@ -67,16 +77,16 @@ def load_inputs(config: Config) -> Composite:
 def inputs_of_clip(
     config: Config, clip: PreparedClip, flow: FlowMethod | None = None
 ) -> dict[str, np.ndarray]:
-    """What the method of `config` reads of one clip, by name.
+    """Return the inputs that the method of `config` reads from one clip, by name.
 
     Args:
-      config: names the method, its options, the size of pictures and their magnification.
-      clip: with all that `reads` names.
-      flow: the flow method, for inputs that are computed from frames; None for that of
-        `config.data.flow`.
+        config: Settings with the method, its options, the picture size and the magnification.
+        clip: Clip with all inputs listed by `reads`.
+        flow: Flow method for inputs computed from frames. None selects `config.data.flow`.
 
     Raises:
-      UserError: the method cannot use the clip; the message names it.
+        UserError: The method cannot use the clip; the message names the clip.
+        ValueError: The method prepares other shapes than it declares.
     """
     method, options = models.find(config.model), config.options.to_dict()
     if flow is None:
@@ -91,7 +101,7 @@ def inputs_of_clip(
         shapes = {name: array.shape for name, array in found.items()}
         expected = method.build_network(options).input_shapes(config.data.image_size)
         if shapes != expected:
-            raise ValueError(f"{config.model} prepares {shapes}, but says {expected}")
+            raise ValueError(f"{config.model} prepares {shapes}, but declares {expected}.")
     return found
 
 
@@ -100,7 +110,7 @@ def _compute(config: Config, clip: PreparedClip) -> dict[str, np.ndarray]:
 
 
 def _code(method: Path) -> str:
-    """A digest of the code that a method's inputs are computed by: it changes as one writes it."""
+    """Return a digest of the code that computes a method's inputs; any edit changes it."""
     package = Path(atnet_jax.__file__).parent
     files = [path for folder in _CODE for path in sorted((package / folder).rglob("*.py"))]
     digest = hashlib.sha256(atnet_jax.__version__.encode())

@@ -1,4 +1,4 @@
-"""The optimiser and its learning rate."""
+"""Optimiser and learning rate."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ from atnet_jax.config import Config
 
 
 def learning_rate(config: Config, epoch: int) -> float:
-    """The step schedule: times `decay_factor` every `decay_epochs` epochs."""
+    """Return the learning rate of an epoch, counted from 0 (step schedule)."""
     if config.recipe.decay_stops:
         epoch = min(epoch, config.recipe.decay_stops)
     drops = epoch // config.recipe.decay_epochs if config.recipe.decay_epochs else 0
@@ -19,19 +19,24 @@ def learning_rate(config: Config, epoch: int) -> float:
 
 
 def leaf_name(path: Sequence[Any]) -> str:
-    """A parameter's path in the tree, its names joined by slashes."""
+    """Return the path of a parameter in its tree, with names joined by slashes."""
     return "/".join(str(entry.key) for entry in path)
 
 
 def make_optimizer(
     config: Config, learning_rate: float | jax.Array
 ) -> optax.GradientTransformation:
-    """The optimiser at one learning rate; its state does not depend on the rate.
+    """Return the optimiser at one learning rate; its state does not depend on the rate.
 
-    "sgd" orders its terms as Caffe does: weight decay joins the gradient, the learning rate is
-    applied before the momentum is (so a drop of the rate does not touch past velocity), biases
-    learn at their own rate, and a classifier's bias does not decay. "adam" adds weight decay to the
-    gradient, as PyTorch's `Adam` does; "adamw" to the step (Loshchilov and Hutter, ICLR 2019).
+    "sgd" orders its terms as Caffe does. Weight decay is added to the gradient, except for the
+    classifier's bias. The learning rate, which biases multiply by a factor, is applied before the
+    momentum, so a drop of the rate does not change past velocity. "adam" adds weight decay to the
+    gradient, as PyTorch's `Adam` does; "adamw" adds it to the step (Loshchilov and Hutter, ICLR
+    2019).
+
+    Args:
+        config: The settings of the run.
+        learning_rate: The learning rate.
     """
 
     def is_bias(path: Sequence[Any], _: Any) -> bool:

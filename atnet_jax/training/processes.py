@@ -1,7 +1,7 @@
-"""Several processes that share the units of one run, on one machine or on many.
+"""Several processes that share the units of one run, on one or several machines.
 
-Units need nothing of each other, so each process trains its own on its own devices; they meet only
-when the workdir is claimed and when the results are put together.
+Units are independent, so each process trains its share on its own devices. The processes
+communicate only to lock the workdir and to combine the results.
 """
 
 import io
@@ -19,22 +19,22 @@ T = TypeVar("T")
 
 
 def connect(address: str | None, count: int | None, index: int | None) -> None:
-    """Joins the run's other processes, if there are any; to be called before JAX is used.
+    """Connect to the other processes of the run, if any. Call this before using JAX.
 
     Args:
-      address: host and port of the first process; None: as SLURM or the TPU pod says, if this
-        process is one of several that either has started.
-      count: number of processes.
-      index: of this one, from 0.
+        address: Host and port of the first process. None takes all three arguments from SLURM or
+            the TPU pod if either has started several processes.
+        count: Number of processes.
+        index: Number of this process, from 0.
 
     Raises:
-      UserError: only some of the three are given, or the others cannot be reached.
+        UserError: Only some arguments are given, or the other processes cannot be reached.
     """
     given = [value is not None for value in (address, count, index)]
     if any(given) and not all(given):
         raise UserError(
-            "--coordinator_address, --num_processes and --process_id are given together or not at"
-            " all: the same address and number for every process, and the ids from 0 on."
+            "Pass --coordinator_address, --num_processes and --process_id together or not at all."
+            " All processes take the same address and number; the ids start at 0."
         )
     steps = os.environ.get("SLURM_STEP_NUM_TASKS", "1")
     pod = os.environ.get("TPU_WORKER_HOSTNAMES", "").split(",")
@@ -44,30 +44,30 @@ def connect(address: str | None, count: int | None, index: int | None) -> None:
         jax.distributed.initialize(address, count, index)
     except (RuntimeError, ValueError) as error:
         raise UserError(
-            f"The processes did not find each other ({error}). All must be started, with the"
-            f" address of the first."
+            f"The processes cannot reach each other ({error}). Start all of them, each with the"
+            f" address of the first process."
         ) from error
 
 
 def is_first() -> bool:
-    """Whether this process writes what all have in common."""
-    # A process alone need not start the devices to know.
+    """Return whether this process writes the common files of the run."""
+    # A single process must not start the devices for this check.
     return not jax.distributed.is_initialized() or jax.process_index() == 0
 
 
 def own(items: Sequence[T]) -> list[T]:
-    """This process's share."""
+    """Return the items that this process works on."""
     return list(items[jax.process_index() :: jax.process_count()])
 
 
 def wait_for_all(where: str) -> None:
-    """Returns when every process has come to this place."""
+    """Wait until every process has called this function with the same `where`."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(where)
 
 
 def gather(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """What all processes have, of whom no two use the same name."""
+    """Return the arrays of all processes; no two processes may use the same name."""
     if jax.process_count() == 1:
         return dict(arrays)
     file = io.BytesIO()

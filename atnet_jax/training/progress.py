@@ -1,4 +1,4 @@
-"""What a person sees of a training while it runs: a progress line, TensorBoard, a profile."""
+"""Display of a running training: a progress line, TensorBoard curves and a profile."""
 
 import collections
 import contextlib
@@ -14,28 +14,28 @@ from tqdm import tqdm
 
 from atnet_jax.training.event_file import EventFile
 
-# Speeds are of the last so many seconds: long enough to be steady, short enough to be of now.
+# Speeds are averages over this number of seconds: long enough to be steady, yet recent.
 _RECENT = 60.0
-# Seconds between two looks of the line: on a terminal, and in a log file, which keeps them all.
+# Seconds between two updates of the line, on a terminal and in a log file, which keeps every line.
 _TERMINAL_INTERVAL, _LOG_INTERVAL = 0.1, 30.0
 _LONGEST_NAME = 24
 
 
 class UnitEpoch(NamedTuple):
-    """One epoch of one unit, a fold trained with a seed.
+    """One epoch of one unit, which is a fold trained with a seed.
 
     Attributes:
-      seed: of the run.
-      fold: the fold's number.
-      name: the fold's name, such as "casme2/sub01".
-      epoch: counted from 1.
-      loss: mean training loss.
-      accuracy: training accuracy, 0 to 1.
-      learning_rate: that of the epoch.
-      steps: optimiser steps of this unit in the epoch.
-      clips: training clips that these steps saw.
-      validation_uf1: of the clips that the unit holds back to choose its epoch, None if it has none
-        or they were not scored.
+        seed: Seed of the run.
+        fold: Number of the fold.
+        name: Name of the fold, such as "casme2/sub01".
+        epoch: Number of the epoch, from 1.
+        loss: Mean training loss.
+        accuracy: Training accuracy, 0 to 1.
+        learning_rate: Learning rate of the epoch.
+        steps: Number of optimiser steps of this unit in the epoch.
+        clips: Number of training clips in these steps.
+        validation_uf1: UF1 of the validation clips that choose the unit's epoch, None without such
+            clips or if they were not scored.
     """
 
     seed: int
@@ -51,11 +51,11 @@ class UnitEpoch(NamedTuple):
 
 
 class Watch:
-    """Shows a training on standard error, in one line, and writes its curves for TensorBoard.
+    """Progress line of a training on standard error, and curves for TensorBoard.
 
-    TensorBoard gets training loss, training accuracy and learning rate, and nothing of clips that
-    are not trained on; each unit has the folder tensorboard/fold_NNN in its run's. Trouble with
-    these files never stops the training: it is said once, and no more are written.
+    TensorBoard receives training loss, training accuracy and learning rate, but no values of
+    held-out clips. Each unit has the folder tensorboard/fold_NNN in the folder of its run. An error
+    in these files does not stop the training: it is reported once, and writing them ends.
     """
 
     def __init__(
@@ -65,13 +65,13 @@ class Watch:
         done: Mapping[tuple[int, int], int],
         folders: Mapping[int, Path],
     ) -> None:
-        """Nothing is shown or written before the `with` statement.
+        """Store the arguments; display and writing start at the `with` statement.
 
         Args:
-          description: what is trained, such as "cde fusion".
-          epochs: of every unit.
-          done: of every unit, (seed, fold number), the epochs that a checkpoint already holds.
-          folders: seed → its run's folder.
+            description: Description of the training, such as "cde fusion".
+            epochs: Number of epochs of every unit.
+            done: Number of epochs in the checkpoint of each unit, by (seed, fold number).
+            folders: Folder of the run of each seed.
         """
         self._description = description
         self._epochs = epochs
@@ -102,9 +102,12 @@ class Watch:
         self._bar.close()
 
     def epoch(self, group: Sequence[UnitEpoch]) -> None:
-        """Notes one epoch of the units that train together.
+        """Record one epoch of the units that train together.
 
-        A unit's files stay open as long as it is in the group of every call.
+        The files of a group stay open until a call has another group.
+
+        Args:
+            group: The epoch of each unit.
         """
         self._write_events(group)
         self._finished += sum(unit.epoch == self._epochs for unit in group)
@@ -133,7 +136,7 @@ class Watch:
         self._bar.update(len(group))
 
     def set_back(self, epochs: int) -> None:
-        """Notes that so many epochs, of units that seemed further, are to be trained again."""
+        """Subtract epochs of damaged checkpoints, which must be trained again."""
         self._bar.n -= epochs
         self._bar.refresh()
 
@@ -164,7 +167,7 @@ class Watch:
             self._writes_events = False
             self._close_event_files()
             self._bar.write(
-                f"No more scalars for TensorBoard: {error}. The training goes on.",
+                f"Cannot write scalars for TensorBoard: {error}. Training continues without them.",
                 file=self._bar.fp,
             )
 
@@ -175,22 +178,25 @@ class Watch:
 
 
 def profile(folder: Path | None) -> contextlib.AbstractContextManager[Any]:
-    """Records what runs inside, on host and device, into `folder`/plugins/profile; None: nothing.
+    """Return a context that writes a profiler trace of host and device.
 
-    TensorBoard with xprof shows it. What was started inside must have ended inside: results that
-    reached the host have.
+    TensorBoard with xprof shows the trace. Computations started in the context must end in it: the
+    caller must fetch their results.
+
+    Args:
+        folder: The trace is written to `folder`/plugins/profile. None turns profiling off.
     """
     return contextlib.nullcontext() if folder is None else jax.profiler.trace(folder)
 
 
 class _Pace:
-    """Work a second over the recent past.
+    """Recent speed of a training.
 
-    The time before the end of the first epoch, mostly compilation, is not counted; scorings and
-    checkpoints between epochs are.
+    The first epoch, which is mostly compilation, does not count; scoring and saving between epochs
+    do.
 
     Attributes:
-      rates: unit-epochs, steps and clips a second; None until they are known.
+        rates: Unit-epochs, steps and clips per second; None until they are known.
     """
 
     def __init__(self) -> None:
@@ -199,7 +205,7 @@ class _Pace:
         self._marks: collections.deque[tuple[float, np.ndarray]] = collections.deque()
 
     def add(self, now: float, units: int, steps: int, clips: int) -> None:
-        """Notes what was done since the last call, `now` in seconds."""
+        """Record the work since the last call; `now` is the time in seconds."""
         self._total = np.add(self._total, (units, steps, clips))
         self._marks.append((now, self._total))
         while len(self._marks) > 2 and self._marks[1][0] <= now - _RECENT:
@@ -211,7 +217,7 @@ class _Pace:
 
 
 class _Stderr:
-    """Standard error, which may be a log file on a full disk: that must not stop a training."""
+    """Standard error without write errors: a full disk under a log file must not stop training."""
 
     def write(self, text: str) -> None:
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""Which clips a fold sees, in what order: shuffled, class-balanced, derived from (seed, fold)."""
+"""Order of a fold's training clips: shuffled, class-balanced, derived from (seed, fold)."""
 
 import numpy as np
 from jaxtyping import Int
@@ -7,10 +7,15 @@ from jaxtyping import Int
 def one_pass(
     labels: Int[np.ndarray, " train"], balance: bool, seed: int, fold: int, number: int
 ) -> Int[np.ndarray, " sample"]:
-    """Positions into the training clips for one pass over them, shuffled.
+    """Return shuffled positions of the training clips for one pass over them.
 
-    With `balance`, every class appears as often as the largest: each of its clips once, the rest
-    drawn from them with replacement.
+    Args:
+        labels: Labels of the training clips.
+        balance: Add clips of smaller classes, drawn with replacement, until all classes have as
+            many samples as the largest.
+        seed: Seed of the run.
+        fold: Number of the fold.
+        number: Number of the pass, from 0.
     """
     rng = np.random.default_rng([seed, fold, number])
     samples = np.arange(len(labels))
@@ -34,17 +39,17 @@ def epoch_batches(
     seed: int,
     fold: int,
 ) -> list[Int[np.ndarray, " sample"]]:
-    """The batches of one epoch, as positions into the training clips.
+    """Return the batches of one epoch, as positions of training clips.
 
     Args:
-      labels: of the training clips.
-      epoch: counted from 0; epochs can be asked for in any order.
-      batch_size: clips in a batch.
-      steps: batches in an epoch, cut from an endless row of passes, so that all are full. 0: the
-        epoch is pass number `epoch`, and its last batch is what remains.
-      balance: resample minority classes.
-      seed: of the run.
-      fold: number of the fold.
+        labels: Labels of the training clips.
+        epoch: Number of the epoch, from 0; any order of calls gives the same batches.
+        batch_size: Number of clips in a batch.
+        steps: Number of batches in an epoch. Full batches are cut from an endless sequence of
+            passes. 0 makes the epoch one pass, whose last batch holds the remaining samples.
+        balance: Resample minority classes; see `one_pass`.
+        seed: Seed of the run.
+        fold: Number of the fold.
     """
     if steps == 0:
         samples = one_pass(labels, balance, seed, fold, epoch)

@@ -1,4 +1,4 @@
-"""The networks that a run has trained, read back from its workdir and ready to be applied."""
+"""Trained networks of a run, loaded from its workdir."""
 
 import dataclasses
 import functools
@@ -33,23 +33,22 @@ from atnet_jax.training.engine import (
 )
 from atnet_jax.training.loop import read_network
 
-# Of more networks, reading shows its progress.
+# Smallest number of networks for which loading shows a progress bar.
 _MANY = 8
 
 
 @dataclasses.dataclass(frozen=True)
 class Networks:
-    """One method's trained networks: one a fold and seed, or one of all subjects.
+    """Trained networks of one method: one per fold and seed, or one trained on all subjects.
 
     Attributes:
-      config: the settings they were trained with.
-      network: of all of them.
-      names: of each, such as "fold 3 (casme2/sub04)" or "all subjects".
-      variables: of each, {"params": …, "batch_stats": …} as host arrays.
-      face: the face detector that the training data were cropped with, "" if several were used or
-        the run does not say.
-      notes: what somebody who uses them should know.
-      card: The run's model card as Markdown, "" if it has none.
+        config: Settings of the training.
+        network: Architecture of all networks.
+        names: Name of each network, such as "fold 3 (casme2/sub04)" or "all subjects".
+        variables: Variables of each network, {"params": …, "batch_stats": …}, as host arrays.
+        face: Face detector that cropped the training data, "" if unknown or if several were used.
+        notes: Warnings for users of the networks.
+        card: Model card of the run as Markdown, "" if it has none.
     """
 
     config: Config
@@ -62,7 +61,7 @@ class Networks:
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """The names of what they read."""
+        """Names of the inputs of a network."""
         return tuple(input_shapes(self.config))
 
     @functools.cached_property
@@ -80,17 +79,17 @@ class Networks:
 
     @functools.cached_property
     def _probabilities(self) -> Callable[..., jax.Array]:
-        """Compiled once for each number of clips."""
+        """Function from variables and inputs to probabilities, compiled per number of clips."""
         return jax.jit(
             lambda variables, inputs: jax.nn.softmax(logits(self, variables, inputs)),
             compiler_options=compiler_options(),
         )
 
     def scores(self, inputs: Mapping[str, np.ndarray]) -> Float32[np.ndarray, "network clip 3"]:
-        """Class probabilities that each network gives to each clip.
+        """Return the class probabilities of each clip from each network.
 
         Args:
-          inputs: of the clips; see `input_shapes`.
+            inputs: Inputs of the clips by name, `[clip, ...]`; see `input_shapes`.
         """
         return np.stack(
             [np.asarray(self._probabilities(variables, inputs)) for variables in self.variables]
@@ -98,12 +97,12 @@ class Networks:
 
 
 def input_shapes(config: Config) -> dict[str, tuple[int, ...]]:
-    """The shape of each input of one clip that `config.model`, a network, reads."""
+    """Return the shape of each input of one clip by name; `config.model` must be a network."""
     return _network(config).input_shapes(config.data.image_size)
 
 
 def unit_shapes(config: Config) -> TrainState:
-    """Return the training state of one unit of `config.model`, a network, as shapes alone."""
+    """Return the shapes of the training state of one unit; `config.model` must be a network."""
     shapes = input_shapes(config)
     return make_trainer(
         config, {name: np.zeros((1, *shapes[name])) for name in shapes}
@@ -128,12 +127,12 @@ def _network(config: Config) -> Network:
 def logits(
     trained: Networks, variables: Mapping[str, Any], inputs: Mapping[str, Any]
 ) -> Float[Array, "clip 3"]:
-    """What one network says of each clip before softmax; a pure function of its arrays.
+    """Return the logits of each clip from one network; a pure function of the arrays.
 
     Args:
-      trained: whose network it is.
-      variables: its "params" and "batch_stats".
-      inputs: of the clips; see `input_shapes`.
+        trained: The networks.
+        variables: Variables of one of the networks, {"params": …, "batch_stats": …}.
+        inputs: Inputs of the clips by name, `[clip, ...]`; see `input_shapes`.
     """
     batch = {name: jnp.asarray(inputs[name], jnp.float32) for name in trained.inputs}
     with jax.default_matmul_precision(PRECISIONS[trained.config.recipe.precision]):
@@ -148,15 +147,21 @@ def logits(
 
 
 def load_networks(workdir: str | os.PathLike[str]) -> Networks:
-    """Reads the networks of a finished run, of one seed or of several.
+    """Load the networks of a finished run with one or several seeds, or of an exported folder.
+
+    Args:
+        workdir: The workdir of the run, or a folder written by `export_safetensors`.
+
+    Returns:
+        The networks of all folds and seeds.
 
     Raises:
-      UserError: there is no such run, it has not finished, its method is no network, its
-        checkpoints are not there or damaged, or another version of this program wrote it.
+        UserError: The folder has no run, the run has not finished, its method is not a network,
+            checkpoints are missing or damaged, or another version of this program wrote the run.
     """
     workdir = Path(workdir).expanduser()
     if not workdir.is_dir():
-        raise UserError(f"{workdir}: no such folder; give the workdir of a run of `atnet train`.")
+        raise UserError(f"{workdir}: no such folder. Pass the workdir of a run of `atnet train`.")
     if (workdir / exchange.FILE).exists():
         return _load_exchanged(workdir)
     folders = [workdir]
@@ -188,8 +193,8 @@ def export_safetensors(networks: Networks, out: str | os.PathLike[str]) -> None:
     """
     if not networks.card:
         raise UserError(
-            f"The run has no {model_card.FILE}, which goes with its networks. Rerun its command,"
-            " which writes the card."
+            f"The run has no {model_card.FILE}, which belongs to the export. Rerun the command of"
+            " the run, which writes the file."
         )
     exchange.write(
         Path(out),
@@ -211,8 +216,8 @@ def _load_exchanged(folder: Path) -> Networks:
     for part, own in zip(described.networks, variables, strict=True):
         if _shapes(own) != expected:
             raise UserError(
-                f"{folder / part.file}: its arrays are not those of {config.model} with the"
-                f" settings in {exchange.FILE}. Export the run again."
+                f"{folder / part.file}: the arrays do not match {config.model} with the settings in"
+                f" {exchange.FILE}. Export the run again."
             )
     card = folder / "README.md"
     return Networks(
@@ -235,14 +240,14 @@ def _load_run(folder: Path, several_seeds: bool) -> Networks:
     record = read(folder)
     if record.task == "pretrain":
         raise UserError(
-            f"{folder} is a pre-training, whose network knows macro-expressions alone: give"
-            f" config.init_from={folder / 'weights'} to a run, and that run here."
+            f"{folder} is a pre-training run, whose network knows only macro-expressions. Train a"
+            f" run with --config.init_from={folder / 'weights'}, and pass that run."
         )
     model, chosen = record.model, record.folds.run
     if model in models.names() and models.find(model).kind != "network":
         raise UserError(
-            f"{folder} is a run of {model}, features and an SVM that keeps no trained network; give"
-            " a run of a network, such as --config=final."
+            f"{folder} is a run of {model}, which classifies features with an SVM and keeps no"
+            " trained network. Pass a run of a network, such as --config=final."
         )
     try:
         config = restore(record.config)
@@ -251,25 +256,25 @@ def _load_run(folder: Path, several_seeds: bool) -> Networks:
     if not config.engine.keep_networks:
         raise UserError(
             f"{folder} is a run with config.engine.keep_networks=False, which keeps no trained"
-            " network; give a run that does, such as --config=final."
+            " network. Pass a run that keeps its networks, such as --config=final."
         )
     shape_of_a_unit = unit_shapes(config)
     names, variables = [], []
     with FoldCheckpoints(folder / "checkpoints") as checkpoints:
         for number in tqdm(
-            chosen, "reading networks", unit=" networks", disable=len(chosen) < _MANY or None
+            chosen, "loading networks", unit=" networks", disable=len(chosen) < _MANY or None
         ):
             name = record.folds.names[number]
             done = checkpoints.epochs_done(number)
             if done < config.recipe.num_epochs:
                 hint = (
-                    "start its command again, and it will go on"
+                    "Rerun the command of the run, which resumes"
                     if (folder / "checkpoints").is_dir()
-                    else "joined runs have none: give one of the parts"
+                    else "Merged runs have no checkpoints: pass one of the parts"
                 )
                 raise UserError(
                     f"{folder}: fold {number} ({name}) has a checkpoint of {done} of"
-                    f" {config.recipe.num_epochs} epochs; {hint}."
+                    f" {config.recipe.num_epochs} epochs. {hint}."
                 )
             variables.append(read_network(checkpoints, number, shape_of_a_unit))
             whose = "all subjects" if config.task == "final" else f"fold {number} ({name})"
@@ -285,7 +290,7 @@ def _load_run(folder: Path, several_seeds: bool) -> Networks:
 
 
 def _face(record: Record) -> str:
-    """The one detector of all data sets, as far as the run's record tells."""
+    """Return the face detector of all data sets, "" if they differ or the record has none."""
     detectors = {options.get("face") for options in record.preparation.values()}
     return str(detectors.pop()) if len(detectors) == 1 else ""
 
@@ -294,7 +299,7 @@ def _notes(config: Config) -> list[str]:
     notes = []
     if config.shuffle_labels:
         notes.append(
-            "These networks are of a control run: they were trained on permuted labels, and what"
-            " they say means nothing."
+            "These networks come from a control run: they were trained on permuted labels, so their"
+            " predictions are meaningless."
         )
     return notes

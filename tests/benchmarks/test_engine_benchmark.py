@@ -179,9 +179,12 @@ def test_command_without_a_twin_reports_growth(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--model=ststnet", "--steps=5"], "--epochs, not --steps"),
-        (["--steps=70"], "give a multiple"),
-        (["--image_size=32", "--folds=69"], "68 subjects"),
+        (["--model=ststnet", "--steps=5"], "Pass --epochs, not --steps"),
+        (["--steps=70"], "--steps is 70, expected at most 50 or a multiple of 50"),
+        (
+            ["--image_size=32", "--folds=69"],
+            "--folds is 69, expected at most 68: the data have 68 subjects",
+        ),
         (["--model=ststnet", "--maps=absent.npz"], "absent.npz"),
     ],
 )

@@ -122,7 +122,7 @@ def test_degradations_are_read():
     assert read_degradation("8bit") == Degradation()
     assert read_degradation("exact") == Degradation(exact=True)
     for text in ("fog", "noise", "noise0.7+exact", "noise-1", ""):
-        with pytest.raises(UserError, match="unknown degradation"):
+        with pytest.raises(UserError, match="Unknown degradation"):
             read_degradation(text)
 
 
@@ -194,7 +194,7 @@ def test_a_wrong_argument_ends_the_command():
 
 @pytest.mark.parametrize(
     ("name", "value", "message"),
-    [("motions", "fast", "found 'fast'"), ("degradations", "fog", "unknown degradation 'fog'")],
+    [("motions", "fast", "found 'fast'"), ("degradations", "fog", "Unknown degradation 'fog'")],
 )
 def test_wrong_arguments_are_told(name, value, message):
     # Not parsed: other commands, whose flags are required, may be loaded in this process.

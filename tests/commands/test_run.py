@@ -180,7 +180,7 @@ def test_text_that_the_terminal_lacks_is_no_error():
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (
         1,
-        b"Error: gesichtsausdr\\xfccke: no such folder\n",
+        b"Error: The folder gesichtsausdr\\xfccke does not exist. Pass an existing folder.\n",
     )
 
 

@@ -162,7 +162,7 @@ def test_every_seed_is_joined_and_the_report_is_on_all(parts, whole, tmp_path):
     )
     assert again.returncode == 1
     assert again.stderr.startswith("Error: The given runs (")
-    assert "lack 3 of 6 folds: 0 (casme2/s1)" in again.stderr
+    assert "lack 2 of 6 folds: 0 (casme2/s1), 2 (samm/s1). Rerun" in again.stderr
     assert not (tmp_path / "again").exists()
 
 
@@ -239,8 +239,8 @@ def test_missing_folds_are_named_with_what_to_run(parts, tmp_path):
     refused(
         [parts["early"]],
         tmp_path / "out",
-        r"of the 6 folds: 1 \(casme2/s2\), 3 \(samm/s2\), 4 \(smic/s1\), 5 \(smic/s2\)\. Given:"
-        rf" {parts['early']}\. Run .* with --config\.folds=1,3:6 and a --workdir of its own",
+        rf"The given runs \({parts['early']}\) lack 4 of 6 folds: 1 \(casme2/s2\), 3 \(samm/s2\),"
+        r" 4 \(smic/s1\), 5 \(smic/s2\)\. Rerun .* with --config\.folds=1,3:6 and a new --workdir",
     )
 
 
@@ -368,7 +368,7 @@ def test_predictions_of_a_fold_that_was_not_run_are_refused(parts, tmp_path):
     refused(
         parts.values(),
         tmp_path / "out",
-        rf"{parts['late']}/predictions\.csv does not fit .* of the folds 3:6, expected 3:5",
+        rf"{parts['late']}/predictions\.csv does not match .* contains the folds 3:6, expected 3:5",
     )
 
 
@@ -397,5 +397,7 @@ def test_curves_of_other_folds_are_refused(parts, tmp_path):
     del curves["4"]
     path.write_text(json.dumps(curves))
     refused(
-        parts.values(), tmp_path / "out", rf"{path} does not fit .* of the folds 3,5, expected 3:6"
+        parts.values(),
+        tmp_path / "out",
+        rf"{path} does not match .* contains the folds 3,5, expected 3:6",
     )

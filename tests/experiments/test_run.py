@@ -112,7 +112,7 @@ def test_a_selection_of_folds_is_the_same_folds(finished, data_dir, tmp_path):
     np.testing.assert_allclose(
         [row.scores for row in some], [row.scores for row in whole], atol=1e-4
     )
-    assert "Only folds 0,2:6 of the 6" in (tmp_path / "some" / "table.md").read_text()
+    assert "Only folds 0,2:6 of 6 were run" in (tmp_path / "some" / "table.md").read_text()
 
 
 def test_labels_of_test_clips_never_reach_training(data_dir, tmp_path):
@@ -239,7 +239,7 @@ def test_nested_selection_looks_at_subjects_held_back_and_at_no_test_label(data_
 def test_nested_selection_is_said(data_dir, tmp_path):
     config = settings(data_dir, selection="nested", folds="0")
     experiment.train_and_evaluate(config, tmp_path / "run")
-    assert "chosen on training subjects" in (tmp_path / "run" / "table.md").read_text()
+    assert "chosen on validation subjects" in (tmp_path / "run" / "table.md").read_text()
     config.selection = "best"
     with pytest.raises(UserError, match="selection is 'best', expected last or nested"):
         experiment.train_and_evaluate(config, tmp_path / "other")

@@ -391,7 +391,7 @@ def test_command_exports_a_run_to_the_same_bytes_each_time(folder, monkeypatch, 
 
 def test_run_of_an_svm_is_refused(tmp_path):
     run = write_run(tmp_path / "run", "lbp_top")
-    with pytest.raises(UserError, match="an SVM that keeps no trained network"):
+    with pytest.raises(UserError, match="an SVM and keeps no trained network"):
         command.run(Namespace(run=run, out=tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 
@@ -407,7 +407,7 @@ def test_command_line_errors_are_told_without_a_traceback(tmp_path):
 
     given = (f"{tmp_path}/nowhere", f"--out={tmp_path}/out")
     processes = {
-        "nowhere: no such folder; give the workdir": start(*given),
+        "nowhere: no such folder. Pass the workdir": start(*given),
         "Unknown option --onnx": start(*given, "--onnx"),
     }
     for message, process in processes.items():

@@ -241,7 +241,7 @@ def test_a_damaged_checkpoint_is_set_aside(checkpoints, capfd, file, damage):
     assert checkpoints.epochs_done(3) == 0
     told = capfd.readouterr().err
     assert f"Fold 3: the checkpoint {path} is " in told
-    assert "It is kept as damaged-20" in told
+    assert "It was renamed to damaged-20." in told
     assert "Traceback" not in told and len(told.splitlines()) == 1
     # It goes the way of other folds again.
     tree = saved(checkpoints, 3, 10, seed=2)
@@ -274,7 +274,7 @@ def test_a_file_or_an_empty_folder_is_no_checkpoint(checkpoints, capfd):
     assert checkpoints.restore(3, tree) is None
     # Nothing is deleted, not even by a second one of the same name.
     assert names(checkpoints, 3) == ["damaged-20", "damaged-20-2"]
-    assert "is not complete" in capfd.readouterr().err
+    assert "is incomplete" in capfd.readouterr().err
 
 
 def test_a_checkpoint_of_another_fold_or_epoch_is_none_of_this_one(checkpoints, capfd):
@@ -310,7 +310,7 @@ def test_arrays_of_another_network_are_not_taken(checkpoints, capfd, change):
         like["history"]["accuracy"] = np.zeros(4, np.float32)
     assert checkpoints.restore(3, like) is None
     said = capfd.readouterr().err
-    assert "holds other arrays than this training has (" in said
+    assert "does not have the arrays that this training expects (" in said
     named = {"more": ["accuracy"], "other": ["accuracy", "loss"], "shape": ["state"]}
     for name in named.get(change, ["loss"]):
         assert f"'{name}'" in said or f".{name}" in said
@@ -358,7 +358,7 @@ def test_a_failed_write_is_told_and_the_last_checkpoint_survives(checkpoints, su
         with pytest.raises(
             UserError,
             match=r"^Could not write the checkpoint of fold 3 to \S*/fold_003/30: File too large\."
-            r" Mend that and start the same command again: it goes on after epoch 20\.$",
+            r" Fix this and rerun the same command: it resumes after epoch 20\.$",
         ):
             if surfaces_in == "wait":
                 checkpoints.wait()
@@ -400,8 +400,8 @@ def test_a_full_disk(tmp_path):
         checkpoints.save(3, 30, tree)
         with pytest.raises(
             UserError,
-            match=r"fold 3 to \S*/30: No space left on device\. Free some space and start the same"
-            r" command again: it goes on after epoch 20\.",
+            match=r"fold 3 to \S*/30: No space left on device\. Free disk space and rerun the"
+            r" same command: it resumes after epoch 20\.",
         ):
             checkpoints.wait()
         assert names(checkpoints, 3) == ["20"]

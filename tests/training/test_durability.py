@@ -187,7 +187,7 @@ def test_without_room_it_says_so_and_goes_on_later(undisturbed, tmp_path):
     done = undisturbed.run(workdir, preexec_fn=limit)
     assert done.returncode == 1
     assert f"Error: Could not write the checkpoint of fold 3 to {saved[3].parent}/" in done.stderr
-    assert "File too large. Mend that and start the same command again" in done.stderr
+    assert "File too large. Fix this and rerun the same command" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (workdir / "predictions.csv").exists()
     assert [(saved[fold] / "tree.npz").read_bytes() for fold in (0, 1, 2, 4)] == kept

@@ -102,7 +102,7 @@ def _other_method(folder: Path) -> None:
         (lambda folder: (folder / "network_000.safetensors").unlink(), "cannot be read"),
         (lambda folder: (folder / "networks.json").write_text("{}"), "format must be 1"),
         (_outside, "not the name of a file"),
-        (_other_method, "its arrays are not those of temporal"),
+        (_other_method, "the arrays do not match temporal"),
     ],
 )
 def test_a_damaged_folder_is_refused(copy, damage, message):
@@ -119,5 +119,5 @@ def test_a_folder_that_exists_is_not_overwritten(run, exported):
 def test_a_run_without_a_card_says_what_to_do(run, tmp_path):
     copy = Path(shutil.copytree(run / "seed_0", tmp_path / "copy"))
     (copy / "model_card.md").unlink()
-    with pytest.raises(UserError, match="Rerun its command"):
+    with pytest.raises(UserError, match="Rerun the command of the run"):
         trained.export_safetensors(trained.load_networks(copy), tmp_path / "out")

@@ -163,7 +163,7 @@ def test_a_profile_of_one_epoch_is_written(data_dir, tmp_path):
 
 
 def test_processes_are_named_together_or_not_at_all():
-    with pytest.raises(UserError, match="given together or not at all"):
+    with pytest.raises(UserError, match="--process_id together or not at all"):
         processes.connect("localhost:1", 2, None)
     processes.connect(None, None, None)
     assert processes.is_first()
@@ -193,7 +193,7 @@ def test_a_group_is_not_larger_than_what_may_be_in_it(shared, wanted, size):
 
 
 def test_too_little_memory_is_explained():
-    with pytest.raises(UserError, match=r"smaller config\.engine\.folds_per_batch"), explained():
+    with pytest.raises(UserError, match=r"Lower config\.engine\.folds_per_batch"), explained():
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 byte.")
     with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"), explained():
         raise jax.errors.JaxRuntimeError("INTERNAL: something else")

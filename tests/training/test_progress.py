@@ -162,8 +162,8 @@ def test_a_full_disk_is_said_once_and_stops_nothing(tmp_path):
         capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (0, "through\n"), done.stderr
-    assert done.stderr.count("No more scalars for TensorBoard: [Errno 28]") == 1
-    assert "The training goes on." in done.stderr
+    assert done.stderr.count("Cannot write scalars for TensorBoard: [Errno 28]") == 1
+    assert "Training continues without them." in done.stderr
     assert "100%" in done.stderr and "1/1 folds" in done.stderr
     [path] = tmp_path.rglob("*tfevents*")
     assert path.stat().st_size == 5000
@@ -179,7 +179,7 @@ def test_a_folder_that_cannot_be_written_stops_nothing(tmp_path, capsys):
             seen.epoch([unit(seed, 0, epoch) for seed in (0, 1)])
             assert not open_event_files()
     printed = capsys.readouterr().err
-    assert printed.count("No more scalars for TensorBoard:") == 1
+    assert printed.count("Cannot write scalars for TensorBoard:") == 1
     assert "2/2 folds" in printed
 
 

@@ -76,7 +76,7 @@ def test_settings_are_those_of_the_run(run, data_dir):
 
 def test_final_trains_on_everybody_and_scores_nobody(final, data_dir, capsys):
     assert sorted(path.name for path in final.iterdir()) == [
-        "checkpoints", "config.json", "curves.json", "tensorboard",
+        "checkpoints", "config.json", "curves.json", "model_card.md", "tensorboard",
     ]  # fmt: skip
     record = json.loads((final / "config.json").read_text())
     assert record["folds"] == {"names": ["all subjects"], "run": [0]}
@@ -103,7 +103,7 @@ def test_final_of_an_svm_and_with_nested_subjects_is_refused(data_dir, tmp_path)
 
     config = default_config("hoof_n4_tim10")
     config.task = "final"
-    with pytest.raises(UserError, match="name a network"):
+    with pytest.raises(UserError, match="Choose a neural network"):
         experiment.train_and_evaluate(config, tmp_path / "svm")
     nested = settings(data_dir, task="final", selection="nested")
     with pytest.raises(UserError, match="holds none back"):
@@ -147,7 +147,7 @@ def test_the_note_of_a_control(copy):
         (lambda run: shutil.rmtree(run), "no such folder"),
         (lambda run: (run / "config.json").unlink(), "holds no run"),
         (lambda run: (run / "config.json").write_text("{"), "is not the record of a run"),
-        (lambda run: shutil.rmtree(run / "checkpoints"), "joined runs have none"),
+        (lambda run: shutil.rmtree(run / "checkpoints"), "Merged runs have no checkpoints"),
         (lambda run: shutil.rmtree(run / "checkpoints" / "fold_002"), r"fold 2 \(.*0 of 6 epochs"),
     ],
 )
@@ -160,11 +160,11 @@ def test_what_is_no_finished_run(copy, spoil, message):
 @pytest.mark.parametrize(
     ("setting", "value", "message"),
     [
-        ("model", "lbp_top", "an SVM that keeps no trained network"),
+        ("model", "lbp_top", "an SVM and keeps no trained network"),
         ("model", "lenet", "'lenet', expected one of bi_woof"),
         ("directions", "circular", "another version"),
-        ("task", "pretrain", r"give config\.init_from=.*/weights to a run"),
-        ("recipe", {"num_epochs": 60}, "start its command again"),
+        ("task", "pretrain", r"Train a run with --config\.init_from=.*/weights"),
+        ("recipe", {"num_epochs": 60}, "Rerun the command of the run, which resumes"),
     ],
 )
 def test_other_settings(copy, setting, value, message):

@@ -118,7 +118,7 @@ def _warnings(overview: Overview) -> list[str]:
         if len(letters) > 1:
             warnings.append(
                 f"The {study.protocol.upper()} methods were tested on different sets of clips and"
-                f" labels: {listed(letters)} (see Data and exclusions). Compare scores within one"
+                f" labels: {listed(letters)} (see “Data and exclusions”). Compare scores within one"
                 f" set only."
             )
     lists = overview.lists_of_clips()

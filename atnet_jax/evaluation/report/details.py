@@ -127,7 +127,7 @@ def subjects(overview: Overview) -> list[Block]:
     averaged = ", averaged over the seeds" if several else ""
     blocks: list[Block] = [
         Text(
-            f"Accuracy is the fraction of a subject's clips that is predicted correctly{averaged}.",
+            f"Accuracy is the fraction of correct predictions for a subject's clips{averaged}.",
             "quiet",
         )
     ]

@@ -70,7 +70,10 @@ def _opening(
     ]
     if missing:
         names = dict.fromkeys(f"{one.protocol.upper()} {one.title}" for one in missing)
-        text = f"Failed or incomplete: {listed(names)}. See Failed or incomplete methods."
+        text = (
+            f"These methods failed or are incomplete: {listed(names)}. See “Failed or incomplete"
+            f" methods”."
+        )
         blocks.append(Text(text, "note"))
     for protocol, board in standings.items():
         if len({standing.clips for standing in board}) > 1:
@@ -164,7 +167,7 @@ def _table(protocol: str, board: Sequence[Standing]) -> Table:
             ("All databases", 4),
             ("By database: UF1, UAR", len(databases)),
             ("Claims", len(claims)),
-            ("The method", 3),
+            ("Details", 3),
         ],
         words=frozenset({3, last}),
         kind="board",
@@ -180,8 +183,9 @@ def _legend(protocol: str, board: Sequence[Standing]) -> list[str]:
         " overlaps this one, so that their order may be due to chance. Paired tests detect smaller"
         " differences than a comparison of intervals: pass the run folders of two methods to `atnet"
         " report`.",
-        f"Do not rank methods by the columns “Claims”. {_NOT}: UF1 and UAR with the best epoch of"
-        " each fold chosen on its test clips. Published scores are often obtained this way."
+        f"Do not rank methods by the columns under “Claims”. {_NOT}: UF1 and UAR with the best"
+        " epoch of each fold chosen on its test clips. Published scores are often obtained this"
+        " way."
         + (
             " Published scores by database, from the paper's Table III, are in the table below."
             if protocol == "hde"

@@ -64,7 +64,7 @@ class Run:
 
     @property
     def protocol(self) -> str:
-        """The protocol: "cde" or "hde"."""
+        """The protocol, "cde" or "hde"."""
         return self.record.protocol
 
     @property

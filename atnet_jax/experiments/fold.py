@@ -43,7 +43,7 @@ class TrainedFold:
 
     @property
     def predicted(self) -> Int[np.ndarray, " test"]:
-        """Predicted class of each test clip: the one with the highest score."""
+        """Predicted class of each test clip, the one with the highest score."""
         return self.scores.argmax(axis=-1)
 
 

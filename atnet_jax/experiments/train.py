@@ -24,7 +24,7 @@ def train(config: Config, workdir: str | os.PathLike[str]) -> tuple[Run, ...]:
         workdir: A new folder, or the folder of the same run to resume.
 
     Returns:
-        The finished runs: one for each seed and, in a table or leaderboard, each method. Empty
+        The finished runs, one for each seed and, in a table or leaderboard, each method. Empty
         after the tasks "final" and "pretrain", which have no test clips, and in all processes of a
         distributed run but the first.
 

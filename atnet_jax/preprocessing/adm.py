@@ -23,8 +23,8 @@ def average_direction_magnitude(
         circular: Use the circular mean of the directions.
 
     Returns:
-        θ₁ ρ₁ θ₂ ρ₂ … θ₆₄ ρ₆₄, blocks row by row, as in the authors' release: θ = atan2(v, u) in
-        (−π, π] radians, clockwise from right as seen in the image, ρ in pixels. A pixel without
+        θ₁ ρ₁ θ₂ ρ₂ … θ₆₄ ρ₆₄, blocks row by row, as in the authors' release. θ = atan2(v, u) is
+        in (−π, π] radians, clockwise from right as seen in the image, ρ in pixels. A pixel without
         motion has θ = 0.
     """
     height, width, _ = flow.shape

@@ -336,7 +336,7 @@ def test_divergence_stops(one_layer, monkeypatch, data_dir, tmp_path):
         ({"folds": "0:3"}, r"config\.folds is '0:3'"),
         ({"shuffle_labels": True}, r"config\.shuffle_labels is True"),
         ({"magnification": 5.0}, r"config\.recipe\.magnification is 5\.0"),
-        ({"keep_networks": False}, r"config\.engine\.keep_networks is False, .* takes True only"),
+        ({"keep_networks": False}, r"config\.engine\.keep_networks is False, .* accepts only True"),
         ({"score_every": 2}, r"config\.score_every is 2"),
         ({"validation_share": 0.7}, r"config\.validation_share is 0\.7"),
         ({"datasets": ("mug",)}, "'mug' is not prepared"),

@@ -119,5 +119,5 @@ def test_a_folder_that_exists_is_not_overwritten(run, exported):
 def test_a_run_without_a_card_says_what_to_do(run, tmp_path):
     copy = Path(shutil.copytree(run / "seed_0", tmp_path / "copy"))
     (copy / "model_card.md").unlink()
-    with pytest.raises(UserError, match="Rerun the command of the run"):
+    with pytest.raises(UserError, match="Rerun the command of their run"):
         trained.export_safetensors(trained.load_networks(copy), tmp_path / "out")

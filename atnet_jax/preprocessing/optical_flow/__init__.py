@@ -82,7 +82,7 @@ class FlowMethod:
             second: Grey levels, 0–255.
 
         Returns:
-            Motion of each pixel of `first` to `second` in pixels: u to the right, v downwards.
+            Motion of each pixel of `first` to `second`, u to the right and v downwards, in pixels.
         """
         return self.solve(first[None].astype(np.float32), second[None].astype(np.float32))[0]
 

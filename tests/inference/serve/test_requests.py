@@ -469,7 +469,7 @@ def test_a_small_picture_that_unpacks_to_too_much(server):
     assert server.predict(("1.png", grey_png(8000))).json == [[8000, 8000]]
     response = server.predict(("1.png", grey_png(8200)))
     assert response.status == 422
-    assert "refuses this picture" in response.json["error"]
+    assert "rejects this picture" in response.json["error"]
 
 
 def grey_png(side):

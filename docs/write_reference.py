@@ -33,8 +33,8 @@ In Python, pass them to `load_config` as a dictionary: `{"seeds": (0, 1, 2)}`. L
 with commas. In the path of a folder, `~` is your home folder. `atnet train --help` prints the same
 settings.
 
-Recipe defaults are those of the authors' release; `data.flow` and `init_from` are not, see [Paper and
-release](paper_and_release.md). The configuration that you name and the recipe of its
+Recipe defaults are those of the authors' release; `data.flow` and `init_from` are not, see
+[Paper and release](paper_and_release.md). The configuration that you name and the recipe of its
 method replace some of them; tables below list these. The run's `config.json` records every
 value. Invalid values are rejected before anything is read or written.
 
@@ -65,8 +65,8 @@ A preset names options of a method. Use it in place of the method, as in
 _RECIPES = """\
 ## Recipes
 
-These are the settings of the group `recipe` that a method states itself; some equal the default. They
-follow the publication of the method; `atnet_jax/models/METHOD.py` lists known differences from it.
+These are the settings of the group `recipe` that a method states itself; some equal the default.
+They follow the publication of the method; `atnet_jax/models/METHOD.py` lists known differences.
 """
 
 _CONFIGS = """\

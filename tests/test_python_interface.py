@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import json
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ from data_builders.synthetic import clip_specs
 from data_builders.synthetic.scene import Scene
 from tests.tiny_runs import prepare_data, settings
 
+NAN = float("nan")
 PUBLIC = [name for name in sorted(atnet.__all__) if name not in ("CLASSES", "models")]
 
 
@@ -115,7 +117,7 @@ def test_a_fold_trained_alone_equals_that_of_the_run(data_dir, workdir):
     run = atnet.load_run(workdir / "seed_3")
     rows = [row for row in run.predictions if row.fold == 1]
     # STSTNet's folds train together in a run, which is the same to within rounding.
-    np.testing.assert_allclose(fitted.scores, [row.scores for row in rows], atol=1e-6)
+    np.testing.assert_allclose(fitted.scores, [row.scores for row in rows], atol=1e-5)
     np.testing.assert_array_equal(fitted.predicted, [row.predicted for row in rows])
     np.testing.assert_array_equal(fitted.labels, [row.label for row in rows])
     np.testing.assert_allclose(fitted.loss, run.curves[1].loss, rtol=1e-5)
@@ -245,3 +247,90 @@ def test_a_prepared_clip_is_what_networks_read(clip, workdir):
     scores = networks.scores({name: array[None] for name, array in inputs.items()})
     assert scores.shape == (len(networks.names), 1, 3)
     np.testing.assert_allclose(scores.sum(axis=-1), 1, atol=1e-6)
+
+
+# --- What cannot be meant ---
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c, f: (c, [dataclasses.replace(f[0], train=np.append(f[0].train, f[0].test))]),
+         "in two parts of fold 0"),
+        (lambda c, f: (c, [dataclasses.replace(f[0], train=f[0].train[:0])]), "no training clips"),
+        (lambda c, f: (c, [dataclasses.replace(f[0], test=f[0].test - 10)]), "must be indices"),
+        (lambda c, f: (c, [f[1], f[0]]), "Fold 1 is in place 0"),
+        (lambda c, f: (dataclasses.replace(c, inputs={"flow_map": c.inputs["flow_map"][:5]}), f),
+         r"has the shape \(5, 28, 28, 3\)"),
+        (lambda c, f: (dataclasses.replace(c, inputs={"flow_map": c.inputs["flow_map"] * NAN}), f),
+         "not finite"),
+        (lambda c, f: (dataclasses.replace(c, labels=c.labels + 1), f), "must be from 0 to 2"),
+    ],
+)  # fmt: skip
+def test_folds_and_inputs_that_do_not_fit_are_refused(data_dir, change, message):
+    config = settings(data_dir)
+    composite = atnet.load_inputs(config)
+    composite, folds = change(composite, atnet.make_folds("cde", composite))
+    with pytest.raises(atnet.UserError, match=message):
+        atnet.train_fold(config, composite, folds, 0)
+
+
+def test_a_control_trains_a_fold_on_permuted_labels(data_dir, tmp_path):
+    config = settings(data_dir, shuffle_labels=True)
+    composite = atnet.load_inputs(config)
+    fitted = atnet.train_fold(config, composite, atnet.make_folds("cde", composite), 0)
+    [run] = atnet.train(config, tmp_path / "run")
+    rows = [row for row in run.predictions if row.fold == 0]
+    np.testing.assert_array_equal(fitted.labels, [row.label for row in rows])
+    np.testing.assert_allclose(fitted.scores, [row.scores for row in rows], atol=1e-5)
+
+
+@pytest.mark.parametrize("protocol", ["CDE", "loso", ""])
+def test_a_protocol_that_does_not_exist_is_refused(data_dir, protocol):
+    composite = atnet.load_inputs(settings(data_dir))
+    with pytest.raises(atnet.UserError, match="expected 'cde', 'hde' or 'final'"):
+        atnet.make_folds(protocol, composite)
+
+
+@pytest.mark.parametrize(
+    ("frames", "message"),
+    [
+        (np.zeros((8, 64, 64), np.float32), "float32"),
+        (np.zeros((8, 64, 64), bool), "bool"),
+        (np.zeros((64, 64), np.uint8), r"uint8 \(64, 64\)"),
+        (np.zeros((8, 64, 64, 4), np.uint8), r"\(8, 64, 64, 4\)"),
+        (np.zeros((0, 64, 64), np.uint8), r"\(0, 64, 64\)"),
+        ([np.zeros((64, 64), np.uint8), np.zeros((64, 63), np.uint8)], "differ in size"),
+    ],
+)
+def test_what_is_no_array_of_frames_is_refused(frames, message):
+    with pytest.raises(atnet.UserError, match=message):
+        atnet.prepare_frames(frames, 4)
+
+
+def test_indices_of_numpy_are_those_of_python(clip):
+    frames, onset, apex, offset = clip
+    first = atnet.prepare_frames(frames, apex, onset=onset, offset=offset, flow="farneback")
+    numbers = (np.uint8(number) for number in (apex, onset, offset))
+    peak, begin, end = numbers
+    second = atnet.prepare_frames(frames, peak, onset=begin, offset=end, flow="farneback")
+    np.testing.assert_array_equal(first.adm, second.adm)
+
+
+def test_a_home_folder_is_expanded(data_dir, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    [run] = atnet.train(settings(data_dir), "~/run")
+    assert run.workdir == tmp_path / "run"
+    assert not (tmp_path / "~").exists()
+
+
+def test_networks_can_be_copied_after_their_use(workdir):
+    networks = atnet.load_networks(workdir / "seed_0")
+    maps = {"flow_map": np.ones((2, 28, 28, 3), np.float32)}
+    scores = networks.scores(maps)
+    copy = pickle.loads(pickle.dumps(networks))
+    np.testing.assert_array_equal(copy.scores(maps), scores)
+    for wrong in ({}, {"flow_map": maps["flow_map"][0]}, {"flow_map": maps["flow_map"][:0]}):
+        with pytest.raises(atnet.UserError, match="'flow_map'"):
+            networks.scores(wrong)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from numbers import Integral
+from typing import SupportsIndex
 
 import numpy as np
 from jaxtyping import UInt8
@@ -21,10 +22,10 @@ from atnet_jax.preprocessing.prepared_clip import PreparedClip
 
 def prepare_frames(
     frames: np.ndarray | Sequence[np.ndarray],
-    apex: int,
+    apex: SupportsIndex,
     *,
-    onset: int = 0,
-    offset: int | None = None,
+    onset: SupportsIndex = 0,
+    offset: SupportsIndex | None = None,
     face: str = "mtcnn",
     box: Box | None = None,
     flow: str = DEFAULT_FLOW,

@@ -112,10 +112,25 @@ def test_a_row_is_a_true_class():
 
 
 def test_labels_that_are_no_class_are_refused():
-    with pytest.raises(ValueError, match="label 3 is not one of 0 to 2"):
+    with pytest.raises(UserError, match="labels contain 3, expected 0 to 2"):
         metrics.confusion_matrix(np.array([0, 3]), np.array([0, 0]))
-    with pytest.raises(ValueError, match="predicted class -1"):
+    with pytest.raises(UserError, match="predicted classes contain -1"):
         metrics.confusion_matrix(np.array([0, 1]), np.array([0, -1]))
+
+
+@pytest.mark.parametrize(
+    ("labels", "predicted", "message"),
+    [
+        ([], [], "no labels"),
+        ([0, 1], [0], "2 labels but 1 predicted"),
+        ([0.0, 1.0], [0, 1], "labels are float64"),
+        (["a", "b"], [0, 1], "expected whole numbers"),
+        ([0, 1], [[0.1, 0.2, 0.7], [1, 0, 0]], r"predicted classes are float64 \(2, 3\)"),
+    ],
+)
+def test_what_is_no_list_of_classes_is_refused(labels, predicted, message):
+    with pytest.raises(UserError, match=message):
+        metrics.score(labels, predicted)
 
 
 @pytest.mark.parametrize("score", [metrics.scores, metrics.uf1])

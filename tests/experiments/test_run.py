@@ -370,7 +370,7 @@ def test_an_input_that_the_data_lack_is_named(data_dir, tmp_path):
 def test_what_cannot_be_is_refused_before_the_folder_is_claimed(data_dir, tmp_path):
     """The same folder then takes the mended settings."""
     config = settings(data_dir, steps_per_epoch=1, num_epochs=1, folds="0")
-    with pytest.raises(UserError, match="steps_per_epoch is 1, but shared batches (part of the recipe"):
+    with pytest.raises(UserError, match=r"steps_per_epoch is 1, but shared batches \(part of"):
         experiment.train_and_evaluate(config, tmp_path / "run")
     config.recipe.shared_batches = False
     experiment.train_and_evaluate(config, tmp_path / "run")

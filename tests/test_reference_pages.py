@@ -1,4 +1,4 @@
-"""The pages of settings and commands say what the code says."""
+"""The pages of settings and commands match the code."""
 
 import importlib.util
 
@@ -18,7 +18,7 @@ def writer():
 
 
 @pytest.mark.parametrize("page", ["settings", "commands"])
-def test_the_page_is_what_the_code_says(writer, page):
+def test_the_page_matches_the_code(writer, page):
     written = (writer.REFERENCE / f"{page}.md").read_text(encoding="utf-8")
     current = getattr(writer, f"{page}_page")()
     assert written == current, f"{page}.md is out of date: run python docs/write_reference.py"

@@ -1,7 +1,8 @@
 """All settings of a run in one table, with their defaults, allowed values and meanings.
 
 Settings without a group define the experiment. The group `data` selects the input data, `recipe`
-holds the training settings published with a method, and `engine` never changes a result.
+holds the training settings published with a method, and `engine` changes results at most by
+rounding (docs/reference/engine.md).
 """
 
 import copy
@@ -290,7 +291,7 @@ FIELDS = {
         number(0, 255),
         "Largest shift in either direction, in grey levels or in pixels of a 224×224 picture.",
     ),
-    # --- Settings that never change a result ---
+    # --- Settings that change results at most by rounding ---
     "engine.folds_per_batch": Field(
         0,
         whole(0, 1_000_000),

@@ -5,7 +5,8 @@ r"""Leaderboard: every method under both protocols with five seeds.
         --config.methods=ststnet,temporal --config.protocols=cde --config.seeds=0
 
 Each run has the folder PROTOCOL/METHOD/seed_N in the workdir and equals a separate run. Rerun the
-command, with all methods or some, to run only the unfinished ones. See docs/leaderboard.md.
+command, with all methods or some, to run only the unfinished ones. See
+docs/guides/leaderboard.md.
 """
 
 from atnet_jax.config import Config, suite_config

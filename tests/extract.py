@@ -1,4 +1,4 @@
-"""All that methods read of a clip, from its frames, in one step."""
+"""Compute all inputs of methods from the frames of a clip, in one step."""
 
 from atnet_jax.preprocessing.annotation import Clip
 from atnet_jax.preprocessing.clip import describe

@@ -1,4 +1,4 @@
-"""Settings by their own names, whichever group they are in."""
+"""Settings by their name without the group."""
 
 from typing import Any
 

@@ -92,7 +92,7 @@ class Features(BaseFeatures):
 """
 
 
-def test_what_is_computed_is_kept_until_something_changes(add_method, data_dir, monkeypatch):
+def test_computed_inputs_are_cached_until_something_changes(add_method, data_dir, monkeypatch):
     add_method("counting", COUNTING)
     config = settings("counting", data_dir)
     first = load_inputs(config)
@@ -119,7 +119,7 @@ def test_what_is_computed_is_kept_until_something_changes(add_method, data_dir, 
 
 
 def watch(monkeypatch, stop_at=None):
-    """Clips that were computed; `stop_at` the so many-th, the run ends."""
+    """Record the computed clips, and end the run at clip number `stop_at`."""
     compute, keys = inputs._compute, []
 
     def watched(job):
@@ -138,9 +138,7 @@ def fresh(data_dir, tmp_path):
     return tmp_path / "data"
 
 
-def test_a_run_that_was_ended_goes_on_with_its_finished_clips(
-    add_method, data_dir, tmp_path, monkeypatch
-):
+def test_an_interrupted_run_reuses_its_finished_clips(add_method, data_dir, tmp_path, monkeypatch):
     add_method("counting", COUNTING)
     whole = load_inputs(settings("counting", data_dir))
     config = settings("counting", fresh(data_dir, tmp_path))
@@ -165,7 +163,7 @@ def test_a_run_that_was_ended_goes_on_with_its_finished_clips(
         load_inputs(config)
 
 
-def test_of_several_runs_at_a_time_one_computes(add_method, data_dir, tmp_path, monkeypatch):
+def test_of_several_simultaneous_runs_one_computes(add_method, data_dir, tmp_path, monkeypatch):
     add_method("counting", COUNTING)
     config = settings("counting", fresh(data_dir, tmp_path))
     keys = watch(monkeypatch)
@@ -176,7 +174,7 @@ def test_of_several_runs_at_a_time_one_computes(add_method, data_dir, tmp_path, 
     assert len([*(tmp_path / "data" / "features").iterdir()]) == 1
 
 
-def test_what_is_computed_cannot_be_kept(add_method, data_dir, tmp_path):
+def test_a_cache_that_cannot_be_written_is_an_error(add_method, data_dir, tmp_path):
     add_method("counting", COUNTING)
     config = settings("counting", fresh(data_dir, tmp_path))
     (tmp_path / "data" / "features").write_text("")

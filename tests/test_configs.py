@@ -1,4 +1,4 @@
-"""Every configuration with every method, on synthetic databases that walked the real builders."""
+"""Every configuration with every method, on synthetic databases prepared by the real builders."""
 
 import json
 import subprocess
@@ -38,7 +38,7 @@ def data_dir(tmp_path_factory) -> Path:
     return root / "data"
 
 
-def test_the_composite_is_what_was_rendered(data_dir):
+def test_the_composite_matches_the_rendered_clips(data_dir):
     composite = load_composite(data_dir, DATABASES, "spatiotemporal", ("apex", "adm", "flow_map"))
     assert [composite.dataset.count(name) for name in DATABASES] == [6, 6, 6]
     assert np.bincount(composite.labels).tolist() == [6, 6, 6]
@@ -101,7 +101,7 @@ def test_hand_crafted_features_are_methods_too(model, features, row, data_dir, t
     computed = load_inputs(config)
     assert computed.inputs["features"].shape == (18, features)
     assert len(np.unique(computed.inputs["features"], axis=0)) == 18
-    # What was computed once is read the next time, and other options are other features.
+    # Computed features are read from the cache; other options give other features.
     capsys.readouterr()
     load_inputs(config)
     assert "clip" not in capsys.readouterr().err
@@ -138,7 +138,7 @@ def test_motion_is_magnified_before_any_method(data_dir, tmp_path):
 
 
 @pytest.mark.parametrize(("model", "times"), [("ststnet", 5.0), ("capsule_net", 5.0)])
-def test_what_cannot_be_magnified_is_refused(model, times):
+def test_magnification_without_pictures_is_rejected(model, times):
     config = read_config(f"cde:{model}")
     config.recipe.magnification = times
     with pytest.raises(
@@ -162,7 +162,7 @@ def test_features_belong_to_their_clips(data_dir):
     np.testing.assert_allclose(composite.inputs["features"][8], expected)
 
 
-def test_what_only_networks_have_is_refused(data_dir, tmp_path):
+def test_settings_of_networks_are_rejected_for_an_svm(data_dir, tmp_path):
     for field, value in (("init_from", "weights"), ("selection", "nested")):
         config = read_config("cde:hoof")
         change(config, dir=str(data_dir), **{field: value})
@@ -170,7 +170,7 @@ def test_what_only_networks_have_is_refused(data_dir, tmp_path):
             experiment.train_and_evaluate(config, tmp_path / "run")
 
 
-def test_a_table_runs_what_has_not_been_run(data_dir, tmp_path):
+def test_a_table_runs_only_unfinished_methods(data_dir, tmp_path):
     config = read_config("table3")
     assert len(config.methods) == 12
     change(config, dir=str(data_dir), methods=("lbp_top_p4_tim10", "temporal"), seeds=(0, 1))

@@ -1,4 +1,4 @@
-"""The tree's two rules: the folders stand in one line, and one arrow joins the two packages."""
+"""Rules of imports: the order of the folders, and one direction between the two packages."""
 
 import ast
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ PLACE = {name: place for place, names in enumerate(LINE) for name in names}
 
 
 def imports(path: Path) -> Iterator[str]:
-    """The full names that a file imports, wherever in it: modules, or what is in them."""
+    """Return the full names of the modules and members that a file imports anywhere."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

@@ -1,4 +1,4 @@
-"""What the package says of itself agrees with its files."""
+"""The metadata of the package agree with its files."""
 
 import re
 import tomllib
@@ -24,7 +24,7 @@ def test_the_change_log_begins_with_this_version():
     assert found and found[1] == atnet_jax.__version__
 
 
-def test_what_is_not_code_goes_into_the_wheel():
+def test_data_files_are_part_of_the_wheel():
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
     patterns = project["tool"]["setuptools"]["package-data"]
     for package, globs in patterns.items():

@@ -148,7 +148,7 @@ def test_a_fold_of_features_and_an_svm(data_dir):
     np.testing.assert_allclose(fitted.scores.sum(axis=1), 1, atol=1e-6)
 
 
-def test_train_fold_refuses_what_it_cannot_train(data_dir):
+def test_train_fold_rejects_invalid_arguments(data_dir):
     config = settings(data_dir)
     composite = atnet.load_inputs(config)
     folds = atnet.make_folds("cde", composite)
@@ -239,7 +239,7 @@ def test_numbers_that_do_not_fit_the_frames_are_refused(clip, given, message):
         atnet.prepare_frames(clip[0], **given)
 
 
-def test_a_prepared_clip_is_what_networks_read(clip, workdir):
+def test_a_prepared_clip_has_the_inputs_of_networks(clip, workdir):
     frames, onset, apex, offset = clip
     networks = atnet.load_networks(workdir / "seed_0")
     prepared = atnet.prepare_frames(frames, apex, onset=onset, offset=offset)

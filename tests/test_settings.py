@@ -1,4 +1,4 @@
-"""Every setting: what it can be, and that what it cannot be ends in one sentence, before a run."""
+"""Every setting: its allowed values, and the rejection of others in one sentence before a run."""
 
 import importlib
 import json
@@ -120,7 +120,7 @@ def refused(config, workdir) -> str:
 
 
 @pytest.mark.parametrize("name", FIELDS)
-def test_what_a_setting_cannot_be_is_refused_by_name(name, tmp_path):
+def test_invalid_settings_are_rejected_by_name(name, tmp_path):
     field = FIELDS[name]
     for value in WRONG[name]:
         if "evaluate" in field.tasks:
@@ -139,7 +139,7 @@ def test_the_same_settings_are_refused_in_a_suite(tmp_path):
 
 
 @pytest.mark.parametrize(("model", "option"), OPTIONS)
-def test_what_an_option_cannot_be_is_refused_by_name(model, option, tmp_path):
+def test_invalid_options_are_rejected_by_name(model, option, tmp_path):
     for value in OPTIONS[model, option]:
         config = with_value(default_config(model), f"options.{option}", value)
         message = refused(config, tmp_path / "run")
@@ -178,19 +178,19 @@ def test_what_an_option_cannot_be_is_refused_by_name(model, option, tmp_path):
         ("fusion", {"model": "temporal"}, "options is .*, but the options of temporal are"),
     ],
 )  # fmt: skip
-def test_settings_that_do_not_go_together_are_refused(model, changes, message, tmp_path):
+def test_contradictory_settings_are_rejected(model, changes, message, tmp_path):
     config = default_config(model)
     config.update_from_flattened_dict(changes)
     assert re.search(message, refused(config, tmp_path / "run"))
 
 
-def test_a_table_is_refused_whole_for_one_methods_sake(tmp_path):
+def test_an_invalid_method_rejects_the_whole_table(tmp_path):
     config = suite_config("table", ("ststnet", "capsule_net"))
     config.data.image_size = 56
     assert "129×129" in refused(config, tmp_path / "run")
 
 
-def test_a_setting_that_is_not_there_is_told_with_the_nearest(tmp_path):
+def test_an_unknown_setting_is_rejected_with_the_nearest_name(tmp_path):
     config = default_config("fusion")
     with config.unlocked():
         config.recipe.learning_rat = 1.0
@@ -198,7 +198,7 @@ def test_a_setting_that_is_not_there_is_told_with_the_nearest(tmp_path):
     assert "no setting config.recipe.learning_rat. Did you mean config.recipe.learning_r" in message
 
 
-def test_texts_are_read_as_they_are_meant(monkeypatch, tmp_path):
+def test_strings_are_converted(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     config = default_config("fusion")
     config.data.update(datasets=("casme2, samm",), dir="~/data")
@@ -208,11 +208,11 @@ def test_texts_are_read_as_they_are_meant(monkeypatch, tmp_path):
     assert (meant.data.dir, meant.init_from) == (f"{tmp_path}/data", str(tmp_path))
     assert meant.folds == "0:3,5"
     assert isinstance(meant.recipe.momentum, float)
-    assert config.data.datasets == ("casme2, samm",)  # What was given stays as it is.
+    assert config.data.datasets == ("casme2, samm",)  # The given configuration does not change.
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_the_ready_made_configurations_can_be_meant(name):
+def test_the_ready_made_configurations_are_valid(name):
     config = importlib.import_module(f"configs.{name}").get_config()
     assert check(config) == config
     for protocol in ("cde", "hde"):
@@ -221,7 +221,7 @@ def test_the_ready_made_configurations_can_be_meant(name):
 
 
 @pytest.mark.parametrize("name", [*models.names(), *models.presets()])
-def test_the_defaults_of_every_method_can_be_meant(name):
+def test_the_defaults_of_every_method_are_valid(name):
     config = default_config(name)
     assert check(config) == config
     assert restore(json.loads(config.to_json())) == config
@@ -236,7 +236,7 @@ def test_every_setting_is_described():
             assert name in WRONG, default
 
 
-def test_the_engine_and_the_folder_of_the_data_change_no_result():
+def test_engine_settings_and_data_folder_are_no_part_of_the_result():
     config = default_config("fusion")
     kept = of_result(config)
     left_out = {name for name, _ in flat(config)} - kept.keys()
@@ -244,7 +244,7 @@ def test_the_engine_and_the_folder_of_the_data_change_no_result():
 
 
 @pytest.mark.parametrize("other", [{"num_epochs": 800}, {"directions": "circular"}])
-def test_settings_of_another_version_say_what_to_do(other):
+def test_settings_of_another_version_are_rejected_with_advice(other):
     config = {**json.loads(default_config("ststnet").to_json()), **other}
     with pytest.raises(UserError, match=r"another version .*Train again, or use that version"):
         restore(config)
@@ -265,7 +265,7 @@ METHODS = ("fusion", "temporal", "ststnet", "lbp_top", "hoof")
 
 @settings(max_examples=400, deadline=None, derandomize=True)
 @given(st.data())
-def test_any_settings_are_refused_in_a_sentence_or_can_be_trained_with(data):
+def test_any_settings_are_rejected_in_a_sentence_or_work(data):
     config = default_config(data.draw(st.sampled_from(METHODS)))
     names = [name for name, _ in flat(config)]
     for name in data.draw(st.lists(st.sampled_from(names), max_size=4, unique=True)):

@@ -68,7 +68,7 @@ def start_main(*args, environment: dict[str, str] | None = None, **kwargs) -> su
 
 
 def content(path: Path) -> Any:
-    """What a file of a run holds, to compare it with that of another run.
+    """Return the content of a file of a run, to compare it with another run.
 
     Its bytes; of curves all but the seconds that the epochs took, which no two runs share.
     """

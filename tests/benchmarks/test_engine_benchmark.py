@@ -1,4 +1,4 @@
-"""The benchmark of the engine: what it counts, what it reports, and whether its twin is ours."""
+"""The benchmark of the engine: its counts, its report, and the equality of the twin."""
 
 import json
 import os
@@ -69,7 +69,7 @@ def test_operations_as_jax_counts_them(model, inputs, size):
 
 
 def test_operations_of_ststnet_as_jax_counts_them():
-    """Those of its layers alone: in so small a network, what is not counted would weigh."""
+    """Only its layers: in so small a network, uncounted operations would matter."""
     clips = 4
 
     def loss(kernel, classifier, padded):
@@ -194,7 +194,7 @@ def test_flags_that_do_not_fit_are_refused(arguments, message):
     assert message in ended.stderr and "Traceback" not in ended.stderr
 
 
-def test_a_worker_that_dies_is_told(tmp_path):
+def test_a_worker_that_dies_is_reported(tmp_path):
     with (
         pytest.raises(WorkerFailed, match="status 1"),
         Worker(sys.executable, "benchmarks.ours", ["train", str(tmp_path)], {}) as worker,
@@ -259,7 +259,7 @@ def test_command_with_a_twin(tmp_path, torch_python):
     )
 
 
-def test_an_interpreter_without_pytorch_is_told(tmp_path):
+def test_an_interpreter_without_pytorch_is_reported(tmp_path):
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\necho 'no module named torch' >&2\nexit 1\n")
     python.chmod(0o755)

@@ -1,4 +1,4 @@
-"""What the benchmark of sanity checks compares, and what it randomises."""
+"""The comparisons and the randomisation of the sanity-check benchmark."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""The benchmark of tiny motion: whether its clips move as they say and its scores tell it."""
+"""The tiny-motion benchmark: the motion of its clips and its scores."""
 
 import json
 import subprocess
@@ -171,7 +171,7 @@ def test_command_line(tmp_path):
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "scores.json").read_text())
     assert report["machine"]["cpus"]
-    # Two motions, two methods; what is seen of a moving head is not the skin's motion.
+    # Two motions and two methods; with a moving head, the visible and the skin's motion differ.
     assert len(report["scores"]) == 2 * 2 * 3
     best = report["scores"][0]
     assert best["method"] == "farneback" and best["magnitude_correlation"] > 0.9
@@ -196,7 +196,7 @@ def test_a_wrong_argument_ends_the_command():
     ("name", "value", "message"),
     [("motions", "fast", "found 'fast'"), ("degradations", "fog", "Unknown degradation 'fog'")],
 )
-def test_wrong_arguments_are_told(name, value, message):
+def test_wrong_arguments_are_reported(name, value, message):
     # Not parsed: other commands, whose flags are required, may be loaded in this process.
     flags.FLAGS.mark_as_parsed()
     with (
@@ -225,7 +225,7 @@ def test_the_default_sees_a_face_move_by_three_hundredths_of_a_pixel(face_and_pi
             assert adjacent.magnitude_ratio > best.magnitude_ratio, name
 
 
-def test_options_take_out_what_is_no_expression(face_and_picture):
+def test_options_remove_alternation_and_head_motion(face_and_picture):
     face = face_and_picture[0]
     skin = {"skin": Truth(MovingClip(face, 0.1).flows())}
     for name, option in (("alternation", "steady"), ("head", "stabilised")):

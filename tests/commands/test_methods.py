@@ -1,4 +1,4 @@
-"""The list of methods, beside the methods themselves."""
+"""The list of methods, compared with the methods."""
 
 from atnet_jax import commands, models
 

@@ -1,4 +1,4 @@
-"""Every command that the documentation, a docstring or a message prints can be typed."""
+"""Every command in the documentation, a docstring or a message is valid."""
 
 import ast
 import re
@@ -34,7 +34,7 @@ COMMAND = re.compile(r"(?<![\w/])(?:atnet|python -m atnet_jax(?P<main>\.main)?) 
 
 
 def texts(path: Path) -> Iterator[str]:
-    """What a file prints: a page, or the strings of a program, an X for what is filled in."""
+    """Yield the text of a page, or the strings of a program with X for each inserted value."""
     if path.suffix == ".md":
         yield path.read_text()
         return
@@ -55,7 +55,7 @@ def printed(path: Path) -> Iterator[list[str]]:
         for found in COMMAND.finditer(text):
             try:
                 rest = shlex.split(found["rest"], comments=True)
-            except ValueError:  # The sentence goes on.
+            except ValueError:  # The rest of a sentence follows.
                 rest = found["rest"].split()
             yield ["train", *rest] if found["main"] else rest
 
@@ -127,7 +127,7 @@ def test_commands_of_messages_and_docstrings():
         "python -m atnet_jax.main --config=configs/cde.py --out=x",
     ],
 )
-def test_what_cannot_be_typed_is_found(line, tmp_path, monkeypatch):
+def test_invalid_commands_are_found(line, tmp_path, monkeypatch):
     monkeypatch.chdir(REPOSITORY)
     page = tmp_path / "page.md"
     page.write_text(f"Type\n```\n{line} \\\n    --face=none\n```\n")

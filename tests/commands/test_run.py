@@ -1,4 +1,4 @@
-"""The wrapper of all commands: what it prints and returns, whatever happens."""
+"""The wrapper of all commands: its output and status for every outcome."""
 
 import errno
 import os
@@ -45,7 +45,7 @@ def test_the_version(capsys):
 
 
 def test_help_imports_nothing_that_takes_time():
-    """Every verb's help in one new process, and then what it has imported."""
+    """Print the help of every verb in a new process, and return the modules that it imported."""
     code = f"""
 import sys
 from atnet_jax import commands
@@ -116,7 +116,7 @@ def fails(error: BaseException):
         (BrokenPipeError(errno.EPIPE, "Broken pipe"), 1, "Error: Broken pipe."),
     ],
 )  # fmt: skip
-def test_what_a_user_can_cause_is_one_line(error, status, said, monkeypatch, capsys):
+def test_errors_of_users_are_one_line(error, status, said, monkeypatch, capsys):
     monkeypatch.setattr(report, "run", fails(error))
     assert commands.run(ARGUMENTS) == status
     assert capsys.readouterr().err == f"{said}\n"

@@ -1,4 +1,4 @@
-"""Configurations by name and by path, and the settings that are laid over them."""
+"""Configurations by name and by path, and the settings that override them."""
 
 import os
 import subprocess
@@ -29,7 +29,7 @@ def test_the_method_follows_a_colon(monkeypatch):
         assert parse_config(text).to_dict() == default_config("temporal").to_dict()
 
 
-def test_a_file_of_ones_own(tmp_path):
+def test_a_configuration_file_outside_the_package(tmp_path):
     file = tmp_path / "mine.py"
     file.write_text(
         "from atnet_jax.config import default_config, flat\n"

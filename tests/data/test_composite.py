@@ -55,7 +55,7 @@ def test_unknown_flow(tmp_path):
         load_composite(tmp_path, ("smic",), "farneback_median", ("adm",))
 
 
-def test_what_a_killed_preparation_left_is_not_prepared(raw, tmp_path):
+def test_files_of_a_killed_preparation_do_not_count_as_prepared(raw, tmp_path):
     prepare("smic", raw, tmp_path, face="none", flow="farneback", num_workers=1)
     left = tmp_path / "smic/farneback/incomplete.ABCDEF_1.0.0"
     left.mkdir()

@@ -1,4 +1,4 @@
-"""Streamed pictures: which they are, whose, on which side, and how much memory they take."""
+"""Streamed pictures: their selection, subjects, split and memory."""
 
 import tracemalloc
 
@@ -102,7 +102,7 @@ def test_share_of_validation(data_dir):
     assert {dataset for dataset, _ in subjects_of(pictures, train)} == {"jaffe", "mug"}
 
 
-def test_the_digest_tells_data_apart(tmp_path):
+def test_the_digest_depends_on_the_data(tmp_path):
     def digest(folder: str, rows: list[Picture]) -> str:
         write_set(tmp_path / folder, "mug", rows)
         return load_macro_pictures(tmp_path / folder, ("mug",), image_size=32).sha256
@@ -121,7 +121,7 @@ def test_the_digest_tells_data_apart(tmp_path):
     assert digest("again", rows) in digests
 
 
-def test_what_is_not_prepared_is_named_with_the_command(data_dir):
+def test_missing_data_are_named_with_the_command_that_prepares_them(data_dir):
     command = "atnet prepare --dataset=oulu_casia --manual_dir=FOLDER_OF_YOUR_COPY --data_dir="
     with pytest.raises(UserError, match=command):
         load_macro_pictures(data_dir, ("ck_plus", "oulu_casia"))

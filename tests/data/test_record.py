@@ -91,7 +91,7 @@ def test_clips_come_back_from_disk_as_they_were(tmp_path):
     np.testing.assert_array_equal(none["landmarks"], STANDARD_LANDMARKS)
     for name, each in INPUTS.items():
         assert name == "landmarks" or not each.decode(none[name]).any()
-    # What is not asked for is not read, and a flow map brings the flow it is made of.
+    # Only requested inputs are read; a flow map includes the flow it is computed from.
     only = from_record(stored[0], ("flow_map",))
     assert only.apex is None and only.frames is None and only.apex_index == 0
     np.testing.assert_array_equal(only.flow, clips[0].flow)
@@ -101,7 +101,7 @@ def test_clips_come_back_from_disk_as_they_were(tmp_path):
         np.testing.assert_array_equal(pictures, getattr(clips[0], name))
 
 
-def test_what_a_method_must_have_is_missed(tmp_path):
+def test_a_clip_without_a_required_input_is_rejected(tmp_path):
     builder = write(tmp_path, [clip_of(*(name for name in INPUTS if name != "landmarks"))])
     assert len(list(read_records(builder, list(INPUTS)))) == 1
     without = write(tmp_path / "without", [clip_of("apex")])

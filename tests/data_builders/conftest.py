@@ -58,7 +58,7 @@ def numbered(pattern: str, numbers: Iterable[int]) -> list[str]:
     return [pattern.format(number) for number in numbers]
 
 
-# The pictures of small macro-expression sets. The place in the list is what a picture shows.
+# Pictures of small macro-expression sets. The position in the list determines a picture's content.
 PICTURES = {
     "ck_plus": [
         *numbered("cohn-kanade-images/S005/001/S005_001_{:08d}.png", range(1, 6)),

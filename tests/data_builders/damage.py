@@ -1,4 +1,4 @@
-"""What can happen to a user's copy of a database: functions of its folder, of paths below it."""
+"""Damage of a user's copy of a database: functions of its folder, or of paths in it."""
 
 import shutil
 from collections.abc import Callable

@@ -184,7 +184,7 @@ def test_errors_of_single_rows(row, message, trees, tmp_path):
         _ = builder.source
 
 
-def test_all_errors_are_told_at_once(trees, tmp_path):
+def test_all_errors_are_reported_together(trees, tmp_path):
     tree = trees.casme2(tmp_path / "raw")
     (tree / "CASME2_RAW_selected/sub01/EP02_01f/img9.jpg").unlink()
     (tree / "CASME2_RAW_selected/sub02/7/img3.jpg").unlink()
@@ -218,7 +218,7 @@ def test_missing_spreadsheet(tree, tmp_path):
         prepare_raw(tree, tmp_path)
 
 
-def test_spreadsheet_that_is_none(tree, tmp_path):
+def test_a_file_that_is_no_spreadsheet_is_rejected(tree, tmp_path):
     (tree / "CASME2-coding-20140508.xlsx").write_text("Subject,Filename")
     with pytest.raises(UserError, match=r"not an .xlsx spreadsheet"):
         prepare_raw(tree, tmp_path)

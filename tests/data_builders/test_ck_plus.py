@@ -167,7 +167,7 @@ def test_errors(damage, message, tree):
         read_source(tree)
 
 
-def test_all_errors_are_told_at_once(tree):
+def test_all_errors_are_reported_together(tree):
     ANOTHER_FRAME(tree)
     (tree / "Emotion/S010/004/S010_004_00000006_emotion.txt").write_text("9")
     (tree / IMAGES / "S010/006/S010_006_00000003.png").unlink()

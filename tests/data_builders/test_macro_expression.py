@@ -1,4 +1,4 @@
-"""What the builders of all macro-expression sets have in common."""
+"""Common properties of the builders of all macro-expression sets."""
 
 import shutil
 from pathlib import Path
@@ -132,7 +132,7 @@ def test_a_link_that_leads_out(dataset, tree, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["folder", "nowhere", "loop", "directory"])
-def test_a_picture_that_is_none_of_the_folder(kind, trees, tmp_path):
+def test_links_out_of_the_folder_are_rejected(kind, trees, tmp_path):
     tree = trees.macro("ck_plus", tmp_path / "raw")
     path = tree / CHOSEN["ck_plus"][0]
     if kind == "folder":
@@ -158,7 +158,7 @@ def test_links_within_the_folder_and_to_it(dataset, tree, tmp_path, read_records
     assert read_records(prepare_set(dataset, tmp_path / "link"))
 
 
-def test_a_second_run_keeps_what_is_there(dataset, tree, capsys):
+def test_a_second_run_keeps_the_prepared_data(dataset, tree, capsys):
     path = prepare_set(dataset, tree)
     (file,) = path.glob("*.array_record*")
     before = file.stat().st_mtime_ns
@@ -197,7 +197,7 @@ def test_processes_make_no_difference(trees, tmp_path, read_records):
 
 
 def test_the_face_is_found_once_at_the_apex(dataset, tree, monkeypatch, read_records, trees):
-    """The stand-in detector's box tells which picture it saw."""
+    """The box of the stand-in detector identifies the picture."""
 
     def find(image, detector):
         assert detector == "mtcnn"
@@ -269,7 +269,7 @@ def test_a_real_face(tmp_path, read_records):
         np.testing.assert_array_equal(record["image"][:, :, 0], crop_face(frame, box))
 
 
-def test_no_face_is_told_with_the_picture(trees, tmp_path):
+def test_a_missing_face_is_reported_with_the_picture(trees, tmp_path):
     tree = trees.macro("jaffe", tmp_path / "raw")
     with pytest.raises(UserError, match="jaffe: 7 errors") as error:
         prepare_set("jaffe", tree, face="mtcnn")

@@ -243,7 +243,7 @@ def test_errors_of_the_file(text, message, tmp_path):
         read_source(tmp_path)
 
 
-def test_errors_of_given_inputs_are_told_together(tmp_path):
+def test_errors_of_given_inputs_are_reported_together(tmp_path):
     folder = tmp_path / "raw"
     folder.mkdir()
     wrong = {
@@ -283,7 +283,7 @@ def test_errors_of_given_inputs_are_told_together(tmp_path):
     assert "line 10: mine/anna/apex" in message
 
 
-def test_no_face_found_is_told_with_the_clip(trees, tmp_path):
+def test_a_missing_face_is_reported_with_the_clip(trees, tmp_path):
     folder = tmp_path / "raw"
     trees.write_frames(folder / "frames", [f"{n}.png" for n in (1, 2, 3)])
     row = name(frames="frames", onset=1, apex=2, offset=3)

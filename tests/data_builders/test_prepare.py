@@ -36,7 +36,7 @@ def write_clips(folder: Path, clips: int = 2, frames: int = 4) -> Path:
 
 
 def write_pictures(folder: Path, count: int) -> Path:
-    """A set of one's own that holds the same picture many times."""
+    """A set of the user that contains the same picture many times."""
     subject = folder / "happiness/anna"
     subject.mkdir(parents=True)
     picture = np.random.default_rng(0).integers(0, 256, (72, 96), np.uint8)
@@ -66,7 +66,7 @@ def tree(tmp_path):
     return write_clips(tmp_path / "raw")
 
 
-def test_a_second_run_keeps_what_is_there(tree, tmp_path, capsys):
+def test_a_second_run_keeps_the_prepared_data(tree, tmp_path, capsys):
     path = prepare("smic", tree, tmp_path / "data", face="none", num_workers=1)
     assert path == tmp_path / "data/smic/spatiotemporal/1.2.0"
     assert "already prepared" not in capsys.readouterr().out
@@ -133,7 +133,7 @@ def test_boxes_of_other_databases_are_let_be(tree, tmp_path):
     prepare("smic", tree, tmp_path / "data", face="none", boxes=boxes, num_workers=1)
 
 
-def test_errors_of_all_clips_are_told_and_nothing_is_published(tmp_path, capsys):
+def test_errors_of_all_clips_are_reported_and_nothing_is_published(tmp_path, capsys):
     tree = write_clips(tmp_path / "raw", clips=3)
     top = tree / "SMIC_all_raw/HS/s01/micro/negative"
     kept = (top / "s01_ne_01/image10.bmp").read_bytes()
@@ -462,7 +462,7 @@ def test_a_box_makes_one_clip_anew(two_of_three, tmp_path, capsys):
     np.testing.assert_array_equal(read(path)[2]["crop_box"], [1, 2, 61, 62])
 
 
-def test_what_was_finished_with_other_options_is_removed(two_of_three, capsys):
+def test_clips_finished_with_other_options_are_removed(two_of_three, capsys):
     tree, data_dir = two_of_three
     before = kept(data_dir)
     frame = tree / "SMIC_all_raw/HS/s01/micro/negative/s01_ne_02/image10.bmp"
@@ -515,7 +515,7 @@ def test_options_of_beam(options, message, tree, tmp_path):
 @pytest.mark.parametrize(
     ("place", "message"), [("read_source", "no room"), ("beam", "no such runner")]
 )
-def test_errors_of_an_earlier_run_hide_none_of_this_one(
+def test_errors_of_an_earlier_run_do_not_hide_a_new_error(
     place, message, tree, tmp_path, monkeypatch
 ):
     """Beam leaves the errors of clips in a file; here something else goes wrong."""
@@ -563,7 +563,7 @@ def test_beam_makes_the_same_records(dataset, beam, tmp_path):
     assert_same_records(path, serial)
 
 
-def test_beam_tells_the_errors_of_all_clips_and_goes_on(beam, tmp_path, capsys):
+def test_beam_reports_the_errors_of_all_clips_and_resumes(beam, tmp_path, capsys):
     tree = write_clips(tmp_path / "raw", clips=3)
     top = tree / "SMIC_all_raw/HS/s01/micro/negative"
     content = (top / "s01_ne_01/image10.bmp").read_bytes()

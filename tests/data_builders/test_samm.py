@@ -119,7 +119,7 @@ def test_missing_columns_are_named(trees, tmp_path):
         read_annotations(path, ErrorList())
 
 
-def test_apex_outside_the_clip_and_missing_folders_are_told_together(trees, tmp_path):
+def test_apex_outside_the_clip_and_missing_folders_are_reported_together(trees, tmp_path):
     tree = trees.samm(tmp_path / "raw")
     rows = [
         *trees.SAMM_ROWS,

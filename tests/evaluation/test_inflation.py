@@ -1,4 +1,4 @@
-"""What picking the best epoch on the test clips would have claimed."""
+"""Scores that choosing the best epoch on the test clips would have claimed."""
 
 import dataclasses
 import json
@@ -105,7 +105,7 @@ def test_the_honest_figure_is_that_of_the_predictions():
 
 
 def test_random_answers_are_at_chance_and_inflated_above_it():
-    """What a run on shuffled labels shows: 66 folds, 50 epochs without any skill."""
+    """A run on shuffled labels: 66 folds and 50 epochs at chance level."""
     rng = np.random.default_rng(0)
     folds = np.repeat(np.arange(66), 6)
     labels = rng.integers(3, size=len(folds))

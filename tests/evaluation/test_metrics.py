@@ -80,7 +80,7 @@ def assert_evaluated_as_scikit_learn_does(rows):
         ([0, 0, 1, 2], [0, 0, 1, 1], (1 + 2 / 3 + 0) / 3, (1 + 1 + 0) / 3),
     ],
 )
-def test_what_an_absent_class_counts(labels, predicted, uf1, uar):
+def test_scores_with_absent_classes(labels, predicted, uf1, uar):
     confusion = metrics.confusion_matrix(np.array(labels), np.array(predicted))
     assert metrics.uf1(confusion) == pytest.approx(uf1)
     assert metrics.scores(confusion)[2] == pytest.approx(uar)
@@ -167,7 +167,7 @@ def test_evaluate_scores_all_clips_and_each_database():
     assert json.loads(json.dumps(scores, allow_nan=False)) == scores
 
 
-def test_evaluate_refuses_what_would_be_counted_twice_or_overwritten():
+def test_evaluate_rejects_duplicates_and_reserved_names():
     row = prediction("smic", "s01", "a", 0, 0)
     with pytest.raises(ValueError, match="no predictions"):
         metrics.evaluate([])

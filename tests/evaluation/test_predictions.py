@@ -53,7 +53,7 @@ def random_predictions(count=300):
     ]
 
 
-def test_what_is_written_is_read_back_exactly(tmp_path):
+def test_predictions_are_read_back_exactly(tmp_path):
     rows = random_predictions()
     predictions.write(tmp_path / "p.csv", rows)
     back = predictions.read(tmp_path / "p.csv")

@@ -1,4 +1,4 @@
-"""A run's config.json: read as it was written, or refused in one sentence."""
+"""A run's config.json: read back as written, or rejected in one sentence."""
 
 import copy
 import json
@@ -39,7 +39,7 @@ def whole() -> Record:
     )
 
 
-def test_what_is_written_is_read(whole, tmp_path):
+def test_a_record_is_read_back(whole, tmp_path):
     whole.write(tmp_path)
     assert read(tmp_path) == whole
     assert (whole.protocol, whole.model, whole.seed) == ("cde", "ststnet", 0)
@@ -113,7 +113,7 @@ def test_a_folder_without_a_record_holds_no_run(tmp_path):
         ({"format": 1, "environment": {}}, "format must be 2"),
     ],
 )
-def test_what_is_wrong_is_named(changes, message, whole, tmp_path):
+def test_errors_in_a_record_are_named(changes, message, whole, tmp_path):
     whole.write(tmp_path)
     content = json.loads((tmp_path / FILE).read_text())
     (tmp_path / FILE).write_text(json.dumps({**content, **changes}))
@@ -126,7 +126,7 @@ def test_what_is_wrong_is_named(changes, message, whole, tmp_path):
 @pytest.mark.parametrize(
     "content", [b"", b'{"config": {"model": "stst', b"\xff\xfe", b"[]", b"{}", b"[" * 100_000]
 )
-def test_what_is_no_record_is_refused_and_left_alone(content, whole, tmp_path):
+def test_other_files_are_rejected_and_left_unchanged(content, whole, tmp_path):
     (tmp_path / FILE).write_bytes(content)
     with pytest.raises(UserError, match="is damaged or is not the record of a run"):
         claim(tmp_path, whole)

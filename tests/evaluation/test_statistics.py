@@ -285,7 +285,7 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say():
         widths.append(np.ptp(full.uf1.interval) / (high - low))
     assert np.all(by_subject / simulations > 0.86)
     assert np.all(by_subject / simulations < 0.99)
-    # Taking clips for independent is what makes intervals too narrow.
+    # Treating clips as independent makes intervals too narrow.
     assert by_clip / simulations < 0.86
     assert np.mean(widths) > 1.2
 

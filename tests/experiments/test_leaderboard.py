@@ -1,4 +1,4 @@
-"""All methods under both protocols: what is run, what a failure costs, and what is run again."""
+"""All methods under both protocols: the runs, failures, and reruns."""
 
 import csv
 import json
@@ -86,7 +86,7 @@ def test_a_run_leaves_its_size_and_the_seconds_of_its_epochs(done):
     assert float(table[0]["seconds_a_fold"]) == pytest.approx(sum(seconds) / 12, abs=1e-6)
 
 
-def test_what_is_through_is_not_run_again_and_what_failed_is(done, data_dir):
+def test_completed_runs_are_skipped_and_failed_runs_are_repeated(done, data_dir):
     workdir, _ = done
     finished = list(workdir.glob("*/ststnet/*/predictions.csv"))
     before = [path.stat().st_mtime_ns for path in finished]

@@ -1,4 +1,4 @@
-"""Runs of some folds each, joined: what one run of all folds leaves."""
+"""Merged runs of some folds each, compared with one run of all folds."""
 
 import csv
 import dataclasses
@@ -235,7 +235,7 @@ def test_a_fold_that_two_runs_hold_is_refused(parts, whole, tmp_path):
     )
 
 
-def test_missing_folds_are_named_with_what_to_run(parts, tmp_path):
+def test_missing_folds_are_named_with_the_command_to_run(parts, tmp_path):
     refused(
         [parts["early"]],
         tmp_path / "out",
@@ -353,7 +353,7 @@ def test_predictions_that_lack_clips_are_refused(parts, tmp_path, keep, message)
     path = parts["late"] / "predictions.csv"
     rows = [row for row in predictions.read(path) if keep(row)]
     predictions.write(path, rows)
-    # Its other files follow it, so that the clips alone are what is wrong.
+    # Its other files are adapted, so that only the clips are wrong.
     scores = json.loads((parts["late"] / "metrics.json").read_text())
     (parts["late"] / "metrics.json").write_text(json.dumps(scores | metrics.evaluate(rows)))
     path = parts["late"] / "epoch_scores.npz"

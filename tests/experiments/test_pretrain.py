@@ -1,4 +1,4 @@
-"""Pre-training: what it trains on, what it keeps, and that a kill changes nothing.
+"""Pre-training: its data, its results, and resuming after a kill.
 
 Most tests train a network of one layer, in seconds; the command line trains the real one.
 """
@@ -81,7 +81,7 @@ LABELS = np.random.default_rng(0).choice(3, 45, p=(0.6, 0.2, 0.2))
 
 
 def write_data(root: Path, *, grey: int = 0) -> Path:
-    """Two sets, 5 and 4 subjects of 5 pictures, unbalanced; each of one grey level of its own."""
+    """Two unbalanced sets with 5 and 4 subjects of 5 pictures, each with a different grey level."""
     rows = [
         Picture(f"S{k // 5}", int(label), np.full((32, 32), grey + k, np.uint8))
         for k, label in enumerate(LABELS)
@@ -130,9 +130,9 @@ def spied(trainer: Trainer, spy: Callable[..., None]) -> Trainer:
 
 
 def scripted(trainer: Trainer, *right: int) -> tuple[Trainer, list[np.ndarray]]:
-    """A trainer that reads so many of the 10 validation pictures right, epoch after epoch.
+    """Return a trainer with scripted predictions, and the kernels that it has seen.
 
-    Returns it, and the kernels that it is shown.
+    `right` has the number of correct pictures, of the 10 for validation, in each epoch.
     """
     script = iter(right)
     kernels = []
@@ -145,7 +145,7 @@ def scripted(trainer: Trainer, *right: int) -> tuple[Trainer, list[np.ndarray]]:
 
 
 def said(pictures: np.ndarray, right: int) -> np.ndarray:
-    """The first so many pictures are taken for what they are, the others for the next class."""
+    """Predict the true class of the first pictures, and the next class of the others."""
     return np.where(np.arange(len(pictures)) < right, LABELS[pictures], (LABELS[pictures] + 1) % 3)
 
 
@@ -272,7 +272,7 @@ def test_broken_off_and_started_again_keeps_the_same_weights(
     assert_same_result(tmp_path / "broken", tmp_path / "whole")
 
 
-def test_a_finished_run_only_tells_its_result(one_layer, monkeypatch, data_dir, tmp_path, capsys):
+def test_a_finished_run_only_prints_its_result(one_layer, monkeypatch, data_dir, tmp_path, capsys):
     config = settings(data_dir, num_epochs=1)
     path = pretrain.pretrain(config, tmp_path / "run")
     told = capsys.readouterr().out
@@ -342,7 +342,7 @@ def test_divergence_stops(one_layer, monkeypatch, data_dir, tmp_path):
         ({"datasets": ("mug",)}, "'mug' is not prepared"),
     ],
 )
-def test_what_does_not_fit_is_refused(changes, message, data_dir, tmp_path):
+def test_unfit_methods_and_settings_are_rejected(changes, message, data_dir, tmp_path):
     with pytest.raises(UserError, match=message):
         pretrain.pretrain(settings(data_dir, **changes), tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -353,7 +353,7 @@ def test_what_does_not_fit_is_refused(changes, message, data_dir, tmp_path):
 
 @pytest.fixture(scope="module")
 def start(data_dir, tmp_path_factory) -> Callable[[Path], subprocess.Popen[str]]:
-    """Starts the command in a workdir; what is compiled once is not compiled again."""
+    """Start the command in a workdir, with a compilation cache."""
     quick_to_compile = {
         "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
         "XLA_FLAGS": "--xla_backend_optimization_level=0",

@@ -101,7 +101,7 @@ def settings(data_dir: Path):
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    """Weights for every subject, each with a network of its own."""
+    """Weights of a separate network for every subject."""
     path = tmp_path / "weights"
     path.mkdir()
     for seed, name in enumerate(NAMES):

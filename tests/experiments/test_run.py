@@ -163,7 +163,7 @@ def test_scores_of_every_epoch_are_kept(finished):
 
 
 class Clock:
-    """Each look at it takes so many seconds; at the last one it stops the training."""
+    """Clock that advances by these seconds at each call and stops the training at the last."""
 
     def __init__(self, step: float, looks: int = 1000):
         self._now, self._step, self._looks = 0.0, step, looks
@@ -367,7 +367,7 @@ def test_an_input_that_the_data_lack_is_named(data_dir, tmp_path):
         experiment.train_and_evaluate(config, tmp_path / "run")
 
 
-def test_what_cannot_be_is_refused_before_the_folder_is_claimed(data_dir, tmp_path):
+def test_invalid_settings_are_rejected_before_the_folder_is_locked(data_dir, tmp_path):
     """The same folder then takes the mended settings."""
     config = settings(data_dir, steps_per_epoch=1, num_epochs=1, folds="0")
     with pytest.raises(UserError, match=r"steps_per_epoch is 1, but shared batches \(part of"):

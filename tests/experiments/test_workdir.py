@@ -40,7 +40,7 @@ def listed(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_second_run_is_refused_until_the_first_is_through(tmp_path):
+def test_a_second_run_is_rejected_until_the_first_has_ended(tmp_path):
     workdir = tmp_path / "run"
     with lock(workdir):
         take(workdir)
@@ -83,7 +83,7 @@ def test_the_lock_of_a_killed_run_is_free(tmp_path):
     with lock(workdir):
         told = (workdir / "atnet_jax.lock").read_text()
         assert f"process {os.getpid()} " in told and f"process {process.pid} " not in told
-        take(workdir)  # What the killed one left does not make it "other files".
+        take(workdir)  # The files of the killed run do not count as "other files".
     assert listed(workdir) == ["config.json"]
 
 
@@ -124,7 +124,7 @@ def test_a_lock_that_goes_as_it_is_opened_is_taken_anew(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS])
-def test_where_there_are_no_locks_a_run_goes_on_and_says_so(tmp_path, monkeypatch, capsys, code):
+def test_without_file_locks_a_run_continues_with_a_warning(tmp_path, monkeypatch, capsys, code):
     def fail(*_):
         raise OSError(code, os.strerror(code))
 

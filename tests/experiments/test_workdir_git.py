@@ -1,4 +1,4 @@
-"""Which commit a run's code is of."""
+"""The recorded commit of a run's code."""
 
 import shutil
 import subprocess
@@ -36,7 +36,7 @@ def test_the_commit_is_recorded_and_whether_code_differs_from_it(package):
     clean = {"commit": git(package, "rev-parse", "HEAD"), "modified": False}
     assert len(clean["commit"]) == 40
     assert workdir.git_state(package) == clean
-    # What a run writes, and words, are no code.
+    # Files written by a run, and texts, are no code.
     (package.parent / "runs").mkdir()
     (package.parent / "runs" / "config.json").write_text("{}")
     (package.parent / "README.md").write_text("changed")

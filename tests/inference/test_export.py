@@ -152,7 +152,7 @@ except ImportError:
 """
 
 
-def test_readme_loads_it_where_this_package_cannot_be_imported(folder, tmp_path):
+def test_code_of_the_readme_runs_without_this_package(folder, tmp_path):
     networks = _trained("fusion")
     inputs = _inputs(networks, 5)
     np.savez(tmp_path / "inputs.npz", **inputs)
@@ -206,7 +206,7 @@ def test_source_locations_are_kept_again_afterwards():
     assert jax.config.jax_traceback_in_locations_limit == before != 0
 
 
-def test_signature_says_what_the_program_takes(folder):
+def test_signature_describes_the_inputs_of_the_program(folder):
     networks = _trained("fusion")
     out = folder("fusion")
     signature = json.loads((out / "signature.json").read_text())
@@ -234,7 +234,7 @@ def test_signature_says_what_the_program_takes(folder):
     assert "arithmetic mean" in adm["how"] and "--flow=spatiotemporal" in adm["how"]
 
 
-def test_signature_says_how_the_motion_was_computed():
+def test_signature_records_the_optical_flow():
     networks = _blank("temporal", image_size=224)
     networks.config.data.flow = "tv_l1_circular_stabilised"
     signature = describe(networks, export_program(networks))
@@ -245,7 +245,7 @@ def test_signature_says_how_the_motion_was_computed():
     assert "--flow=tv_l1 --circular --remove_head_motion" in adm["how"]
 
 
-def test_signature_says_how_the_motion_was_magnified():
+def test_signature_records_the_magnification():
     networks = _blank("spatial", image_size=32)
     program = export_program(networks)
     (plain,) = describe(networks, program)["inputs"]
@@ -272,7 +272,7 @@ def test_files_are_those_of_the_signature_and_hold_the_arrays(folder):
         jax.tree.map(np.testing.assert_array_equal, dict(stored), named_arrays(variables))
 
 
-def test_readme_tells_what_matters(folder):
+def test_readme_of_an_export_contains_the_important_facts(folder):
     text = (folder("fusion") / "README.md").read_text()
     assert NOT_FOR in text
     assert "> A note." in text
@@ -396,7 +396,7 @@ def test_run_of_an_svm_is_refused(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_command_line_errors_are_told_without_a_traceback(tmp_path):
+def test_command_line_errors_have_no_traceback(tmp_path):
     def start(*arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-m", "atnet_jax", "export", *arguments],

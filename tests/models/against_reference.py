@@ -1,4 +1,4 @@
-"""What the tests of networks share: random variables, forward pass and gradients against NumPy."""
+"""Shared code of the tests of networks: random variables, and comparison with NumPy."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -138,7 +138,7 @@ def dropouts(network: nn.Module, variables: Any, inputs: Any) -> list[tuple[floa
 
 
 def layer_shapes(network: nn.Module, inputs: Any) -> dict[str, tuple[int, ...]]:
-    """What each named layer gives, without the batch; of those called twice, the last."""
+    """Return the output of each named layer without the batch axis; the last of two calls."""
     _, state = jax.eval_shape(
         lambda: network.init_with_output(KEYS, inputs, train=False, capture_intermediates=True)
     )

@@ -1,6 +1,6 @@
-"""What the options of the networks change, against the parts put together by hand.
+"""Options of the networks, compared with manually assembled parts.
 
-The fusions are tested on streams of one layer each: what is theirs is what comes after.
+The fusions are tested on streams of one layer each, because they only differ after the streams.
 """
 
 import flax.linen as nn

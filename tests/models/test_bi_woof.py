@@ -141,7 +141,7 @@ def test_features_of_a_clip(random):
     assert features.shape == (200,)
 
 
-def test_machine_is_linear_and_tells_pairs_apart(random):
+def test_machine_is_linear_and_separates_pairs_of_classes(random):
     labels = np.repeat([0, 1, 2], 20)
     clips = np.eye(3)[labels] + random.normal(0, 0.2, (60, 3))
     machine = method.Features().machine().fit(clips, labels)

@@ -97,7 +97,7 @@ def test_augmentation_draws_frames_mirrors_and_cuts(monkeypatch):
     monkeypatch.setattr(capsule_net, "jitter", lambda key, faces, most: faces)
     height, width = canvas(24)
     assert (height, width) == (25, 26)
-    # Every value tells its frame, row and column.
+    # Every value encodes its frame, row and column.
     code = np.arange(5 * height * width).reshape(5, height, width, 1)
     faces = jnp.asarray(np.broadcast_to(code, (1500, 5, height, width, 3)), jnp.float32)
     out, ((degrees, fill), (again, _)) = jax.tree.map(np.asarray, augmented(faces))

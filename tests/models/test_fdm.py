@@ -99,7 +99,7 @@ def test_principal_vector_leaves_out_other_directions():
     np.testing.assert_allclose(principal_vector(np.array([*right, (0.5, 2)]), 90.0), (6.5 / 4, 0.5))
 
 
-def test_principal_vector_goes_on_until_it_stays():
+def test_principal_vector_is_iterated_to_convergence():
     """The first mean points to 43°: what is at -10° is left out first, what is at 60° comes in."""
 
     def at(degrees: float, length: float = 1.0) -> Vector:

@@ -130,7 +130,7 @@ def test_a_flat_clip_has_all_bits_set(random, points, all_set):
 
 # With 4 points a voxel of a ramp has two neighbours that are brighter, of four in the order
 # XY right, up, left, down; XT right, later, left, earlier; YT later, up, earlier, down.
-# The bin of a code is its place among 0 1 2 3 4 6 7 8 12 14 15 …; 0b1001 has none of its own.
+# The bin of a code is its place among 0 1 2 3 4 6 7 8 12 14 15 …; 0b1001 has no separate bin.
 @pytest.mark.parametrize(
     ("brighter_towards", "bins"),
     [

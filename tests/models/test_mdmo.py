@@ -182,7 +182,7 @@ def test_motion_is_averaged_over_frames_as_vectors():
 
 
 def test_a_region_that_moves_alone():
-    """The forehead, up; what is below the eyes has the magnitude 0."""
+    """The forehead moves up; below the eyes the magnitude is 0."""
 
     def flow(x: np.ndarray, y: np.ndarray) -> tuple:
         return 0 * x, -still_head(x, y) * (y < 80)

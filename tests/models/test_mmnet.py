@@ -40,7 +40,7 @@ def test_paths_are_dropped_for_whole_clips():
 
     @jax.jit
     def factors(x):
-        """Of what is added, in each of the two places."""
+        """Return the factors by which dropout scales both residual terms."""
         found = []
 
         def note(next_function, args, kwargs, context):
@@ -106,7 +106,7 @@ def test_augmentation_draws_within_reach_and_moves_both_alike(monkeypatch):
     monkeypatch.setattr(mmnet, "turn_and_cut", note)
     side, clips = 56, 240
     place = np.arange(side * side).reshape(side, side, 1)
-    # Every value tells its frame, row and column.
+    # Every value encodes its frame, row and column.
     onset = np.stack([place, place + 1e4])
     apex = np.stack([place, place + 1e4, place + 2e4])
     reach = np.array([(0, 0, 0), (1, 0, 1), (1, 1, 0), (0, 1, 1)], np.float32)
@@ -140,7 +140,7 @@ def test_augmentation_draws_within_reach_and_moves_both_alike(monkeypatch):
     assert -4 <= degrees.min() < -3.5 and 3.5 < degrees.max() <= 4
 
 
-def test_what_comes_in_from_outside_has_no_motion():
+def test_pixels_from_outside_have_no_motion():
     inputs = {
         "onset": jnp.zeros((30, 2, 56, 56, 3)),
         "apex": jnp.full((30, 3, 56, 56, 3), 255.0),

@@ -40,7 +40,7 @@ def test_options_of_another_method_are_refused():
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_network_has_the_parameters_that_its_file_tells(name):
+def test_a_network_has_the_number_of_parameters_in_its_docstring(name):
     """The first number of parameters in the file's docstring is that of its defaults."""
     method = models.find(name)
     told = re.search(r"([0-9][0-9,]*) parameters", method.file.read_text())
@@ -101,7 +101,7 @@ def test_parameter_counts_are_those_of_the_publications(name, count):
 
 
 @pytest.mark.parametrize("name", [*models.names(), *models.presets()])
-def test_what_a_method_says_of_itself(name):
+def test_the_description_of_a_method_is_complete(name):
     config = default_config(name)
     method = models.find(config.model)
     assert method.inputs and set(method.inputs) <= set(INPUTS)

@@ -1,4 +1,4 @@
-"""docs/reference/network.md says what the networks are: every row, both halves."""
+"""Both tables of docs/reference/network.md match the networks in every row."""
 
 import re
 from pathlib import Path

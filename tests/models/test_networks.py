@@ -1,6 +1,6 @@
-"""The networks against plain re-implementations in NumPy (`tests/reference`), one row a network.
+"""The networks against plain re-implementations in NumPy (`tests/reference`), one row per network.
 
-What only one of them has is tested beside it, in test_NAME.py.
+Tests of a single network are in its test_NAME.py.
 """
 
 import dataclasses
@@ -101,7 +101,7 @@ class Case:
 
     @functools.cached_property
     def drawn(self) -> tuple[Any, Inputs]:
-        """Variables, and what is seen."""
+        """Variables and inputs."""
         seen = self.seen()
         return self.variables(self.network, seen), seen
 
@@ -439,7 +439,7 @@ def test_outputs_and_statistics_are_the_reference_s(case, mode):
     if mode == "padded":
         real = 3
         weight = jnp.array([1.0, 1, 1, 0])
-        # Without motion: where there is none, a map need not be a number.
+        # The padding has no motion, for which a map may be NaN.
         seen = {name: array.at[real].set(0) for name, array in seen.items()}
     given = case.tested(seen) if mode == "tested" else seen
     out, updated = apply(case.network, variables, given, mode != "tested", weight)
@@ -474,7 +474,7 @@ def test_gradient_reaches_every_parameter(case):
 
 
 @those(lambda case: True)
-def test_what_is_dropped_in_training(case):
+def test_dropout_in_training(case):
     assert dropouts(case.network, *case.drawn) == list(case.dropouts)
 
 

@@ -1,4 +1,4 @@
-"""Our networks and their training, held against Caffe's layers in NumPy (`tests/reference`).
+"""The networks and their training, compared with Caffe's layers in NumPy (`tests/reference`).
 
 The reference computes in float64, ours in float32. Errors are relative: the length of the
 difference of two arrays over the length of the reference's.

@@ -66,7 +66,7 @@ def slow_histograms(frames: np.ndarray, scales: int, blocks: int, parts: int) ->
 
 
 def grating(across: float, down: float, amplitude: float, shape: tuple[int, int]) -> np.ndarray:
-    """A cosine with so many half periods from border to border, so that mirroring continues it."""
+    """Return a cosine with whole half periods between the borders, which mirroring continues."""
     y, x = np.mgrid[: shape[0], : shape[1]] + 0.5
     wave = np.cos(math.pi * across * x / shape[1]) * np.cos(math.pi * down * y / shape[0])
     return (amplitude * wave).astype(np.float32)[None]
@@ -168,7 +168,7 @@ def test_a_flat_clip_has_neither_phase_nor_orientation(level):
 
 
 def test_borders_are_mirrored():
-    """A ramp goes on as a roof: at its steep ends there is no step of 200 grey levels."""
+    """A mirrored ramp continues as a roof, without a step of 200 grey levels at its ends."""
     ramp = np.broadcast_to(np.linspace(0, 200, 128, dtype=np.float32), (1, 64, 128))
     for f, r_x, r_y in monogenic(np.ascontiguousarray(ramp), 2):
         assert max(np.abs(wave).max() for wave in (f, r_x, r_y)) < 3

@@ -36,7 +36,7 @@ def texture() -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def shifted(texture: np.ndarray) -> Picture:
-    """shifted(right, down, noise=0, seed=0): the texture moved by exactly so many pixels, uint8."""
+    """shifted(right, down, noise=0, seed=0): the texture displaced by these pixels, uint8."""
 
     def shift(right: float, down: float, noise: float = 0.0, seed: int = 0) -> np.ndarray:
         phase = np.fft.fftfreq(224)[:, None] * down + np.fft.fftfreq(224) * right

@@ -18,7 +18,7 @@ def series(kind, pairs=24):
     return (sign[:, None] + 1) / 2 * direction
 
 
-def test_alternation_is_told_from_drift_noise_and_doubled_frames():
+def test_alternation_is_distinguished_from_drift_noise_and_doubled_frames():
     lags = alternation(series("alternating"))
     assert lags is not None and lags[0] < -0.8 and lags[1] > 0.8
     for kind in ("drift", "noise", "doubled"):
@@ -47,7 +47,7 @@ def test_the_alternating_part_is_found_to_a_hundredth_of_a_pixel(pairs):
     assert part is not None and part.dtype == np.float32
     assert np.abs(part - displacement).mean() < 0.01
     sign = (-1.0) ** np.arange(pairs)[:, None, None, None]
-    # What is left is the motion, as exactly as the noise allows.
+    # The motion remains, as exactly as the noise allows.
     assert np.abs(flows - sign * part - motion).mean() < 0.025
 
 

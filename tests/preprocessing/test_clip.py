@@ -23,7 +23,7 @@ from tests.extract import extract
     ("right", "down", "direction"), [(0.25, 0, 0.0), (0, 0.25, np.pi / 2)], ids=["right", "down"]
 )
 def test_pure_translation(make_clip, shifted, flow: str, right: float, down: float, direction):
-    """Every block of every row tells the shift's direction and size; the map its sum."""
+    """Every block of every row has the shift's direction and size; the map has its sum."""
     images = [shifted(n * right, n * down) for n in range(9)]
     features = extract(make_clip(images, 10, 10, 14, 18), face="none", box=None, flow=flow)
 
@@ -115,7 +115,7 @@ def test_circular_reaches_the_adm(make_clip, shifted):
     assert np.abs(plain[31:33, 0::2]).mean() < 2.5
 
 
-def test_video_gives_what_its_frames_give(make_clip, shifted, tmp_path: Path):
+def test_a_video_gives_the_same_result_as_its_frames(make_clip, shifted, tmp_path: Path):
     path = tmp_path / "clip.avi"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 30, (224, 224))
     for n in range(8):
@@ -183,7 +183,7 @@ def test_odd_frames_that_lie_apart_are_put_back(make_clip, shifted):
     ("onset", "apex", "of_onset_to_apex"), [(30, 41, 1), (31, 42, 1), (30, 40, 0), (30, 63, -1)]
 )
 def test_displacements_count_from_the_first_frame_of_the_window(onset, apex, of_onset_to_apex):
-    """Whether its number is odd or even; before the last case's window lies the onset."""
+    """The number of frames is odd or even; in the last case the onset precedes the window."""
     none = np.zeros((0, 224, 224), np.uint8)
     crops = crops_module.Crops(onset, apex, apex + 9, (), none, (0.0, 0.0, 1.0, 1.0))
     signs = _signs(crops, crops.window)

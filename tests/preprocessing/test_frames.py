@@ -42,7 +42,9 @@ def test_cut_short(tmp_path: Path, extension: str, part: float):
         read_image(path)
 
 
-def test_cut_short_jpeg_is_told_by_its_own_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_truncated_jpeg_is_recognised_by_its_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     """OpenCV 4.10 returns a picture for it, partly grey."""
     path = tmp_path / "img7.jpg"
     path.write_bytes(encoded(".jpg")[:-2])

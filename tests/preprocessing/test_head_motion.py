@@ -20,7 +20,7 @@ def expression(size=1.0):
 
 
 @pytest.mark.parametrize("size", [0.03, 0.5])
-def test_the_head_is_told_from_the_expression(size):
+def test_head_motion_is_separated_from_the_expression(size):
     head = size * similarity(0.8, -0.4, 0.001, 0.003)
     noise = 0.05 * size * np.random.default_rng(0).normal(size=head.shape)
     found = rigid_part((head + expression(size) + noise).astype(np.float32))

@@ -6,7 +6,7 @@ from tests.reference import magnification as reference
 
 
 def waves(displacement, wavelength=32.0, side=96):
-    """A pattern of waves that is moved to the right by so many pixels in each frame."""
+    """Return a pattern of waves, displaced to the right by a number of pixels in each frame."""
     x = np.arange(side) - np.asarray(displacement)[:, None]
     rows = 128 + 60 * np.sin(2 * np.pi * x / wavelength)
     return np.repeat(rows[:, None], side, axis=1).astype(np.float32)
@@ -21,7 +21,7 @@ def measured(frames, wavelength=32.0):
 
 
 def course(cycles, count, amplitude):
-    """A sine motion of so many whole cycles, at its turning point first."""
+    """Return a sine motion with a number of whole cycles, starting at its turning point."""
     return amplitude * np.cos(2 * np.pi * cycles * (np.arange(count) + 0.5) / count)
 
 

@@ -5,7 +5,7 @@ from atnet_jax.names import FLOWS
 from atnet_jax.preprocessing.motion import Motion, all_motions, motion_named
 
 
-def test_every_motion_has_a_name_of_its_own_and_is_found_by_it():
+def test_every_motion_has_a_unique_name_and_is_found_by_it():
     motions = all_motions()
     assert len(motions) == 8 * len(FLOWS)
     assert [motion_named(motion.name) for motion in motions] == motions

@@ -1,4 +1,4 @@
-"""Flow by minimising an energy: against plain solutions of the same equations, and known motion."""
+"""Variational flow, compared with plain solutions of the same equations and with known motion."""
 
 import dataclasses
 import functools
@@ -112,7 +112,7 @@ def test_horn_schunck_against_a_textbook_implementation(size):
 
 
 def test_a_step_is_of_a_pixel_at_most():
-    """What the linearised equations say of a large motion is not to be trusted."""
+    """The linearised equations are not reliable for large motion."""
     random = np.random.default_rng(3)
     first = ndimage.gaussian_filter(random.uniform(0, 255, (21, 17)), 1.5)
     second = ndimage.shift(first, (0.8, -1.0), mode="nearest")
@@ -124,7 +124,7 @@ def test_a_step_is_of_a_pixel_at_most():
 
 
 def test_charbonnier_against_a_textbook_implementation():
-    """The second warp of one level, at whose flow the penalties are linearised."""
+    """Second warp of a level; the penalties are linearised at its flow."""
     random = np.random.default_rng(3)
     first = ndimage.gaussian_filter(random.uniform(0, 255, (21, 17)), 1.5)
     second = first + 3 * ndimage.gaussian_filter(random.standard_normal(first.shape), 2)
@@ -258,7 +258,7 @@ def test_motion_out_of_the_picture_has_no_say(shifted):
 
 @pytest.mark.parametrize("place", [0.0, 0.03, 0.5, 0.9])
 def test_bicubic_is_exact_for_parabolas(place):
-    """The order that tells Keys's weights of a = -1/2 from others."""
+    """Keys's weights with a = -1/2 have this order; other weights do not."""
     x = np.arange(12.0)
     picture = jnp.float32(np.add.outer((x - 4) ** 2, 0.5 * (x - 6) ** 2))
     at = np.arange(2, 9) + place

@@ -1,4 +1,4 @@
-"""Caffe's layers, loss and solver in NumPy, forward and backward: what ours are held against.
+"""Caffe's layers, loss and solver in NumPy, forward and backward, as a reference.
 
 Arrays are laid out as in Caffe: pictures `[clip, channel, row, column]`, sequences `[clip, time,
 value]`, blobs in Caffe's order and shape. Everything is plain and slow on purpose, in float64
@@ -450,7 +450,7 @@ class Net:
         return diffs
 
     def forward_backward(self, inputs: Mapping[str, Array], labels: Array) -> float:
-        """The loss of one batch in training; fills every layer's `diffs`."""
+        """Return the training loss of one batch, and fill `diffs` of every layer."""
         loss = self.loss.forward(self.forward(inputs, train=True), labels)
         self.backward(self.loss.backward())
         return loss

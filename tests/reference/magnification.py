@@ -6,7 +6,7 @@ FILTER = np.array([1, 4, 6, 4, 1]) / 16
 
 
 def band_pass(frames, frame_rate, band):
-    """What the clip, followed by itself backwards, has of the frequencies in the band."""
+    """Return the part in the frequency band of the clip followed by its reverse."""
     twice = np.concatenate([frames, frames[::-1]])
     spectrum = np.fft.fft(twice, axis=0)
     frequencies = np.abs(np.fft.fftfreq(len(twice), 1 / frame_rate))

@@ -68,7 +68,7 @@ def solve(matrix: list[list[float]], right: list[float]) -> list[float]:
 
 
 def affine(source: list[Point], target: list[Point]) -> list[list[float]]:
-    """a, b, c with x' = a x + b y + c, and likewise for y': least squares by normal equations."""
+    """Return a, b, c of x' = a x + b y + c, and those of y': least squares by normal equations."""
     basis = [[x, y, 1.0] for x, y in source]
     normal = [[sum(row[i] * row[j] for row in basis) for j in range(3)] for i in range(3)]
     return [
@@ -101,7 +101,7 @@ def corner(face: list[Point], which: int | str | tuple[int, int]) -> Point:
 
 
 def inside(quad: list[Point], point: Point) -> bool:
-    """Whether the sides, seen from the point, turn once round it."""
+    """Return whether the sides wind once around the point."""
     seen = [complex(x - point[0], y - point[1]) for x, y in quad]
     turns = sum(cmath.phase(seen[k] / seen[k - 1]) for k in range(4))
     return abs(turns) > math.pi

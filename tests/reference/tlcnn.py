@@ -1,4 +1,4 @@
-"""TLCNN as it is here, in plain NumPy, float64: ResNet-10 on each frame, then an LSTM."""
+"""TLCNN as in this package, in plain NumPy, float64: ResNet-10 on each frame, then an LSTM."""
 
 from typing import Any
 

@@ -7,7 +7,7 @@ from atnet_jax.errors import UserError
 from atnet_jax.system.files import refuse_existing, write_json_atomically, write_text_atomically
 
 
-def test_what_exists_is_refused(tmp_path):
+def test_existing_paths_are_rejected(tmp_path):
     (tmp_path / "empty").mkdir()
     refuse_existing(tmp_path / "empty")
     refuse_existing(tmp_path / "new" / "deep")

@@ -62,7 +62,7 @@ def test_any_damage_is_noticed(kept):
             kept.read("clip")
 
 
-def test_what_is_of_no_use_is_removed(kept):
+def test_useless_files_are_removed(kept):
     assert kept.find(["one"]) == set()
     for name in ("one", "two", "three"):
         kept.write(name, RECORDS)
@@ -85,7 +85,7 @@ def make_job(folder: Path) -> ClipJob:
     )
 
 
-def test_a_name_tells_all_that_the_records_follow_from(tmp_path):
+def test_a_name_depends_on_everything_that_the_records_depend_on(tmp_path):
     job = make_job(tmp_path)
     name = name_of(job, "1.0.0")
     assert name_of(make_job(tmp_path), "1.0.0") != name  # written again

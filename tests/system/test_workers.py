@@ -69,7 +69,7 @@ def test_an_error_ends_the_others():
         list(map_in_order(math.sqrt, [1.0, -1.0, *range(20)], 2))
 
 
-def test_a_dead_worker_is_told():
+def test_a_dead_worker_is_reported():
     with pytest.raises(UserError, match=r"One of the 2 worker processes was killed"):
         list(map_in_order(os._exit, [3, 3], 2))
 

@@ -67,7 +67,7 @@ def test_geometry_agrees_with_opencv(degrees, down, right):
     np.testing.assert_allclose(out[..., 0], expected, atol=1)
 
 
-def test_translation_is_told_in_pixels_of_the_full_size():
+def test_translation_is_in_pixels_of_the_full_size():
     _, out = apply(Augmentation(1.0, 0.0, "translation", 10.0), count=16)
     size = out.shape[1]
     for picture in out[..., 0]:

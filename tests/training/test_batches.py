@@ -1,4 +1,4 @@
-"""Which clips the units of a group see, step by step."""
+"""The clips that the units of a group see in each step."""
 
 import numpy as np
 
@@ -58,7 +58,7 @@ def test_shared_batches_do_not_depend_on_the_group():
             np.testing.assert_array_equal(one, many)
 
 
-def test_every_epoch_and_seed_has_a_shared_order_of_its_own():
+def test_every_epoch_and_seed_has_a_different_shared_order():
     orders = {
         (seed, epoch): tuple(np.concatenate(seen(*shared_plan(seed), epoch)[0]).tolist())
         for seed in (0, 1)

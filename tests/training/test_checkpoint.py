@@ -28,7 +28,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def make_tree(seed: int, width: int = 6) -> dict:
-    """What a fold hands over: a state with every kind of container, and its curves."""
+    """Return the tree of a fold: a state with every kind of container, and its history."""
     rng = np.random.default_rng(seed)
     params = {
         "conv": {"kernel": rng.normal(size=(3, width)).astype(np.float32)},
@@ -101,12 +101,12 @@ def names(checkpoints: FoldCheckpoints, fold: int) -> list[str]:
     return sorted(path.name for path in checkpoints._folder(fold).iterdir())
 
 
-def test_what_was_saved_is_restored(checkpoints):
+def test_a_saved_checkpoint_is_restored(checkpoints):
     tree = saved(checkpoints, 3, 20, seed=1)
     assert checkpoints.epochs_done(3) == 20
     restored = checkpoints.restore(3, shapes(tree))
     assert_same(restored, tree)
-    restored["history"]["loss"][2] = 0.5  # Training goes on in these arrays.
+    restored["history"]["loss"][2] = 0.5  # Training continues to write these arrays.
     assert_same(checkpoints.restore(3, tree), tree)
 
 
@@ -154,7 +154,7 @@ def test_at_most_one_write_of_a_fold_waits(checkpoints, held_writer):
     assert names(checkpoints, 0) == ["20"]
 
 
-def test_closing_writes_what_was_handed_over(tmp_path, held_writer):
+def test_closing_writes_queued_checkpoints(tmp_path, held_writer):
     checkpoints = FoldCheckpoints(tmp_path)
     checkpoints.save(0, 10, make_tree(1))
     threading.Timer(0.2, held_writer.set).start()
@@ -162,8 +162,8 @@ def test_closing_writes_what_was_handed_over(tmp_path, held_writer):
     assert_same(FoldCheckpoints(tmp_path).restore(0, make_tree(1)), make_tree(1))
 
 
-def test_in_a_with_statement_the_first_error_is_told(tmp_path, held_writer):
-    """What was handed over is written all the same."""
+def test_in_a_with_statement_the_first_error_is_raised(tmp_path, held_writer):
+    """Queued checkpoints are written nevertheless."""
     with pytest.raises(UserError, match="diverged"), FoldCheckpoints(tmp_path) as checkpoints:
         checkpoints.save(0, 10, make_tree(1))
         with file_size_limit(50_000):
@@ -243,7 +243,7 @@ def test_a_damaged_checkpoint_is_set_aside(checkpoints, capfd, file, damage):
     assert f"Fold 3: the checkpoint {path} is " in told
     assert "It was renamed to damaged-20." in told
     assert "Traceback" not in told and len(told.splitlines()) == 1
-    # It goes the way of other folds again.
+    # The fold can be saved and restored again.
     tree = saved(checkpoints, 3, 10, seed=2)
     assert_same(checkpoints.restore(3, tree), tree)
     assert names(checkpoints, 3) == ["10", "damaged-20"]
@@ -277,7 +277,7 @@ def test_a_file_or_an_empty_folder_is_no_checkpoint(checkpoints, capfd):
     assert "is incomplete" in capfd.readouterr().err
 
 
-def test_a_checkpoint_of_another_fold_or_epoch_is_none_of_this_one(checkpoints, capfd):
+def test_a_checkpoint_of_another_fold_or_epoch_counts_as_damaged(checkpoints, capfd):
     tree = saved(checkpoints, 3, 20, seed=1)
     shutil.copytree(checkpoints._folder(3), checkpoints._folder(4))
     assert checkpoints.restore(4, tree) is None
@@ -317,7 +317,7 @@ def test_arrays_of_another_network_are_not_taken(checkpoints, capfd, change):
     assert names(checkpoints, 3) == ["damaged-20"]
 
 
-def test_orbax_takes_no_damaged_checkpoint_for_one(checkpoints, capfd):
+def test_orbax_ignores_damaged_checkpoints(checkpoints, capfd):
     tree = saved(checkpoints, 3, 20, seed=1)
     folder = checkpoints._folder(3)
     assert ocp.utils.checkpoint_steps(folder) == [20]
@@ -349,12 +349,12 @@ def test_a_disk_that_does_not_answer_is_no_damage(checkpoints, monkeypatch, tmp_
 
 
 @pytest.mark.parametrize("surfaces_in", ["wait", "save of the fold", "save of another", "close"])
-def test_a_failed_write_is_told_and_the_last_checkpoint_survives(checkpoints, surfaces_in):
+def test_a_failed_write_is_reported_and_the_last_checkpoint_survives(checkpoints, surfaces_in):
     tree = saved(checkpoints, 3, 20, seed=1)
     with file_size_limit(50_000):
         large = make_tree(2, width=10_000)
         checkpoints.save(3, 30, large)
-        checkpoints._writes[3].exception()  # It is through.
+        checkpoints._writes[3].exception()  # Wait for the end of the write.
         with pytest.raises(
             UserError,
             match=r"^Could not write the checkpoint of fold 3 to \S*/fold_003/30: File too large\."
@@ -369,14 +369,14 @@ def test_a_failed_write_is_told_and_the_last_checkpoint_survives(checkpoints, su
     assert names(checkpoints, 3) == ["20"]
     assert_same(checkpoints.restore(3, tree), tree)
     if surfaces_in != "close":
-        checkpoints.wait()  # What was told is not told again.
+        checkpoints.wait()  # A reported error is not raised again.
         checkpoints.save(3, 30, large)
         checkpoints.wait()
         assert_same(checkpoints.restore(3, large), large)
         assert names(checkpoints, 3) == ["30"]
 
 
-def test_one_failed_write_does_not_take_the_others_along(checkpoints, held_writer):
+def test_one_failed_write_does_not_affect_other_folds(checkpoints, held_writer):
     with file_size_limit(50_000):
         checkpoints.save(0, 10, make_tree(0, width=10_000))
         checkpoints.save(1, 10, make_tree(1))
@@ -419,7 +419,7 @@ def test_a_full_disk(tmp_path):
 
 
 def test_processes_save_their_own_folds_without_waiting_for_each_other(tmp_path):
-    """Process 0 is through, and waits at the end, before process 1 has even begun to save."""
+    """Process 0 finishes and waits at the end before process 1 starts to save."""
     script = tmp_path / "process.py"
     script.write_text(
         textwrap.dedent(
@@ -450,7 +450,7 @@ def test_processes_save_their_own_folds_without_waiting_for_each_other(tmp_path)
             (folder / str(number)).touch()
             while not (folder / "1").exists():  # Process 0 leads; the others end with it.
                 time.sleep(0.02)
-            print("process", number, "is through")
+            print("process", number, "has finished")
             """
         )
     )
@@ -472,12 +472,12 @@ def test_processes_save_their_own_folds_without_waiting_for_each_other(tmp_path)
     try:
         for number, process in enumerate(processes):
             out, err = process.communicate(timeout=60)
-            assert f"process {number} is through" in out, err
+            assert f"process {number} has finished" in out, err
     finally:
         for process in processes:
             process.kill()
             process.wait()
-    # Another run, of one process, reads them all.
+    # A run with a single process reads all of them.
     checkpoints = FoldCheckpoints(tmp_path / "checkpoints")
     for fold in (0, 1, 2, 3, 4, 6, 8):
         epochs = 30 if fold in (1, 3) else 20

@@ -1,4 +1,4 @@
-"""Killed, damaged, without room, started twice: a run ends in the same bytes or is refused."""
+"""Runs that are killed, damaged, out of disk space or started twice: same bytes or an error."""
 
 import dataclasses
 import os
@@ -50,8 +50,8 @@ class Undisturbed:
     """A run that nothing happened to, and how to start it again elsewhere.
 
     Attributes:
-      workdir: what it left.
-      data_dir: what it read.
+      workdir: Workdir of the run.
+      data_dir: Folder of the data.
       environment: has a start find the programs that an earlier one compiled.
     """
 
@@ -105,7 +105,7 @@ def checkpoints(workdir: Path) -> set[str]:
 
 
 def test_killed_again_and_again_it_ends_in_the_same_bytes(undisturbed, tmp_path):
-    """Each start gets as far as a checkpoint, and a random moment further."""
+    """Each start reaches a checkpoint and is killed at a random moment after it."""
     workdir = tmp_path / "run"
     seed = time.time_ns() % 2**32
     print(f"moments of the kills: seed {seed}")
@@ -173,7 +173,7 @@ def test_damaged_checkpoints_end_in_the_same_bytes(undisturbed, tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_without_room_it_says_so_and_goes_on_later(undisturbed, tmp_path):
+def test_a_full_disk_is_reported_and_the_run_resumes_later(undisturbed, tmp_path):
     workdir = tmp_path / "run"
     saved = copy_of_a_half_finished_run(undisturbed, workdir)
     size = (saved[0] / "tree.npz").stat().st_size

@@ -108,7 +108,7 @@ def test_shared_batches_are_the_same_training_as_own_ones(inputs):
         assert np.array_equal(a, b)
 
 
-def test_what_a_fold_leaves_out_has_no_influence(inputs):
+def test_excluded_clips_have_no_influence(inputs):
     """Neither the clip nor its label, though other folds train on it in the same batch."""
     trainer = make_trainer(default_config("ststnet"), inputs)
     other = {"flow_map": inputs["flow_map"].copy()}

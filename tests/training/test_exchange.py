@@ -1,4 +1,4 @@
-"""Networks as safetensors, written and read back; and the model card that goes with them."""
+"""Networks as safetensors, written and read back, and their model card."""
 
 import json
 import shutil
@@ -116,7 +116,7 @@ def test_a_folder_that_exists_is_not_overwritten(run, exported):
         trained.export_safetensors(trained.load_networks(run), exported)
 
 
-def test_a_run_without_a_card_says_what_to_do(run, tmp_path):
+def test_export_without_a_model_card_says_what_to_do(run, tmp_path):
     copy = Path(shutil.copytree(run / "seed_0", tmp_path / "copy"))
     (copy / "model_card.md").unlink()
     with pytest.raises(UserError, match="Rerun the command of their run"):

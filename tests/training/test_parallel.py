@@ -1,4 +1,4 @@
-"""Several seeds, several processes, groups of folds: the same runs, side by side."""
+"""Several seeds, several processes and groups of folds give the same runs."""
 
 import concurrent.futures
 import json
@@ -81,7 +81,7 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def test_two_processes_leave_what_one_leaves(data_dir, tmp_path):
+def test_two_processes_write_the_same_files_as_one(data_dir, tmp_path):
     """To the byte: groups have the same size, so the program is the same."""
     more = ("--config.engine.folds_per_batch=2", "--config.recipe.num_epochs=4")
     address = f"--coordinator_address=localhost:{free_port()}"
@@ -108,7 +108,7 @@ def test_two_processes_leave_what_one_leaves(data_dir, tmp_path):
     assert folds == [f"fold_{k:03d}" for k in range(6)]
 
 
-def test_what_processes_gather_may_differ_in_length(monkeypatch):
+def test_gathered_arrays_may_differ_in_length(monkeypatch):
     """Two threads in the place of two processes, the second with nothing but one short array."""
     shares = [{"a": np.arange(20_000.0), "b": np.eye(3, dtype=np.float32)}, {"c": np.ones(1)}]
     process, barrier = threading.local(), threading.Barrier(2, timeout=30)
@@ -117,7 +117,7 @@ def test_what_processes_gather_may_differ_in_length(monkeypatch):
     def allgather(array):
         handed[process.index] = array
         barrier.wait()
-        rows = np.stack(handed)  # As JAX: only of one shape.
+        rows = np.stack(handed)  # JAX also requires equal shapes.
         barrier.wait()
         return rows
 
@@ -180,8 +180,8 @@ def test_groups_are_about_equally_full(wanted, units, devices, size):
 
 
 @pytest.mark.parametrize(("shared", "wanted", "size"), [(True, 0, 2), (True, 1, 1), (False, 9, 6)])
-def test_a_group_is_not_larger_than_what_may_be_in_it(shared, wanted, size):
-    """Three seeds of two folds: what shares batches is of one seed."""
+def test_a_group_has_no_more_units_than_can_share_it(shared, wanted, size):
+    """Three seeds of two folds; only units of the same seed share batches."""
     maps = {"flow_map": np.zeros((6, 28, 28, 3), np.float32)}
     clips, none = np.arange(6), np.zeros(0, int)
     folds = [Fold(k, f"fold {k}", clips[clips % 2 != k], none, clips[k::2]) for k in range(2)]

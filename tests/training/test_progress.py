@@ -203,7 +203,7 @@ def last_line(capsys) -> str:
     return capsys.readouterr().err.replace("\r", "\n").strip().splitlines()[-1].split("| ")[1]
 
 
-def test_the_line_tells_folds_speed_time_left_and_loss(tmp_path, clock, capsys):
+def test_the_line_shows_folds_speed_time_left_and_loss(tmp_path, clock, capsys):
     done = {(0, fold): 0 for fold in range(6)}
     with Watch("cde ststnet", 4, done, {0: tmp_path}) as seen:
         clock.now += 300  # Compilation.
@@ -230,7 +230,7 @@ def test_speeds_are_those_of_the_last_minute(tmp_path, clock, capsys):
     assert "0.50 steps/s, 8.00 clips/s, 06:40 left" in line
 
 
-def test_what_was_done_before_a_resume_is_no_speed(tmp_path, clock, capsys):
+def test_speed_excludes_epochs_before_a_resume(tmp_path, clock, capsys):
     done = {(0, 0): 100, (0, 1): 100, (0, 2): 60, (0, 3): 0}
     with Watch("cde ststnet", 100, done, {0: tmp_path}) as seen:
         for epoch in (61, 62, 63):
@@ -255,7 +255,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_the_line_tells_how_well_validation_clips_are_read(tmp_path, clock, capsys):
+def test_the_line_shows_the_validation_uf1(tmp_path, clock, capsys):
     with Watch("cde ststnet", 1, {(0, k): 0 for k in range(3)}, {0: tmp_path}) as seen:
         seen.epoch([unit(fold=k, validation_uf1=uf1) for k, uf1 in enumerate((0.25, None, 0.75))])
     assert last_line(capsys).endswith("casme2/sub01 +2: loss 0.500, validation UF1 0.500")
@@ -294,7 +294,7 @@ def test_a_log_on_a_full_disk_stops_nothing(tmp_path, monkeypatch):
 # The profile
 
 
-def test_a_profile_holds_what_ran_inside(tmp_path):
+def test_a_profile_contains_the_work_of_its_context(tmp_path):
     with profile(None):
         jax.jit(lambda x: x * 2)(np.ones(3)).block_until_ready()
     assert not list(tmp_path.iterdir())

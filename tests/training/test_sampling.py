@@ -45,7 +45,7 @@ def test_fixed_steps_cut_one_endless_row_of_passes():
 
 
 @pytest.mark.parametrize("epoch", [0, 5])
-def test_whole_passes_end_in_what_remains(epoch):
+def test_whole_passes_end_with_the_remaining_samples(epoch):
     cut = batches(epoch, 0)
     assert [len(b) for b in cut] == [8, 8, 8, 6]
     assert np.array_equal(np.concatenate(cut), one_pass(LABELS, True, 0, 0, epoch))

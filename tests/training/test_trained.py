@@ -82,7 +82,7 @@ def test_final_trains_on_everybody_and_scores_nobody(final, data_dir, capsys):
     assert record["folds"] == {"names": ["all subjects"], "run": [0]}
     networks = trained.load_networks(final)
     assert networks.names == ("all subjects",)
-    # Started again it is through, and says what it is for rather than a figure.
+    # A rerun finds the run finished, and prints its purpose instead of a score.
     experiment.train_and_evaluate(settings(data_dir, task="final"), final)
     said = capsys.readouterr().out
     assert "no accuracy" in said
@@ -110,7 +110,7 @@ def test_final_of_an_svm_and_with_nested_subjects_is_refused(data_dir, tmp_path)
         experiment.train_and_evaluate(nested, tmp_path / "nested")
 
 
-def test_digest_tells_networks_apart(run, final):
+def test_different_networks_have_different_digests(run, final):
     networks = trained.load_networks(run)
     assert networks.digest == trained.load_networks(run).digest
     assert networks.digest != trained.load_networks(final).digest
@@ -151,7 +151,7 @@ def test_the_note_of_a_control(copy):
         (lambda run: shutil.rmtree(run / "checkpoints" / "fold_002"), r"fold 2 \(.*0 of 6 epochs"),
     ],
 )
-def test_what_is_no_finished_run(copy, spoil, message):
+def test_unfinished_runs_are_rejected(copy, spoil, message):
     spoil(copy)
     with pytest.raises(UserError, match=message):
         trained.load_networks(copy)
@@ -177,7 +177,7 @@ def test_other_settings(copy, setting, value, message):
         trained.load_networks(copy)
 
 
-def test_a_damaged_checkpoint_is_told_and_left_as_it_is(copy):
+def test_a_damaged_checkpoint_is_reported_and_left_unchanged(copy):
     path = next((copy / "checkpoints" / "fold_001").glob("*/tree.npz"))
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
@@ -196,7 +196,7 @@ def test_face_detector_of_the_training_data(copy):
 
 
 def test_a_run_need_not_keep_its_networks(run, data_dir, tmp_path, capsys):
-    """Its results are the same, it is found finished, and what it lacks is said."""
+    """The results are equal, a rerun finds the run finished, and loading it is an error."""
     workdir = tmp_path / "run"
     config = settings(data_dir, keep_networks=False)
     experiment.train_and_evaluate(config, workdir)

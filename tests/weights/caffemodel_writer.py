@@ -1,7 +1,8 @@
-"""Writes .caffemodel files byte by byte, knowing nothing of the code that reads them.
+"""Writer of .caffemodel files, byte by byte and independent of the code that reads them.
 
-A message is a row of fields: a tag (field number · 8 + kind), then a number (kind 0, seven bits a
-byte, lowest first) or a length and that many bytes (kind 2). Field numbers are caffe.proto's.
+A message is a sequence of fields: a tag (field number · 8 + kind), then a number (kind 0, seven
+bits per byte, lowest first) or a length and this number of bytes (kind 2). Field numbers are those
+of caffe.proto.
 """
 
 from collections.abc import Mapping, Sequence

@@ -40,7 +40,7 @@ def read(tmp_path, data: bytes):
 
 @pytest.mark.parametrize("style", ["shape", "legacy", "unpacked", "double"])
 @pytest.mark.parametrize("v1", [False, True])
-def test_what_was_written_is_read(tmp_path, style, v1):
+def test_a_written_file_is_read_back(tmp_path, style, v1):
     expected = some_layers()
     data = write(expected, style, v1)
     layers, sha256 = read(tmp_path, data)
@@ -119,7 +119,7 @@ def test_names_that_are_no_utf8_are_read(tmp_path):
     assert list(read(tmp_path, layer(b"a\xff", [blob(ONE)]))[0]) == ["a\ufffd"]
 
 
-def test_what_is_no_file_is_refused(tmp_path):
+def test_other_paths_are_rejected(tmp_path):
     with pytest.raises(UserError, match="none: No such file"):
         caffemodel.read(tmp_path / "none")
     with pytest.raises(UserError, match="is not a file"):

@@ -74,7 +74,7 @@ def assert_equal(a, b):
         assert np.array_equal(x, y)
 
 
-def test_what_is_saved_is_loaded(tmp_path):
+def test_saved_weights_are_loaded(tmp_path):
     saved = some_weights()
     weights.save(tmp_path / "new" / "w", saved)
     loaded = weights.load(tmp_path / "new" / "w")
@@ -136,7 +136,7 @@ def test_a_failed_save_leaves_nothing(tmp_path, monkeypatch):
     assert not any(tmp_path.iterdir())
 
 
-def test_what_is_no_folder_of_weights_is_refused(tmp_path):
+def test_other_folders_are_rejected_as_weights(tmp_path):
     with pytest.raises(UserError, match=r"none: No such folder of weights"):
         weights.load(tmp_path / "none")
     (tmp_path / "file").write_text("")
@@ -183,7 +183,7 @@ def test_foreign_json_is_refused(tmp_path, record):
         weights.load(tmp_path)
 
 
-def test_digest_tells_names_shapes_types_and_contents_apart():
+def test_digest_depends_on_names_shapes_types_and_contents():
     def digest(**arrays):
         return weights.digest(Weights({"layer": arrays}, {}, {}))
 
@@ -221,7 +221,7 @@ def test_overlay_gives_every_fold_the_weights_and_touches_nothing_else():
     assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(after))
 
 
-def test_overlay_names_what_a_layer_lacks_and_keeps_types():
+def test_overlay_names_missing_parameters_and_keeps_types():
     given = some_weights()
     conv1 = {"bias": given.params["spatial"]["conv1"]["bias"].astype(np.float16)}
     state, absent = weights.overlay(some_state(), Weights({"spatial": {"conv1": conv1}}, {}, {}))

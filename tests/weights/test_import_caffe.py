@@ -50,7 +50,7 @@ def command(*arguments: object):
 
 
 def imported(tmp_path, blobs, model: str, **style):
-    """What the importer makes of a file with these blobs: the weights and its report."""
+    """Return the weights and the report of the importer for a file with these blobs."""
     (tmp_path / "a.caffemodel").write_bytes(caffemodel(blobs, **style))
     report = import_caffe(tmp_path / "a.caffemodel", model, tmp_path / "w")
     return weights.load(tmp_path / "w"), report
@@ -68,7 +68,7 @@ def logits(model: str, given: weights.Weights, inputs):
 
 
 def unknown_state(model: str, inputs):
-    """A trainer, and the state of one fold with nothing but NaN in it."""
+    """Return a trainer, and the state of one fold filled with NaN."""
     trainer = make_trainer(default_config(model), inputs)
     one = jax.ShapeDtypeStruct((1,), np.int32)
     shapes = jax.eval_shape(trainer.init, one, one)
@@ -116,8 +116,8 @@ def test_outputs_are_the_references(tmp_path, model, style):
     np.testing.assert_allclose(logits(model, given, inputs), expected, atol=1e-4)
 
 
-def test_an_imagenet_file_keeps_what_fits(tmp_path):
-    """Three channels, no classifier of ours, no LSTMs, one of its own."""
+def test_an_imagenet_file_fills_the_matching_layers(tmp_path):
+    """The file has three channels and another classifier, but no LSTMs."""
     net = reference("spatial", channels=3)
     blobs = {**net.blobs, "score": [np.ones((1000, 512)), np.ones(1000)]}
     del blobs[networks.CLASSIFIER]
@@ -202,7 +202,9 @@ def our_output(layers: dict, pictures, train: bool = False):
 @pytest.mark.parametrize(
     ("with_bn", "with_scale"), [(True, True), (True, False), (False, True), (False, False)]
 )
-def test_one_channel_is_exact_inside_and_off_by_what_is_said_in_the_border(with_bn, with_scale):
+def test_one_channel_is_exact_inside_and_within_the_reported_error_at_the_border(
+    with_bn, with_scale
+):
     rng = np.random.default_rng(3)
     layers = input_layers(rng, with_bn, with_scale)
     pictures = networks.pictures(rng, 1, 224, 224)
@@ -299,7 +301,7 @@ def changed(blobs, name: str, number: int, change):
     return {**blobs, name: arrays}
 
 
-def test_what_does_not_fit_is_refused_by_name():
+def test_mismatches_are_rejected_by_name():
     blobs = reference("spatial").blobs
     colour = reference("spatial", channels=3).blobs
     both = "Layer 'conv1_scale' has the shape"
@@ -333,7 +335,7 @@ def test_what_does_not_fit_is_refused_by_name():
         map_blobs(blobs, "fusion")
 
 
-def test_the_command_line_says_in_one_line_what_is_wrong(tmp_path):
+def test_the_command_line_prints_errors_in_one_line(tmp_path):
     path, out = tmp_path / "a.caffemodel", tmp_path / "w"
 
     def refused(*arguments) -> str:

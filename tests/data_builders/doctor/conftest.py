@@ -1,4 +1,4 @@
-"""Copies, records and prepared sets for the doctor, sound or with a disease."""
+"""Copies, records and prepared sets for the doctor, healthy or damaged."""
 
 from typing import ClassVar
 
@@ -119,7 +119,7 @@ def clip(key, label, apex=5):
 
 
 def digit(key):
-    """A digest of its own for every key."""
+    """Return a different digest for every key."""
     return f"{sum(map(ord, key)):064x}"
 
 

@@ -45,7 +45,7 @@ def test_command_line(tmp_path):
         "digests.csv",
         "doctor.json",
     ]
-    # Clips of one's own, of which the paper's composite asks nothing.
+    # The user's own clips, which are no part of the paper's composite.
     write_set(tmp_path, "manifest", [record("a", dataset="mine", adm=alternating_adm())])
     run = run_command(f"--data_dir={tmp_path}", "--dataset=manifest", "--flow=farneback")
     assert (run.returncode, run.stderr) == (0, "")

@@ -1,4 +1,4 @@
-"""Whether a copy can give the paper's composite."""
+"""Check whether a copy can give the paper's composite."""
 
 import dataclasses
 
@@ -109,7 +109,7 @@ def test_a_database_that_was_not_looked_at():
     assert (verdicts["samm"].can, verdicts["smic"].can, verdicts["full"].can) == (True, None, None)
 
 
-def test_a_small_list_tells_what_differs_by_name(tmp_path):
+def test_differences_in_a_small_list_are_named(tmp_path):
     listed = read_list(
         write_list(
             tmp_path / "list.csv",
@@ -180,7 +180,7 @@ def test_the_real_list(real_data):
         "SMIC: 164 usable clips, 164 expected. The clips match the composite's list.",
         "The paper's composite: 442 usable clips, 442 expected. The clips match the list.",
     ]
-    # Known slip of SAMM's sheet: the copy can give the 442, but says what is another apex.
+    # Known error in SAMM's sheet: the copy can give the 442 clips, but notes a different apex.
     (slip,) = [clip for clip in clips if clip.clip == "028_4_1"]
     assert slip.apex == 1103
     clips[clips.index(slip)] = dataclasses.replace(slip, apex=1113)

@@ -1,4 +1,4 @@
-"""What is printed and written."""
+"""The printed and written report."""
 
 import json
 import shutil

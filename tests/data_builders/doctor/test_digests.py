@@ -1,4 +1,4 @@
-"""Digests tell copies apart."""
+"""Digests distinguish copies."""
 
 import dataclasses
 import shutil

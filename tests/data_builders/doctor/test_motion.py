@@ -1,4 +1,4 @@
-"""How far pictures and their parts have moved."""
+"""Displacement of pictures and of their parts."""
 
 import numpy as np
 

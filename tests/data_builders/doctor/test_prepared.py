@@ -1,4 +1,4 @@
-"""What is found in a prepared set."""
+"""Findings in a prepared set."""
 
 import json
 
@@ -79,7 +79,7 @@ def test_a_damaged_set_is_a_finding(tmp_path):
 
 
 def test_prepared_data_from_beginning_to_end(tmp_path, capsys):
-    """What prepare makes of a healthy copy is healthy."""
+    """`prepare` writes a healthy set from a healthy copy."""
     prepare("smic", TREES.smic(tmp_path / "raw"), tmp_path / "data", face="none", num_workers=1)
     capsys.readouterr()
     assert not diagnose(data_dir=tmp_path / "data", out=tmp_path / "out", num_workers=1)

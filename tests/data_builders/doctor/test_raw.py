@@ -1,4 +1,4 @@
-"""What is found in a raw copy."""
+"""Findings in a raw copy."""
 
 import shutil
 
@@ -52,7 +52,7 @@ def test_a_healthy_copy_lacks_nothing_but_clips(dataset, clips, subjects, tmp_pa
         )
 
 
-def test_what_is_left_out_and_corrected_is_told(tmp_path):
+def test_exclusions_and_corrections_are_reported(tmp_path):
     checkup = check_raw(TREES.samm(tmp_path), "samm", num_workers=1)
     assert checkup.left_out == [("samm", "35/035_6_1", "emotion Other is not in the composite")]
     (note,) = checkup.notes
@@ -84,7 +84,7 @@ def double(tree):
 
 
 def copy_clip(tree):
-    # Other numbers, other names: what is to be seen is the same.
+    # Numbers and names differ, but the pictures are the same.
     for number in range(4, 9):
         other = tree / HAPPY / f"img{number + 3}.jpg"
         shutil.copy(other, tree / f"CASME2_RAW_selected/sub01/EP19_05f/img{number}.jpg")
@@ -211,9 +211,7 @@ def name_twice(tree):
         (lambda tree: shutil.rmtree(tree / "CASME2_RAW_selected"), 0, "no folder of frames"),
     ],
 )
-def test_what_the_builder_refuses_is_a_finding_and_the_rest_is_examined(
-    inflict, clips, text, tmp_path
-):
+def test_rejected_clips_are_findings_and_the_others_are_examined(inflict, clips, text, tmp_path):
     tree = TREES.casme2(tmp_path)
     # A second one in another clip, which must be found all the same.
     path = tree / "CASME2_RAW_selected/sub02/EP01_11f/img48.jpg"
@@ -232,7 +230,7 @@ def test_what_the_builder_refuses_is_a_finding_and_the_rest_is_examined(
     )  # fmt: skip
 
 
-def test_all_that_is_refused_is_told(tmp_path):
+def test_all_rejected_clips_are_reported(tmp_path):
     tree = TREES.casme2(tmp_path)
     remove_frame(tree)
     shutil.rmtree(tree / "CASME2_RAW_selected/sub02/7")

@@ -1,4 +1,4 @@
-"""What is found in one record of prepared data."""
+"""Findings in a record of prepared data."""
 
 import numpy as np
 import pytest

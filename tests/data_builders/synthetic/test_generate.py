@@ -211,7 +211,9 @@ def test_command_line_reports_errors_without_a_traceback(tmp_path):
         ("macro_tree", "jaffe", "jaffe/KA.[AN][NE]1*.tiff"),
     ],
 )
-def test_command_line_writes_what_the_function_writes(fixture, dataset, written, request, tmp_path):
+def test_command_line_writes_the_same_files_as_the_function(
+    fixture, dataset, written, request, tmp_path
+):
     flags = [f"--datasets={dataset}", "--subjects=1", "--clips=1", f"--seed={SEED}"]
     out = tmp_path / "out"
     subprocess.run(

@@ -19,7 +19,7 @@ SEED = 3
 scene = functools.lru_cache(maxsize=1)(Scene)
 DATASETS = ["ck_plus", "oulu_casia", "jaffe", "mug"]
 SEQUENCES = ["ck_plus", "oulu_casia", "mug"]
-# What each database calls the emotions of the classes 0, 1, 2 and of none.
+# Names in each database of emotions of the classes 0, 1, 2 and of no class.
 EMOTIONS = {
     "ck_plus": ({"anger", "contempt", "disgust", "fear", "sadness"}, {"happy"}, {"surprise"}, {""}),
     "oulu_casia": ({"Anger", "Disgust", "Fear", "Sadness"}, {"Happiness"}, {"Surprise"}, set()),
@@ -318,7 +318,7 @@ def test_every_subject_has_a_name(dataset):
     assert len({spec.subject for spec in specs}) == len(names)
 
 
-def test_readme_names_what_was_written(tree, macro_tree):
+def test_readme_lists_the_written_files(tree, macro_tree):
     macro = (macro_tree[0] / "README.txt").read_text(encoding="utf-8")
     for name in ("CK+", "Oulu-CASIA", "JAFFE", "MUG", "datasets=ck_plus,oulu_casia,jaffe,mug"):
         assert name in macro

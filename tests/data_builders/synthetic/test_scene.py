@@ -132,7 +132,7 @@ def test_even_and_odd_frames_of_smic_are_displaced():
         scale * scene(spec).true_flow(frame, frame + 1)[5, 5]
         for frame in range(spec.apex - 2, spec.apex + 2)
     ]
-    # The background does not move, so what it shows is the fault alone.
+    # The background does not move, so it shows only the alternation.
     for flow, following in itertools.pairwise(corner):
         np.testing.assert_allclose(following, -flow, atol=1e-5)
         assert 0.19 < np.linalg.norm(flow) < 0.42

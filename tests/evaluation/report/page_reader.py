@@ -1,4 +1,4 @@
-"""A page as a browser reads it, and what must hold of every page."""
+"""Parser of a page, and checks that every page must pass."""
 
 import re
 from collections import Counter
@@ -140,7 +140,7 @@ def check(source: str) -> Page:
         assert svg["role"] == "img"
         assert len(svg["aria-labelledby"].split()) == 2
         assert inside[:2] == ["title", "desc"]
-    # What is shaded or outlined is a number that is there to be read.
+    # Every shaded or outlined cell must contain a number.
     for name, attributes in page.elements:
         if name == "td" and "style" in attributes:
             assert "number" in attributes["class"].split()

@@ -48,7 +48,7 @@ def test_many_curves_do_not_make_the_page_heavy():
     assert 340 * 10 < points < 340 * 30
 
 
-def test_what_is_not_finite_is_left_out():
+def test_non_finite_values_are_left_out_of_curves():
     broken = {**curve("a", 3), "loss": [1.0, float("nan"), float("inf")]}
     assert [len(x) for x in polylines(loss(broken, curve("b", 3)).drawing, "fold")] == [1, 3]
     assert loss({**broken, "loss": [float("nan")] * 3}) is None
@@ -70,7 +70,7 @@ def test_intervals_lie_where_their_figures_are():
     assert chart.description == "first 0.500 [0.25, 0.75], published 1.000; second 0.000."
 
 
-def test_bars_are_as_long_as_their_figures_and_what_is_no_result_is_told():
+def test_bars_have_the_length_of_their_figures_and_label_inflated_ones():
     chart = charts.inflation_chart("UF1", [charts.Bars("a", 0.5, 0.75, 1.0)])
     bars = re.findall(r'<rect class="(\w+)" .*?width="([\d.]+)"', chart.drawing)
     assert bars == [("honest", "160.0"), ("inflated", "240.0"), ("inflated", "320.0")]

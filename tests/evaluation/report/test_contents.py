@@ -16,7 +16,7 @@ from tests.evaluation.report.workdirs import clips, paper_clips, predict, write_
 
 @pytest.fixture
 def contents(tmp_path):
-    """What a report says of runs, each given as the arguments of `write_run`."""
+    """Function that returns the report of runs, given as arguments of `write_run`."""
 
     def make(*runs):
         folders = []
@@ -278,7 +278,7 @@ def test_other_clips_than_the_papers_are_said(contents):
 INFLATED = "Results, and scores with epochs chosen on the test clips, CDE"
 
 
-def test_inflation_is_shown_as_what_it_is(contents):
+def test_inflated_figures_are_labelled_as_no_result(contents):
     said = contents(("fusion", {"epochs": 6}), ("hoof_n4_tim10", {}))
     table = said.tables[INFLATED]
     assert list(table.columns[2:5]) == ["result", "(a) NOT a result", "(b) NOT a result"]
@@ -293,7 +293,7 @@ def test_inflation_is_shown_as_what_it_is(contents):
     (chart,) = [chart for title, chart in said.charts.items() if "dashed" in title]
     assert chart.drawing.count("not a result") == 2
     assert f"not results: (a) {kinds[1]['full']['uf1']:.3f}" in chart.description
-    # In the paper's own table only what is a result.
+    # The paper's table contains only results.
     assert f"{kinds[2]['full']['uf1']:.3f}" not in str(said.lines(CDE))
 
 

@@ -30,7 +30,7 @@ DASH = "–"
 
 @pytest.fixture
 def board(tmp_path):
-    """Writes runs into a leaderboard's folders, and reads what is said of them."""
+    """Function that writes runs to a leaderboard's folders and returns the report."""
 
     def add(name, *, protocol="cde", seeds=(0,), seconds=None, **options):
         for seed in seeds:
@@ -149,7 +149,7 @@ def test_published_figures_are_the_methods_own_or_the_papers(board, monkeypatch)
     ]  # fmt: skip
     assert said.csv[0]["samm_uar_published"] == "0.641500"
     assert said.csv[0]["casme2_uar_published"] == ""
-    # What is published is of the other protocol.
+    # The published figures are of the other protocol.
     assert said.csv[2]["protocol"] == "hde"
     assert said.csv[2]["full_uf1_published"] == ""
 
@@ -192,7 +192,7 @@ def test_sizes_are_parameters_or_features(board):
     assert recorded == [("1683", ""), ("", "36"), ("", "")]
 
 
-def test_what_differs_from_the_published_training_is_said(board, monkeypatch):
+def test_differences_from_the_published_training_are_listed(board, monkeypatch):
     monkeypatch.setattr(temporal, "DEVIATIONS", ("A guess.",), raising=False)
     monkeypatch.setattr(ststnet, "DEVIATIONS", ())
     changed = "Training differs from the publication: num_epochs 3 (published: 800)."
@@ -279,7 +279,7 @@ def test_places_are_listed_as_ranges(places, text):
     assert leaderboard._ranges(places) == text
 
 
-def test_what_was_not_run_is_named_with_its_reason(board):
+def test_skipped_runs_are_listed_with_their_reason(board):
     board("ststnet")
     folder = board.folder / "hde" / "lbp_top_p4_tim10"
     folder.mkdir(parents=True)

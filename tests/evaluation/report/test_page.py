@@ -36,7 +36,7 @@ def rendered(folders, title=None):
 
 
 def hostile_folders(root, name):
-    """Two methods of one seed and one of two, with the name wherever a name can be."""
+    """Two methods with one seed and one with two, with the name in every place for names."""
     tested = [(name, f"{name}{s}", f"{name}{c}", (s + c) % 3) for s in range(3) for c in range(4)]
     options = {
         "tested": tested,
@@ -117,7 +117,7 @@ def test_columns_of_a_table_line_up_over_its_spans(tmp_path):
         assert len(set(widths)) == 1, table[:200]
 
 
-def test_names_of_rows_span_what_they_name(tmp_path):
+def test_row_headers_span_their_rows(tmp_path):
     found = Page(rendered([write_run(tmp_path / name, name) for name in ("fusion", "temporal")]))
     rows = found.tables["Table II, CDE: published scores and ours"]
     at = next(i for i, row in enumerate(rows) if row[0] == "ATNet fusion")

@@ -20,7 +20,7 @@ from tests.evaluation.report.workdirs import (
 )
 
 
-def test_a_run_is_what_its_workdir_holds(tmp_path):
+def test_a_run_is_read_from_its_workdir(tmp_path):
     folder = write_run(
         tmp_path / "run",
         "temporal",
@@ -100,7 +100,7 @@ def test_pre_training_is_no_run_of_a_protocol(tmp_path):
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", "[" * 100_000, "\xff"])
 @pytest.mark.parametrize("name", ["metrics.json", "curves.json"])
-def test_what_is_no_json_object_is_named(tmp_path, name, text):
+def test_a_file_without_a_json_object_is_named(tmp_path, name, text):
     folder = write_run(tmp_path / "run")
     (folder / name).write_bytes(text.encode("latin-1"))
     with pytest.raises(

@@ -39,7 +39,7 @@ def test_runs_that_differ_in_the_seed_are_one_method(runs):
     assert method.summary["samm"].uf1.sd == pytest.approx(np.std(values, ddof=1))
 
 
-def test_what_does_not_change_the_result_makes_no_other_method(runs):
+def test_settings_without_effect_do_not_separate_methods(runs):
     here = {
         "data.dir": "/here", "engine.checkpoint_every": 1, "engine.folds_per_batch": 1,
         "init_from": "/w",
@@ -49,7 +49,7 @@ def test_what_does_not_change_the_result_makes_no_other_method(runs):
     assert labels(one, runs(seed=1, settings=here, init_from=weights)) == ["ATNet fusion"]
 
 
-def test_methods_are_told_apart_by_what_differs(runs):
+def test_methods_are_labelled_with_their_differences(runs):
     base = runs()
     assert labels(base, runs(settings={"recipe.learning_rate": 0.5})) == [
         "ATNet fusion (learning_rate=0.01)",
@@ -154,7 +154,7 @@ def test_hde_compares_on_each_database_held_out(runs):
     assert pairs[1].tests.clips == 12
 
 
-def test_what_was_not_tested_on_equal_clips_is_not_compared(runs):
+def test_methods_with_different_test_clips_are_not_compared(runs):
     other_label = [(*row[:3], (row[3] + 1) % 3) if row[2] == "c0" else row for row in clips()]
     for second, reason in (
         (runs("temporal", tested=clips(each=5)), "Clip casme2/s0/c4 is in the first predictions"),

@@ -41,7 +41,7 @@ def tables_in(text):
 
 
 def shown(text):
-    """What Markdown shows of an escaped text."""
+    """Return the text that Markdown shows for an escaped text."""
     return re.sub(r"\\([\\`*_\[\]<>|&#~$])", r"\1", text)
 
 

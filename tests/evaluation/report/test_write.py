@@ -45,7 +45,7 @@ def test_a_report_may_lie_in_the_workdir_and_be_written_again(workdir):
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("kind", ["file", "folder", "link"])
-def test_what_is_no_report_is_not_overwritten(workdir, tmp_path, name, kind):
+def test_other_files_are_not_overwritten_by_a_report(workdir, tmp_path, name, kind):
     out = tmp_path / "out"
     out.mkdir()
     if kind == "file":
@@ -110,7 +110,7 @@ def test_command_line(workdir, tmp_path):
     assert 'id="results-cde"' in page and 'id="results-hde"' in page
 
 
-def test_command_line_tells_errors_without_a_traceback(tmp_path):
+def test_command_line_prints_errors_without_a_traceback(tmp_path):
     done = command(tmp_path / "none", "--out", tmp_path / "report.html")
     assert done.returncode == 1
     assert done.stderr.startswith("Error: ")

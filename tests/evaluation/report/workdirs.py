@@ -40,7 +40,7 @@ def paper_clips():
 
 
 def predict(tested, *, protocol="cde", seed=0, right=0.6, rng=None):
-    """A prediction of every clip; about so many of them are right."""
+    """Return a prediction of every clip; about this share of them is correct."""
     rng = rng or np.random.default_rng(seed)
     groups = [d if protocol == "hde" else f"{d}/{s}" for d, s, _, _ in tested]
     folds = {name: number for number, name in enumerate(sorted(set(groups)))}

@@ -1,4 +1,4 @@
-"""What explanations say of networks whose answer is known, or worked out in another way."""
+"""Explanations of networks whose answer is known, or computed in another way."""
 
 import jax
 import jax.numpy as jnp
@@ -82,7 +82,7 @@ def test_grad_cam_of_a_class_is_zero_where_the_map_speaks_against_it(spot):
     assert against[90, 5] == 1
 
 
-def test_last_map_of_the_paper_is_what_is_pooled_and_training_does_not_see_it():
+def test_the_last_map_is_the_pooled_one_and_is_not_stored_in_training():
     image = jax.ShapeDtypeStruct((1, 224, 224, 1), jnp.float32)
     resnet = ResNet10()
     variables = jax.eval_shape(lambda x: resnet.init(jax.random.key(0), x, train=False), image)
@@ -204,7 +204,7 @@ def test_several_networks_are_explained_as_their_mean(two):
 
 
 def test_grad_cam_of_several_networks_is_that_of_their_mean_score(two):
-    """Maps that speak against the class count: the mean is taken before what is below 0 is cut."""
+    """Maps against the class count: the mean is taken before values below 0 are cut."""
     trained, inputs, explanations = two
     both = [network.explained(trained, number) for number in (0, 1)]
     sums = [grad_cam.weighted_sum(each, *network.observe(each, inputs), 1) for each in both]
@@ -221,7 +221,7 @@ def test_parts_of_an_explanation(two):
     assert 0 < explanation.completeness_error <= 0.02
 
 
-def test_what_cannot_be_explained(two):
+def test_invalid_explanations_are_rejected(two):
     trained, inputs, _ = two
     with pytest.raises(ValueError, match="class_index"):
         explain(trained, inputs, 3)

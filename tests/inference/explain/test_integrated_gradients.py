@@ -92,7 +92,7 @@ def test_blocks_are_where_their_features_are():
 
 
 BLOCKS_OF_CLASSES = np.array([9, 30, 52])
-"""Class k is told by this block, which moves; so do others."""
+"""Block whose motion determines class k; other blocks move too."""
 
 
 def moving_clips(rng, count, rows=4):
@@ -127,7 +127,7 @@ def trained_on_blocks():
 
 
 def pointing(trained, clips=6):
-    """How often the block with the largest attribution is the one that tells the class."""
+    """Return how often the block with the largest attribution determines the class."""
     adm, labels = moving_clips(np.random.default_rng(1), clips)
     hits = 0
     for x, label in zip(adm, labels, strict=True):
@@ -136,7 +136,7 @@ def pointing(trained, clips=6):
     return hits / clips
 
 
-def test_attributions_point_at_the_block_that_tells_the_class(trained_on_blocks):
+def test_attributions_point_at_the_block_that_determines_the_class(trained_on_blocks):
     assert pointing(trained_on_blocks) == 1
 
 
@@ -159,7 +159,7 @@ def of_grey(trained, grey):
     return logits(trained.variables[0], grey)
 
 
-def test_a_map_s_grey_levels_are_what_the_network_makes_of_it(shallow):
+def test_grey_levels_of_a_map_equal_those_in_the_network(shallow):
     trained, inputs = shallow
     variables = jax.device_put(trained.variables[0])
     _, grey = integrated_gradients.grey_levels(jnp.asarray(inputs["flow_map"]))
@@ -180,7 +180,7 @@ def test_attributions_of_the_flow_map_are_complete(shallow):
 
 
 def test_baseline_of_the_flow_map_is_no_motion(shallow):
-    """Its grey level is what the network makes of a pixel that does not move."""
+    """Its grey level is the network's grey level of a pixel without motion."""
     flow_map = shallow[1]["flow_map"].copy()
     flow_map[0, 3, 4] = 0
     still, grey = integrated_gradients.grey_levels(jnp.asarray(flow_map))

@@ -1,4 +1,4 @@
-"""Pictures of explanations: readable PNG files whose colours lie where the maps say."""
+"""Pictures of explanations: readable PNG files with the colours of the maps."""
 
 import dataclasses
 import itertools

@@ -58,7 +58,7 @@ def test_motion_is_that_of_the_training_data(frames, folder):
 
 
 def test_colour_and_landmarks_are_those_of_the_training_data(frames, folder):
-    """Read where a method asks for them, from pictures of three unequal channels."""
+    """Colours are read if a method requires them, from pictures with three different channels."""
     coloured = [np.dstack([grey // 2, grey, grey // 4 * 3]) for grey in (f[..., 0] for f in frames)]
     path = folder("clip", coloured)
     files = {number: path / f"img{number}.png" for number in range(30)}
@@ -77,7 +77,7 @@ def test_colour_and_landmarks_are_those_of_the_training_data(frames, folder):
 
 
 def test_a_network_that_computes_its_input_answers_without_maps(clip):
-    """RCN's flow map is larger; what it looks at cannot be shown, which is said."""
+    """RCN's flow map is larger; its explanation cannot be shown, and the answer states this."""
     networks = untrained("rcn", 1)
     found = predict_clip(clip, networks, Options(**GIVEN, explain=True))
     (expression,) = found.expressions
@@ -189,7 +189,7 @@ def test_json_holds_everything_said(clip, networks):
     assert set(told["seconds"]) == {"face", "cropping", "motion", "networks"}
 
 
-def test_stages_are_told(clip, networks):
+def test_stages_are_reported(clip, networks):
     told = []
     predict_clip(clip, networks, Options(), told.append)
     assert told == [
@@ -215,7 +215,7 @@ def test_cropped_frames_need_no_detector(frames, folder, networks):
     trained_so = dataclasses.replace(networks, face="none")
     again = predict_clip(folder("again", cropped), trained_so, Options(**GIVEN)).expressions[0]
     np.testing.assert_array_equal(again.scores, expression.scores)
-    # A detector that is asked for is asked, whatever the training data were cropped with.
+    # A requested detector is used, whatever detector cropped the training data.
     found = predict_clip(folder("raw", frames), trained_so, Options(**GIVEN, face="mtcnn"))
     assert found.expressions[0].box[2] - found.expressions[0].box[0] < 320
 

@@ -1,4 +1,4 @@
-"""The command itself, and what it says to things that are no clips."""
+"""The command, and its errors for files that are no clips."""
 
 import json
 import os

@@ -100,7 +100,7 @@ def test_a_playlist_is_no_video(video, tmp_path):
         (png(SMALL[3]), "OpenCV cannot open this video"),
     ],
 )
-def test_what_is_no_video(tmp_path, content, message):
+def test_files_that_are_no_video_are_rejected(tmp_path, content, message):
     path = tmp_path / "clip.mp4"
     path.write_bytes(content)
     with pytest.raises(UserError, match=f"clip.mp4: .*{message}"):
@@ -114,7 +114,7 @@ def test_cut_short(video):
         open_footage(path)
 
 
-def test_a_video_that_ends_early_gives_what_it_has(video):
+def test_a_video_that_ends_early_gives_its_frames(video):
     # Of noise, so that the frames fill the file.
     noise = np.random.default_rng(0).integers(0, 255, (12, 48, 64, 3), dtype=np.uint8)
     path = video("cut.avi", list(noise), 200.0, "MJPG")

@@ -64,7 +64,7 @@ def read(text: str) -> Reader:
     return reader
 
 
-def test_page_says_what_the_answer_says(found):
+def test_page_shows_the_whole_answer(found):
     reader = read(page.page(found))
     text = " ".join(reader.text.split())
     (expression,) = found.expressions
@@ -89,8 +89,8 @@ def test_page_needs_nothing_else(found):
     assert all(each["alt"] for each in pictures)
 
 
-def test_body_has_no_style_of_its_own(found):
-    """A page that embeds it may forbid what is not in its style sheet."""
+def test_body_has_no_inline_style(found):
+    """A page that embeds it may forbid inline styles."""
     for tag, attributes in read(page.body(found)).tags:
         assert tag != "style"
         assert "style" not in attributes and not any(name.startswith("on") for name in attributes)
@@ -115,7 +115,7 @@ def test_names_and_texts_are_shown_not_obeyed(found, name):
     assert reader.text.count(name) == 7
 
 
-def test_the_course_shows_what_was_found(found):
+def test_the_course_shows_the_found_expression(found):
     drawing = page.body(found)
     apex = found.expressions[0].interval.apex
     # Of the frames 5 to 26, whose course is 900 units wide.

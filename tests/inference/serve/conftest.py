@@ -61,7 +61,7 @@ def multipart(files=(("clip.avi", b"a clip"),), field="clip", **fields):
 
 @dataclass
 class Server:
-    """What tests ask: by HTTP, and what is on the disk."""
+    """Requests of the tests by HTTP, and the files on the disk."""
 
     port: int
     folder: Path

@@ -1,4 +1,4 @@
-"""Stand-ins for the trained networks: what they do with a clip stands at its beginning."""
+"""Stand-ins for the trained networks; the first word of a clip selects their behaviour."""
 
 import os
 import resource
@@ -63,7 +63,7 @@ def _limits(path):
 
 
 def _playlist(path):
-    """Whether a video of another name, beside the clip, can be read through the clip."""
+    """Return whether another video beside the clip can be read through the clip."""
     import cv2
     import numpy as np
 

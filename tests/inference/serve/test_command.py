@@ -1,4 +1,4 @@
-"""The command line: what it refuses and warns of, and that it leaves nothing however it ends."""
+"""The command line: its errors and warnings, and the removal of all files at its end."""
 
 import http.client
 import json
@@ -150,7 +150,7 @@ def test_others_are_let_in_with_a_warning_only(capsys):
 
 
 @pytest.mark.parametrize("name", ["uvicorn", "starlette", "python_multipart"])
-def test_what_is_not_installed(name):
+def test_missing_packages_of_the_server_are_named(name):
     code = f"""
 import sys
 sys.modules[{name!r}] = None

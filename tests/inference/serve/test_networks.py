@@ -1,4 +1,4 @@
-"""What connects the server with the trained networks; these are stood in for."""
+"""Connection between the server and the trained networks, with stand-ins for the networks."""
 
 import types
 from pathlib import Path
@@ -18,7 +18,7 @@ NETWORKS = types.SimpleNamespace(
 
 @pytest.fixture
 def asked(monkeypatch):
-    """What the networks are asked; they answer with nothing found."""
+    """Requests to the networks, which answer that they found nothing."""
     asked = []
 
     def answer(path, trained, options, progress):

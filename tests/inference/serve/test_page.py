@@ -1,4 +1,4 @@
-"""The page: for every reader, with nothing from elsewhere; and used in a browser."""
+"""The page: accessibility, no external resources, and its use in a browser."""
 
 import re
 from collections import Counter
@@ -31,7 +31,7 @@ class Elements(HTMLParser):
 
 
 def check(source):
-    """What must hold of every page of the server."""
+    """Check the properties that every page of the server must have."""
     elements = Elements(source)
     attributes = [item for _, each in elements.all for item in each.items()]
     # Nothing from elsewhere, and no script or style but of our own files.
@@ -196,7 +196,7 @@ def test_an_error_is_shown(opened, tmp_path):
     assert opened.run("document.querySelector('#error').hidden")
 
 
-def test_too_much_is_told_before_it_is_sent(opened, tmp_path):
+def test_a_too_large_file_is_rejected_before_upload(opened, tmp_path):
     opened.drop("#drop", write(tmp_path, "clip.avi", b"x" * (MAX_BYTES + 1)))
     opened.wait(SHOWN.format("error"))
     assert "the server accepts at most 300 kB" in text(opened, "#error")

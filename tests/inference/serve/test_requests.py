@@ -1,4 +1,4 @@
-"""What the server takes, what it refuses, and what every response says to the browser."""
+"""Requests that the server accepts and rejects, and the headers of every response."""
 
 import asyncio
 import random
@@ -93,7 +93,7 @@ def test_a_refusal_in_each_format(server):
 
 
 @pytest.mark.parametrize("word", [b"bug", b"nan"])
-def test_an_error_of_ours_is_told_in_the_terminal_only(server, capfd, word):
+def test_an_internal_error_is_shown_in_the_terminal_only(server, capfd, word):
     response = server.predict(("clip.avi", word))
     assert response.status == 500
     assert response.json["error"].startswith("Internal error.")
@@ -184,7 +184,7 @@ def test_a_host_that_others_reach(tmp_path, host, asked):
 
 
 def status_of(app, host):
-    """Of the sign of life, asked for without a network."""
+    """Request /health without networks."""
     scope = {"type": "http", "method": "GET", "path": "/health", "query_string": b""}
     scope["headers"] = [(b"host", host.encode())]
     sent = []
@@ -274,7 +274,7 @@ def test_pictures_keep_the_numbers_of_their_names_only(server):
         ([("", b"a clip")], "no name"),
     ],
 )
-def test_what_is_no_clip(server, files, said):
+def test_files_that_are_no_clip_are_rejected(server, files, said):
     response = server.predict(*files)
     assert response.status == 400
     assert said in response.json["error"]
@@ -396,7 +396,7 @@ def test_an_upload_that_announces_too_much(server):
         assert connection.recv(1 << 16).startswith(b"HTTP/1.1 413 ")
 
 
-def test_the_sender_of_too_much_is_told(server):
+def test_a_too_large_upload_gets_an_answer(server):
     """Even of more than the system keeps for the server, which the sender sends to the end."""
     response = server.predict(("clip.avi", b"x" * 20_000_000))
     assert response.status == 413
@@ -409,8 +409,8 @@ def test_an_upload_as_large_as_allowed(server):
     assert server.predict(("clip.avi", b"x" * (room + 1))).status == 413
 
 
-def test_too_much_is_refused_while_it_arrives(server):
-    """Without a length, before the end: there is none."""
+def test_a_too_large_upload_is_rejected_while_it_arrives(server):
+    """The request has no length and no end, so the server must reject it earlier."""
     body, headers = multipart([("clip.avi", b"x" * MAX_BYTES)])
     with server.connect() as connection:
         lines = ["POST /predict?format=json HTTP/1.1", "Host: localhost"]
@@ -457,7 +457,7 @@ def test_uploads_beyond_the_places(server):
     assert server.predict().status == 200
 
 
-# What a file may do to the process that reads it.
+# Effects that a file may have on the process that reads it.
 
 
 def test_a_playlist_is_not_followed(server):

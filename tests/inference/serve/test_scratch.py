@@ -43,7 +43,7 @@ def test_folders_go_when_something_goes_wrong(temporary):
     assert list(temporary.iterdir()) == []
 
 
-def test_what_a_killed_server_left_goes_at_the_next_start(temporary):
+def test_files_of_a_killed_server_are_removed_at_the_next_start(temporary):
     left = temporary / "atnet_jax_serve-1-abc"
     (left / "request").mkdir(parents=True)
     (left / "request" / "clip.avi").write_text("a clip")
@@ -51,7 +51,7 @@ def test_what_a_killed_server_left_goes_at_the_next_start(temporary):
         assert not left.exists()
 
 
-def test_what_is_in_use_or_none_of_ours_stays(temporary, tmp_path):
+def test_folders_in_use_and_other_files_are_kept(temporary, tmp_path):
     theirs = temporary / "atnet_jax_serve-1-abc"
     theirs.mkdir()
     other = temporary / "atnet_jax"

@@ -1,4 +1,4 @@
-"""Clips that take too long, crash what reads them, or are given up by the person."""
+"""Clips that take too long, crash their reader, or are cancelled by the user."""
 
 import multiprocessing
 import os
@@ -150,7 +150,7 @@ def test_a_process_that_is_killed_between_two_clips_is_replaced(tmp_path):
         os.kill(killed, 9)
         os.waitid(os.P_PID, killed, os.WEXITED | os.WNOWAIT)
         assert ours.answer(clip, {}, "json", lambda stage: None)["options"] == {}
-        # What comes too late hits no other process.
+        # A late signal must not reach another process.
         ours.interrupt()
         assert ours.answer(clip, {}, "json", lambda stage: None)["options"] == {}
     finally:

@@ -63,7 +63,7 @@ def test_head_that_moves_far_and_turns_is_no_expression():
             for t, frame in enumerate(still)
         ]
     )
-    # Its parts move by 9 pixels and more; a twentieth of that is what may be left.
+    # Its parts move by at least 9 pixels; at most a twentieth of this may remain.
     assert spotting.spot_apex(turned, 200.0).strength.max() < 0.45
 
 
@@ -97,7 +97,7 @@ def test_frame_rates(frame_rate):
     assert abs(spotting.spot_apex(crops, frame_rate).index - true) <= max(1, 0.05 * frames)
 
 
-def test_what_cannot_be_spotted_is_said():
+def test_clips_that_cannot_be_spotted_are_rejected():
     crops = film([0.0])
     with pytest.raises(
         UserError, match=r"Unknown spotting method 'magic'\. Choose one of flow, lbp"
@@ -133,7 +133,7 @@ def halving(values):
 def test_divide_and_conquer_agrees_with_a_plain_reference():
     rng = np.random.default_rng(0)
     for _ in range(300):
-        # Distinct values: plateaus are told below.
+        # Distinct values; plateaus are tested below.
         values = rng.permutation(int(rng.integers(1, 40))) / 7 + 0.1
         assert divide_and_conquer(values) == halving(values.tolist())
 

@@ -141,7 +141,7 @@ def test_a_flank_is_drawn_to_its_foot():
     straight = np.interp(np.arange(30), [0, 20], [1.0, 0.0])
     assert _flank(straight) == 20
     assert _flank(np.array([1.0])) == 0
-    # What goes down ever more slowly: 80 % after 2 frames, 20 % after 9.
+    # A curve that falls ever more slowly: 80 % after 2 frames, 20 % after 9.
     assert _flank(np.exp(-np.arange(60) / 5)) == round(9 + 7 / 3)
     # It ends at the minimum even where the line would go on.
     assert _flank(np.array([1, 0.9, 0.8, 0.75, 0.0])) == 4

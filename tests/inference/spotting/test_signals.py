@@ -68,7 +68,7 @@ def test_codes_are_those_of_lbp_top_but_for_the_diagonals():
     for bit, (row, column) in zip(straight, [(0, 3), (-3, 0), (0, -3), (3, 0)], strict=True):
         neighbour = np.roll(image, (-row, -column), axis=(0, 1))[3:-3, 3:-3]
         np.testing.assert_array_equal(found >> bit & 1, neighbour >= image[3:-3, 3:-3])
-    # Interpolation between pixels is all that tells them apart.
+    # They differ only by interpolation between pixels.
     smooth = np.add.outer(np.arange(40), 2 * np.arange(40)).astype(np.uint8)
     counts = np.bincount(uniform_bins()[codes(smooth)[3:-3, 3:-3]].ravel(), minlength=59)
     reference = lbp_top(np.repeat(smooth[None], 7, axis=0))[:59]

@@ -41,7 +41,7 @@ def test_decides_as_the_svc(clips):
     assert scores.dtype == np.float32
     np.testing.assert_array_equal(scores.argmax(axis=1), reference(*clips))
     np.testing.assert_allclose(scores.sum(axis=1), 1, rtol=1e-6)
-    # The clips must contain what is hard: votes that go in a circle, and every class.
+    # The clips must contain the hard cases: circular votes, and every class.
     circle = np.isclose(scores, 1 / 3).all(axis=1)
     assert circle.any()
     assert set(scores[~circle].argmax(axis=1)) == {0, 1, 2}

@@ -33,6 +33,5 @@ python_maximum_signature_line_length = 80
 # --- Appearance: everything a page needs is in its folder, so it can be read without network ---
 html_theme = "furo"
 html_title = f"atnet_jax {release}"
-html_static_path = ["images"]
 html_copy_source = False
 html_show_sphinx = False

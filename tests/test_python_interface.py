@@ -334,3 +334,19 @@ def test_networks_can_be_copied_after_their_use(workdir):
     for wrong in ({}, {"flow_map": maps["flow_map"][0]}, {"flow_map": maps["flow_map"][:0]}):
         with pytest.raises(atnet.UserError, match="'flow_map'"):
             networks.scores(wrong)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: atnet.hoof(np.zeros((8, 8, 2), np.float32), 4), r"the shape \(8, 2\)"),
+        (lambda: atnet.hoof([np.zeros((8, 8, 3), np.float32)], 4), r"the shape \(8, 8, 3\)"),
+        (lambda: atnet.adm_matrix({-1: np.zeros((8, 8, 2), np.float32)}), "the row -1"),
+        (lambda: atnet.flow_map(np.zeros((30, 30, 2), np.float32)), "multiples of 28"),
+        (lambda: atnet.lbp_top(np.zeros((9, 9, 9), np.uint8), points=5), "5 points"),
+        (lambda: atnet.interpolate_frames(np.zeros((9, 9, 9), np.uint8), 4, "cubic"), "'cubic'"),
+    ],
+)
+def test_functions_of_arrays_refuse_what_they_are_not_for(call, message):
+    with pytest.raises(atnet.UserError, match=message):
+        call()

@@ -11,8 +11,10 @@ from typing import Annotated, Literal
 import numpy as np
 from jaxtyping import Float32
 
+from atnet_jax.errors import UserError
 from atnet_jax.models.handcrafted.features import BaseFeatures
 from atnet_jax.models.handcrafted.tim import interpolate_frames
+from atnet_jax.preprocessing.flow_shape import check_flow
 from atnet_jax.preprocessing.optical_flow import FlowMethod
 from atnet_jax.preprocessing.prepared_clip import PreparedClip
 from atnet_jax.values import whole
@@ -69,12 +71,18 @@ def hoof(flows: Iterable[np.ndarray], bins: int) -> Float32[np.ndarray, "flow {b
     Returns:
         One row per flow, which sums to 1, or is zero for a flow without any motion. The authors'
         released features also sum to 1 for each flow; they are stored bin by bin, as `[bin, flow]`.
+
+    Raises:
+        UserError: There are no bins, or an entry of `flows` is not a flow.
     """
+    if bins < 1:
+        raise UserError(f"bins is {bins}, expected 1 or more.")
     rows = [_histogram(flow, bins) for flow in flows]
     return np.array(rows, np.float32).reshape(-1, bins)
 
 
 def _histogram(flow: np.ndarray, bins: int) -> np.ndarray:
+    check_flow(flow)
     # In float64, axes and diagonals lie exactly on the edges of their bins.
     u, v = flow.reshape(-1, 2).T.astype(np.float64, order="C")
     direction = np.arctan2(v, u)  # −π…π

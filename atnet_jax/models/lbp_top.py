@@ -89,8 +89,13 @@ def lbp_top(
         The histograms of XY, XT and YT, 59 values each, each summing to 1.
 
     Raises:
-        UserError: The clip is too small for the radii.
+        UserError: The clip is too small for the radii, or the radii or points are not possible.
     """
+    if points not in (4, 8) or min(radii) < 1:
+        raise UserError(
+            f"LBP-TOP has {points} points and radii {radii}, expected 4 or 8 points and radii of 1"
+            " or more."
+        )
     xy, xt, yt = radii
     margins = max(xt, yt), max(xy, yt), max(xy, xt)  # frames, rows, columns
     needed = tuple(2 * margin + 1 for margin in margins)

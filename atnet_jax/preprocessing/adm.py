@@ -5,6 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Float32
 
+from atnet_jax.errors import UserError
+from atnet_jax.preprocessing.flow_shape import check_flow
 from atnet_jax.preprocessing.window import FLOWS
 
 BLOCKS = 8
@@ -26,7 +28,11 @@ def average_direction_magnitude(
         θ₁ ρ₁ θ₂ ρ₂ … θ₆₄ ρ₆₄, blocks row by row, as in the authors' release. θ = atan2(v, u) is
         in (−π, π] radians, clockwise from right as seen in the image, ρ in pixels. A pixel without
         motion has θ = 0.
+
+    Raises:
+        UserError: The array is not a flow of such a size.
     """
+    check_flow(flow, BLOCKS)
     height, width, _ = flow.shape
     blocks = flow.reshape(BLOCKS, height // BLOCKS, BLOCKS, width // BLOCKS, 2)
     u, v = np.moveaxis(blocks + np.float32(0), -1, 0)  # + 0 turns −0 into 0, whose direction is 0
@@ -56,7 +62,12 @@ def adm_matrix(
 
     Returns:
         The rows as `average_direction_magnitude` returns them; rows without a flow are zero.
+
+    Raises:
+        UserError: A row does not exist, or an array is not a flow.
     """
+    if outside := [row for row in flows if not 0 <= row < FLOWS]:
+        raise UserError(f"A flow has the row {outside[0]}, expected 0 to {FLOWS - 1}.")
     matrix = np.zeros((FLOWS, 2 * BLOCKS * BLOCKS), np.float32)
     for row, flow in flows.items():
         matrix[row] = average_direction_magnitude(flow, circular=circular)

@@ -3,6 +3,8 @@
 import numpy as np
 from jaxtyping import Float32
 
+from atnet_jax.preprocessing.flow_shape import check_flow
+
 MAP_SIZE = 28
 
 
@@ -19,7 +21,11 @@ def optical_strain(
 
     Returns:
         The strain, a number without unit (pixels per pixel).
+
+    Raises:
+        UserError: The array is not a flow.
     """
+    check_flow(flow)
     u_y, u_x = np.gradient(flow[..., 0])
     v_y, v_x = np.gradient(flow[..., 1])
     return np.sqrt(u_x**2 + v_y**2 + (u_y + v_x) ** 2 / 2)
@@ -44,7 +50,11 @@ def flow_map(flow: Float32[np.ndarray, "size size 2"]) -> Float32[np.ndarray, "2
 
     Returns:
         u and v (positive to the right and down) in pixels of the flow, and the strain.
+
+    Raises:
+        UserError: The array is not a flow of such a size.
     """
+    check_flow(flow, MAP_SIZE)
     channels = flow_channels(flow)
     step = len(flow) // MAP_SIZE
     cells = channels.reshape(MAP_SIZE, step, MAP_SIZE, step, 3)

@@ -61,6 +61,14 @@ def real_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Prepared flow maps of three databases, small enough to train STSTNet on in seconds."""
+    from tests.tiny_runs import prepare_data  # JAX is imported once the cache is chosen.
+
+    return prepare_data(tmp_path_factory.mktemp("flow_maps"))
+
+
 @pytest.fixture
 def heeds_interrupts() -> Iterator[None]:
     """Processes that the test starts heed Ctrl-C, which is ignored in the background of a shell."""

@@ -14,15 +14,9 @@ from atnet_jax.errors import UserError
 from atnet_jax.evaluation import predictions
 from atnet_jax.experiments import run as experiment
 from atnet_jax.training.method_inputs import load_inputs
-from tests import tiny_runs
 from tests.settings import change
 
 GUIDE = Path(__file__).resolve().parents[1] / "docs" / "guides" / "add_a_method.md"
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-    return tiny_runs.prepare_data(tmp_path_factory.mktemp("maps"))
 
 
 @pytest.fixture

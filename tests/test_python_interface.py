@@ -19,15 +19,10 @@ from atnet_jax.preprocessing.clip import describe
 from atnet_jax.preprocessing.crops import cut
 from data_builders.synthetic import clip_specs
 from data_builders.synthetic.scene import Scene
-from tests.tiny_runs import prepare_data, settings
+from tests.tiny_runs import settings
 
 NAN = float("nan")
 PUBLIC = [name for name in sorted(atnet.__all__) if name not in ("CLASSES", "models")]
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory) -> Path:
-    return prepare_data(tmp_path_factory.mktemp("flow_maps"))
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +151,7 @@ def test_train_fold_rejects_invalid_arguments(data_dir):
         atnet.train_fold(config, composite, folds, len(folds))
     with pytest.raises(atnet.UserError, match=r"config\.seeds is"):
         atnet.train_fold(settings(data_dir, seeds=(0, 1)), composite, folds, 0)
-    with pytest.raises(atnet.UserError, match="no input 'adm'"):
+    with pytest.raises(atnet.UserError, match="input 'adm' is missing"):
         atnet.train_fold(atnet.load_config("cde:temporal"), composite, folds, 0)
 
 
@@ -261,7 +256,7 @@ def test_a_prepared_clip_has_the_inputs_of_networks(clip, workdir):
         (lambda c, f: (c, [dataclasses.replace(f[0], test=f[0].test - 10)]), "must be indices"),
         (lambda c, f: (c, [f[1], f[0]]), "Fold 1 is in place 0"),
         (lambda c, f: (dataclasses.replace(c, inputs={"flow_map": c.inputs["flow_map"][:5]}), f),
-         r"has the shape \(5, 28, 28, 3\)"),
+         "hold 5 clips, but there are 36 labels"),
         (lambda c, f: (dataclasses.replace(c, inputs={"flow_map": c.inputs["flow_map"] * NAN}), f),
          "not finite"),
         (lambda c, f: (dataclasses.replace(c, labels=c.labels + 1), f), "must be from 0 to 2"),

@@ -53,7 +53,7 @@ def run(given: Namespace) -> None:
     from atnet_jax.training import processes
 
     config = check(parse_config(given.config, given.settings))
-    make_deterministic(config)
+    make_deterministic(config)  # Before the processes connect, which may start JAX.
     keep_freed_memory()
     processes.connect(given.coordinator_address, given.num_processes, given.process_id)
     report = run_task(config, given.workdir)

@@ -175,6 +175,22 @@ class Record:
         files.write_json_atomically(workdir / FILE, {"format": _FORMAT, **dataclasses.asdict(self)})
 
 
+def run_folders(workdir: Path) -> list[Path]:
+    """Return the folders of all runs in a workdir, with seed 10 after seed 2.
+
+    Args:
+        workdir: The workdir of one run, of several seeds (`seed_N`), or of a table or leaderboard
+            (`METHOD/seed_N` or `PROTOCOL/METHOD/seed_N`).
+
+    Raises:
+        UserError: There is none.
+    """
+    found = [path.parent for depth in range(4) for path in workdir.glob("*/" * depth + FILE)]
+    if not found:
+        raise UserError(f"{workdir} holds no run: it has no {FILE}. Pass the workdir of a run.")
+    return sorted(found, key=lambda folder: (folder.parent, len(folder.name), folder))
+
+
 def read(workdir: Path) -> Record:
     """Return the record in config.json of a run.
 

@@ -14,7 +14,7 @@ from atnet_jax.evaluation import inflation, metrics, predictions
 from atnet_jax.evaluation.inflation import EpochScores
 from atnet_jax.evaluation.metrics import Evaluation
 from atnet_jax.evaluation.predictions import Prediction
-from atnet_jax.evaluation.record import FILE, Record, read
+from atnet_jax.evaluation.record import FILE, Record, read, run_folders
 from atnet_jax.system import typed_json
 
 TABLES = {"cde": published.TABLE_II, "hde": published.TABLE_III}
@@ -119,16 +119,7 @@ def load_runs(workdir: str | os.PathLike[str]) -> tuple[Run, ...]:
     Raises:
         UserError: The folder contains no run, or `load_run` rejects one of its runs.
     """
-    workdir = Path(workdir).expanduser()
-    # Runs are in the workdir, seed_N, METHOD/seed_N or PROTOCOL/METHOD/seed_N.
-    records = [path for depth in range(4) for path in workdir.glob("*/" * depth + FILE)]
-    if not records:
-        raise UserError(f"{workdir} holds no run: it has no {FILE}. Pass the workdir of a run.")
-    # Seed 10 follows seed 2.
-    folders = sorted(
-        (path.parent for path in records), key=lambda one: (one.parent, len(one.name), one)
-    )
-    return tuple(map(load_run, folders))
+    return tuple(map(load_run, run_folders(Path(workdir).expanduser())))
 
 
 def load_run(workdir: str | os.PathLike[str]) -> Run:

@@ -18,7 +18,7 @@ from atnet_jax.names import CLASSES
 from atnet_jax.training.checkpoint import FoldCheckpoints
 from atnet_jax.training.feed import InMemory
 from atnet_jax.training.loop import read_network, read_start, train_units
-from atnet_jax.training.trained import Networks, input_shapes, one_network, unit_shapes
+from atnet_jax.training.trained import Networks, check_inputs, one_network, unit_shapes
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -67,7 +67,8 @@ def train_fold(
 
     Raises:
         UserError: The configuration has several seeds or names a task that trains no folds, the
-            composite lacks an input of the method, `number` is out of range, or training diverged.
+            inputs or the folds do not fit the method and each other, `number` is out of range, or
+            training diverged.
     """
     config = check(config)
     if config.task not in ("evaluate", "final"):
@@ -121,25 +122,17 @@ def _check_inputs(config: Config, composite: Composite) -> None:
         UserError: An input is missing, has another shape or holds values that are not finite.
     """
     clips = len(composite.labels)
-    network = models.find(config.model).kind == "network"
-    shapes = input_shapes(config) if network else {"features": (None,)}
-    for name, shape in shapes.items():
-        if name not in composite.inputs:
-            raise UserError(
-                f"The composite has no input {name!r}, which {config.model} needs. Load it with"
-                f" load_inputs(config)."
-            )
-        found = composite.inputs[name]
-        expected = (clips, *shape)
-        if len(found.shape) != len(expected) or any(
-            side not in (None, own) for side, own in zip(expected, found.shape, strict=True)
-        ):
-            raise UserError(
-                f"The input {name!r} has the shape {found.shape}, but {config.model} needs"
-                f" {expected} for {clips} labels."
-            )
-        if not np.all(np.isfinite(found)):
-            raise UserError(f"The input {name!r} contains values that are not finite.")
+    if models.find(config.model).kind == "network":
+        found = check_inputs(config, composite.inputs)
+    elif "features" in composite.inputs and composite.inputs["features"].ndim == 2:
+        found = len(composite.inputs["features"])
+    else:
+        raise UserError(
+            f"{config.model} reads the input 'features' [clip, feature]. Load it with"
+            f" load_inputs(config)."
+        )
+    if found != clips:
+        raise UserError(f"The inputs hold {found} clips, but there are {clips} labels.")
     if not np.all(np.isin(composite.labels, range(len(CLASSES)))):
         raise UserError(f"The labels must be from 0 to {len(CLASSES) - 1}.")
 

@@ -20,7 +20,16 @@ from atnet_jax.errors import UserError
 from atnet_jax.evaluation import report
 from atnet_jax.evaluation.inflation import EpochScores
 from atnet_jax.evaluation.predictions import Prediction
-from atnet_jax.evaluation.record import FILE, Environment, Folds, Part, Record, flatten, read
+from atnet_jax.evaluation.record import (
+    FILE,
+    Environment,
+    Folds,
+    Part,
+    Record,
+    flatten,
+    read,
+    run_folders,
+)
 from atnet_jax.evaluation.runs import Curve, Run, load_run
 from atnet_jax.experiments.results import write_results
 from atnet_jax.system import files
@@ -52,7 +61,7 @@ def merge(parts: Sequence[Path], out: Path) -> Path:
     files.refuse_existing(out)
     together: defaultdict[Path, list[Run]] = defaultdict(list)
     for part in parts:
-        for folder in _run_folders(part):
+        for folder in run_folders(part):
             together[folder.relative_to(part)].append(_read(folder))
     command = f"atnet merge {shlex.join([*map(str, parts), f'--out={out}'])}"
     joined = {name: _join(group, command) for name, group in together.items()}
@@ -65,14 +74,6 @@ def merge(parts: Sequence[Path], out: Path) -> Path:
         if len(joined) > 1:
             report.write([folder / name for name in joined], folder / "report.html")
     return out / "report.html"
-
-
-def _run_folders(part: Path) -> list[Path]:
-    """Return the folders of the runs in a workdir: the workdir, seed_N or METHOD/seed_N."""
-    for above in ("", "*/", "*/*/"):
-        if found := sorted(part.glob(above + FILE)):
-            return [path.parent for path in found]
-    raise UserError(f"{part} holds no run: it has no {FILE}. Pass the workdir of a run.")
 
 
 def _read(folder: Path) -> Run:

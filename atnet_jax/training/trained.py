@@ -98,32 +98,43 @@ class Networks:
         Raises:
             UserError: An input is missing or has another shape.
         """
-        self.check_inputs(inputs)
+        check_inputs(self.config, inputs)
         return np.stack(
             [np.asarray(self._probabilities(variables, inputs)) for variables in self.variables]
         )
 
-    def check_inputs(self, inputs: Mapping[str, np.ndarray]) -> None:
-        """Check that `inputs` are arrays of the clips that the networks read.
 
-        Args:
-            inputs: Inputs by name.
+def check_inputs(config: Config, inputs: Mapping[str, np.ndarray]) -> int:
+    """Check that arrays are the inputs of `config.model`, a network.
 
-        Raises:
-            UserError: An input is missing, has another shape, or holds another number of clips.
-        """
-        clips = None
-        for name, shape in input_shapes(self.config).items():
-            if name not in inputs:
-                raise UserError(f"The input {name!r} is missing, which {self.config.model} reads.")
-            found = np.shape(inputs[name])
-            if len(found) != len(shape) + 1 or found[1:] != shape or not found[0]:
-                raise UserError(
-                    f"The input {name!r} has the shape {found}, expected (clips, *{shape})."
-                )
-            if clips not in (None, found[0]):
-                raise UserError(f"The input {name!r} holds {found[0]} clips, another {clips}.")
-            clips = found[0]
+    Args:
+        config: The settings of the network.
+        inputs: Inputs by name, `[clip, ...]`.
+
+    Returns:
+        The number of clips.
+
+    Raises:
+        UserError: An input is missing, has another shape, holds another number of clips or values
+            that are not finite.
+    """
+    clips = 0
+    for name, shape in input_shapes(config).items():
+        if name not in inputs:
+            raise UserError(
+                f"The input {name!r} is missing, which {config.model} reads. load_inputs(config)"
+                f" and inputs_of_clip(config, clip) return all inputs."
+            )
+        found = np.shape(inputs[name])
+        if found[1:] != shape or not found or not found[0]:
+            expected = ", ".join(map(str, ("clips", *shape)))
+            raise UserError(f"The input {name!r} has the shape {found}, expected ({expected}).")
+        if clips and found[0] != clips:
+            raise UserError(f"The input {name!r} holds {found[0]} clips, another input {clips}.")
+        if not np.all(np.isfinite(inputs[name])):
+            raise UserError(f"The input {name!r} contains values that are not finite.")
+        clips = found[0]
+    return clips
 
 
 def input_shapes(config: Config) -> dict[str, tuple[int, ...]]:
@@ -202,12 +213,11 @@ def load_networks(workdir: str | os.PathLike[str]) -> Networks:
         )
         folders = seeds or folders
     runs = [_load_run(folder, len(folders) > 1) for folder in folders]
-    card = workdir / model_card.FILE
     return dataclasses.replace(
         runs[0],
         names=tuple(name for run in runs for name in run.names),
         variables=tuple(variables for run in runs for variables in run.variables),
-        card=card.read_text(encoding="utf-8") if card.is_file() else "",
+        card=_read_card(workdir / model_card.FILE),
     )
 
 
@@ -253,7 +263,6 @@ def _load_exchanged(folder: Path) -> Networks:
                 f"{folder / part.file}: the arrays do not match {config.model} with the settings in"
                 f" {exchange.FILE}. Export the run again."
             )
-    card = folder / "README.md"
     return Networks(
         config=config,
         network=_network(config),
@@ -261,8 +270,12 @@ def _load_exchanged(folder: Path) -> Networks:
         variables=tuple(variables),
         face=described.face,
         notes=tuple(_notes(config)),
-        card=card.read_text(encoding="utf-8") if card.is_file() else "",
+        card=_read_card(folder / "README.md"),
     )
+
+
+def _read_card(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
 
 def _shapes(variables: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:

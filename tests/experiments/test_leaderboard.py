@@ -17,14 +17,9 @@ from atnet_jax.experiments import suite
 from configs import leaderboard
 from tests.evaluation.report.workdirs import write_run
 from tests.settings import change
-from tests.tiny_runs import REPOSITORY, prepare_data
+from tests.tiny_runs import REPOSITORY
 
 METHODS = ("lbp_top_p4_tim10", "ststnet", "temporal")
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory) -> Path:
-    return prepare_data(tmp_path_factory.mktemp("flow_maps"))
 
 
 def start(data_dir: Path, workdir: Path, *more: str) -> subprocess.CompletedProcess[str]:

@@ -26,12 +26,7 @@ from atnet_jax.training.feed import InMemory
 from atnet_jax.training.loop import read_network, train_units
 from atnet_jax.weights import folder as weights
 from tests.settings import change
-from tests.tiny_runs import REPOSITORY, command, prepare_data, run_main, settings
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory) -> Path:
-    return prepare_data(tmp_path_factory.mktemp("flow_maps"))
+from tests.tiny_runs import REPOSITORY, command, run_main, settings
 
 
 @pytest.fixture(scope="module")

@@ -14,12 +14,7 @@ from atnet_jax.errors import UserError
 from atnet_jax.evaluation.model_card import NOT_FOR
 from atnet_jax.experiments.train import train
 from atnet_jax.training import trained
-from tests.tiny_runs import prepare_data, settings
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory) -> Path:
-    return prepare_data(tmp_path_factory.mktemp("flow_maps"))
+from tests.tiny_runs import settings
 
 
 @pytest.fixture(scope="module")
@@ -74,8 +69,17 @@ def test_a_network_of_all_subjects_has_a_card_without_metrics(data_dir, tmp_path
     assert train(settings(data_dir, task="final"), tmp_path / "final") == ()
     card = (tmp_path / "final" / "model_card.md").read_text()
     assert "there are no metrics" in card
+    assert "`atnet train --config=cde:ststnet` measures the same method" in card
     trained.export_safetensors(trained.load_networks(tmp_path / "final"), tmp_path / "out")
     assert trained.load_networks(tmp_path / "out").names == ("all subjects",)
+
+
+def test_the_card_of_some_folds_says_so(data_dir, tmp_path):
+    train(settings(data_dir, folds="0:2"), tmp_path / "run")
+    card = (tmp_path / "run" / "model_card.md").read_text()
+    assert "Only folds 0:2 of 6 were run" in card
+    assert "every clip of these folds is tested once, by" in card
+    assert "| all tested clips | 12 | 2 |" in card
 
 
 def _cut(folder: Path) -> None:

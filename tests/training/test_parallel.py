@@ -23,14 +23,9 @@ from atnet_jax.training.batches import BatchPlan
 from atnet_jax.training.engine import make_trainer
 from atnet_jax.training.group_size import even_size, explained, units_at_once
 from tests.settings import change
-from tests.tiny_runs import content, prepare_data, settings, start_main
+from tests.tiny_runs import content, settings, start_main
 
 SAME = ("predictions.csv", "metrics.json", "curves.json", "table.md")
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-    return prepare_data(tmp_path_factory.mktemp("data"))
 
 
 def scores(workdir) -> np.ndarray:

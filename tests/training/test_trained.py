@@ -12,12 +12,7 @@ from atnet_jax.errors import UserError
 from atnet_jax.evaluation import predictions
 from atnet_jax.experiments import run as experiment
 from atnet_jax.training import trained
-from tests.tiny_runs import prepare_data, settings
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory) -> Path:
-    return prepare_data(tmp_path_factory.mktemp("flow_maps"))
+from tests.tiny_runs import settings
 
 
 @pytest.fixture(scope="module")

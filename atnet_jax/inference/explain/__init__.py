@@ -17,7 +17,7 @@ from atnet_jax.inference.explain import grad_cam, integrated_gradients, occlusio
 from atnet_jax.inference.explain.network import explained, observe
 from atnet_jax.names import CLASSES
 from atnet_jax.preprocessing.adm import BLOCKS
-from atnet_jax.training.trained import Networks
+from atnet_jax.training.trained import Networks, check_inputs
 
 __all__ = ["METHODS", "Explanation", "explain"]
 
@@ -90,8 +90,7 @@ def explain(
     chosen = range(count) if networks is None else networks
     if class_index not in range(len(CLASSES)):
         raise UserError(f"class_index is {class_index}, expected 0 to {len(CLASSES) - 1}.")
-    trained.check_inputs(inputs)
-    if any(len(inputs[name]) != 1 for name in trained.inputs):
+    if check_inputs(trained.config, inputs) != 1:
         raise UserError("Expected the inputs of one clip, each with a leading axis of length 1.")
     if not len(chosen) or any(number not in range(count) for number in chosen):
         raise UserError(f"networks is {list(chosen)}, expected numbers from 0 to {count - 1}.")

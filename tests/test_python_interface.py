@@ -87,6 +87,27 @@ def test_settings_are_laid_over_a_configuration():
     assert (config.options.points, config.seeds) == (8, (2,))
 
 
+def test_values_of_a_sweep_are_taken(tmp_path):
+    config = atnet.load_config(
+        "cde:ststnet",
+        {
+            "recipe.num_epochs": np.int64(3),
+            "recipe.learning_rate": np.float64(0.1),
+            "seeds": range(3),
+            "data.dir": tmp_path,
+        },
+    )
+    assert (config.recipe.num_epochs, config.recipe.learning_rate) == (3, 0.1)
+    assert (config.seeds, config.data.dir) == ((0, 1, 2), str(tmp_path))
+
+
+def test_a_configuration_file_that_fails_is_named(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("def get_config(:\n")
+    with pytest.raises(atnet.UserError, match=r"mine\.py: this Python file fails: SyntaxError"):
+        atnet.load_config(file)
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -227,6 +248,8 @@ def test_frames_in_memory_are_prepared_as_files_are(clip, tmp_path):
         ({"apex": 10, "flow": "none"}, "'none'"),
         ({"apex": 10, "face": "eye"}, "'eye'"),
         ({"apex": 10, "box": (900.0, 900.0, 950.0, 950.0)}, "outside the frame"),
+        ({"apex": 10, "box": (0.0, 0.0, 1e9, 64.0)}, "over 10 times as large"),
+        ({"apex": 10, "box": (0.0, 0.0, float("inf"), 64.0)}, "expected four numbers"),
     ],
 )
 def test_numbers_that_do_not_fit_the_frames_are_refused(clip, given, message):

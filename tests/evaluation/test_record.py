@@ -11,7 +11,16 @@ import pytest
 from atnet_jax.config import default_config
 from atnet_jax.data.composite import Exclusion
 from atnet_jax.errors import UserError
-from atnet_jax.evaluation.record import FILE, Data, Environment, Folds, Part, Record, read
+from atnet_jax.evaluation.record import (
+    FILE,
+    Data,
+    Environment,
+    Folds,
+    Part,
+    Record,
+    read,
+    run_folders,
+)
 from atnet_jax.evaluation.runs import load_run
 from atnet_jax.experiments.merge import merge
 from atnet_jax.experiments.workdir import claim
@@ -190,3 +199,11 @@ def test_damage_of_any_kind_is_a_user_error(whole, tmp_path):
             assert name == "read", f"{name} of an unfinished run of other settings: {content}"
     assert refused > 500
     assert accepted > 50
+
+
+def test_runs_are_found_in_the_order_of_their_seeds(tmp_path):
+    for folder in ("b/seed_10", "b/seed_2", "a"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / FILE).write_text("{}")
+    found = [path.relative_to(tmp_path).as_posix() for path in run_folders(tmp_path)]
+    assert found == ["a", "b/seed_2", "b/seed_10"]

@@ -1,5 +1,6 @@
 """Networks as safetensors, written and read back, and their model card."""
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -99,12 +100,28 @@ def _other_method(folder: Path) -> None:
     (folder / "networks.json").write_text(json.dumps(described))
 
 
+def _replace(folder: Path, packed: bytes) -> None:
+    """Put other bytes in the place of the first network, with their digest."""
+    (folder / "network_000.safetensors").write_bytes(packed)
+    described = json.loads((folder / "networks.json").read_text())
+    described["networks"][0]["sha256"] = hashlib.sha256(packed).hexdigest()
+    (folder / "networks.json").write_text(json.dumps(described))
+
+
+def _half_precision(folder: Path) -> None:
+    arrays = safetensors.numpy.load_file(folder / "network_000.safetensors")
+    halves = {name: array.astype(np.float16) for name, array in arrays.items()}
+    _replace(folder, safetensors.numpy.save(halves))
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
         (_cut, r"network_001\.safetensors: damaged"),
         (lambda folder: (folder / "network_000.safetensors").unlink(), "cannot be read"),
         (lambda folder: (folder / "networks.json").write_text("{}"), "format must be 1"),
+        (lambda folder: _replace(folder, b"garbage"), "not the arrays of a network"),
+        (_half_precision, "must be finite float32"),
         (_outside, "not the name of a network"),
         (_other_method, "the arrays do not match temporal"),
     ],

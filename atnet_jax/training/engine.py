@@ -21,6 +21,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from atnet_jax import models
 from atnet_jax.config import Config
 from atnet_jax.models import Network
+from atnet_jax.system import backend
 from atnet_jax.training import augment
 from atnet_jax.training.batches import Batches
 from atnet_jax.training.optimizer import leaf_name, make_optimizer
@@ -247,7 +248,9 @@ def make_trainer(
 
     # Clips that the units share have no unit axis.
     batch_axis = None if config.recipe.shared_batches else 0
-    vectorise = jax.default_backend() != "cpu" or config.recipe.shared_batches
+    devices = list(devices or jax.local_devices())
+    platform = devices[0].platform
+    vectorise = platform != "cpu" or config.recipe.shared_batches
     step_units = over_units(step_unit, (0, batch_axis, 0, 0, None), vectorise=vectorise)
     predict_units = over_units(predict_unit, (0, 0), vectorise=vectorise)
 
@@ -272,15 +275,16 @@ def make_trainer(
 
     # This rejects unknown options of the network before anything runs.
     jax.eval_shape(init_unit, 0, 0)
-    mesh = Mesh(np.array(devices or jax.local_devices()), (_UNIT,))
+    mesh = Mesh(np.array(devices), (_UNIT,))
     unit, whole, by_step = PartitionSpec(_UNIT), PartitionSpec(), PartitionSpec(None, _UNIT)
     block_specs = Batches(whole if config.recipe.shared_batches else by_step, by_step, by_step)
 
     def on_devices(fn: Callable[..., Any], *in_specs: Any) -> Callable[..., Any]:
         def precise(*args: Any) -> Any:
-            # The context must enclose the gradients too: custom ones are traced after the forward
+            # The contexts must enclose the gradients too: custom ones are traced after the forward
             # pass.
-            with jax.default_matmul_precision(PRECISIONS[config.recipe.precision]):
+            precision = PRECISIONS[config.recipe.precision]
+            with backend.tracing_for(platform), jax.default_matmul_precision(precision):
                 return fn(*args)
 
         # The devices exchange no data, so their replicas need no check.
@@ -292,7 +296,7 @@ def make_trainer(
         mapped = on_devices(epoch, unit, whole, [block_specs] * len(blocks), whole)
         return mapped(state, inputs, blocks, learning_rate)
 
-    jit = functools.partial(jax.jit, compiler_options=compiler_options())
+    jit = functools.partial(jax.jit, compiler_options=compiler_options(platform))
     return Trainer(
         mesh=mesh,
         init=jit(on_devices(jax.vmap(init_unit), unit, unit)),
@@ -302,15 +306,18 @@ def make_trainer(
 
 
 @functools.cache
-def compiler_options() -> dict[str, str]:
+def compiler_options(platform: str) -> dict[str, str]:
     """Return the options that make XLA on a CPU use Eigen's convolutions.
 
     They are faster than the convolutions of YNNPACK.
+
+    Args:
+        platform: "cpu", "gpu" or "tpu".
     """
     options = {
         "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT,LIBRARY_FUSION_TYPE_REDUCE"
     }
-    if jax.default_backend() != "cpu":
+    if platform != "cpu":
         return {}
     try:
         jax.jit(lambda: 0, compiler_options=options).lower().compile()

@@ -22,6 +22,7 @@ from atnet_jax.errors import UserError
 from atnet_jax.evaluation import model_card
 from atnet_jax.evaluation.record import FILE, Record, read
 from atnet_jax.models import Network
+from atnet_jax.system import backend
 from atnet_jax.training import exchange
 from atnet_jax.training.checkpoint import FoldCheckpoints
 from atnet_jax.training.engine import (
@@ -86,7 +87,7 @@ class Networks:
         """Function from variables and inputs to probabilities, compiled per number of clips."""
         return jax.jit(
             lambda variables, inputs: jax.nn.softmax(logits(self, variables, inputs)),
-            compiler_options=compiler_options(),
+            compiler_options=compiler_options(backend.platform()),
         )
 
     def scores(self, inputs: Mapping[str, np.ndarray]) -> Float32[np.ndarray, "network clip 3"]:

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from atnet_jax.models import Network
 from atnet_jax.names import CLASSES
+from atnet_jax.system import backend
 from atnet_jax.training.engine import PRECISIONS, apply_network, compiler_options
 from atnet_jax.training.trained import Networks
 
@@ -51,7 +52,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.cache
     def jitted() -> Callable[..., Any]:
         # Compiled at the first call: querying the device at import time would be too early.
-        return jax.jit(precise, compiler_options=compiler_options())
+        return jax.jit(precise, compiler_options=compiler_options(backend.platform()))
 
     return functools.wraps(function)(lambda *args: jitted()(*args))
 

@@ -5,13 +5,12 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.export
 import numpy as np
 from flax import traverse_util
 
-from atnet_jax.models.layers.convolution import Conv
+from atnet_jax.system import backend
 from atnet_jax.training.trained import Networks, input_shapes, logits
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -36,8 +35,8 @@ def export_program(trained: Networks) -> jax.export.Exported:
     """Export one program for all networks of a run, any number of clips and all of `PLATFORMS`.
 
     The networks of a run differ in their arrays only. `jax.vmap` computes each clip separately, so
-    no layer depends on the number of clips. A layer whose code depends on the device of tracing is
-    replaced by a portable form; see `_convolve`.
+    no layer depends on the number of clips. Every layer takes its form for accelerators, which all
+    platforms compile.
 
     Args:
         trained: The networks.
@@ -66,31 +65,13 @@ def export_program(trained: Networks) -> jax.export.Exported:
             batch = {name: array[None] for name, array in clip.items()}
             return jax.nn.softmax(logits(trained, variables, batch)[0])
 
-        with nn.intercept_methods(_convolve):
+        # The forms that training takes on a CPU would be exported to GPUs and TPUs too. On a CPU,
+        # the others take up to a third longer for a single clip and equally long for sixteen.
+        with backend.tracing_for("tpu"):
             return jax.vmap(of_clip)(inputs)
 
     with _without_source_locations():
         return jax.export.export(jax.jit(probabilities), platforms=PLATFORMS)(weights, inputs)
-
-
-def _convolve(call: Any, args: Any, kwargs: Any, context: Any) -> Any:
-    """Replace the call of a `Conv` by a convolution, and call other modules as usual."""
-    conv = context.module
-    if not isinstance(conv, Conv):
-        return call(*args, **kwargs)
-    # Traced on a CPU, `Conv` becomes a product of patches for small maps, which trains faster there
-    # but would be exported to GPUs and TPUs too. On a CPU the forward pass of the convolution takes
-    # a third longer for a single clip and equally long for sixteen.
-    kernel = conv.get_variable("params", "kernel")
-    y = jax.lax.conv_general_dilated(
-        args[0].astype(kernel.dtype),
-        kernel,
-        (conv.stride, conv.stride),
-        [(conv.padding, conv.padding)] * 2,
-        rhs_dilation=(conv.dilation, conv.dilation),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-    )
-    return y + conv.get_variable("params", "bias").astype(y.dtype) if conv.use_bias else y
 
 
 @contextlib.contextmanager

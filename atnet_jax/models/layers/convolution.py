@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from atnet_jax.system import backend
+
 # Up to this number of output rows, a matrix product of patches is faster on a CPU.
 _SMALL = 14
 
@@ -48,7 +50,7 @@ class Conv(nn.Module):
             gap, none = (0, 0, self.dilation - 1), (0, 0, 0)
             kernel = jax.lax.pad(kernel, jnp.zeros((), kernel.dtype), (gap, gap, none, none))
         rows = (x.shape[1] + 2 * self.padding - kernel.shape[0]) // self.stride + 1
-        if jax.default_backend() != "cpu":
+        if backend.platform() != "cpu":
             convolve = _convolve
         elif rows <= _SMALL:
             convolve = _multiply_patches

@@ -9,7 +9,7 @@ from jax import Array
 from jaxtyping import Float32
 
 from atnet_jax.preprocessing.optical_flow.threads import Solver, map_pairs
-from atnet_jax.system import cpus
+from atnet_jax.system import backend, cpus
 
 PAIRS_ON_GPU = 64
 
@@ -41,7 +41,7 @@ def solver_of_pairs(flow_of_pair: Callable[[Array, Array], Array]) -> Solver:
         first: Float32[np.ndarray, "pair height width"],
         second: Float32[np.ndarray, "pair height width"],
     ) -> Float32[np.ndarray, "pair height width 2"]:
-        if jax.default_backend() == "cpu":
+        if backend.platform() == "cpu":
             return map_pairs(by_pair, first, second, 1, cpus.count())
         return map_pairs(by_chunk, first, second, PAIRS_ON_GPU, 1)
 

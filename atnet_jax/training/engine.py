@@ -104,37 +104,6 @@ class Trainer:
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), self.shapes())
 
 
-def over_units(
-    fn: Callable[..., Any], in_axes: tuple[int | None, ...], *, vectorise: bool
-) -> Callable[..., Any]:
-    """Map a function of one unit over the leading unit axis of its arguments.
-
-    Args:
-        fn: The function of one unit.
-        in_axes: 0 or None for each argument, as for `jax.vmap`.
-        vectorise: Use `jax.vmap`. Otherwise the program computes one unit after another, which is 2
-            to 3× faster on a CPU: with separate weights per unit, `vmap` produces grouped
-            convolutions and batched products.
-
-    Returns:
-        The mapped function, whose results have a leading unit axis.
-    """
-    if vectorise:
-        return jax.vmap(fn, in_axes)
-
-    def loop(*args: Any) -> Any:
-        def at(unit: int) -> list[Any]:
-            return [
-                arg if axis is None else jax.tree.map(lambda leaf: leaf[unit], arg)
-                for arg, axis in zip(args, in_axes, strict=True)
-            ]
-
-        units = len(jax.tree.leaves(args[0])[0])
-        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *(fn(*at(k)) for k in range(units)))
-
-    return loop
-
-
 def apply_network(
     network: Network, precision: str, params: Any, batch_stats: Any, batch: Inputs, **kwargs: Any
 ) -> Any:
@@ -241,28 +210,18 @@ def make_trainer(
         correct = ((logits.argmax(-1) == labels) * weight).sum()
         return new, Metrics(loss=loss * count, correct=correct, count=count)
 
-    def predict_unit(state: TrainState, batch: Inputs) -> jax.Array:
-        batch = {name: array.astype(jnp.float32) for name, array in batch.items()}
-        logits = apply(state.params, state.batch_stats, batch, train=False)
-        return jax.nn.softmax(logits)
-
-    # Clips that the units share have no unit axis.
-    batch_axis = None if config.recipe.shared_batches else 0
     devices = list(devices or jax.local_devices())
     platform = devices[0].platform
-    vectorise = platform != "cpu" or config.recipe.shared_batches
-    step_units = over_units(step_unit, (0, batch_axis, 0, 0, None), vectorise=vectorise)
-    predict_units = over_units(predict_unit, (0, 0), vectorise=vectorise)
 
     def gather(inputs: Inputs, indices: jax.Array) -> dict[str, jax.Array]:
         return {name: array[indices] for name, array in inputs.items()}
 
-    def epoch(
+    def epoch_of_unit(
         state: TrainState, inputs: Inputs, blocks: Sequence[Batches], learning_rate: jax.Array
     ) -> tuple[TrainState, Metrics]:
         def step(state: TrainState, batch: Batches) -> tuple[TrainState, Metrics]:
             clips = gather(inputs, batch.indices)
-            return step_units(state, clips, batch.labels, batch.weights, learning_rate)
+            return step_unit(state, clips, batch.labels, batch.weights, learning_rate)
 
         totals = []
         for block in blocks:
@@ -270,8 +229,30 @@ def make_trainer(
             totals.append(jax.tree.map(lambda leaf: leaf.sum(axis=0), metrics))
         return state, jax.tree.map(lambda *leaves: sum(leaves), *totals)
 
-    def predict(state: TrainState, inputs: Inputs, indices: jax.Array) -> jax.Array:
-        return predict_units(state, gather(inputs, indices))
+    def predict_unit(state: TrainState, inputs: Inputs, indices: jax.Array) -> jax.Array:
+        clips = gather(inputs, indices)
+        batch = {name: array.astype(jnp.float32) for name, array in clips.items()}
+        logits = apply(state.params, state.batch_stats, batch, train=False)
+        return jax.nn.softmax(logits)
+
+    def over_units(of_unit: Callable[..., Any], in_axes: tuple) -> Callable[..., Any]:
+        if platform != "gpu" and not config.recipe.shared_batches:
+            # One unit after another. With separate weights per unit, `vmap` produces grouped
+            # convolutions and batched products, which are 2 to 3× slower on a CPU; on a TPU, the
+            # arrays of all units exceed the memory of the chip's core.
+            of_unit = jax.custom_batching.sequential_vmap(of_unit)
+        return jax.vmap(of_unit, in_axes)
+
+    # Clips that the units share have no unit axis.
+    unit_axes = Batches(None if config.recipe.shared_batches else 1, 1, 1)
+
+    def epoch(
+        state: TrainState, inputs: Inputs, blocks: Sequence[Batches], learning_rate: jax.Array
+    ) -> tuple[TrainState, Metrics]:
+        in_axes = (0, None, [unit_axes] * len(blocks), None)
+        return over_units(epoch_of_unit, in_axes)(state, inputs, blocks, learning_rate)
+
+    predict = over_units(predict_unit, (0, None, 0))
 
     # This rejects unknown options of the network before anything runs.
     jax.eval_shape(init_unit, 0, 0)

@@ -81,6 +81,28 @@ class Network(Protocol):
         """Return the loss of each clip, `[batch]`."""
         ...
 
+    @property
+    def recurrent_layers(self) -> tuple[str, ...]:
+        """Names of the layers whose parameters `recurrent_features` reads."""
+        ...
+
+    def recurrent_features(
+        self, params: Any, inputs: "Mapping[str, jax.Array]"
+    ) -> "Mapping[str, jax.Array]":
+        """Compute the features of recurrent layers.
+
+        On a TPU, all units compute these side by side, and everything else one after another.
+
+        Args:
+            params: Parameters of `recurrent_layers`, by the name of the layer.
+            inputs: The batch by input name, float32 `[batch, ...]`.
+
+        Returns:
+            Arrays by name. If `inputs` contains them, `__call__` reads them instead of applying
+            the layers.
+        """
+        ...
+
     def for_training(self) -> "Network":
         """Return an equivalent network with the same variables that trains faster."""
         ...

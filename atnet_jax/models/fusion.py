@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from atnet_jax.models.layers.head import Classifier, l2_normalise
-from atnet_jax.models.layers.lstm import TemporalStream
-from atnet_jax.models.layers.network import BaseNetwork, Batch, Weight
+from atnet_jax.models.layers.lstm import TemporalNetwork
+from atnet_jax.models.layers.network import Batch, Weight
 from atnet_jax.models.layers.resnet10 import ResNet10
 
 INPUTS = ("apex", "adm")
@@ -23,7 +23,7 @@ DEVIATIONS = (
 )
 
 
-class Model(BaseNetwork):
+class Model(TemporalNetwork):
     """Apex frame and ADM features → logits `[batch, 3]` (paper, figure 1).
 
     Attributes:
@@ -33,20 +33,15 @@ class Model(BaseNetwork):
         joint: True trains both streams with the loss of the fused output. False trains each stream
             with the loss of a separate classifier, and the fused output passes no gradient to the
             streams.
-        time_pooling: See `TemporalStream`.
-        mask_time: See `TemporalStream`.
     """
 
     fusion: Literal["feature", "score"] = "feature"
     joint: bool = True
-    time_pooling: Literal["mean", "last"] = "mean"
-    mask_time: bool = False
 
     @nn.compact
     def __call__(self, inputs: Batch, train: bool, weight: Weight = None) -> jax.Array:
-        stream = TemporalStream(self.time_pooling, self.mask_time, name="temporal")
         spatial = l2_normalise(ResNet10(name="spatial")(inputs["apex"], train, weight))
-        temporal = l2_normalise(stream(inputs["adm"]))
+        temporal = l2_normalise(self.temporal_features(inputs))
 
         def own_logits() -> list[jax.Array]:
             return [

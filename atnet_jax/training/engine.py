@@ -79,12 +79,15 @@ class Trainer:
             `Metrics`). The given state is donated; use only the returned state.
         predict: (state, inputs of all clips, clip indices `[unit, clip]`) → class probabilities
             `[unit, clip, 3]`.
+        compile_epoch: (inputs of all clips, sequence of `Batches`) → `epoch`, compiled for arrays
+            of these shapes. The devices of the mesh need not be at hand.
     """
 
     mesh: Mesh
     init: Callable[..., TrainState]
     epoch: Callable[..., tuple[TrainState, Metrics]]
     predict: Callable[..., jax.Array]
+    compile_epoch: Callable[..., jax.stages.Compiled]
 
     def spread(self, tree: Any) -> Any:
         """Shard host arrays over the devices along their leading unit axis."""
@@ -120,9 +123,8 @@ def apply_network(
     Returns:
         The result of Flax's `apply`: logits `[clip, 3]`, and the changed variables if `mutable`.
     """
-    if precision == "bfloat16":
-        params = _kernels_in_bfloat16(params)
-    return network.apply({"params": params, "batch_stats": batch_stats}, batch, **kwargs)
+    variables = {"params": in_precision(params, precision), "batch_stats": batch_stats}
+    return network.apply(variables, batch, **kwargs)
 
 
 def make_trainer(
@@ -160,7 +162,51 @@ def make_trainer(
     def change_apex(key: jax.Array, frames: jax.Array) -> jax.Array:
         return augment.augment(key, frames, augmentation)
 
-    apply = functools.partial(apply_network, network, config.recipe.precision)
+    devices = list(devices or jax.local_devices())
+    platform = devices[0].platform
+    precision = config.recipe.precision
+    # On a GPU, and where units share batches, all units are computed at once. Otherwise they
+    # follow one after another, because with separate weights per unit `vmap` produces grouped
+    # convolutions and batched products. These are 2 to 3× slower on a CPU; on a TPU, the arrays of
+    # all units exceed the fast memory. Only the steps of recurrent layers are too small for a TPU.
+    vectorise = platform == "gpu" or bool(config.recipe.shared_batches)
+    one_by_one = jax.custom_batching.sequential_vmap
+
+    def gradients_of_unit(
+        params: Any,
+        recurrent: Inputs,
+        batch_stats: Any,
+        batch: Inputs,
+        labels: jax.Array,
+        weights: jax.Array | None,
+        dropout_key: jax.Array,
+    ) -> tuple[tuple[Any, Any], tuple[jax.Array, jax.Array, Any]]:
+        weight = jnp.ones(labels.shape) if weights is None else weights
+
+        def mean_loss(logits: jax.Array) -> jax.Array:
+            return (network.loss(logits, labels) * weight).sum() / jnp.maximum(weight.sum(), 1)
+
+        def loss_fn(
+            params: Any, recurrent: Inputs
+        ) -> tuple[jax.Array, tuple[jax.Array, jax.Array, Any]]:
+            logits, updated = network.apply(
+                {"params": params, "batch_stats": batch_stats},
+                {**batch, **recurrent},
+                train=True,
+                weight=weights,
+                rngs={"dropout": jax.random.wrap_key_data(dropout_key)},
+                mutable=["batch_stats", "auxiliary"],
+            )
+            loss = mean_loss(logits)
+            auxiliary = jax.tree.leaves(updated.get("auxiliary", {}))
+            total = loss + sum(mean_loss(own) for own in auxiliary)
+            return total, (loss, logits, updated.get("batch_stats", {}))
+
+        rounded = in_precision(params, precision)
+        return jax.grad(loss_fn, argnums=(0, 1), has_aux=True)(rounded, recurrent)
+
+    if platform == "tpu" and not vectorise:
+        gradients_of_unit = one_by_one(gradients_of_unit)
 
     def step_unit(
         state: TrainState,
@@ -177,25 +223,19 @@ def make_trainer(
         weight = jnp.ones(labels.shape) if weights is None else weights
         count = weight.sum()
 
-        def mean_loss(logits: jax.Array) -> jax.Array:
-            return (network.loss(logits, labels) * weight).sum() / jnp.maximum(count, 1)
-
-        def loss_fn(params: Any) -> tuple[jax.Array, tuple[jax.Array, jax.Array, Any]]:
-            logits, updated = apply(
-                params,
-                state.batch_stats,
-                batch,
-                train=True,
-                weight=weights,
-                rngs={"dropout": dropout_key},
-                mutable=["batch_stats", "auxiliary"],
-            )
-            loss = mean_loss(logits)
-            auxiliary = jax.tree.leaves(updated.get("auxiliary", {}))
-            total = loss + sum(mean_loss(own) for own in auxiliary)
-            return total, (loss, logits, updated.get("batch_stats", {}))
-
-        gradients, (loss, logits, batch_stats) = jax.grad(loss_fn, has_aux=True)(state.params)
+        layers = {name: state.params[name] for name in network.recurrent_layers}
+        others = {name: leaf for name, leaf in state.params.items() if name not in layers}
+        layers = in_precision(layers, precision)
+        features, pull_back = jax.vjp(lambda p: network.recurrent_features(p, batch), layers)
+        (gradients, of_features), (loss, logits, batch_stats) = gradients_of_unit(
+            others, features, state.batch_stats, batch, labels, weights,
+            jax.random.key_data(dropout_key),
+        )  # fmt: skip
+        gradients = jax.tree.map(
+            lambda gradient, leaf: gradient.astype(leaf.dtype),
+            {**gradients, **pull_back(of_features)[0]},
+            state.params,
+        )
         optimizer = make_optimizer(config, learning_rate)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         new = state.replace(
@@ -209,9 +249,6 @@ def make_trainer(
             new = jax.tree.map(lambda a, b: jnp.where(count > 0, a, b), new, state)
         correct = ((logits.argmax(-1) == labels) * weight).sum()
         return new, Metrics(loss=loss * count, correct=correct, count=count)
-
-    devices = list(devices or jax.local_devices())
-    platform = devices[0].platform
 
     def gather(inputs: Inputs, indices: jax.Array) -> dict[str, jax.Array]:
         return {name: array[indices] for name, array in inputs.items()}
@@ -232,15 +269,14 @@ def make_trainer(
     def predict_unit(state: TrainState, inputs: Inputs, indices: jax.Array) -> jax.Array:
         clips = gather(inputs, indices)
         batch = {name: array.astype(jnp.float32) for name, array in clips.items()}
-        logits = apply(state.params, state.batch_stats, batch, train=False)
+        logits = apply_network(
+            network, precision, state.params, state.batch_stats, batch, train=False
+        )
         return jax.nn.softmax(logits)
 
     def over_units(of_unit: Callable[..., Any], in_axes: tuple) -> Callable[..., Any]:
-        if platform != "gpu" and not config.recipe.shared_batches:
-            # One unit after another. With separate weights per unit, `vmap` produces grouped
-            # convolutions and batched products, which are 2 to 3× slower on a CPU; on a TPU, the
-            # arrays of all units exceed the memory of the chip's core.
-            of_unit = jax.custom_batching.sequential_vmap(of_unit)
+        if platform == "cpu" and not vectorise:
+            of_unit = one_by_one(of_unit)
         return jax.vmap(of_unit, in_axes)
 
     # Clips that the units share have no unit axis.
@@ -264,8 +300,8 @@ def make_trainer(
         def precise(*args: Any) -> Any:
             # The contexts must enclose the gradients too: custom ones are traced after the forward
             # pass.
-            precision = PRECISIONS[config.recipe.precision]
-            with backend.tracing_for(platform), jax.default_matmul_precision(precision):
+            products = jax.default_matmul_precision(PRECISIONS[precision])
+            with backend.tracing_for(platform), products:
                 return fn(*args)
 
         # The devices exchange no data, so their replicas need no check.
@@ -278,11 +314,37 @@ def make_trainer(
         return mapped(state, inputs, blocks, learning_rate)
 
     jit = functools.partial(jax.jit, compiler_options=compiler_options(platform))
+    init = jit(on_devices(jax.vmap(init_unit), unit, unit))
+    epoch_of_group = jit(epoch_on_devices, donate_argnums=0)
+
+    def compile_epoch(
+        inputs: Mapping[str, np.ndarray], blocks: Sequence[Batches]
+    ) -> jax.stages.Compiled:
+        def shapes(tree: Any, spec: PartitionSpec) -> Any:
+            sharding = NamedSharding(mesh, spec)
+            return jax.tree.map(
+                lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree
+            )
+
+        numbers = np.zeros(blocks[0].labels.shape[1], np.int32)
+        placed = [
+            Batches(
+                shapes(block.indices, block_specs.indices),
+                shapes(block.labels, by_step),
+                shapes(block.weights, by_step),
+            )
+            for block in blocks
+        ]
+        state = shapes(jax.eval_shape(init, numbers, numbers), unit)
+        rate = jax.ShapeDtypeStruct((), jnp.float32, sharding=NamedSharding(mesh, whole))
+        return epoch_of_group.lower(state, shapes(dict(inputs), whole), placed, rate).compile()
+
     return Trainer(
         mesh=mesh,
-        init=jit(on_devices(jax.vmap(init_unit), unit, unit)),
-        epoch=jit(epoch_on_devices, donate_argnums=0),
+        init=init,
+        epoch=epoch_of_group,
         predict=jit(on_devices(predict, unit, whole, unit)),
+        compile_epoch=compile_epoch,
     )
 
 
@@ -307,10 +369,18 @@ def compiler_options(platform: str) -> dict[str, str]:
     return options
 
 
-def _kernels_in_bfloat16(params: Any) -> Any:
-    """Round the kernels of convolutions and LSTMs; their gradients remain float32."""
+def in_precision(params: Any, precision: str) -> Any:
+    """Round the kernels of convolutions and LSTMs if a precision requires it.
+
+    Args:
+        params: Parameters of a network.
+        precision: The value of config.recipe.precision.
+
+    Returns:
+        The parameters as the layers receive them.
+    """
 
     def rounded(path: Sequence[Any], leaf: jax.Array) -> jax.Array:
         return leaf.astype(jnp.bfloat16) if leaf_name(path).endswith("kernel") else leaf
 
-    return jax.tree_util.tree_map_with_path(rounded, params)
+    return jax.tree_util.tree_map_with_path(rounded, params) if precision == "bfloat16" else params

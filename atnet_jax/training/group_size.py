@@ -4,7 +4,6 @@ import collections
 import contextlib
 import math
 from collections.abc import Generator, Mapping, Sequence
-from typing import Any
 
 import jax
 import numpy as np
@@ -27,6 +26,7 @@ def units_at_once(
     inputs: Mapping[str, np.ndarray],
     plan: BatchPlan,
     units: Sequence[Unit],
+    memory: int | None = None,
 ) -> int:
     """Return the number of units to train in one program, a multiple of the number of devices.
 
@@ -36,6 +36,8 @@ def units_at_once(
         inputs: Inputs of all clips; only their shapes and sizes are used.
         plan: The source of batches.
         units: The units to train.
+        memory: Memory of each device in bytes. None asks the device, and means a CPU if the device
+            does not know.
     """
     devices = trainer.mesh.size
     together = len(units)
@@ -45,11 +47,12 @@ def units_at_once(
         return devices
     wanted = config.engine.folds_per_batch
     if not wanted:
-        stats = trainer.mesh.devices.flat[0].memory_stats()
-        if stats and "bytes_limit" in stats:
+        if memory is None:
+            memory = (trainer.mesh.devices.flat[0].memory_stats() or {}).get("bytes_limit")
+        if memory:
             needed = _bytes_of_a_unit(trainer, inputs, plan, units[0])
             shared = sum(array.nbytes for array in inputs.values())
-            wanted = devices * max(1, int((_USABLE * stats["bytes_limit"] - shared) // needed))
+            wanted = devices * max(1, int((_USABLE * memory - shared) // needed))
         else:
             wanted = devices * (_SHARING_ON_CPU if config.recipe.shared_batches else 1)
     return even_size(wanted, together, devices)
@@ -71,9 +74,8 @@ def _bytes_of_a_unit(
     trainer: Trainer, inputs: Mapping[str, np.ndarray], plan: BatchPlan, unit: Unit
 ) -> int:
     """Return the memory that the compiler plans for one unit per device, state included."""
-    units = [unit] * trainer.mesh.size
-    shapes: Any = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in inputs.items()}
-    compiled = trainer.epoch.lower(trainer.shapes(), shapes, plan.blocks(units, 0), 0.1).compile()
+    blocks = plan.blocks([unit] * trainer.mesh.size, 0)
+    compiled = trainer.compile_epoch(inputs, blocks)
     analysis = compiled.memory_analysis()
     return analysis.temp_size_in_bytes + analysis.output_size_in_bytes
 

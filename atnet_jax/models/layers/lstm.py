@@ -7,6 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from atnet_jax.models.layers.network import BaseNetwork, Batch
+
+_STREAM = "temporal"
 _normal = nn.initializers.normal(stddev=0.1)
 
 
@@ -46,16 +49,20 @@ def _recur(projected: Any, kernel: Any) -> Float[Array, "time batch hidden"]:
 
 
 def _recur_forward(projected: Any, kernel: Any) -> tuple[Any, tuple]:
-    def step(state: tuple[Any, Any], projected: Any) -> tuple:
-        cell, output = state
-        i, f, o, g = jnp.split(projected + _product(output, kernel), 4, axis=-1)
+    def step(state: tuple[Any, Any, Any], time: Any) -> tuple:
+        cell, output, gates = state
+        now = gates[time] + _product(output, kernel)
+        i, f, o, g = jnp.split(now, 4, axis=-1)
         i, f, o, g = nn.sigmoid(i), nn.sigmoid(f), nn.sigmoid(o), jnp.tanh(g)
         cell = f * cell + i * g
         output = o * jnp.tanh(cell)
-        return (cell, output), (output, cell, jnp.concatenate([i, f, o, g], axis=-1))
+        # The gates take the place of their projection, which needs no second array.
+        gates = gates.at[time].set(jnp.concatenate([i, f, o, g], axis=-1))
+        return (cell, output, gates), (output, cell)
 
     zeros = jnp.zeros((projected.shape[1], kernel.shape[0]), jnp.float32)
-    _, (outputs, cells, gates) = jax.lax.scan(step, (zeros, zeros), projected)
+    times = jnp.arange(len(projected))
+    (_, _, gates), (outputs, cells) = jax.lax.scan(step, (zeros, zeros, projected), times)
     return outputs, (outputs, cells, gates, kernel)
 
 
@@ -81,7 +88,7 @@ def _recur_backward(residuals: tuple, gradient: Any) -> tuple[Any, Any]:
                 of_cell * i * (1 - g * g),
             ],
             axis=-1,
-        )
+        ).astype(kernel.dtype)  # All products below use this precision.
         return (of_cell * f, _product(of_gates, transposed)), of_gates
 
     zeros = jnp.zeros_like(cells[0])
@@ -90,10 +97,10 @@ def _recur_backward(residuals: tuple, gradient: Any) -> tuple[Any, Any]:
     of_kernel = jnp.einsum(
         "tbh,tbg->hg",
         delayed(outputs).astype(kernel.dtype),
-        of_projected.astype(kernel.dtype),
+        of_projected,
         preferred_element_type=jnp.float32,
     )
-    return of_projected, of_kernel.astype(kernel.dtype)
+    return of_projected.astype(jnp.float32), of_kernel.astype(kernel.dtype)
 
 
 _recur.defvjp(_recur_forward, _recur_backward)
@@ -120,3 +127,34 @@ class TemporalStream(nn.Module):
             return jnp.take_along_axis(outputs, last[:, None, None], axis=1)[:, 0]
         total = (outputs * counts[..., None]).sum(axis=1)
         return total / jnp.maximum(counts.sum(axis=1), 1)[:, None]
+
+
+class TemporalNetwork(BaseNetwork):
+    """A network with the temporal stream.
+
+    Attributes:
+        time_pooling: See `TemporalStream`.
+        mask_time: See `TemporalStream`.
+    """
+
+    time_pooling: Literal["mean", "last"] = "mean"
+    mask_time: bool = False
+
+    @property
+    def recurrent_layers(self) -> tuple[str, ...]:
+        """The stream."""
+        return (_STREAM,)
+
+    @nn.nowrap
+    def recurrent_features(self, params: Any, inputs: Batch) -> Batch:
+        """Return the features of the stream."""
+        return {_STREAM: self._stream().apply({"params": params[_STREAM]}, inputs["adm"])}
+
+    @nn.nowrap
+    def temporal_features(self, inputs: Batch) -> jax.Array:
+        """Return the features of the stream, `[batch, 512]`, from inside `__call__`."""
+        return inputs[_STREAM] if _STREAM in inputs else self._stream(_STREAM)(inputs["adm"])
+
+    @nn.nowrap
+    def _stream(self, name: str | None = None) -> TemporalStream:
+        return TemporalStream(self.time_pooling, self.mask_time, name=name)

@@ -63,6 +63,16 @@ class BaseNetwork(nn.Module):
         """Compute the softmax cross-entropy of each clip."""
         return optax.softmax_cross_entropy_with_integer_labels(outputs, labels)
 
+    @property
+    def recurrent_layers(self) -> tuple[str, ...]:
+        """Names of the parameters that `recurrent_features` reads; none."""
+        return ()
+
+    @nn.nowrap
+    def recurrent_features(self, params: Any, inputs: Batch) -> Batch:
+        """Return no features."""
+        return {}
+
     @nn.nowrap
     def for_training(self) -> "BaseNetwork":
         """Return the network itself."""

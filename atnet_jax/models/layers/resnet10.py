@@ -11,6 +11,8 @@ from jaxtyping import Array, Float
 from atnet_jax.models.layers.batch_norm import BatchNorm
 from atnet_jax.models.layers.convolution import Conv
 from atnet_jax.models.layers.pooling import max_pool_rounding_up
+from atnet_jax.models.layers.stem import fits, stem
+from atnet_jax.system import backend
 
 
 class AttentionMask(nn.Module):
@@ -62,9 +64,16 @@ class ResNet10(nn.Module):
             mask = AttentionMask(channels, name=f"mask_Concat_{channels}_1x1")
             return 1.0 + mask(jnp.concatenate(parts, axis=-1))
 
-        x = BatchNorm(name="data_bn")(image, train, weight)
-        x = Conv(64, 7, 2, 3, use_bias=True, name="conv1")(x)
-        x = max_pool_rounding_up(norm_relu("conv1_bn", x))
+        data_bn = BatchNorm(name="data_bn")
+        conv1 = Conv(64, 7, 2, 3, use_bias=True, name="conv1")
+        conv1_bn = BatchNorm(name="conv1_bn")
+        in_groups = train and not self.is_initializing() and fits(image)
+        if in_groups and backend.platform() == "tpu":
+            with jax.named_scope("stem"):
+                x = stem(image, weight, data_bn, conv1, conv1_bn)
+        else:
+            x = conv1(data_bn(image, train, weight))
+            x = max_pool_rounding_up(nn.relu(conv1_bn(x, train, weight)))
 
         # The first block has no pre-activation; its shortcut is the pooled input itself.
         first = norm_relu("layer_64_1_bn2", Conv(64, 3, 1, 1, name="layer_64_1_conv1")(x))

@@ -1,0 +1,220 @@
+"""Estimated cost of training on TPUs, from the TPU compiler, without a TPU.
+
+    pip install '.[tpu]'
+    python -m benchmarks.tpu --model=fusion --chip=v5e --chips=4 --precision=bfloat16 --out=tpu.json
+
+compiles the training epoch of this engine for TPU chips and prints the memory that the compiler
+plans, the operations, and its estimate of the cycles of one optimiser step by part of the network,
+with the time of the complete evaluation that follows from it. The estimates are the compiler's
+model, not measurements: the ratio of two forms of the same program is more reliable than a time.
+"""
+
+import dataclasses
+import importlib.util
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import app, flags
+
+# libtpu would otherwise ask a metadata server which TPU this machine has.
+os.environ.update(
+    JAX_PLATFORMS="cpu",
+    TPU_SKIP_MDS_QUERY="1",
+    TPU_ACCELERATOR_TYPE="v5litepod-4",
+    TPU_WORKER_HOSTNAMES="localhost",
+    ALLOW_MULTIPLE_LIBTPU_LOAD="true",
+)
+
+import jax
+import numpy as np
+from jax.experimental import topologies
+
+from atnet_jax import models
+from atnet_jax.config import Config, default_config
+from atnet_jax.data.folds import Unit, make_folds
+from atnet_jax.errors import UserError
+from atnet_jax.training.batches import BatchPlan
+from atnet_jax.training.engine import PRECISIONS, make_trainer
+from atnet_jax.training.group_size import units_at_once
+from benchmarks import hlo_cost, task
+
+
+@dataclasses.dataclass(frozen=True)
+class Chip:
+    """A kind of TPU chip.
+
+    Attributes:
+        memory: High-bandwidth memory in bytes.
+        flops: Peak of bfloat16 products, operations per second.
+        flops_per_cycle: The same per cycle, from the size and number of the matrix units.
+        topologies: Names of the topologies that the compiler knows, by number of chips.
+    """
+
+    memory: int
+    flops: float
+    flops_per_cycle: int
+    topologies: dict[int, str]
+
+    @property
+    def hertz(self) -> float:
+        """Clock of the matrix units."""
+        return self.flops / self.flops_per_cycle
+
+
+_FLAT = {4: "2x2", 8: "2x4", 16: "4x4", 32: "4x8", 64: "8x8"}
+_DEEP = {4: "2x2x1", 8: "2x2x2", 16: "2x2x4", 32: "2x4x4", 64: "4x4x4"}
+# Memory and peaks: cloud.google.com/tpu/docs, pages v5e, v5p and v6e. Matrix units per chip: four
+# of 128×128 (v5e), eight of 128×128 (v5p), four of 256×256 (v6e).
+CHIPS = {
+    "v5e": Chip(16 * 2**30, 197e12, 4 * 2 * 128**2, _FLAT),
+    "v5p": Chip(95 * 2**30, 459e12, 8 * 2 * 128**2, _DEEP),
+    "v6e": Chip(32 * 2**30, 918e12, 4 * 2 * 256**2, _FLAT),
+}
+# Rounds of the compiled loop over steps; no other loop of a network has as many.
+_STEPS = 7
+
+_MODEL = flags.DEFINE_string("model", "fusion", "Method; every network can be compiled.")
+_CHIP = flags.DEFINE_enum("chip", "v5e", list(CHIPS), "Kind of chip.")
+_COUNT = flags.DEFINE_integer("chips", 4, "Number of chips.", lower_bound=1, upper_bound=64)
+_PRECISION = flags.DEFINE_enum(
+    "precision", "bfloat16", list(PRECISIONS), "See config.recipe.precision."
+)
+_FOLDS = flags.DEFINE_integer(
+    "folds_per_chip",
+    0,
+    "Folds that a chip trains in one program; 0: as many as fit.",
+    lower_bound=0,
+)
+_IMAGE_SIZE = flags.DEFINE_integer("image_size", 224, "Size of apex frames in pixels.", 8)
+_PARTS = flags.DEFINE_integer("parts", 25, "Number of parts to print.", lower_bound=1)
+_HLO = flags.DEFINE_string("hlo", None, "Also write the compiled program to this file.")
+_OUT = flags.DEFINE_string("out", None, "Also write all figures to this JSON file.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Compile, and print and write the estimates."""
+    if len(argv) > 1:
+        raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}.")
+    try:
+        config = default_config(_MODEL.value)
+        config.recipe.precision = _PRECISION.value
+        config.data.image_size = _IMAGE_SIZE.value
+        found, text = estimate(config, _CHIP.value, _COUNT.value, _FOLDS.value)
+    except UserError as error:
+        sys.exit(f"Error: {error}")
+    _print(found)
+    if _HLO.value:
+        Path(_HLO.value).write_text(text, encoding="utf-8")
+    if _OUT.value:
+        Path(_OUT.value).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+
+
+def estimate(
+    config: Config, kind: str, count: int, folds_per_chip: int = 0
+) -> tuple[dict[str, Any], str]:
+    """Compile the epoch of a configuration for chips and read its estimated cost.
+
+    Args:
+        config: The settings; one seed of its protocol is trained.
+        kind: Kind of chip, from `CHIPS`.
+        count: Number of chips, 1 to 64.
+        folds_per_chip: Folds that a chip trains in one program; 0 takes the automatic choice.
+
+    Returns:
+        The figures, and the text of the program.
+
+    Raises:
+        UserError: libtpu is missing, or the method is no network.
+    """
+    if importlib.util.find_spec("libtpu") is None:
+        raise UserError("The TPU compiler is not installed. Run pip install '.[tpu]'.")
+    chip = CHIPS[kind]
+    layout = chip.topologies[min(size for size in chip.topologies if size >= count)]
+    devices = topologies.get_topology_desc(
+        platform="tpu", topology_name=f"{kind}:{layout}"
+    ).devices[:count]
+    composite = task.random_composite(config.model, task.CLIPS, config.data.image_size)
+    folds = make_folds(config.protocol, composite)
+    units = [Unit(0, fold, composite.labels) for fold in folds]
+    trainer = make_trainer(config, composite.inputs, devices)
+    plan = BatchPlan(config, units)
+    config.engine.folds_per_batch = folds_per_chip * count
+    size = units_at_once(config, trainer, composite.inputs, plan, units, chip.memory)
+    group = [*units, *[units[-1]] * size][:size]
+    # One block of steps: an incomplete last batch costs no more.
+    block = plan.blocks(group, 0)[0]
+    block = jax.tree.map(lambda leaf: np.repeat(leaf[:1], _STEPS, axis=0), block)
+    start = time.perf_counter()
+    compiled = trainer.compile_epoch(composite.inputs, [block])
+    seconds = time.perf_counter() - start
+    text = compiled.as_text()
+    network = type(models.find(config.model).build_network(config.options.to_dict()).for_training())
+    cost = hlo_cost.read(text, _STEPS, network.__name__)
+    memory = compiled.memory_analysis()
+    rounds = math.ceil(len(units) / size)
+    steps = config.recipe.num_epochs * plan.steps
+    step_seconds = cost.step / chip.hertz
+    found = {
+        "model": config.model,
+        "precision": config.recipe.precision,
+        "image_size": config.data.image_size,
+        "batch_size": config.recipe.batch_size,
+        "chip": kind,
+        "chips": count,
+        "jax": jax.__version__,
+        "compile_seconds": seconds,
+        "folds": len(units),
+        "folds_per_chip": size // count,
+        "groups": rounds,
+        "memory_bytes": {
+            "of_the_chip": chip.memory,
+            "arguments": memory.argument_size_in_bytes,
+            "temporary": memory.temp_size_in_bytes,
+        },
+        "step": {
+            "cycles": cost.step,
+            "cycles_per_fold": cost.step / (size // count),
+            "seconds": step_seconds,
+            "parts": cost.parts,
+            "values_without_estimate": cost.without_estimate,
+        },
+        "epoch_cycles_outside_steps": cost.once,
+        "evaluation": {
+            "steps": steps,
+            "seconds": rounds
+            * (steps * step_seconds + config.recipe.num_epochs * cost.once / chip.hertz),
+        },
+    }
+    return found, text
+
+
+def _print(found: dict[str, Any]) -> None:
+    step, memory = found["step"], found["memory_bytes"]
+    print(
+        f"{found['model']}, {found['precision']}, batches of {found['batch_size']}:"
+        f" {found['chips']} × {found['chip']}, {found['folds_per_chip']} folds a chip,"
+        f" {found['groups']} group{'s' * (found['groups'] > 1)} for {found['folds']} folds"
+        f" (compiled in {found['compile_seconds']:.0f} s)\n"
+        f"memory of a chip: arguments {memory['arguments'] / 2**30:.2f} + temporary"
+        f" {memory['temporary'] / 2**30:.2f} of {memory['of_the_chip'] / 2**30:.0f} GiB\n"
+        f"one step: {step['cycles'] / 1e6:.2f} M cycles, {step['cycles_per_fold'] / 1e6:.2f} M a"
+        f" fold, {1e3 * step['seconds']:.2f} ms\n"
+        f"the whole evaluation, {found['evaluation']['steps']:,} steps a fold:"
+        f" {found['evaluation']['seconds']:.0f} s"
+    )
+    for name, cycles in list(step["parts"].items())[: _PARTS.value]:
+        print(f"{cycles / 1e6:9.3f} M {cycles / step['cycles']:6.1%}  {name}")
+    if step["values_without_estimate"]:
+        print("values that instructions without an estimate return in a step:")
+        for name, values in step["values_without_estimate"].items():
+            print(f"{values / 1e6:9.3f} M  {name}")
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -62,9 +62,9 @@ class TrainState(flax.struct.PyTreeNode):
 class Metrics(flax.struct.PyTreeNode):
     """Sums over training clips, `[unit]`; dividing them by `count` gives means."""
 
-    loss: jax.Array | np.ndarray
-    correct: jax.Array | np.ndarray
-    count: jax.Array | np.ndarray
+    loss: Any
+    correct: Any
+    count: Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,8 +162,8 @@ def make_trainer(
     def change_apex(key: jax.Array, frames: jax.Array) -> jax.Array:
         return augment.augment(key, frames, augmentation)
 
+    platform = devices[0].platform if devices else backend.platform()
     devices = list(devices or jax.local_devices())
-    platform = devices[0].platform
     precision = config.recipe.precision
     # On a GPU, and where units share batches, all units are computed at once. Otherwise they
     # follow one after another, because with separate weights per unit `vmap` produces grouped

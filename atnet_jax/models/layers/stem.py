@@ -245,7 +245,7 @@ def _next(x: Any, axis: int) -> Any:
 
 def _previous(x: Any, axis: int) -> Any:
     """Return the values of the previous row or column, zero before the first."""
-    return _shifted(x, axis, (1, -1), 0)
+    return _shifted(x, axis, (1, -1), 0.0)
 
 
 def _shifted(x: Any, axis: int, edges: tuple[int, int], fill: float) -> Any:

@@ -202,14 +202,14 @@ def make_trainer(
             total = loss + sum(mean_loss(own) for own in auxiliary)
             return total, (loss, logits, updated.get("batch_stats", {}))
 
-        rounded = in_precision(params, precision)
-        return jax.grad(loss_fn, argnums=(0, 1), has_aux=True)(rounded, recurrent)
+        return jax.grad(loss_fn, argnums=(0, 1), has_aux=True)(params, recurrent)
 
     if platform == "tpu" and not vectorise:
         gradients_of_unit = one_by_one(gradients_of_unit)
 
     def step_unit(
         state: TrainState,
+        params: Any,
         batch: Inputs,
         labels: jax.Array,
         weights: jax.Array | None,
@@ -223,9 +223,8 @@ def make_trainer(
         weight = jnp.ones(labels.shape) if weights is None else weights
         count = weight.sum()
 
-        layers = {name: state.params[name] for name in network.recurrent_layers}
-        others = {name: leaf for name, leaf in state.params.items() if name not in layers}
-        layers = in_precision(layers, precision)
+        layers = {name: params[name] for name in network.recurrent_layers}
+        others = {name: leaf for name, leaf in params.items() if name not in layers}
         features, pull_back = jax.vjp(lambda p: network.recurrent_features(p, batch), layers)
         (gradients, of_features), (loss, logits, batch_stats) = gradients_of_unit(
             others, features, state.batch_stats, batch, labels, weights,
@@ -256,15 +255,25 @@ def make_trainer(
     def epoch_of_unit(
         state: TrainState, inputs: Inputs, blocks: Sequence[Batches], learning_rate: jax.Array
     ) -> tuple[TrainState, Metrics]:
-        def step(state: TrainState, batch: Batches) -> tuple[TrainState, Metrics]:
+        def rounded(state: TrainState) -> Any:
+            # Rounded parameters accompany the state, so that the pass over the parameters that
+            # updates them also rounds them.
+            return in_precision(state.params, precision) if precision == "bfloat16" else None
+
+        def step(carried: tuple[TrainState, Any], batch: Batches) -> tuple[Any, Metrics]:
+            state, params = carried
             clips = gather(inputs, batch.indices)
-            return step_unit(state, clips, batch.labels, batch.weights, learning_rate)
+            state, metrics = step_unit(
+                state, params or state.params, clips, batch.labels, batch.weights, learning_rate
+            )
+            return (state, rounded(state)), metrics
 
         totals = []
+        carried = (state, rounded(state))
         for block in blocks:
-            state, metrics = jax.lax.scan(step, state, block)
+            carried, metrics = jax.lax.scan(step, carried, block)
             totals.append(jax.tree.map(lambda leaf: leaf.sum(axis=0), metrics))
-        return state, jax.tree.map(lambda *leaves: sum(leaves), *totals)
+        return carried[0], jax.tree.map(lambda *leaves: sum(leaves), *totals)
 
     def predict_unit(state: TrainState, inputs: Inputs, indices: jax.Array) -> jax.Array:
         clips = gather(inputs, indices)

@@ -49,20 +49,18 @@ def _recur(projected: Any, kernel: Any) -> Float[Array, "time batch hidden"]:
 
 
 def _recur_forward(projected: Any, kernel: Any) -> tuple[Any, tuple]:
-    def step(state: tuple[Any, Any, Any], time: Any) -> tuple:
-        cell, output, gates = state
-        now = gates[time] + _product(output, kernel)
-        i, f, o, g = jnp.split(now, 4, axis=-1)
+    def step(state: tuple[Any, Any], projected: Any) -> tuple:
+        cell, output = state
+        i, f, o, g = jnp.split(projected + _product(output, kernel), 4, axis=-1)
         i, f, o, g = nn.sigmoid(i), nn.sigmoid(f), nn.sigmoid(o), jnp.tanh(g)
         cell = f * cell + i * g
         output = o * jnp.tanh(cell)
-        # The gates take the place of their projection, which needs no second array.
-        gates = gates.at[time].set(jnp.concatenate([i, f, o, g], axis=-1))
-        return (cell, output, gates), (output, cell)
+        # Gates are kept for the backward pass in the kernel's precision.
+        gates = jnp.concatenate([i, f, o, g], axis=-1).astype(kernel.dtype)
+        return (cell, output), (output, cell, gates)
 
     zeros = jnp.zeros((projected.shape[1], kernel.shape[0]), jnp.float32)
-    times = jnp.arange(len(projected))
-    (_, _, gates), (outputs, cells) = jax.lax.scan(step, (zeros, zeros, projected), times)
+    _, (outputs, cells, gates) = jax.lax.scan(step, (zeros, zeros), projected)
     return outputs, (outputs, cells, gates, kernel)
 
 
@@ -76,7 +74,7 @@ def _recur_backward(residuals: tuple, gradient: Any) -> tuple[Any, Any]:
     def step(later: tuple[Any, Any], now: tuple[Any, ...]) -> tuple:
         of_cell, of_output = later
         gates, cell, cell_before, gradient = now
-        i, f, o, g = jnp.split(gates, 4, axis=-1)
+        i, f, o, g = jnp.split(gates.astype(jnp.float32), 4, axis=-1)
         squashed = jnp.tanh(cell)
         of_output += gradient
         of_cell += of_output * o * (1 - squashed * squashed)

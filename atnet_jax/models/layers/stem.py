@@ -36,6 +36,8 @@ from atnet_jax.models.layers.convolution import Conv
 _SEEN = 9
 _BEFORE = 3
 _STRIDE = 4
+# In place of the row that a window passes its gradient to, where ReLU stops the gradient.
+_NONE = 3
 
 Pair = tuple[jax.Array, jax.Array]
 """Outputs in the even and the odd columns, each `[row, column, clip, 2 · channel]`.
@@ -197,19 +199,20 @@ def _pool_forward(outputs: Pair, scale: Any, bias: Any, counts: Any) -> tuple[tu
     largest, row = _first_maximum(even_row, odd_row, _next(even_row, 0))
     gain = jax.lax.rsqrt(variance + EPSILON) * scale
     y = jax.nn.relu((largest - mean) * gain + bias).astype(largest.dtype)
-    residuals = (outputs, scale, counts, mean, variance, count, largest, y, column, row)
+    row = jnp.where(y > 0, row, jnp.int8(_NONE))
+    residuals = (outputs, scale, counts, mean, variance, count, largest, column, row)
     return (y, mean, variance, count), residuals
 
 
 def _pool_backward(residuals: tuple, gradients: tuple) -> tuple:
-    outputs, scale, counts, mean, variance, count, largest, y, column, row = residuals
-    gradient = jnp.where(y > 0, gradients[0], 0).astype(jnp.float32)
+    outputs, scale, counts, mean, variance, count, largest, column, row = residuals
+    gradient = jnp.where(row < _NONE, gradients[0], 0).astype(jnp.float32)
     inverse = jax.lax.rsqrt(variance + EPSILON)
     of_bias = gradient.sum((0, 1, 2))
     of_scale = ((gradient * largest).sum((0, 1, 2)) - mean * of_bias) * inverse
 
     gain = inverse * scale
-    to_rows = (gradient * gain).astype(largest.dtype)
+    to_rows = (gradients[0] * gain).astype(largest.dtype)
     to_even = _chosen(to_rows, row, 0) + _previous(_chosen(to_rows, row, 2), 0)
     to_columns = jnp.concatenate([to_even, _chosen(to_rows, row, 1)], axis=-1)
     to_even = _chosen(to_columns, column, 0) + _previous(_chosen(to_columns, column, 2), 1)

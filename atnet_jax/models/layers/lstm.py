@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from atnet_jax.models.layers.network import BaseNetwork, Batch
+from atnet_jax.system import backend
 
 _STREAM = "temporal"
 _normal = nn.initializers.normal(stddev=0.1)
@@ -49,27 +50,38 @@ def _recur(projected: Any, kernel: Any) -> Float[Array, "time batch hidden"]:
 
 
 def _recur_forward(projected: Any, kernel: Any) -> tuple[Any, tuple]:
+    # A TPU computes the gates again for the gradient, in one product over all steps, which takes
+    # less time than to keep them.
+    keep = backend.platform() != "tpu"
+
     def step(state: tuple[Any, Any], projected: Any) -> tuple:
         cell, output = state
-        i, f, o, g = jnp.split(projected + _product(output, kernel), 4, axis=-1)
-        i, f, o, g = nn.sigmoid(i), nn.sigmoid(f), nn.sigmoid(o), jnp.tanh(g)
+        gates = _gates(projected, output, kernel)
+        i, f, o, g = jnp.split(gates, 4, axis=-1)
         cell = f * cell + i * g
         output = o * jnp.tanh(cell)
-        # Gates are kept for the backward pass in the kernel's precision.
-        gates = jnp.concatenate([i, f, o, g], axis=-1).astype(kernel.dtype)
-        return (cell, output), (output, cell, gates)
+        return (cell, output), (output, cell, gates if keep else None)
 
     zeros = jnp.zeros((projected.shape[1], kernel.shape[0]), jnp.float32)
     _, (outputs, cells, gates) = jax.lax.scan(step, (zeros, zeros), projected)
-    return outputs, (outputs, cells, gates, kernel)
+    return outputs, (outputs, cells, gates, None if keep else projected, kernel)
+
+
+def _gates(projected: Any, output: Any, kernel: Any) -> Any:
+    """Return the input, forget and output gates and the candidate, side by side."""
+    i, f, o, g = jnp.split(projected + _product(output, kernel), 4, axis=-1)
+    return jnp.concatenate([nn.sigmoid(i), nn.sigmoid(f), nn.sigmoid(o), jnp.tanh(g)], axis=-1)
 
 
 def _recur_backward(residuals: tuple, gradient: Any) -> tuple[Any, Any]:
-    outputs, cells, gates, kernel = residuals
+    outputs, cells, gates, projected, kernel = residuals
     transposed = kernel.T  # Outside the loop, so that it is computed once.
 
     def delayed(x: Any) -> Any:
         return jnp.concatenate([jnp.zeros_like(x[:1]), x[:-1]])
+
+    if gates is None:
+        gates = _gates(projected, delayed(outputs), kernel).astype(kernel.dtype)
 
     def step(later: tuple[Any, Any], now: tuple[Any, ...]) -> tuple:
         of_cell, of_output = later

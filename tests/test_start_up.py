@@ -1,4 +1,4 @@
-"""Commands import only the large packages that they use, and leave nothing in the temporary folder."""
+"""Commands import only the large packages they use, and leave nothing in the temporary folder."""
 
 import os
 import subprocess

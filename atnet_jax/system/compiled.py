@@ -38,9 +38,9 @@ def keep_programs() -> None:
     the folder cannot be used.
     """
     # Set by an environment variable of this name in capitals, or by the user's script.
-    if jax.config.jax_compilation_cache_dir is not None:
+    if jax.config.values["jax_compilation_cache_dir"] is not None:
         return
-    if not jax.config.jax_enable_compilation_cache:
+    if not jax.config.values["jax_enable_compilation_cache"]:
         return
     try:
         path = folder()

@@ -4,13 +4,11 @@
 PYTHON ?= python3
 RUN := .venv/bin/python
 READY := .venv/ready
+TOOLS := .venv/tools
 DEMO := demo
 DEMO_DATABASES := casme2 samm smic
 DEMO_MACRO := ck_plus oulu_casia jaffe mug
 DEMO_CONFIG := --config=configs/demo.py --config.data.dir=$(DEMO)/data
-
-# HDE trains the same network as CDE; the cache avoids compiling it twice.
-demo demo-pretrain: export JAX_COMPILATION_CACHE_DIR = $(DEMO)/compiled
 
 .PHONY: demo demo-data demo-pretrain docs notebooks test lint clean-demo
 
@@ -53,18 +51,18 @@ clean-demo:
 	rm -rf $(DEMO)
 
 # The documentation site; a warning is an error. Open build/docs/index.html.
-docs: $(READY)
+docs: $(TOOLS)
 	$(RUN) -m sphinx --fail-on-warning --keep-going --quiet docs build/docs
 	@echo "Site: build/docs/index.html"
 
 # Executes the notebooks again and stores their outputs.
-notebooks: $(READY)
+notebooks: $(TOOLS)
 	$(RUN) docs/run_notebooks.py
 
 test: lint
 	$(RUN) -m pytest
 
-lint: $(READY)
+lint: $(TOOLS)
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/basedpyright
@@ -75,5 +73,10 @@ $(READY): requirements.txt pyproject.toml setup.py
 	$(PYTHON) -m venv .venv
 	@echo "Installing the packages of requirements.txt into .venv. This takes a few minutes."
 	$(RUN) -m pip install --quiet --upgrade pip
+	$(RUN) -m pip install --quiet --editable .
+	touch $@
+
+# The tools of the tests and the documentation, which the demo does not need.
+$(TOOLS): $(READY)
 	$(RUN) -m pip install --quiet --editable '.[dev]'
 	touch $@

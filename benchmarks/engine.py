@@ -93,7 +93,7 @@ _OUT = flags.DEFINE_string("out", None, "Also write all figures to this JSON fil
 
 # Start-up must include compilation, and two processes must share the memory of one GPU.
 _OURS_ENVIRONMENT = {
-    "JAX_COMPILATION_CACHE_DIR": None,
+    "JAX_ENABLE_COMPILATION_CACHE": "false",
     "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
 }
 _TWIN_ENVIRONMENT = {"train": {"TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1"}}

@@ -29,6 +29,7 @@ os.environ.update(
     TPU_ACCELERATOR_TYPE="v5litepod-4",
     TPU_WORKER_HOSTNAMES="localhost",
     ALLOW_MULTIPLE_LIBTPU_LOAD="true",
+    JAX_ENABLE_COMPILATION_CACHE="false",
 )
 
 import jax

@@ -24,24 +24,23 @@ class WorkerFailed(RuntimeError):
 
 
 class Worker:
-    """A running worker; None in `environment` unsets a variable."""
+    """A running worker."""
 
     def __init__(
         self,
         python: str,
         module: str,
         arguments: Sequence[str],
-        environment: Mapping[str, str | None],
+        environment: Mapping[str, str],
     ) -> None:
         self._command = [python, "-m", module, *arguments]
-        merged = {**os.environ, **environment}
         self._process = subprocess.Popen(
             self._command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             cwd=REPOSITORY,
-            env={name: value for name, value in merged.items() if value is not None},
+            env={**os.environ, **environment},
         )
 
     def ask(self) -> dict[str, Any]:

@@ -25,6 +25,16 @@ _WRITING, _WAITING = "writing", "waiting for crops"
 _BEAM_ERRORS = "errors.json"
 
 
+class _Info(tfds.core.DatasetInfo):
+    """Information that TFDS does not look up in its bucket of public data.
+
+    The search leaves a temporary folder behind for every new builder.
+    """
+
+    def initialize_from_bucket(self) -> None:
+        """Do nothing."""
+
+
 class ExpressionBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """Base class of the builders.
 
@@ -122,7 +132,11 @@ class ExpressionBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True)
         }
 
     def _info(self) -> tfds.core.DatasetInfo:
-        return self.dataset_info_from_configs(
+        described = self.get_metadata()
+        return _Info(
+            builder=self,
+            description=described.description,
+            citation=described.citation,
             features=self.features(),
             # Records are ordered by their names, not by hashes of the names.
             disable_shuffling=True,

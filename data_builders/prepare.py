@@ -135,8 +135,12 @@ def prepare(
             if builder.found:
                 print(f"Resuming: {len(builder.found)} of {len(builder.jobs)} clips are finished.")
             # The builders download nothing, so TFDS's messages and folder for downloads are hidden.
+            # The folder has a name that the next run removes if this one is killed.
             tfds.disable_progress_bar()
-            with redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory() as downloads:
+            with (
+                redirect_stdout(io.StringIO()),
+                tempfile.TemporaryDirectory(prefix="incomplete.", dir=parent) as downloads,
+            ):
                 builder.download_and_prepare(
                     download_dir=downloads,
                     download_config=tfds.download.DownloadConfig(

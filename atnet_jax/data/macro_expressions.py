@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import grain
 import numpy as np
-import tensorflow_datasets as tfds
 from jaxtyping import Int, UInt8
 
 from atnet_jax.data.composite import resize
@@ -19,9 +17,11 @@ from atnet_jax.data.folds import hold_back
 from atnet_jax.data.record import newest, text
 from atnet_jax.errors import UserError
 
+# Functions import Grain and TFDS, which are slow, so that other trainings do without them.
+
 # Four threads read and decode about 2,000 pictures per second on two cores. More threads are slower
 # there, because reading a record holds the GIL. The buffer of 64 pictures takes 3 MB.
-_READ = grain.ReadOptions(num_threads=4, prefetch_buffer_size=64)
+_READ = {"num_threads": 4, "prefetch_buffer_size": 64}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,8 +79,10 @@ class MacroPictures:
             pictures: Indices of the pictures, in the order of reading.
             batch_size: Pictures per batch; the last batch may be smaller.
         """
+        import grain
+
         stream = grain.MapDataset.range(len(pictures)).map(lambda k: self.read(pictures[k]))
-        return iter(stream.to_iter_dataset(_READ).batch(batch_size))
+        return iter(stream.to_iter_dataset(grain.ReadOptions(**_READ)).batch(batch_size))
 
 
 def load_macro_pictures(
@@ -99,6 +101,8 @@ def load_macro_pictures(
     Raises:
         UserError: A data set is not prepared.
     """
+    import tensorflow_datasets as tfds
+
     sha = hashlib.sha256()
     sources: list[Sequence[Any]] = []
     labels: list[int] = []

@@ -4,10 +4,10 @@ Blocks, bins and weights follow the authors' released code.
 """
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
-from sklearn.svm import SVC
 
 from atnet_jax.errors import UserError
 from atnet_jax.models.handcrafted.features import BaseFeatures
@@ -60,8 +60,10 @@ class Features(BaseFeatures):
     def size(self) -> int:
         return self.blocks**2 * self.bins
 
-    def machine(self) -> SVC:
+    def machine(self) -> Any:
         """Return a linear SVM; the features have length 1 and are not standardised."""
+        from sklearn.svm import SVC
+
         return SVC(C=10_000.0, kernel="linear", decision_function_shape="ovo")
 
 

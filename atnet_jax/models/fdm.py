@@ -5,11 +5,10 @@ reconstructed.
 """
 
 import dataclasses
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from jaxtyping import Float, Float32, Float64
-from sklearn.pipeline import Pipeline
 
 from atnet_jax.models.handcrafted.blocks import cuboids
 from atnet_jax.models.handcrafted.features import BaseFeatures
@@ -60,7 +59,7 @@ class Features(BaseFeatures):
     def size(self) -> int:
         return 2 * self.blocks**2 * self.parts
 
-    def machine(self) -> Pipeline:
+    def machine(self) -> Any:
         return linear_machine()
 
 

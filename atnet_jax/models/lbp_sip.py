@@ -4,11 +4,10 @@ Only the publication's abstract and descriptions of the method by others were av
 """
 
 import dataclasses
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from jaxtyping import Float32, Shaped
-from sklearn.pipeline import Pipeline
 
 from atnet_jax.errors import UserError
 from atnet_jax.models.handcrafted.blocks import cuboids
@@ -63,7 +62,7 @@ class Features(BaseFeatures):
     def size(self) -> int:
         return BINS * self.levels * self.blocks**2
 
-    def machine(self) -> Pipeline:
+    def machine(self) -> Any:
         return linear_machine()
 
 

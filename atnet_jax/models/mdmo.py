@@ -7,11 +7,10 @@ it weights frames by the sum of their angles. The alignment follows published MA
 
 import dataclasses
 import functools
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from jaxtyping import Float, Float32, Float64, Int
-from sklearn.svm import SVC
 
 from atnet_jax.models.handcrafted.features import BaseFeatures
 from atnet_jax.preprocessing.optical_flow import FlowMethod
@@ -58,8 +57,10 @@ class Features(BaseFeatures):
     def size(self) -> int:
         return 2 * REGIONS
 
-    def machine(self) -> SVC:
+    def machine(self) -> Any:
         """Return a radial SVM; b weights magnitudes and directions, so none is standardised."""
+        from sklearn.svm import SVC
+
         return SVC(
             C=28.0,
             kernel="rbf",

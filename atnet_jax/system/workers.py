@@ -14,7 +14,6 @@ from itertools import islice
 from typing import TypeVar
 
 import cv2
-import jax
 
 from atnet_jax.errors import UserError
 from atnet_jax.system import cpus
@@ -109,7 +108,8 @@ def _start_worker() -> None:
     cv2.setNumThreads(1)
     cpus.share()
     # The training process needs the accelerator: each worker would reserve some of its memory.
-    jax.config.update("jax_platforms", "cpu")
+    # JAX reads this when it is imported, which many workers never do.
+    os.environ["JAX_PLATFORMS"] = "cpu"
     # Ctrl-C reaches every process of the terminal, but the parent shuts down the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()

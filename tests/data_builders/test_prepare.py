@@ -484,14 +484,16 @@ def test_remains_beside_published_data_are_removed(tree, tmp_path):
 
 def test_worker_processes_import_neither_jax_nor_tfds():
     """Every process would take seconds for it; unpickling a clip's job imports these."""
+    jobs = "__import__('data_builders.pictures') and __import__('data_builders.records')"
+    imported = "sorted({'jax', 'tensorflow_datasets'} & set(__import__('sys').modules))"
     script = (
-        "import sys, data_builders.prepare, data_builders.pictures, data_builders.records\n"
-        "print(sorted({'jax', 'tensorflow_datasets'} & set(sys.modules)))\n"
+        "from atnet_jax.system.workers import map_in_order\n"
+        f'print(*map_in_order(eval, ["{jobs} and {imported}"] * 2, 2))\n'
     )
     run = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, cwd=REPOSITORY, check=True
     )
-    assert run.stdout == "[]\n"
+    assert run.stdout == "[] []\n"
 
 
 def test_beam_is_an_extra(tree, tmp_path, monkeypatch):

@@ -5,20 +5,23 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32, Int
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
-from sklearn.svm import SVC
 
 from atnet_jax.names import CLASSES
 
+# Functions import scikit-learn, which takes longer than JAX, so that networks do without it.
 
-def machine() -> Pipeline:
-    """Return the paper's support vector machine, unfitted.
+
+def machine() -> Any:
+    """Return the paper's support vector machine, an unfitted scikit-learn estimator.
 
     The paper (section IV-A) specifies a polynomial SVM of degree 2. The other settings are those
     that reproduce its published figures from its released features. Every feature is standardised
     by its mean and standard deviation over the training clips, the kernel is (x·y + 1)² and C = 1.
     """
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    from sklearn.svm import SVC
+
     return make_pipeline(
         StandardScaler(),
         SVC(
@@ -32,13 +35,17 @@ def machine() -> Pipeline:
     )
 
 
-def linear_machine() -> Pipeline:
+def linear_machine() -> Any:
     """Return an unfitted linear SVM, C = 1, on standardised features, for hundreds of features.
 
     With n standardised features, the kernel (x·y + 1)² of `machine` is about n² for a clip with
     itself and far smaller between clips. With hundreds of features every clip is similar only to
     itself, and the SVM assigns all new clips to the largest class.
     """
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    from sklearn.svm import SVC
+
     svm = SVC(C=1.0, kernel="linear", decision_function_shape="ovo")
     return make_pipeline(StandardScaler(), svm)
 

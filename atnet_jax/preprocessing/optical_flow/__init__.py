@@ -90,13 +90,17 @@ class FlowMethod:
 def _variational(**parameters: Any) -> Solver:
     # Imports JAX, which processes that only read and crop frames do not need.
     from atnet_jax.preprocessing.optical_flow.variational import Parameters, variational
+    from atnet_jax.system import compiled
 
+    compiled.keep_programs()
     return variational(Parameters(**parameters))
 
 
 def _tv_l1() -> Solver:
     from atnet_jax.preprocessing.optical_flow.tv_l1 import tv_l1
+    from atnet_jax.system import compiled
 
+    compiled.keep_programs()
     return tv_l1()
 
 

@@ -32,24 +32,24 @@ DATABASES = ("casme2", "samm", "smic")
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("synthetic")
-    generate(root / "raw", datasets=DATABASES, subjects=2, clips=3, seed=0)
+    # In one process: a second one would paint the same faces and load the detector again.
+    generate(root / "raw", datasets=DATABASES, subjects=1, clips=3, seed=0, num_workers=1)
     for name in DATABASES:
-        prepare(name, root / "raw" / name, root / "data")
+        prepare(name, root / "raw" / name, root / "data", num_workers=1)
     return root / "data"
 
 
 def test_the_composite_matches_the_rendered_clips(data_dir):
     composite = load_composite(data_dir, DATABASES, "spatiotemporal", ("apex", "adm", "flow_map"))
-    assert [composite.dataset.count(name) for name in DATABASES] == [6, 6, 6]
-    assert np.bincount(composite.labels).tolist() == [6, 6, 6]
-    assert composite.inputs["apex"].shape == (18, 224, 224, 1)
+    assert [composite.dataset.count(name) for name in DATABASES] == [3, 3, 3]
+    assert np.bincount(composite.labels).tolist() == [3, 3, 3]
+    assert composite.inputs["apex"].shape == (9, 224, 224, 1)
     assert composite.inputs["apex"].dtype == np.uint8
-    assert composite.inputs["adm"].shape == (18, 64, 128)
-    # The odd rows of CASME II's sheet: others, no apex, apex = onset, sadness.
-    assert {row.dataset for row in composite.excluded} == {"casme2", "samm"}
-    assert len(composite.excluded) >= 4
+    assert composite.inputs["adm"].shape == (9, 64, 128)
+    # The odd rows of the sheets: others, no apex.
+    assert sorted(row.dataset for row in composite.excluded) == ["casme2", "casme2", "samm"]
     smaller = load_composite(data_dir, DATABASES, "spatiotemporal", ("apex",), image_size=56)
-    means = composite.inputs["apex"].reshape(18, 56, 4, 56, 4).mean((2, 4))
+    means = composite.inputs["apex"].reshape(9, 56, 4, 56, 4).mean((2, 4))
     assert np.abs(smaller.inputs["apex"][..., 0] - means).max() <= 1
 
 
@@ -64,8 +64,6 @@ def test_every_configuration_loads(name, model):
 @pytest.mark.parametrize(
     ("name", "model"),
     [
-        ("demo", "fusion"),
-        ("cde", "spatial"),
         ("hde", "temporal"),
         ("hde", "ststnet"),
         ("cde", "rcn_w"),
@@ -83,7 +81,7 @@ def test_every_method_trains(name, model, data_dir, tmp_path):
     assert report.read_text().startswith("<!DOCTYPE html>")
     rows = predictions.read(tmp_path / "run" / "predictions.csv")
     assert {row.dataset for row in rows} == {"casme2"}
-    assert len(rows) == (6 if name == "hde" else 3)
+    assert len(rows) == 3
 
 
 @pytest.mark.parametrize(
@@ -95,32 +93,33 @@ def test_hand_crafted_features_are_methods_too(model, features, row, data_dir, t
     config.data.dir = str(data_dir)
     experiment.train_and_evaluate(config, tmp_path / "run")
     rows = predictions.read(tmp_path / "run" / "predictions.csv")
-    assert len(rows) == 18
+    assert len(rows) == 9
     assert not (tmp_path / "run" / "curves.json").exists()
     assert row in (tmp_path / "run" / "table.md").read_text().replace("\\", "")
     computed = load_inputs(config)
-    assert computed.inputs["features"].shape == (18, features)
-    assert len(np.unique(computed.inputs["features"], axis=0)) == 18
+    assert computed.inputs["features"].shape == (9, features)
+    assert len(np.unique(computed.inputs["features"], axis=0)) == 9
     # Computed features are read from the cache; other options give other features.
     capsys.readouterr()
     load_inputs(config)
     assert "clip" not in capsys.readouterr().err
-    config.options.interpolation = "linear"
+    change(config, interpolation="linear", datasets=("smic",))
     other = load_inputs(config).inputs["features"]
-    assert not np.allclose(other, computed.inputs["features"])
+    assert not np.allclose(other, computed.inputs["features"][-3:])
 
 
 def test_motion_is_magnified_before_any_method(data_dir, tmp_path):
-    config, plain = read_config("cde:fusion"), read_config("cde:fusion")
+    """With the training of fusion, of which the spatial stream is a part."""
+    config, plain = read_config("demo:fusion"), read_config("demo:fusion")
     for each in (config, plain):
-        change(each, dir=str(data_dir), datasets=("smic",), image_size=56, magnification=0.0)
+        change(each, dir=str(data_dir), datasets=("smic",), image_size=32, magnification=0.0)
     config.recipe.magnification = 8.0
     found, usual = load_inputs(config), load_inputs(plain)
     keys = list(zip(found.dataset, found.subject, found.clip, strict=True))
     for key, record in read_records(prepared(data_dir, "smic", config.data.flow), ("frames",)):
         clip = from_record(record, ("frames",))
         larger = np.clip(magnify(clip.frames, clip.frame_rate, 8.0), 0, 255)[clip.apex_index]
-        expected = resize(np.rint(larger).astype(np.uint8), 56)
+        expected = resize(np.rint(larger).astype(np.uint8), 32)
         np.testing.assert_array_equal(found.inputs["apex"][keys.index(key)], expected)
     np.testing.assert_array_equal(found.inputs["adm"], usual.inputs["adm"])
     assert found.inputs["apex"].shape == usual.inputs["apex"].shape
@@ -128,7 +127,7 @@ def test_motion_is_magnified_before_any_method(data_dir, tmp_path):
     for other in (usual, load_inputs(plain)):
         assert not np.array_equal(found.inputs["apex"], other.inputs["apex"])
     assert list(usual.inputs) == ["apex", "adm"] == sorted(found.inputs, reverse=True)
-    change(config, num_epochs=1, steps_per_epoch=1, folds="0")
+    change(config, datasets=("smic", "samm"), num_epochs=1, steps_per_epoch=1, folds="0")
     report = experiment.train_and_evaluate(config, tmp_path / "run")
     assert (
         "Motion in the pictures was magnified: 8 times the original motion was added"
@@ -154,12 +153,12 @@ def test_features_belong_to_their_clips(data_dir):
     composite = load_inputs(config)
     reads = ("frames", "apex")
     records = dict(read_records(prepared(data_dir, "samm", "spatiotemporal"), reads))
-    key = ("samm", composite.subject[8], composite.clip[8])
+    key = ("samm", composite.subject[4], composite.clip[4])
     clip = from_record(records[key], reads)
     np.testing.assert_array_equal(clip.frames[clip.apex_index], clip.apex)
     method = models.find("lbp_top").build_features(config.options.to_dict())
     expected = method(clip, flow_method("spatiotemporal"))
-    np.testing.assert_allclose(composite.inputs["features"][8], expected)
+    np.testing.assert_allclose(composite.inputs["features"][4], expected)
 
 
 def test_settings_of_networks_are_rejected_for_an_svm(data_dir, tmp_path):

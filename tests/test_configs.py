@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -20,6 +21,8 @@ from atnet_jax.experiments.config_file import read_config
 from atnet_jax.preprocessing.magnification import magnify
 from atnet_jax.preprocessing.optical_flow import flow_method
 from atnet_jax.published import TABLE_II
+from atnet_jax.training.batches import Batches
+from atnet_jax.training.engine import make_trainer
 from atnet_jax.training.method_inputs import load_inputs
 from data_builders.prepare import prepare
 from data_builders.synthetic import generate
@@ -67,7 +70,6 @@ def test_every_configuration_loads(name, model):
         ("hde", "temporal"),
         ("hde", "ststnet"),
         ("cde", "rcn_w"),
-        ("demo", "mmnet"),
         ("hde", "bi_woof"),
         ("hde", "mdmo"),
     ],
@@ -82,6 +84,21 @@ def test_every_method_trains(name, model, data_dir, tmp_path):
     rows = predictions.read(tmp_path / "run" / "predictions.csv")
     assert {row.dataset for row in rows} == {"casme2"}
     assert len(rows) == 3
+
+
+def test_the_largest_network_takes_its_inputs(data_dir):
+    """Traced, as it takes half a minute to compile; `test_networks` trains it."""
+    config = read_config("demo:mmnet")
+    change(config, dir=str(data_dir), image_size=32)
+    inputs = load_inputs(config).inputs
+    trainer = make_trainer(config, inputs)
+    state = trainer.shapes()
+    clips = np.arange(8, dtype=np.int32)[None, None]
+    trained, sums = jax.eval_shape(
+        trainer.epoch, state, inputs, [Batches(clips, clips % 3, None)], 0.1
+    )
+    assert jax.tree.structure(trained) == jax.tree.structure(state)
+    assert sums.loss.shape == (1,)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +120,7 @@ def test_hand_crafted_features_are_methods_too(model, features, row, data_dir, t
     capsys.readouterr()
     load_inputs(config)
     assert "clip" not in capsys.readouterr().err
-    change(config, interpolation="linear", datasets=("smic",))
+    config.options.interpolation, config.data.datasets = "linear", ("smic",)
     other = load_inputs(config).inputs["features"]
     assert not np.allclose(other, computed.inputs["features"][-3:])
 
@@ -228,7 +245,7 @@ def test_fusion_at_full_size_from_the_command_line(data_dir, tmp_path):
         [
             sys.executable, "-m", "atnet_jax.main", "--config=configs/cde.py",
             f"--config.data.dir={data_dir}", f"--workdir={tmp_path / 'run'}",
-            "--config.recipe.num_epochs=1", "--config.recipe.steps_per_epoch=1", "--config.folds=5",
+            "--config.recipe.num_epochs=1", "--config.recipe.steps_per_epoch=1", "--config.folds=2",
         ],
         cwd=REPOSITORY, capture_output=True, text=True, check=False,
     )  # fmt: skip

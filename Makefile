@@ -12,7 +12,7 @@ DEMO_CONFIG := --config=configs/demo.py --config.data.dir=$(DEMO)/data
 # HDE trains the same network as CDE; the cache avoids compiling it twice.
 demo demo-pretrain: export JAX_COMPILATION_CACHE_DIR = $(DEMO)/compiled
 
-.PHONY: demo demo-data demo-pretrain docs notebooks test lint clean-demo
+.PHONY: demo demo-data demo-pretrain docs notebooks test quick lint clean-demo
 
 # Full pipeline on a synthetic composite: raw databases, prepared data, CDE and HDE tables.
 # If the target is interrupted, rerun it: it resumes.
@@ -63,6 +63,12 @@ notebooks: $(READY)
 
 test: lint
 	$(RUN) -m pytest
+
+# For daily use: no type checker, and no test file that takes long.
+quick: $(READY)
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	$(RUN) -m pytest --quick
 
 lint: $(READY)
 	.venv/bin/ruff check .

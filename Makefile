@@ -10,7 +10,7 @@ DEMO_DATABASES := casme2 samm smic
 DEMO_MACRO := ck_plus oulu_casia jaffe mug
 DEMO_CONFIG := --config=configs/demo.py --config.data.dir=$(DEMO)/data
 
-.PHONY: demo demo-data demo-pretrain docs notebooks test lint clean-demo
+.PHONY: demo demo-data demo-pretrain docs notebooks test quick lint clean-demo
 
 # Full pipeline on a synthetic composite: raw databases, prepared data, CDE and HDE tables.
 # If the target is interrupted, rerun it: it resumes.
@@ -61,6 +61,12 @@ notebooks: $(TOOLS)
 
 test: lint
 	$(RUN) -m pytest
+
+# For daily use: no type checker, and no test file that takes long.
+quick: $(TOOLS)
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	$(RUN) -m pytest --quick
 
 lint: $(TOOLS)
 	.venv/bin/ruff check .

@@ -9,29 +9,46 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-# In this order, before all others.
-_LONGEST_FILES = (
-    "test_configs",
-    "test_run",
-    "test_engine",
-    "test_parallel",
-    "test_prepare",
-    "test_durability",
-    "test_pretrain",
-    "test_parity",
-    "test_variational",
-    "test_engine_benchmark",
-    "test_macro",
-    "test_tiny_motion",
-    "test_leaderboard",
-    "test_published_ststnet",
-    "test_vgg_magnified",
-    "test_dtscnn",
-    "test_capsule_net",
-    "test_mmnet",
-    "test_htnet",
-    "test_tlcnn",
+# Files that take more than 15 s of processor time, the longest first. They start before all others,
+# and `--quick` leaves them out. A run names files that are missing here.
+_LONG_FILES = (
+    "docs/test_notebooks.py",
+    "test_configs.py",
+    "models/test_parity.py",
+    "training/test_engine.py",
+    "training/test_durability.py",
+    "experiments/test_run.py",
+    "preprocessing/test_variational.py",
+    "training/test_parallel.py",
+    "inference/predict/test_answers.py",
+    "models/test_layers.py",
+    "data_builders/test_prepare.py",
+    "experiments/test_pretrain.py",
+    "benchmarks/test_tiny_motion.py",
+    "inference/explain/test_explain.py",
+    "benchmarks/test_engine_benchmark.py",
+    "inference/test_export.py",
+    "models/test_models.py",
+    "inference/explain/test_integrated_gradients.py",
+    "models/test_networks.py",
+    "models/test_htnet.py",
+    "data_builders/synthetic/test_portrait.py",
+    "data_builders/synthetic/test_macro.py",
+    "data_builders/synthetic/test_generate.py",
+    "data_builders/synthetic/test_annotation.py",
+    "data_builders/synthetic/test_scene.py",
+    "models/test_ablations.py",
+    "experiments/test_leaderboard.py",
+    "experiments/test_merge.py",
+    "inference/predict/test_command_line.py",
+    "docs/test_site.py",
 )
+_LONG = 15.0  # Seconds.
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--quick`, which `make quick` passes."""
+    parser.addoption("--quick", action="store_true", help="leave out the files that take long")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -44,12 +61,33 @@ def pytest_configure(config: pytest.Config) -> None:
         assert config.cache is not None
         os.environ["JAX_COMPILATION_CACHE_DIR"] = str(config.cache.mkdir("compiled"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
+    # NumPy's products: the cores are busy with other tests, and waiting threads take time too.
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out the long files if `--quick` is given."""
+    long = collection_path in [REPOSITORY / "tests" / name for name in _LONG_FILES]
+    return True if long and config.getoption("quick") else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Has no process left alone with a long file at the end."""
-    place = {name: number for number, name in enumerate(_LONGEST_FILES)}
-    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+    place = {REPOSITORY / "tests" / name: number for number, name in enumerate(_LONG_FILES)}
+    items.sort(key=lambda item: place.get(item.path, len(place)))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the files that took long but are not known to."""
+    seconds: dict[str, float] = {}
+    for report in (one for kind in terminalreporter.stats.values() for one in kind):
+        if isinstance(report, pytest.TestReport):
+            file = report.nodeid.partition("::")[0].removeprefix("tests/")
+            seconds[file] = seconds.get(file, 0.0) + report.duration
+    for file, took in sorted(seconds.items()):
+        if took > 2 * _LONG and file not in _LONG_FILES:
+            terminalreporter.write_line(f"{file} took {took:.0f} s: add it to _LONG_FILES.")
 
 
 @pytest.fixture(scope="session")

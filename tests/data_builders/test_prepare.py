@@ -384,7 +384,7 @@ def kept(data_dir: Path) -> list[Path]:
 
 def test_a_killed_run_is_gone_on_with(tmp_path):
     """Killed after its third clip, the same command makes the others only, and the same data."""
-    tree = write_clips(tmp_path / "raw", clips=8, frames=40)
+    tree = write_clips(tmp_path / "raw", clips=8, frames=20)
     data_dir = tmp_path / "data"
     run = subprocess.Popen(
         command(tree, data_dir, "--num_workers=2"),

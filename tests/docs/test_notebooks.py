@@ -1,6 +1,8 @@
 """The notebooks run, and are shipped with the outputs of a run."""
 
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
@@ -30,6 +32,19 @@ def test_there_are_the_four():
     ]
 
 
+@pytest.fixture
+def one_cpu() -> Iterator[None]:
+    """Leave the others to other tests: on one, `prepare` starts no processes of its own."""
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    yield
+    os.sched_setaffinity(0, before)
+
+
+@pytest.mark.usefixtures("one_cpu")
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_a_notebook_gives_outputs_of_the_kinds_that_are_shipped(name):
     from run_notebooks import execute

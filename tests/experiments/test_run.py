@@ -1,11 +1,7 @@
-"""Whole runs through the command line, on a tiny manifest of flow maps."""
+"""Whole runs on a tiny manifest of flow maps; `test_durability` starts them as commands."""
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import time
 from pathlib import Path
 
 import jax
@@ -19,23 +15,20 @@ from atnet_jax.errors import UserError
 from atnet_jax.evaluation import predictions
 from atnet_jax.experiments import run as experiment
 from atnet_jax.training import loop as fold_training
-from atnet_jax.training.batches import Batches
 from atnet_jax.training.checkpoint import FoldCheckpoints
 from atnet_jax.training.engine import make_trainer
 from atnet_jax.training.feed import InMemory
 from atnet_jax.training.loop import read_network, train_units
 from atnet_jax.weights import folder as weights
 from tests.settings import change
-from tests.tiny_runs import REPOSITORY, command, run_main, settings
+from tests.tiny_runs import run_main, settings
 
 
 @pytest.fixture(scope="module")
 def finished(data_dir, tmp_path_factory) -> Path:
+    """A whole run in this process, whose program later tests use too."""
     workdir = tmp_path_factory.mktemp("runs") / "whole"
-    done = run_main(data_dir, workdir)
-    assert done.returncode == 0, done.stderr
-    assert "this run" in done.stdout
-    assert str(workdir / "report.html") in done.stdout
+    experiment.train_and_evaluate(settings(data_dir), workdir)
     return workdir
 
 
@@ -56,28 +49,6 @@ def test_a_run_leaves_everything(finished):
     assert sorted(p.name for p in (finished / "checkpoints").iterdir()) == [
         f"fold_{k:03d}" for k in range(6)
     ]
-
-
-def test_killed_and_started_again_ends_in_the_same_predictions(finished, data_dir, tmp_path):
-    workdir = tmp_path / "killed"
-    process = subprocess.Popen(
-        command(data_dir, workdir), cwd=REPOSITORY, stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    # In the middle: fold 1 has a checkpoint, but not its last one.
-    saved = workdir / "checkpoints" / "fold_001"
-    deadline = time.monotonic() + 120
-    while not any((saved / str(epoch)).exists() for epoch in (2, 4)):
-        assert process.poll() is None, "The run ended before it could be killed."
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert not (workdir / "predictions.csv").exists()
-    done = run_main(data_dir, workdir)
-    assert done.returncode == 0, done.stderr
-    for name in ("predictions.csv", "metrics.json", "table.md"):
-        assert (workdir / name).read_bytes() == (finished / name).read_bytes()
 
 
 def test_a_finished_run_can_be_started_again(finished, data_dir):
@@ -113,13 +84,14 @@ def test_a_selection_of_folds_is_the_same_folds(finished, data_dir, tmp_path):
 def test_labels_of_test_clips_never_reach_training(data_dir, tmp_path):
     config = settings(data_dir)
     composite = load_composite(data_dir, ("manifest",), config.data.flow, ("flow_map",))
-    folds = make_folds("hde", composite)
+    folds = make_folds("cde", composite)
     labels = composite.labels
 
     def train(labels, name):
+        # All folds in one group, as in `finished`: the others train on the clips of this test.
         units = [Unit(0, fold, labels) for fold in folds]
         folder = {0: tmp_path / name}
-        return train_units(config, InMemory(composite.inputs), units, units[:1], folder)[0, 0]
+        return train_units(config, InMemory(composite.inputs), units, units, folder)[0, 0]
 
     def changed(clips):
         wrong = labels.copy()
@@ -197,7 +169,7 @@ def test_a_training_that_is_not_the_published_one_is_said(finished):
 
 
 def test_only_the_last_epoch_is_scored_if_one_wants(data_dir, tmp_path):
-    config = settings(data_dir, folds="0", score_every=0)
+    config = settings(data_dir, score_every=0)
     experiment.train_and_evaluate(config, tmp_path / "run")
     with np.load(tmp_path / "run" / "epoch_scores.npz", allow_pickle=False) as kept:
         assert kept["epochs"].tolist() == [6]
@@ -232,7 +204,7 @@ def test_nested_selection_looks_at_subjects_held_back_and_at_no_test_label(data_
 
 
 def test_nested_selection_is_said(data_dir, tmp_path):
-    config = settings(data_dir, selection="nested", folds="0")
+    config = settings(data_dir, selection="nested", validation_share=0.5, protocol="hde", folds="0")
     experiment.train_and_evaluate(config, tmp_path / "run")
     assert "chosen on validation subjects" in (tmp_path / "run" / "table.md").read_text()
     config.selection = "best"
@@ -240,24 +212,24 @@ def test_nested_selection_is_said(data_dir, tmp_path):
         experiment.train_and_evaluate(config, tmp_path / "other")
 
 
-@pytest.fixture(scope="module")
-def learnt(data_dir, tmp_path_factory) -> Path:
-    """Weights of STSTNet's streams after a training on all clips."""
+def network_of(workdir: Path, data_dir: Path, fold: int):
+    """The variables of a fold's last checkpoint."""
     config = settings(data_dir)
     composite = load_composite(data_dir, ("manifest",), config.data.flow, ("flow_map",))
-    trainer = make_trainer(config, composite.inputs)
-    zero = np.zeros(1, np.int32)
-    everything = np.tile(np.arange(36, dtype=np.int32), (60, 1))
-    labels = composite.labels[everything][:, None]
-    every = Batches(everything, labels, np.ones(labels.shape, np.float32))
-    state, _ = trainer.epoch(trainer.init(zero, zero), composite.inputs, [every], 0.01)
-    params, batch_stats = jax.device_get((state.params, state.batch_stats))
+    shapes = make_trainer(config, composite.inputs).unit_shapes()
+    return read_network(FoldCheckpoints(workdir / "checkpoints"), fold, shapes)
+
+
+@pytest.fixture(scope="module")
+def learnt(finished, data_dir, tmp_path_factory) -> Path:
+    """Weights of STSTNet's streams after a training."""
+    network = network_of(finished, data_dir, 3)
     folder = tmp_path_factory.mktemp("learnt") / "weights"
     weights.save(
         folder,
         weights.Weights(
-            {"streams": jax.tree.map(lambda leaf: leaf[0], params["streams"])},
-            jax.tree.map(lambda leaf: leaf[0], batch_stats),
+            {"streams": network["params"]["streams"]},
+            network["batch_stats"],
             {"source": "a test", "model": "ststnet"},
         ),
     )
@@ -265,14 +237,10 @@ def learnt(data_dir, tmp_path_factory) -> Path:
 
 
 def test_every_fold_starts_from_the_weights_given(learnt, data_dir, tmp_path):
-    config = settings(data_dir, init_from=str(learnt), folds="0,3")
-    change(config, num_epochs=1, learning_rate=0.0)
-    composite = load_composite(data_dir, ("manifest",), config.data.flow, ("flow_map",))
+    config = settings(data_dir, init_from=str(learnt), num_epochs=1, learning_rate=0.0)
     experiment.train_and_evaluate(config, tmp_path / "run")
     given = weights.load(learnt)
-    checkpoints = FoldCheckpoints(tmp_path / "run" / "checkpoints")
-    shapes = make_trainer(config, composite.inputs).unit_shapes()
-    networks = [read_network(checkpoints, fold, shapes) for fold in (0, 3)]
+    networks = [network_of(tmp_path / "run", data_dir, fold) for fold in (0, 3)]
     for network in networks:
         # A learning rate of 0 leaves the parameters where they started.
         for name, array in given.params["streams"].items():
@@ -287,11 +255,11 @@ def test_every_fold_starts_from_the_weights_given(learnt, data_dir, tmp_path):
 def test_a_good_start_lowers_the_loss_of_the_first_epoch(learnt, data_dir, tmp_path):
     losses = []
     for start in ("", str(learnt)):
-        config = settings(data_dir, init_from=start, folds="0")
+        config = settings(data_dir, init_from=start, num_epochs=1)
         composite = load_composite(data_dir, ("manifest",), config.data.flow, ("flow_map",))
         units = [Unit(0, fold, composite.labels) for fold in make_folds("cde", composite)]
         results = train_units(
-            config, InMemory(composite.inputs), units, units[:1],
+            config, InMemory(composite.inputs), units, units,
             {0: tmp_path / f"from{bool(start)}"},
             weights.load(Path(start)) if start else None,
         )  # fmt: skip
@@ -301,7 +269,7 @@ def test_a_good_start_lowers_the_loss_of_the_first_epoch(learnt, data_dir, tmp_p
 
 def test_a_resumed_run_wants_the_weights_it_started_from(learnt, data_dir, tmp_path):
     moved = shutil.copytree(learnt, tmp_path / "moved")
-    config = settings(data_dir, init_from=str(learnt), folds="0", num_epochs=1)
+    config = settings(data_dir, init_from=str(learnt), num_epochs=1)
     experiment.train_and_evaluate(config, tmp_path / "run")
     config.init_from = str(moved)
     experiment.train_and_evaluate(config, tmp_path / "run")

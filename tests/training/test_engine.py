@@ -1,6 +1,7 @@
 """The trainer's invariants, on STSTNet: small enough to train in a test."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -60,8 +61,8 @@ def leaves(tree) -> list[np.ndarray]:
 
 
 def test_a_fold_alone_is_the_same_fold_among_others(trainer, inputs):
-    together, _ = run(trainer, inputs, [4, 0, 7])
-    for place, fold in enumerate([4, 0, 7]):
+    together, _ = run(trainer, inputs, [4, 0])
+    for place, fold in enumerate([4, 0]):
         alone, _ = run(trainer, inputs, [fold])
         for many, one in zip(leaves(together), leaves(alone), strict=True):
             np.testing.assert_allclose(many[place], one[0], rtol=2e-4, atol=1e-6)
@@ -69,20 +70,20 @@ def test_a_fold_alone_is_the_same_fold_among_others(trainer, inputs):
 
 def test_an_epoch_in_one_call_is_its_steps_one_by_one(trainer, inputs):
     """Blocks of several steps and of another width, with and without weights."""
-    folds = [2, 5]
+    folds = [2]
     steps = [batch(folds, step) for step in range(3)]
     narrow = Batches(steps[0].indices[..., :3], steps[0].labels[..., :3],
-                     np.float32([[[1, 1, 1], [1, 0, 1]]]))  # fmt: skip
+                     np.float32([[[1, 0, 1]]]))  # fmt: skip
     whole = [jax.tree.map(lambda *parts: np.concatenate(parts), *steps), narrow]
     at_once, sums = trainer.epoch(begin(trainer, folds), inputs, whole, 1e-3)
-    state, counts, losses = begin(trainer, folds), np.zeros(2), np.zeros(2)
+    state, counts, losses = begin(trainer, folds), np.zeros(1), np.zeros(1)
     for block in (*steps, narrow):
         state, metrics = trainer.epoch(state, inputs, [block], 1e-3)
         counts += np.asarray(metrics.count)
         losses += np.asarray(metrics.loss)
     for a, b in zip(leaves(at_once), leaves(state), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
-    assert counts.tolist() == [15, 14]
+    assert counts.tolist() == [14]
     np.testing.assert_allclose(sums.count, counts)
     np.testing.assert_allclose(sums.loss, losses, rtol=1e-5)
 
@@ -130,7 +131,7 @@ def test_excluded_clips_have_no_influence(inputs):
 
 
 def test_devices_share_the_units():
-    """Four devices give what one gives, to the bit, and each holds its own units alone."""
+    """Two devices give what one gives, to the bit, and each holds its own units alone."""
     code = f"""
 import sys
 sys.path.insert(0, {str(REPOSITORY)!r})
@@ -145,7 +146,7 @@ for shared in (False, True):
     for devices in (jax.devices(), jax.devices()[:1]):
         trainer = make_trainer(config, {{"flow_map": maps}}, devices)
         inputs = trainer.replicate({{"flow_map": maps}})
-        folds = list(range(8))
+        folds = list(range(4 if shared else 2))
         block = batch(folds, 0)
         if shared:
             block = block.replace(indices=block.indices[:, 0])
@@ -154,15 +155,15 @@ for shared in (False, True):
         state, _ = trainer.epoch(state, inputs, [two_steps], 1e-3)
         leaf = state.params["streams"]["kernel"]
         assert len(leaf.sharding.device_set) == len(devices)
-        assert leaf.addressable_shards[0].data.shape[0] == 8 // len(devices)
-        scores = trainer.predict(state, inputs, np.zeros((8, 3), np.int32))
+        assert leaf.addressable_shards[0].data.shape[0] == len(folds) // len(devices)
+        scores = trainer.predict(state, inputs, np.zeros((len(folds), 3), np.int32))
         ends.append([*leaves(state), np.asarray(scores)])
     exact = all(np.array_equal(a, b) for a, b in zip(*ends))
     assert exact or shared, "own batches"
     for a, b in zip(*ends):
         np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-6)
 """
-    flag = "--xla_force_host_platform_device_count=4"
+    flag = "--xla_force_host_platform_device_count=2"
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flag}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True,
                           text=True, check=False)  # fmt: skip
@@ -307,18 +308,38 @@ def test_lower_precision_keeps_float32_weights_and_nearly_the_loss():
     indices = np.tile(np.arange(8, dtype=np.int32), (4, 1, 1))
     block = Batches(indices, indices % 3, None)
     losses = {}
-    for chosen in ("float32", "tensorfloat32", "bfloat16"):
+    for chosen in ("float32", "bfloat16"):
         config = default_config("fusion")
         config.recipe.precision = chosen
         trainer = make_trainer(config, inputs)
-        state = begin(trainer, [0])
+        # In place of `init`, which takes as long to compile as an epoch.
+        drawn = np.random.default_rng(1)
+        state = jax.tree.map(
+            lambda leaf, rng=drawn: rng.normal(0, 0.05, leaf.shape).astype(leaf.dtype),
+            trainer.shapes(),
+        )
+        state = trainer.spread(state)
         for epoch in range(2):
             state, sums = trainer.epoch(state, inputs, [block], 0.01)
             losses[chosen, epoch] = float(sums.loss[0] / sums.count[0])
         assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {np.dtype(np.float32)}
         assert np.isfinite(losses[chosen, 1])
     for epoch in range(2):
-        for lower in ("tensorfloat32", "bfloat16"):
-            assert losses[lower, epoch] == pytest.approx(losses["float32", epoch], rel=0.1)
-    # A CPU has no tensorfloat32.
+        assert losses["bfloat16", epoch] == pytest.approx(losses["float32", epoch], rel=0.1)
     assert losses["bfloat16", 0] != losses["float32", 0]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "products"),
+    [("float32", "HIGHEST"), ("tensorfloat32", "HIGH"), ("bfloat16", "HIGHEST")],
+)
+def test_every_product_has_the_precision_chosen(inputs, chosen, products):
+    """In the program, as a CPU has no tensorfloat32: its products are exact whatever is chosen."""
+    config = own_batches()
+    config.recipe.precision = chosen
+    trainer = make_trainer(config, inputs)
+    state = jax.eval_shape(trainer.init, np.zeros(1, np.int32), np.zeros(1, np.int32))
+    program = trainer.epoch.lower(state, inputs, [batch([0], 0)], 1e-3).as_text()
+    found = re.findall(r"dot_general .*?precision = \[(.*?)\]", program)
+    assert len(found) > 5
+    assert set(found) == {f"{products}, {products}"}

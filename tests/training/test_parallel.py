@@ -78,6 +78,9 @@ def free_port() -> int:
 
 def test_two_processes_write_the_same_files_as_one(data_dir, tmp_path):
     """To the byte: groups have the same size, so the program is the same."""
+    # First the one, which compiles for all.
+    config = settings(data_dir, folds_per_batch=2, num_epochs=4)
+    experiment.train_and_evaluate(config, tmp_path / "one")
     more = ("--config.engine.folds_per_batch=2", "--config.recipe.num_epochs=4")
     address = f"--coordinator_address=localhost:{free_port()}"
     running = [
@@ -95,8 +98,6 @@ def test_two_processes_write_the_same_files_as_one(data_dir, tmp_path):
     assert [process.returncode for process in running] == [0, 0], told
     assert "Report:" in told[0][0]
     assert "Report:" not in told[1][0]
-    config = settings(data_dir, folds_per_batch=2, num_epochs=4)
-    experiment.train_and_evaluate(config, tmp_path / "one")
     for name in SAME:
         assert content(tmp_path / "two" / name) == content(tmp_path / "one" / name)
     folds = sorted(path.name for path in (tmp_path / "two" / "checkpoints").iterdir())

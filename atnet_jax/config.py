@@ -259,8 +259,8 @@ FIELDS = {
         choice("float32", "tensorfloat32", "bfloat16"),
         "Precision of products in convolutions and LSTMs. GPUs and TPUs also support"
         ' "tensorfloat32" (factors rounded to 10 bits) and "bfloat16" (factors rounded to 7 bits,'
-        " and activations of convolutions stored in bfloat16). Weights, statistics, gates and"
-        " losses are always float32.",
+        " and activations of convolutions stored in bfloat16). Weights, statistics and losses are"
+        " always float32.",
     ),
     "recipe.magnification": Field(
         0.0,

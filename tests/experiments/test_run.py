@@ -143,7 +143,9 @@ class Clock:
         return self._now
 
 
-def test_the_seconds_of_an_epoch_are_shared_and_outlive_a_kill(data_dir, tmp_path, monkeypatch):
+def test_the_seconds_of_an_epoch_are_shared_and_outlive_a_kill(
+    finished, data_dir, tmp_path, monkeypatch
+):
     # Groups of three and of two folds, the second filled up; a checkpoint every second epoch.
     config = settings(data_dir, folds="0:5", folds_per_batch=3)
     monkeypatch.setattr(fold_training, "monotonic", Clock(6.0, looks=10))
@@ -156,6 +158,12 @@ def test_the_seconds_of_an_epoch_are_shared_and_outlive_a_kill(data_dir, tmp_pat
         **{fold: [2, 2, 2, 2, 20, 20] for fold in "012"},
         **{fold: [30] * 6 for fold in "34"},
     }
+    # Each fold of a group goes on from its own state; a group of another size rounds differently.
+    resumed = predictions.read(tmp_path / "run" / "predictions.csv")
+    whole = [row for row in predictions.read(finished / "predictions.csv") if row.fold != 5]
+    np.testing.assert_allclose(
+        [row.scores for row in resumed], [row.scores for row in whole], atol=1e-4
+    )
 
 
 def test_a_training_that_is_not_the_published_one_is_said(finished):

@@ -188,6 +188,25 @@ def test_a_group_has_no_more_units_than_can_share_it(shared, wanted, size):
     assert units_at_once(config, trainer, maps, BatchPlan(config, units), units) == size
 
 
+def test_a_group_fits_into_the_memory():
+    maps = {"flow_map": np.zeros((6, 28, 28, 3), np.float32)}
+    clips, none = np.arange(6), np.zeros(0, int)
+    folds = [Fold(k, f"fold {k}", clips[clips != k], none, clips[k : k + 1]) for k in range(6)]
+    units = [Unit(0, fold, np.zeros(6, np.int32)) for fold in folds]
+    config = default_config("ststnet")
+    trainer = make_trainer(config, maps, jax.devices()[:1])
+    plan = BatchPlan(config, units)
+    compiled = trainer.compile_epoch(maps, plan.blocks(units[:1], 0)).memory_analysis()
+    share = compiled.temp_size_in_bytes + compiled.output_size_in_bytes
+
+    def size(shares: float) -> int:
+        memory = int((shares * share + maps["flow_map"].nbytes) / 0.8)
+        return units_at_once(config, trainer, maps, plan, units, memory)
+
+    # Two groups of three are as many as groups of four and two.
+    assert [size(shares) for shares in (0.5, 1.5, 2.5, 3.5, 4.5, 6.5)] == [1, 1, 2, 3, 3, 6]
+
+
 def test_too_little_memory_is_explained():
     with pytest.raises(UserError, match=r"Lower config\.engine\.folds_per_batch"), explained():
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 byte.")

@@ -154,10 +154,10 @@ def estimate(
     start = time.perf_counter()
     compiled = trainer.compile_epoch(composite.inputs, [block])
     seconds = time.perf_counter() - start
-    text = compiled.as_text()
+    text = compiled.as_text() or ""
     network = type(models.find(config.model).build_network(config.options.to_dict()).for_training())
     cost = hlo_cost.read(text, _STEPS, network.__name__)
-    memory = compiled.memory_analysis()
+    memory: Any = compiled.memory_analysis()
     rounds = math.ceil(len(units) / size)
     steps = config.recipe.num_epochs * plan.steps
     step_seconds = cost.step / chip.hertz

@@ -4,6 +4,7 @@ import collections
 import contextlib
 import math
 from collections.abc import Generator, Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -83,7 +84,7 @@ def _bytes_of_a_unit(
     """Return the memory that the compiler plans for one unit per device, state included."""
     blocks = plan.blocks([unit] * trainer.mesh.size, 0)
     compiled = trainer.compile_epoch(inputs, blocks)
-    analysis = compiled.memory_analysis()
+    analysis: Any = compiled.memory_analysis()
     return analysis.temp_size_in_bytes + analysis.output_size_in_bytes
 
 

@@ -158,7 +158,8 @@ class TemporalNetwork(BaseNetwork):
     @nn.nowrap
     def recurrent_features(self, params: Any, inputs: Batch) -> Batch:
         """Return the features of the stream."""
-        return {_STREAM: self._stream().apply({"params": params[_STREAM]}, inputs["adm"])}
+        features: Any = self._stream().apply({"params": params[_STREAM]}, inputs["adm"])
+        return {_STREAM: features}
 
     @nn.nowrap
     def temporal_features(self, inputs: Batch) -> jax.Array:

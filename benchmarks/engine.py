@@ -37,7 +37,7 @@ from atnet_jax.training.engine import PRECISIONS
 from benchmarks import flops, task
 from benchmarks.worker import Worker, WorkerFailed
 
-MODELS = ("fusion", "spatial", "temporal", "ststnet")
+MODELS = tuple(flops.MODELS)
 # Largest relative errors between the networks. Float32 rounds outputs by about 1e-6. A gradient can
 # differ by 1 % if a value is within rounding error of the kink of a ReLU or a maximum.
 TOLERANCES = {"logits": 1e-4, "rotation": 1e-4, "gradients": 2e-2}

@@ -41,15 +41,21 @@ def test_operations_by_hand():
 @pytest.mark.parametrize(
     ("model", "inputs", "size"),
     [
-        ("spatial", {"apex": (224, 224, 1)}, {}),
+        ("spatial", {}, {}),
         # JAX's analysis counts a loop's body once, whatever the number of its rounds.
         ("temporal", {"adm": (1, 128)}, {"time_steps": 1}),
+        ("rcn", {}, {}),
+        ("sssnet", {}, {}),
+        ("dual_inception", {}, {}),
+        ("off_apexnet", {}, {}),
+        ("htnet", {}, {}),
     ],
 )
 def test_operations_as_jax_counts_them(model, inputs, size):
     clips = 4
     network = models.find(model).build_network()
-    batch = {name: jnp.zeros((clips, *shape)) for name, shape in inputs.items()}
+    shapes = network.input_shapes(224) | inputs
+    batch = {name: jnp.zeros((clips, *shape)) for name, shape in shapes.items()}
     keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
     variables = dict(jax.eval_shape(lambda: network.init(keys, batch, train=True)))
     params = variables.pop("params")
@@ -210,7 +216,7 @@ def torch_python() -> str:
     return python
 
 
-@pytest.mark.parametrize("model", ["fusion", "spatial", "temporal", "ststnet"])
+@pytest.mark.parametrize("model", flops.MODELS)
 def test_twin_gives_our_outputs_and_gradients(tmp_path, torch_python, model):
     write_task(tmp_path, model, 64)
     with Worker(sys.executable, "benchmarks.ours", ["check", str(tmp_path)], {}) as ours:

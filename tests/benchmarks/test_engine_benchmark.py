@@ -144,7 +144,9 @@ def report_of(tmp_path: Path, *arguments: str) -> dict:
     out = tmp_path / "report.json"
     ended = run(*arguments, f"--out={out}")
     assert ended.returncode == 0, ended.stderr
-    return json.loads(out.read_text())
+    *earlier, report = json.loads(out.read_text())
+    assert not earlier
+    return report
 
 
 def check_side(row: dict, side: str, cost: int, fold_epochs: int) -> None:
@@ -180,6 +182,21 @@ def test_command_without_a_twin_reports_growth(tmp_path):
         assert row["whole"]["samples"] == 2 * 800 * sum(len(fold.train) for fold in folds)
         check_side(row, "ours", report["flops_per_sample"], 2 * row["folds"])
         assert row["twin"] is None and row["ratio"] is None
+
+
+def test_several_methods_have_a_report_and_a_line_each(tmp_path):
+    out = tmp_path / "reports.json"
+    methods = ["off_apexnet", "ststnet"]
+    ended = run(
+        *(f"--model={name}" for name in methods), f"--clips={CLIPS}", "--epochs=1", "--folds=1",
+        "--no_twin", f"--out={out}",
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    reports = json.loads(out.read_text())
+    assert [report["model"] for report in reports] == methods
+    for line, report in zip(ended.stdout.splitlines()[-2:], reports, strict=True):
+        shown = report["rows"][0]["ours"]["milliseconds_per_fold_epoch"]
+        assert line.split()[:3] == [report["model"], "1", f"{shown:,.1f}"]
 
 
 @pytest.mark.parametrize(

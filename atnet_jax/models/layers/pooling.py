@@ -101,9 +101,9 @@ def max_pool(
     """Return max-pooling as in PyTorch: output size rounded down, padding with minus infinity.
 
     The maxima are taken over shifted slices, whose gradient is elementwise; see
-    `max_pool_rounding_up`. Where windows do not overlap, a CPU stores the place of each maximum
-    instead, which gives the same values up to three times as fast. As in PyTorch, the gradient goes
-    to a window's first maximum. The gradient of `jnp.maximum` compares the maximum with values that
+    `max_pool_rounding_up`. If 3×3 or larger windows do not overlap, a CPU stores the place of each
+    maximum instead, which is three times as fast. As in PyTorch, the gradient goes to a window's
+    first maximum. The gradient of `jnp.maximum` compares the maximum with values that
     XLA may have recomputed with different rounding. If none is equal, the gradient is lost.
 
     Args:
@@ -112,7 +112,7 @@ def max_pool(
         stride: Distance between neighbouring windows, in pixels.
         padding: Number of pixels added on every side.
     """
-    if stride == size and padding == 0 and backend.platform() == "cpu":
+    if stride == size > 2 and padding == 0 and backend.platform() == "cpu":
         return _pool_apart(x, size)
     around = ((0, 0), (padding, padding), (padding, padding), (0, 0))
     x = jnp.pad(x, around, constant_values=-jnp.inf)

@@ -12,6 +12,10 @@ alternating rounds, so that other load on the machine affects both. The benchmar
 the rounds, and the smallest and largest ratio. A first round, which compiles, does not count: the
 time from the start of a process to the end of this round, less the time of a later round, is the
 start-up time. Neither side scores held-out clips or writes checkpoints.
+
+    python -m benchmarks.engine --model=all --out=engine.json
+
+measures all methods, one after the other, and prints a table of the ratios.
 """
 
 import functools
@@ -37,18 +41,32 @@ from atnet_jax.training.engine import PRECISIONS
 from benchmarks import flops, task
 from benchmarks.worker import Worker, WorkerFailed
 
-MODELS = ("fusion", "spatial", "temporal", "ststnet")
+MODELS = tuple(flops.MODELS)
+# Number of folds, and of steps or epochs, that take both sides about 10 to 30 seconds on two cores.
+WORK = {
+    "fusion": (1, 20),
+    "spatial": (1, 20),
+    "temporal": (4, 20),
+    "ststnet": (68, 4),
+    "rcn": (4, 1),
+    "sssnet": (4, 4),
+    "dual_inception": (4, 1),
+    "off_apexnet": (4, 10),
+    "htnet": (2, 1),
+}
 # Largest relative errors between the networks. Float32 rounds outputs by about 1e-6. A gradient can
 # differ by 1 % if a value is within rounding error of the kink of a ReLU or a maximum.
 TOLERANCES = {"logits": 1e-4, "rotation": 1e-4, "gradients": 2e-2}
 FOLDS_GROWN = (1, 2, 4, 8, 16, 32, 68)
 CLIPS_GROWN = (442, 1000, 2000, 5000, 10_000)
 
-_MODEL = flags.DEFINE_enum("model", "fusion", MODELS, "Method.")
+_MODEL = flags.DEFINE_multi_enum(
+    "model", ["fusion"], ("all", *MODELS), "Method; repeat the flag for several, or pass all."
+)
 _FOLDS = flags.DEFINE_integer(
     "folds",
     None,
-    "Number of folds to train (default: 4; all with --maps; up to 68 with --grow=folds).",
+    "Number of folds to train (default: see WORK; all with --maps; up to 68 with --grow=folds).",
     lower_bound=1,
 )
 _CLIPS = flags.DEFINE_integer(
@@ -60,13 +78,13 @@ _CLIPS = flags.DEFINE_integer(
 _STEPS = flags.DEFINE_integer(
     "steps",
     None,
-    "Optimiser steps per fold (default: 20), at most 50 or a multiple of 50.",
+    "ATNet: optimiser steps per fold (default: see WORK), at most 50 or a multiple of 50.",
     lower_bound=1,
 )
 _EPOCHS = flags.DEFINE_integer(
     "epochs",
     None,
-    "STSTNet: epochs instead of steps (default: 20); an epoch is one pass over a fold.",
+    "Other methods: epochs (default: see WORK); an epoch is one pass over a fold.",
     lower_bound=1,
 )
 _IMAGE_SIZE = flags.DEFINE_integer(
@@ -104,8 +122,19 @@ def main(argv: Sequence[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}.")
     try:
-        out = Path(_OUT.value) if _OUT.value else None
-        measure(_work(), twin=not _NO_TWIN.value, out=out)
+        reports: list[dict[str, Any]] = []
+
+        def save(report: dict[str, Any]) -> None:
+            if _OUT.value:
+                text = json.dumps([*reports, report], indent=2)
+                Path(_OUT.value).write_text(text + "\n", encoding="utf-8")
+
+        models = MODELS if "all" in _MODEL.value else dict.fromkeys(_MODEL.value)
+        for work in [_work(model) for model in models]:
+            reports.append(measure(work, not _NO_TWIN.value, save))
+            print()
+        if len(reports) > 1:
+            _print_ratios(reports)
     except (UserError, WorkerFailed) as error:
         sys.exit(f"Error: {error}")
 
@@ -124,8 +153,11 @@ class Work(NamedTuple):
     rows: list[tuple[int, int]]
 
 
-def _work() -> Work:
-    """Return the work that the flags select.
+def _work(model: str) -> Work:
+    """Return the work on a method that the flags select.
+
+    Args:
+        model: Name of the method.
 
     Returns:
         The work.
@@ -133,7 +165,7 @@ def _work() -> Work:
     Raises:
         UserError: The flags contradict each other.
     """
-    config = default_config(_MODEL.value)
+    config = default_config(model)
     config.recipe.precision = _PRECISION.value
     config.seeds = tuple(range(_SEEDS.value))
     config.data.image_size = _IMAGE_SIZE.value
@@ -141,12 +173,12 @@ def _work() -> Work:
     epoch = config.recipe.steps_per_epoch
     if epoch == 0:
         if _STEPS.value:
-            raise UserError(f"Pass --epochs, not --steps, for --model={_MODEL.value}.")
-        config.recipe.num_epochs = _EPOCHS.value or 20
+            raise UserError(f"Pass --epochs, not --steps, for --model={model}.")
+        config.recipe.num_epochs = _EPOCHS.value or WORK[model][1]
     else:
         if _EPOCHS.value:
-            raise UserError(f"Pass --steps, not --epochs, for --model={_MODEL.value}.")
-        steps = _STEPS.value or 20
+            raise UserError(f"Pass --steps, not --epochs, for --model={model}.")
+        steps = _STEPS.value or WORK[model][1]
         config.recipe.steps_per_epoch = min(steps, epoch)
         config.recipe.num_epochs = max(1, steps // epoch)
         if config.recipe.num_epochs * config.recipe.steps_per_epoch != steps:
@@ -155,7 +187,7 @@ def _work() -> Work:
             )
 
     if _MAPS.value:
-        if _MODEL.value != "ststnet" or _CLIPS.value or _GROW.value == "clips":
+        if model != "ststnet" or _CLIPS.value or _GROW.value == "clips":
             raise UserError(
                 "--maps requires --model=ststnet, and excludes --clips and --grow=clips: the file"
                 " determines the number of clips."
@@ -165,7 +197,7 @@ def _work() -> Work:
         return Work(config, lambda _: composite, _rows(sizes, config, composite))
     grow = _GROW.value == "clips"
     sizes = _grown(CLIPS_GROWN, _CLIPS.value) if grow else [_CLIPS.value or task.CLIPS]
-    make = functools.partial(task.random_composite, _MODEL.value, image_size=config.data.image_size)
+    make = functools.partial(task.random_composite, model, image_size=config.data.image_size)
     return Work(config, make, _rows(sizes, config, make(sizes[0])))
 
 
@@ -184,7 +216,7 @@ def _rows(sizes: Sequence[int], config: Config, composite: Composite) -> list[tu
             f"--folds is {_FOLDS.value}, expected at most {available}: the data have {available}"
             " subjects."
         )
-    folds = [_FOLDS.value or (available if _MAPS.value else 4)]
+    folds = [_FOLDS.value or (available if _MAPS.value else WORK[config.model][0])]
     if _GROW.value == "folds":
         folds = _grown([n for n in FOLDS_GROWN if n < available] + [available], _FOLDS.value)
     return [(clips, count) for clips in sizes for count in folds]
@@ -195,13 +227,16 @@ def _grown(sizes: Sequence[int], largest: int | None) -> list[int]:
     return sorted({*(n for n in sizes if largest is None or n < largest), largest or sizes[-1]})
 
 
-def measure(work: Work, twin: bool, out: Path | None) -> None:
-    """Measure and print each row, and rewrite the JSON file after each row.
+def measure(work: Work, twin: bool, save: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Measure and print each row.
 
     Args:
         work: The work to measure.
         twin: Also measure the PyTorch twin.
-        out: JSON file for the figures, or None.
+        save: Function that saves the figures; called after each row.
+
+    Returns:
+        The figures.
 
     Raises:
         UserError: The networks disagree, or PyTorch cannot be used.
@@ -267,8 +302,8 @@ def measure(work: Work, twin: bool, out: Path | None) -> None:
             row = _row(folder, config, composite, count, settings, cost, peak)
             _print_row(row, unit)
             report["rows"].append(row)
-            if out:
-                out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+            save(report)
+    return report
 
 
 def _unit(config: Config) -> str:
@@ -458,6 +493,19 @@ def _print_row(row: dict[str, Any], unit: str) -> None:
             )
         )
     sys.stdout.flush()
+
+
+def _print_ratios(reports: Sequence[dict[str, Any]]) -> None:
+    """Print one line for each method: median, smallest and largest ratio of the rounds."""
+    print(f"{'method':<15} {'folds':>5} {'this engine':>12} {'PyTorch':>10} {'ratio':>7}")
+    for report in reports:
+        key = f"milliseconds_per_fold_{report['unit']}"
+        for row in report["rows"]:
+            line = f"{report['model']:<15} {row['folds']:5} {row['ours'][key]:12,.1f}"
+            if row["ratio"]:
+                shown = "{median:6.2f}x  ({min:.2f} to {max:.2f})".format(**row["ratio"])
+                line += f" {row['twin'][key]:10,.1f} {shown}"
+            print(f"{line}  ms per fold and {report['unit']}")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from atnet_jax.names import CLASSES
 from atnet_jax.published import COMPOSITE, DATABASES
 
 CLIPS = COMPOSITE["full"].clips
+PICTURES = ("apex", "regions")  # inputs of 8 bits
 
 
 def random_composite(model: str, clips: int, image_size: int) -> Composite:
@@ -47,13 +48,15 @@ def random_composite(model: str, clips: int, image_size: int) -> Composite:
     more = rng.choice(len(subjects), clips - len(subjects), p=share / share.sum())
     owner = np.sort(np.concatenate([np.arange(len(subjects)), more]))
     shares = np.array(COMPOSITE["full"][2:]) / CLIPS
-    make = {
-        "apex": lambda: rng.integers(0, 256, (clips, image_size, image_size, 1), np.uint8),
-        "adm": lambda: rng.standard_normal((clips, 64, 128), np.float32),
-        "flow_map": lambda: rng.standard_normal((clips, 28, 28, 3), np.float32),
-    }
+    shapes = models.find(model).build_network().input_shapes(image_size)
+
+    def noise(name: str, shape: tuple[int, ...]) -> np.ndarray:
+        if name in PICTURES:
+            return rng.integers(0, 256, (clips, *shape), np.uint8)
+        return rng.standard_normal((clips, *shape), np.float32)
+
     return Composite(
-        inputs={name: make[name]() for name in models.find(model).inputs},
+        inputs={name: noise(name, shape) for name, shape in shapes.items()},
         labels=rng.choice(len(CLASSES), clips, p=shares).astype(np.int32),
         dataset=[subjects[k][0] for k in owner],
         subject=[f"s{subjects[k][1]:02}" for k in owner],

@@ -9,7 +9,7 @@ The benchmark starts this module, possibly with an interpreter without JAX. WHAT
 - "choose": measure the speed of different settings of PyTorch on DEVICE ("cpu" or "cuda");
 - "train": train the task of the folder at each request, with SETTINGS as JSON.
 
-The networks are those of `atnet_jax.models`. Clips stay on the device, and the host waits for the
+The networks are those of `benchmarks.twins`. Clips stay on the device, and the host waits for the
 device only after all folds. All folds use one network, which is initialised again for each, so that
 it is compiled only once.
 """
@@ -19,7 +19,6 @@ import functools
 import itertools
 import json
 import os
-import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -31,177 +30,7 @@ import torch  # pyright: ignore[reportMissingImports]
 import torch.nn.functional as F  # pyright: ignore[reportMissingImports]
 from torch import Tensor, nn  # pyright: ignore[reportMissingImports]
 
-from benchmarks import worker
-
-
-class Block(nn.Module):
-    """Pre-activation residual block that halves height and width (not in the first block)."""
-
-    def __init__(self, channels_in: int, channels: int) -> None:
-        super().__init__()
-        self.first = channels_in == channels
-        if not self.first:
-            self.bn1 = nn.BatchNorm2d(channels_in)
-            self.conv_expand = nn.Conv2d(channels_in, channels, 1, stride=2, bias=False)
-        stride = 1 if self.first else 2
-        self.conv1 = nn.Conv2d(channels_in, channels, 3, stride, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(channels)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the output for `[batch, channel, height, width]`, in the same axes."""
-        if not self.first:
-            x = F.relu(self.bn1(x))
-        shortcut = x if self.first else self.conv_expand(x)
-        return self.conv2(F.relu(self.bn2(self.conv1(x)))) + shortcut
-
-
-class ResNet10(nn.Module):
-    """Network from apex frames, 0…255, `[batch, 1, height, width]`, to features `[batch, 512]`."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.data_bn = nn.BatchNorm2d(1)
-        self.conv1 = nn.Conv2d(1, 64, 7, stride=2, padding=3)
-        self.conv1_bn = nn.BatchNorm2d(64)
-        self.layer_64_1 = Block(64, 64)
-        self.layer_128_1 = Block(64, 128)
-        self.layer_256_1 = Block(128, 256)
-        self.layer_512_1 = Block(256, 512)
-        self.last_bn = nn.BatchNorm2d(512)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the features of apex frames; see the class."""
-        x = F.relu(self.conv1_bn(self.conv1(self.data_bn(x))))
-        x = F.max_pool2d(x, 3, stride=2, ceil_mode=True)
-        x = self.layer_512_1(self.layer_256_1(self.layer_128_1(self.layer_64_1(x))))
-        return F.relu(self.last_bn(x)).mean((2, 3))
-
-
-class ATNet(nn.Module):
-    """Fusion of both streams, or one of the streams."""
-
-    def __init__(self, streams: tuple[str, ...], lstm_autocast: bool) -> None:
-        super().__init__()
-        if "spatial" in streams:
-            self.spatial = ResNet10()
-        if "temporal" in streams:
-            self.temporal = nn.LSTM(128, 512, num_layers=2, batch_first=True)
-            # Caffe has one bias per gate; a second trainable one would double its learning rate.
-            self.temporal.bias_hh_l0.requires_grad_(False)
-            self.temporal.bias_hh_l1.requires_grad_(False)
-        self.dropout = nn.Dropout(0.5 if len(streams) == 2 else 0.0)
-        self.classifier = nn.Linear(512 * len(streams), 3)
-        self._streams = streams
-        self._lstm_autocast = lstm_autocast
-
-    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
-        """Return logits `[batch, 3]`.
-
-        Args:
-            inputs: "apex" `[batch, 1, height, width]` and "adm" `[batch, 64, 128]`.
-        """
-        features = []
-        if "spatial" in self._streams:
-            features.append(F.normalize(self.spatial(inputs["apex"]), dim=1))
-        if "temporal" in self._streams:
-            adm = inputs["adm"]
-            enabled = self._lstm_autocast and torch.is_autocast_enabled(adm.device.type)
-            with torch.autocast(adm.device.type, torch.bfloat16, enabled=enabled):
-                outputs, _ = self.temporal(adm)
-            features.append(F.normalize(outputs.float().mean(1), dim=1))
-        return self.classifier(self.dropout(torch.cat(features, 1)))
-
-    def reset(self) -> None:
-        """Draws all parameters anew, in place."""
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-            elif isinstance(module, nn.BatchNorm2d):
-                module.reset_parameters()
-            elif isinstance(module, nn.LSTM):
-                for name, parameter in module.named_parameters():
-                    nn.init.normal_(parameter, std=0.1 if name.startswith("weight") else 0.0)
-            elif isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                nn.init.constant_(module.bias, 0.2)
-
-
-class STSTNet(nn.Module):
-    """STSTNet with the layers and training of its published port.
-
-    The port is github.com/christy1206/STSTNet.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.convolutions = nn.ModuleList(nn.Conv2d(3, n, 3, padding=2) for n in (3, 5, 8))
-        self.norms = nn.ModuleList(nn.BatchNorm2d(n) for n in (3, 5, 8))
-        self.dropout = nn.Dropout(0.5)
-        self.classifier = nn.Linear(400, 3)
-
-    def forward(self, inputs: dict[str, Tensor]) -> Tensor:
-        """Return logits `[batch, 3]`; "flow_map" is `[batch, 3, 28, 28]`, 0…255."""
-        x = inputs["flow_map"]
-        streams = [
-            self.dropout(F.max_pool2d(norm(F.relu(convolution(x))), 3, stride=3, padding=1))
-            for convolution, norm in zip(self.convolutions, self.norms, strict=True)
-        ]
-        return self.classifier(F.avg_pool2d(torch.cat(streams, 1), 2).flatten(1))
-
-    def reset(self) -> None:
-        """Draws all parameters anew, in place."""
-        for module in self.modules():
-            if hasattr(module, "reset_parameters"):
-                module.reset_parameters()
-
-
-def parameters_from_ours(model: str, ours: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Convert parameters, or their gradients, of this package's network to those of the twin.
-
-    Args:
-        model: Name of the method.
-        ours: Arrays by name, joined by slashes.
-
-    Returns:
-        Arrays by their name in PyTorch.
-    """
-    if model == "ststnet":
-        kernel = ours["streams/kernel"].reshape(3, 3, 3, 16).transpose(3, 2, 0, 1)
-        classifier = ours["classifier/kernel"].reshape(5, 5, 16, 3).transpose(3, 2, 0, 1)
-        found = {
-            "classifier.weight": classifier.reshape(3, 400),
-            "classifier.bias": ours["classifier/bias"],
-        }
-        for name, whole in (
-            ("convolutions.{}.weight", kernel),
-            ("convolutions.{}.bias", ours["streams/bias"]),
-            ("norms.{}.weight", ours["norm/scale"]),
-            ("norms.{}.bias", ours["norm/bias"]),
-        ):
-            parts = np.split(whole, (3, 8))
-            found |= {name.format(k): part for k, part in enumerate(parts)}
-        return found
-
-    found = {}
-    for path, array in ours.items():
-        stream, *layer, leaf = path.split("/")
-        if stream == "temporal":
-            name = {"input_kernel": "weight_ih", "recurrent_kernel": "weight_hh"}
-            i, f, o, g = np.split(array, 4, axis=-1)  # PyTorch orders the gates i, f, g, o.
-            number = int(layer[0].removeprefix("lstm")) - 1
-            found[f"temporal.{name.get(leaf, 'bias_ih')}_l{number}"] = np.concatenate(
-                [i, f, g, o], axis=-1
-            ).T
-        elif stream == "classifier":
-            found["classifier.weight" if leaf == "kernel" else "classifier.bias"] = array.T
-        else:
-            module = re.sub(r"(layer_\d+_1)_", r"\1.", layer[0])
-            array = array.transpose(3, 2, 0, 1) if leaf == "kernel" else array
-            found[f"spatial.{module}.{'bias' if leaf == 'bias' else 'weight'}"] = array
-    return found
+from benchmarks import twins, worker
 
 
 def rotate(images: Tensor, degrees: Tensor) -> Tensor:
@@ -229,13 +58,6 @@ def augment(images: Tensor, how: Mapping[str, Any]) -> Tensor:
     images = torch.where(mirrored.view(-1, 1, 1, 1), images.flip(3), images)
     images = rotate(images, rotated * turn * how["rotation"])
     return (images + (shifted * shift * how["shift"]).view(-1, 1, 1, 1)).clamp(0, 255)
-
-
-def to_grey_levels(maps: Tensor) -> Tensor:
-    """Scale each channel of each map linearly to 0…255; constant channels become 0."""
-    low = maps.amin((2, 3), keepdim=True)
-    span = maps.amax((2, 3), keepdim=True) - low
-    return (maps - low) * (255 / torch.where(span > 0, span, 1.0))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -296,7 +118,7 @@ class Training:
         settings.apply(self.config["precision"])
         self._device, self._settings = device, settings
         with np.load(folder / "clips.npz", allow_pickle=False) as arrays:
-            self._inputs = inputs_from(arrays, device)
+            inputs = inputs_from(arrays, device)
             self._labels = torch.from_numpy(arrays["labels"]).long()
             self._folds = [
                 torch.from_numpy(train)
@@ -304,6 +126,7 @@ class Training:
             ]
         self._labels_there = self._labels.to(device)
         self._model = build(self.config["model"], settings, device)
+        self._inputs = self._model.prepare(inputs)
 
     def all_folds(self) -> float:
         """Train every fold for every seed, and return the mean loss of the last epoch."""
@@ -384,10 +207,10 @@ class Training:
 
     def _optimizer(self) -> Any:
         config = self.config
-        rate, model = config["learning_rate"], self._model
+        rate, decay, model = config["learning_rate"], config["weight_decay"], self._model
         if config["optimizer"] == "adam":
-            return torch.optim.Adam(model.parameters(), rate, fused=True)
-        decay, bias_rate = config["weight_decay"], rate * config["bias_learning_rate_factor"]
+            return torch.optim.Adam(model.parameters(), rate, weight_decay=decay, fused=True)
+        bias_rate = rate * config["bias_learning_rate_factor"]
         groups: dict[str, dict[str, Any]] = {
             "weights": {"params": [], "lr": rate, "weight_decay": decay},
             "biases": {"params": [], "lr": bias_rate, "weight_decay": decay},
@@ -406,18 +229,13 @@ class Training:
         )
 
 
-def build(model: str, settings: Settings, device: str) -> Any:
+def build(model: str, settings: Settings, device: str) -> twins.Twin:
     """Return the network, on the device."""
-    if model == "ststnet":
-        network = STSTNet()
-    else:
-        streams = ("spatial", "temporal") if model == "fusion" else (model,)
-        network = ATNet(streams, settings.lstm_autocast)
-    network = network.to(device)
+    network = twins.build(model, settings.lstm_autocast).to(device)
     if settings.channels_last:
         network = network.to(memory_format=torch.channels_last)
     if settings.compile:
-        (network if model == "ststnet" else network.spatial).compile(mode=settings.compile)
+        network.part_to_compile().compile(mode=settings.compile)
     return network
 
 
@@ -427,7 +245,7 @@ def as_channels_last(x: Tensor) -> Tensor:
 
 
 def inputs_from(arrays: Any, device: str) -> dict[str, Tensor]:
-    """Return the arrays "input_…" as tensors, channels first, with flow maps in grey levels."""
+    """Return the arrays "input_…" as tensors, channels first."""
     inputs = {}
     for name in arrays.files:
         if name.startswith("input_"):
@@ -435,8 +253,6 @@ def inputs_from(arrays: Any, device: str) -> dict[str, Tensor]:
             inputs[name.removeprefix("input_")] = (
                 x.permute(0, 3, 1, 2).contiguous() if x.ndim == 4 else x
             )
-    if "flow_map" in inputs:
-        inputs["flow_map"] = to_grey_levels(inputs["flow_map"])
     return inputs
 
 
@@ -468,19 +284,17 @@ def check(folder: Path, device: str) -> dict[str, Any]:
     """
     torch.backends.cudnn.allow_tf32 = False
     torch.set_float32_matmul_precision("highest")
-    name = read_config(folder)["model"]
-    model = build(name, Settings(), device)
+    model = build(read_config(folder)["model"], Settings(), device)
     model.train()
     model.reset()
     for module in model.modules():
-        if isinstance(module, nn.Dropout):
+        if isinstance(module, nn.Dropout | nn.Dropout2d):
             module.p = 0.0
     with np.load(folder / "check.npz", allow_pickle=False) as arrays:
-        inputs = inputs_from(arrays, device)
+        inputs = model.prepare(inputs_from(arrays, device))
         labels = torch.from_numpy(arrays["labels"]).long().to(device)
         given, expected = (
-            parameters_from_ours(
-                name,
+            model.parameters_from_ours(
                 {
                     key.removeprefix(prefix): arrays[key]
                     for key in arrays.files

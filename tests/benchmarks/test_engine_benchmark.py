@@ -41,15 +41,21 @@ def test_operations_by_hand():
 @pytest.mark.parametrize(
     ("model", "inputs", "size"),
     [
-        ("spatial", {"apex": (224, 224, 1)}, {}),
+        ("spatial", {}, {}),
         # JAX's analysis counts a loop's body once, whatever the number of its rounds.
         ("temporal", {"adm": (1, 128)}, {"time_steps": 1}),
+        ("rcn", {}, {}),
+        ("sssnet", {}, {}),
+        ("dual_inception", {}, {}),
+        ("off_apexnet", {}, {}),
+        ("htnet", {}, {}),
     ],
 )
 def test_operations_as_jax_counts_them(model, inputs, size):
     clips = 4
     network = models.find(model).build_network()
-    batch = {name: jnp.zeros((clips, *shape)) for name, shape in inputs.items()}
+    shapes = network.input_shapes(224) | inputs
+    batch = {name: jnp.zeros((clips, *shape)) for name, shape in shapes.items()}
     keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
     variables = dict(jax.eval_shape(lambda: network.init(keys, batch, train=True)))
     params = variables.pop("params")
@@ -138,7 +144,9 @@ def report_of(tmp_path: Path, *arguments: str) -> dict:
     out = tmp_path / "report.json"
     ended = run(*arguments, f"--out={out}")
     assert ended.returncode == 0, ended.stderr
-    return json.loads(out.read_text())
+    *earlier, report = json.loads(out.read_text())
+    assert not earlier
+    return report
 
 
 def check_side(row: dict, side: str, cost: int, fold_epochs: int) -> None:
@@ -176,6 +184,21 @@ def test_command_without_a_twin_reports_growth(tmp_path):
         assert row["twin"] is None and row["ratio"] is None
 
 
+def test_several_methods_have_a_report_and_a_line_each(tmp_path):
+    out = tmp_path / "reports.json"
+    methods = ["off_apexnet", "ststnet"]
+    ended = run(
+        *(f"--model={name}" for name in methods), f"--clips={CLIPS}", "--epochs=1", "--folds=1",
+        "--no_twin", f"--out={out}",
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    reports = json.loads(out.read_text())
+    assert [report["model"] for report in reports] == methods
+    for line, report in zip(ended.stdout.splitlines()[-2:], reports, strict=True):
+        shown = report["rows"][0]["ours"]["milliseconds_per_fold_epoch"]
+        assert line.split()[:3] == [report["model"], "1", f"{shown:,.1f}"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -210,7 +233,7 @@ def torch_python() -> str:
     return python
 
 
-@pytest.mark.parametrize("model", ["fusion", "spatial", "temporal", "ststnet"])
+@pytest.mark.parametrize("model", flops.MODELS)
 def test_twin_gives_our_outputs_and_gradients(tmp_path, torch_python, model):
     write_task(tmp_path, model, 64)
     with Worker(sys.executable, "benchmarks.ours", ["check", str(tmp_path)], {}) as ours:

@@ -1,8 +1,13 @@
 """Max-pooling whose gradients are as fast as the pooling itself."""
 
+import functools
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int8
+
+from atnet_jax.system import backend
 
 
 @jax.custom_vjp
@@ -96,9 +101,10 @@ def max_pool(
     """Return max-pooling as in PyTorch: output size rounded down, padding with minus infinity.
 
     The maxima are taken over shifted slices, whose gradient is elementwise; see
-    `max_pool_rounding_up`. As in PyTorch, the gradient goes to a window's first maximum. The
-    gradient of `jnp.maximum` compares the maximum with values that XLA may have recomputed with
-    different rounding. If none is equal, the gradient is lost.
+    `max_pool_rounding_up`. If 3×3 or larger windows do not overlap, a CPU stores the place of each
+    maximum instead, which is three times as fast. As in PyTorch, the gradient goes to a window's
+    first maximum. The gradient of `jnp.maximum` compares the maximum with values that
+    XLA may have recomputed with different rounding. If none is equal, the gradient is lost.
 
     Args:
         x: The pictures.
@@ -106,6 +112,8 @@ def max_pool(
         stride: Distance between neighbouring windows, in pixels.
         padding: Number of pixels added on every side.
     """
+    if stride == size > 2 and padding == 0 and backend.platform() == "cpu":
+        return _pool_apart(x, size)
     around = ((0, 0), (padding, padding), (padding, padding), (0, 0))
     x = jnp.pad(x, around, constant_values=-jnp.inf)
     rows, columns = ((length - size) // stride + 1 for length in x.shape[1:3])
@@ -120,3 +128,39 @@ def max_pool(
             found = shifted if found is None else jnp.where(shifted > found, shifted, found)
     assert found is not None
     return found
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _pool_apart(x: Any, size: int) -> Any:
+    """Compute `max_pool` with windows that lie side by side."""
+    return _pool_apart_forward(x, size)[0]
+
+
+def _pool_apart_forward(x: Any, size: int) -> tuple[Any, tuple]:
+    batch, height, width, channels = x.shape
+    rows, columns = height // size, width // size
+    inside = x[:, : rows * size, : columns * size]
+    windows = inside.reshape(batch, rows, size, columns, size, channels)
+    largest = windows[:, :, 0, :, 0]
+    place = jnp.zeros(largest.shape, jnp.int8)
+    for k in range(1, size * size):
+        value = windows[:, :, k // size, :, k % size]
+        place = jnp.where(value > largest, jnp.int8(k), place)
+        largest = jnp.where(value > largest, value, largest)
+    return largest, (place, x.shape[1:3])
+
+
+def _pool_apart_backward(
+    size: int, residuals: tuple[jax.Array, tuple[int, int]], gradient: jax.Array
+) -> tuple[jax.Array]:
+    place, (height, width) = residuals
+    batch, rows, columns, channels = gradient.shape
+    places = jnp.arange(size * size, dtype=jnp.int8).reshape(1, 1, size, 1, size, 1)
+    here = place[:, :, None, :, None] == places
+    inside = jnp.where(here, gradient[:, :, None, :, None], 0)
+    inside = inside.reshape(batch, rows * size, columns * size, channels)
+    left_over = ((0, height - rows * size), (0, width - columns * size))
+    return (jnp.pad(inside, ((0, 0), *left_over, (0, 0))),)
+
+
+_pool_apart.defvjp(_pool_apart_forward, _pool_apart_backward)

@@ -110,7 +110,8 @@ def part_of(line: str, network: str) -> str:
         for word in plain.split("/")
         if word and word not in ("while", "body", "cond", "closed_call", "shard_map", "checkpoint")
     ]
-    starts = [place for place, word in enumerate(words) if word in (network, "TemporalStream")]
+    classes = (network, "TemporalStream")
+    starts = [place for place, word in enumerate(words) if word.split(".")[0] in classes]
     if not starts:
         return "other"
     layers = words[starts[0] : -1]

@@ -15,7 +15,6 @@ import json
 import math
 import os
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -33,17 +32,12 @@ os.environ.update(
 )
 
 import jax
-import numpy as np
 from jax.experimental import topologies
 
-from atnet_jax import models
 from atnet_jax.config import Config, default_config
-from atnet_jax.data.folds import Unit, make_folds
 from atnet_jax.errors import UserError
-from atnet_jax.training.batches import BatchPlan
-from atnet_jax.training.engine import PRECISIONS, make_trainer
-from atnet_jax.training.group_size import units_at_once
-from benchmarks import hlo_cost, task
+from atnet_jax.training.engine import PRECISIONS
+from benchmarks import absent, hlo_cost
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,8 +71,6 @@ CHIPS = {
     "v5p": Chip(95 * 2**30, 459e12, 8 * 2 * 128**2, _DEEP),
     "v6e": Chip(32 * 2**30, 918e12, 4 * 2 * 256**2, _FLAT),
 }
-# Rounds of the compiled loop over steps; no other loop of a network has as many.
-_STEPS = 7
 
 _MODEL = flags.DEFINE_string("model", "fusion", "Method; every network can be compiled.")
 _CHIP = flags.DEFINE_enum("chip", "v5e", list(CHIPS), "Kind of chip.")
@@ -140,26 +132,9 @@ def estimate(
     devices = topologies.get_topology_desc(
         platform="tpu", topology_name=f"{kind}:{layout}"
     ).devices[:count]
-    composite = task.random_composite(config.model, task.CLIPS, config.data.image_size)
-    folds = make_folds(config.protocol, composite)
-    units = [Unit(0, fold, composite.labels) for fold in folds]
-    trainer = make_trainer(config, composite.inputs, devices)
-    plan = BatchPlan(config, units)
-    config.engine.folds_per_batch = folds_per_chip * count
-    size = units_at_once(config, trainer, composite.inputs, plan, units, chip.memory)
-    group = [*units, *[units[-1]] * size][:size]
-    # One block of steps: an incomplete last batch costs no more.
-    block = plan.blocks(group, 0)[0]
-    block = jax.tree.map(lambda leaf: np.repeat(leaf[:1], _STEPS, axis=0), block)
-    start = time.perf_counter()
-    compiled = trainer.compile_epoch(composite.inputs, [block])
-    seconds = time.perf_counter() - start
-    text = compiled.as_text() or ""
-    network = type(models.find(config.model).build_network(config.options.to_dict()).for_training())
-    cost = hlo_cost.read(text, _STEPS, network.__name__)
-    memory: Any = compiled.memory_analysis()
-    rounds = math.ceil(len(units) / size)
-    steps = config.recipe.num_epochs * plan.steps
+    program = absent.compile_steps(config, devices, chip.memory, folds_per_chip)
+    cost = hlo_cost.read(program.text, absent.STEPS, program.network)
+    rounds = math.ceil(program.folds / program.folds_at_once)
     step_seconds = cost.step / chip.hertz
     found = {
         "model": config.model,
@@ -169,30 +144,30 @@ def estimate(
         "chip": kind,
         "chips": count,
         "jax": jax.__version__,
-        "compile_seconds": seconds,
-        "folds": len(units),
-        "folds_per_chip": size // count,
+        "compile_seconds": program.seconds,
+        "folds": program.folds,
+        "folds_per_chip": program.folds_at_once // count,
         "groups": rounds,
         "memory_bytes": {
             "of_the_chip": chip.memory,
-            "arguments": memory.argument_size_in_bytes,
-            "temporary": memory.temp_size_in_bytes,
+            "arguments": program.memory.argument_size_in_bytes,
+            "temporary": program.memory.temp_size_in_bytes,
         },
         "step": {
             "cycles": cost.step,
-            "cycles_per_fold": cost.step / (size // count),
+            "cycles_per_fold": cost.step / (program.folds_at_once // count),
             "seconds": step_seconds,
             "parts": cost.parts,
             "values_without_estimate": cost.without_estimate,
         },
         "epoch_cycles_outside_steps": cost.once,
         "evaluation": {
-            "steps": steps,
+            "steps": program.steps,
             "seconds": rounds
-            * (steps * step_seconds + config.recipe.num_epochs * cost.once / chip.hertz),
+            * (program.steps * step_seconds + config.recipe.num_epochs * cost.once / chip.hertz),
         },
     }
-    return found, text
+    return found, program.text
 
 
 def _print(found: dict[str, Any]) -> None:

@@ -1,0 +1,180 @@
+"""Estimated cost of training on an NVIDIA H100, from the GPU compiler, without a GPU.
+
+    pip install '.[gpu-compiler]'
+    python -m benchmarks.gpu --model=fusion --precision=bfloat16 --folds_at_once=17 --out=gpu.json
+
+compiles the training epoch of this engine for one H100 and prints, for one optimiser step, the
+memory that the compiler plans, the number of kernels, the compiler's estimate of the time of those
+that it generates, by part of the network, and the operations of the convolutions. Convolutions are
+calls of cuDNN, for which the compiler has no estimate: their times are bounds from below, computed
+from operations, bytes and the peaks of the chip. Without a GPU nothing is tuned: neither the tiles
+of products nor the algorithms of convolutions. The figures therefore give no time of a step; they
+compare forms of the same program.
+"""
+
+import collections
+import dataclasses
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import app, flags
+
+os.environ.update(
+    JAX_PLATFORMS="cpu",
+    JAX_ENABLE_COMPILATION_CACHE="false",
+    # Has the compiler write its estimates into the program.
+    XLA_FLAGS=os.environ.get("XLA_FLAGS", "") + " --xla_gpu_collect_cost_model_stats=true",
+)
+
+import jax
+from jax.experimental import topologies
+
+from atnet_jax.config import Config, default_config
+from atnet_jax.errors import UserError
+from atnet_jax.training.engine import PRECISIONS
+from benchmarks import absent, hlo_cost
+
+_MEMORY = 80 * 2**30
+# Peaks of the SXM5 card: bfloat16 products without sparsity, and memory.
+_FLOPS, _BYTES = 989e12, 3.352e12
+_HERTZ = 1.98e9
+# An H100 in the compiler's description of devices, stream_executor/device_description.proto of XLA.
+_H100 = f"""
+gpu_device_info {{
+  cuda_compute_capability {{ major: 9 }}
+  core_count: 132
+  fpus_per_core: 128
+  clock_rate_ghz: {_HERTZ / 1e9}
+  memory_bandwidth: {_BYTES:.0f}
+  device_memory_size: {_MEMORY}
+  l2_cache_size: 52428800
+  shared_memory_per_block: 49152
+  shared_memory_per_block_optin: 232448
+  shared_memory_per_core: 233472
+  registers_per_block_limit: 65536
+  registers_per_core_limit: 65536
+  threads_per_warp: 32
+  threads_per_block_limit: 1024
+  threads_per_core_limit: 2048
+  block_dim_limit_x: 2147483647
+  block_dim_limit_y: 65535
+  block_dim_limit_z: 65535
+}}
+platform_name: "CUDA"
+dnn_version_info {{ major: 9 minor: 8 }}
+runtime_version {{ major: 12 minor: 9 }}
+device_description_str: "NVIDIA H100 80GB HBM3"
+"""
+
+_MODEL = flags.DEFINE_string("model", "fusion", "Method; every network can be compiled.")
+_PRECISION = flags.DEFINE_enum(
+    "precision", "bfloat16", list(PRECISIONS), "See config.recipe.precision."
+)
+_FOLDS = flags.DEFINE_integer(
+    "folds_at_once", 0, "Folds that train in one program; 0: as many as fit.", lower_bound=0
+)
+_IMAGE_SIZE = flags.DEFINE_integer("image_size", 224, "Size of apex frames in pixels.", 8)
+_PARTS = flags.DEFINE_integer("parts", 25, "Number of parts to print.", lower_bound=1)
+_HLO = flags.DEFINE_string("hlo", None, "Also write the compiled program to this file.")
+_OUT = flags.DEFINE_string("out", None, "Also write all figures to this JSON file.")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Compile, and print and write the estimates."""
+    if len(argv) > 1:
+        raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}.")
+    try:
+        config = default_config(_MODEL.value)
+        config.recipe.precision = _PRECISION.value
+        config.data.image_size = _IMAGE_SIZE.value
+        found, text = estimate(config, _FOLDS.value)
+    except UserError as error:
+        sys.exit(f"Error: {error}")
+    _print(found)
+    if _HLO.value:
+        Path(_HLO.value).write_text(text, encoding="utf-8")
+    if _OUT.value:
+        Path(_OUT.value).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+
+
+def estimate(config: Config, folds_at_once: int = 0) -> tuple[dict[str, Any], str]:
+    """Compile the epoch of a configuration for an H100 and read its estimated cost.
+
+    Args:
+        config: The settings; one seed of its protocol is trained.
+        folds_at_once: Folds that train in one program; 0 takes the automatic choice.
+
+    Returns:
+        The figures, and the text of the program.
+
+    Raises:
+        UserError: JAX's CUDA plugin is missing, or the method is no network.
+    """
+    if importlib.util.find_spec("jax_cuda12_plugin") is None:
+        raise UserError("The GPU compiler is not installed. Run pip install '.[gpu-compiler]'.")
+    devices = topologies.get_topology_desc(
+        platform="cuda", topology="1x1x1", target_config=_H100
+    ).devices
+    program = absent.compile_steps(config, devices, _MEMORY, folds_at_once)
+    cost = hlo_cost.read(program.text, absent.STEPS, program.network)
+    kernels = collections.Counter[str]()
+    for kind, _, rounds in hlo_cost.kernels_of_a_step(program.text, absent.STEPS):
+        kernels[kind] += rounds
+    found = {
+        "model": config.model,
+        "precision": config.recipe.precision,
+        "image_size": config.data.image_size,
+        "batch_size": config.recipe.batch_size,
+        "device": devices[0].device_kind,
+        "jax": jax.__version__,
+        "compile_seconds": program.seconds,
+        "folds": program.folds,
+        "folds_at_once": program.folds_at_once,
+        "memory_bytes": {
+            "of_the_device": _MEMORY,
+            "arguments": program.memory.argument_size_in_bytes,
+            "temporary": program.memory.temp_size_in_bytes,
+        },
+        "step": {
+            "kernels": dict(kernels.most_common()),
+            "estimated_seconds": cost.step / _HERTZ,
+            "parts": {name: cycles / _HERTZ for name, cycles in cost.parts.items()},
+            "values_without_estimate": cost.without_estimate,
+            "convolutions": {
+                kind: dataclasses.asdict(total)
+                for kind, total in hlo_cost.convolutions(
+                    program.text, absent.STEPS, _FLOPS, _BYTES
+                ).items()
+            },
+        },
+    }
+    return found, program.text
+
+
+def _print(found: dict[str, Any]) -> None:
+    step, memory = found["step"], found["memory_bytes"]
+    print(
+        f"{found['model']}, {found['precision']}, batches of {found['batch_size']}: one"
+        f" {found['device']}, {found['folds_at_once']} of {found['folds']} folds at once"
+        f" (compiled in {found['compile_seconds']:.0f} s)\n"
+        f"memory: arguments {memory['arguments'] / 2**30:.2f} + temporary"
+        f" {memory['temporary'] / 2**30:.2f} of {memory['of_the_device'] / 2**30:.0f} GiB\n"
+        f"one step: {sum(step['kernels'].values()):,} kernels; convolutions:"
+    )
+    for kind, total in step["convolutions"].items():
+        print(
+            f"{total['calls']:6,} {kind}: {total['operations'] / 1e9:,.0f} G operations,"
+            f" {total['bytes'] / 1e9:.2f} GB, at least {1e3 * total['least_seconds']:.2f} ms"
+        )
+    print(f"estimate of the other kernels of a step: {1e3 * step['estimated_seconds']:.2f} ms")
+    for name, seconds in list(step["parts"].items())[: _PARTS.value]:
+        print(f"{1e3 * seconds:9.3f} ms {seconds / step['estimated_seconds']:6.1%}  {name}")
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -6,6 +6,7 @@ import pytest
 
 from atnet_jax.config import default_config
 from atnet_jax.data.folds import Unit, make_folds
+from atnet_jax.models.layers.lstm import LSTM
 from atnet_jax.system import backend
 from atnet_jax.training.batches import BatchPlan
 from atnet_jax.training.engine import make_trainer
@@ -39,3 +40,20 @@ def test_other_platforms_train_alike(platform):
     np.testing.assert_allclose(found[2], expected[2], atol=2e-3)
     for own, other in zip(jax.tree.leaves(found[1]), jax.tree.leaves(expected[1]), strict=True):
         np.testing.assert_allclose(own, other, rtol=5e-3, atol=5e-3)
+
+
+def test_gates_are_computed_again_on_a_tpu():
+    """An LSTM's gradients are those of the gates that a CPU keeps."""
+    rng = np.random.default_rng(6)
+    x = rng.standard_normal((3, 9, 4)).astype(np.float32)
+    of_outputs = rng.standard_normal((3, 9, 8)).astype(np.float32)
+    params = LSTM(8).init(jax.random.key(0), x)
+
+    def gradients(platform):
+        with backend.tracing_for(platform), jax.default_matmul_precision("highest"):
+            return jax.grad(lambda p: (LSTM(8).apply(p, x) * of_outputs).sum())(params)
+
+    for own, other in zip(
+        jax.tree.leaves(gradients("tpu")), jax.tree.leaves(gradients("cpu")), strict=True
+    ):
+        np.testing.assert_allclose(own, other, rtol=1e-4, atol=1e-5)

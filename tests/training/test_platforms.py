@@ -45,7 +45,7 @@ def test_other_platforms_train_alike(platform):
 def test_gates_are_computed_again_on_a_tpu():
     """An LSTM's gradients are those of the gates that a CPU keeps."""
     rng = np.random.default_rng(6)
-    x = rng.standard_normal((3, 9, 4)).astype(np.float32)
+    x = jax.numpy.asarray(rng.standard_normal((3, 9, 4)), np.float32)
     of_outputs = rng.standard_normal((3, 9, 8)).astype(np.float32)
     params = LSTM(8).init(jax.random.key(0), x)
 

@@ -1,23 +1,68 @@
-"""Compilation of one optimiser step of this engine for devices that need not be at hand."""
+"""What benchmarks/tpu.py and gpu.py share: compiling a step for devices that are not at hand."""
 
 import dataclasses
+import json
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from absl import app, flags
 
 from atnet_jax import models
-from atnet_jax.config import Config
+from atnet_jax.config import Config, default_config
 from atnet_jax.data.folds import Unit, make_folds
+from atnet_jax.errors import UserError
 from atnet_jax.training.batches import BatchPlan
-from atnet_jax.training.engine import make_trainer
+from atnet_jax.training.engine import PRECISIONS, make_trainer
 from atnet_jax.training.group_size import units_at_once
 from benchmarks import task
 
 # Rounds of the compiled loop over steps; no other loop of a network has as many.
 STEPS = 7
+
+_MODEL = flags.DEFINE_string("model", "fusion", "Method; every network can be compiled.")
+_PRECISION = flags.DEFINE_enum(
+    "precision", "bfloat16", list(PRECISIONS), "See config.recipe.precision."
+)
+_IMAGE_SIZE = flags.DEFINE_integer("image_size", 224, "Size of apex frames in pixels.", 8)
+PARTS = flags.DEFINE_integer("parts", 25, "Number of parts to print.", lower_bound=1)
+_HLO = flags.DEFINE_string("hlo", None, "Also write the compiled program to this file.")
+_OUT = flags.DEFINE_string("out", None, "Also write all figures to this JSON file.")
+
+
+def run(
+    argv: Sequence[str],
+    estimate: Callable[[Config], tuple[dict[str, Any], str]],
+    show: Callable[[dict[str, Any]], None],
+) -> None:
+    """Estimate the cost of the configuration that the flags select; print and write the figures.
+
+    Args:
+        argv: Arguments that are no flags, with the program's name first.
+        estimate: Function that returns the figures and the text of the program.
+        show: Function that prints the figures.
+
+    Raises:
+        UsageError: There are such arguments.
+    """
+    if len(argv) > 1:
+        raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}.")
+    try:
+        config = default_config(_MODEL.value)
+        config.recipe.precision = _PRECISION.value
+        config.data.image_size = _IMAGE_SIZE.value
+        found, text = estimate(config)
+    except UserError as error:
+        sys.exit(f"Error: {error}")
+    show(found)
+    if _HLO.value:
+        Path(_HLO.value).write_text(text, encoding="utf-8")
+    if _OUT.value:
+        Path(_OUT.value).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +86,26 @@ class Program:
     folds_at_once: int
     steps: int
     seconds: float
+
+    def described(self, config: Config) -> dict[str, Any]:
+        """Return what was compiled, and how, for the figures."""
+        return {
+            "model": config.model,
+            "precision": config.recipe.precision,
+            "image_size": config.data.image_size,
+            "batch_size": config.recipe.batch_size,
+            "jax": jax.__version__,
+            "compile_seconds": self.seconds,
+            "folds": self.folds,
+        }
+
+    def memory_bytes(self, device: int) -> dict[str, int]:
+        """Return the memory of a device and what the compiler plans to use of it, in bytes."""
+        return {
+            "of_the_device": device,
+            "arguments": self.memory.argument_size_in_bytes,
+            "temporary": self.memory.temp_size_in_bytes,
+        }
 
 
 def compile_steps(

@@ -15,11 +15,8 @@ therefore give no time of a step; they compare forms of the same program.
 import collections
 import dataclasses
 import importlib.util
-import json
 import os
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from absl import app, flags
@@ -34,12 +31,10 @@ os.environ.update(
     + " --xla_gpu_collect_cost_model_stats=true --xla_gpu_enable_triton_gemm=false",
 )
 
-import jax
 from jax.experimental import topologies
 
-from atnet_jax.config import Config, default_config
+from atnet_jax.config import Config
 from atnet_jax.errors import UserError
-from atnet_jax.training.engine import PRECISIONS
 from benchmarks import absent, hlo_cost
 
 _MEMORY = 80 * 2**30
@@ -74,35 +69,14 @@ runtime_version {{ major: 12 minor: 9 }}
 device_description_str: "NVIDIA H100 80GB HBM3"
 """
 
-_MODEL = flags.DEFINE_string("model", "fusion", "Method; every network can be compiled.")
-_PRECISION = flags.DEFINE_enum(
-    "precision", "bfloat16", list(PRECISIONS), "See config.recipe.precision."
-)
 _FOLDS = flags.DEFINE_integer(
-    "folds_at_once", 0, "Folds that train in one program; 0: as many as fit.", lower_bound=0
+    "folds_at_once", 0, "Folds that train in one program; 0: the automatic choice.", lower_bound=0
 )
-_IMAGE_SIZE = flags.DEFINE_integer("image_size", 224, "Size of apex frames in pixels.", 8)
-_PARTS = flags.DEFINE_integer("parts", 25, "Number of parts to print.", lower_bound=1)
-_HLO = flags.DEFINE_string("hlo", None, "Also write the compiled program to this file.")
-_OUT = flags.DEFINE_string("out", None, "Also write all figures to this JSON file.")
 
 
 def main(argv: Sequence[str]) -> None:
     """Compile, and print and write the estimates."""
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}.")
-    try:
-        config = default_config(_MODEL.value)
-        config.recipe.precision = _PRECISION.value
-        config.data.image_size = _IMAGE_SIZE.value
-        found, text = estimate(config, _FOLDS.value)
-    except UserError as error:
-        sys.exit(f"Error: {error}")
-    _print(found)
-    if _HLO.value:
-        Path(_HLO.value).write_text(text, encoding="utf-8")
-    if _OUT.value:
-        Path(_OUT.value).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    absent.run(argv, lambda config: estimate(config, _FOLDS.value), _show)
 
 
 def estimate(config: Config, folds_at_once: int = 0) -> tuple[dict[str, Any], str]:
@@ -129,20 +103,10 @@ def estimate(config: Config, folds_at_once: int = 0) -> tuple[dict[str, Any], st
     for kind, _, rounds in hlo_cost.kernels_of_a_step(program.text, absent.STEPS):
         kernels[kind] += rounds
     found = {
-        "model": config.model,
-        "precision": config.recipe.precision,
-        "image_size": config.data.image_size,
-        "batch_size": config.recipe.batch_size,
+        **program.described(config),
         "device": devices[0].device_kind,
-        "jax": jax.__version__,
-        "compile_seconds": program.seconds,
-        "folds": program.folds,
         "folds_at_once": program.folds_at_once,
-        "memory_bytes": {
-            "of_the_device": _MEMORY,
-            "arguments": program.memory.argument_size_in_bytes,
-            "temporary": program.memory.temp_size_in_bytes,
-        },
+        "memory_bytes": program.memory_bytes(_MEMORY),
         "step": {
             "kernels": dict(kernels.most_common()),
             "estimated_seconds": cost.step / _HERTZ,
@@ -159,7 +123,7 @@ def estimate(config: Config, folds_at_once: int = 0) -> tuple[dict[str, Any], st
     return found, program.text
 
 
-def _print(found: dict[str, Any]) -> None:
+def _show(found: dict[str, Any]) -> None:
     step, memory = found["step"], found["memory_bytes"]
     print(
         f"{found['model']}, {found['precision']}, batches of {found['batch_size']}: one"
@@ -178,7 +142,7 @@ def _print(found: dict[str, Any]) -> None:
         "estimate of the kernels that are no products or convolutions:"
         f" {1e3 * step['estimated_seconds']:.2f} ms"
     )
-    for name, seconds in list(step["parts"].items())[: _PARTS.value]:
+    for name, seconds in list(step["parts"].items())[: absent.PARTS.value]:
         print(f"{1e3 * seconds:9.3f} ms {seconds / step['estimated_seconds']:6.1%}  {name}")
 
 

@@ -11,12 +11,9 @@ model, not measurements: the ratio of two forms of the same program is more reli
 
 import dataclasses
 import importlib.util
-import json
 import math
 import os
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from absl import app, flags
@@ -31,12 +28,10 @@ os.environ.update(
     JAX_ENABLE_COMPILATION_CACHE="false",
 )
 
-import jax
 from jax.experimental import topologies
 
-from atnet_jax.config import Config, default_config
+from atnet_jax.config import Config
 from atnet_jax.errors import UserError
-from atnet_jax.training.engine import PRECISIONS
 from benchmarks import absent, hlo_cost
 
 
@@ -72,40 +67,21 @@ CHIPS = {
     "v6e": Chip(32 * 2**30, 918e12, 4 * 2 * 256**2, _FLAT),
 }
 
-_MODEL = flags.DEFINE_string("model", "fusion", "Method; every network can be compiled.")
 _CHIP = flags.DEFINE_enum("chip", "v5e", list(CHIPS), "Kind of chip.")
 _COUNT = flags.DEFINE_integer("chips", 4, "Number of chips.", lower_bound=1, upper_bound=64)
-_PRECISION = flags.DEFINE_enum(
-    "precision", "bfloat16", list(PRECISIONS), "See config.recipe.precision."
-)
 _FOLDS = flags.DEFINE_integer(
     "folds_per_chip",
     0,
-    "Folds that a chip trains in one program; 0: as many as fit.",
+    "Folds that a chip trains in one program; 0: the automatic choice.",
     lower_bound=0,
 )
-_IMAGE_SIZE = flags.DEFINE_integer("image_size", 224, "Size of apex frames in pixels.", 8)
-_PARTS = flags.DEFINE_integer("parts", 25, "Number of parts to print.", lower_bound=1)
-_HLO = flags.DEFINE_string("hlo", None, "Also write the compiled program to this file.")
-_OUT = flags.DEFINE_string("out", None, "Also write all figures to this JSON file.")
 
 
 def main(argv: Sequence[str]) -> None:
     """Compile, and print and write the estimates."""
-    if len(argv) > 1:
-        raise app.UsageError(f"Unexpected arguments: {' '.join(argv[1:])}.")
-    try:
-        config = default_config(_MODEL.value)
-        config.recipe.precision = _PRECISION.value
-        config.data.image_size = _IMAGE_SIZE.value
-        found, text = estimate(config, _CHIP.value, _COUNT.value, _FOLDS.value)
-    except UserError as error:
-        sys.exit(f"Error: {error}")
-    _print(found)
-    if _HLO.value:
-        Path(_HLO.value).write_text(text, encoding="utf-8")
-    if _OUT.value:
-        Path(_OUT.value).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    absent.run(
+        argv, lambda config: estimate(config, _CHIP.value, _COUNT.value, _FOLDS.value), _show
+    )
 
 
 def estimate(
@@ -137,22 +113,12 @@ def estimate(
     rounds = math.ceil(program.folds / program.folds_at_once)
     step_seconds = cost.step / chip.hertz
     found = {
-        "model": config.model,
-        "precision": config.recipe.precision,
-        "image_size": config.data.image_size,
-        "batch_size": config.recipe.batch_size,
+        **program.described(config),
         "chip": kind,
         "chips": count,
-        "jax": jax.__version__,
-        "compile_seconds": program.seconds,
-        "folds": program.folds,
         "folds_per_chip": program.folds_at_once // count,
         "groups": rounds,
-        "memory_bytes": {
-            "of_the_chip": chip.memory,
-            "arguments": program.memory.argument_size_in_bytes,
-            "temporary": program.memory.temp_size_in_bytes,
-        },
+        "memory_bytes": program.memory_bytes(chip.memory),
         "step": {
             "cycles": cost.step,
             "cycles_per_fold": cost.step / (program.folds_at_once // count),
@@ -170,7 +136,7 @@ def estimate(
     return found, program.text
 
 
-def _print(found: dict[str, Any]) -> None:
+def _show(found: dict[str, Any]) -> None:
     step, memory = found["step"], found["memory_bytes"]
     print(
         f"{found['model']}, {found['precision']}, batches of {found['batch_size']}:"
@@ -178,13 +144,13 @@ def _print(found: dict[str, Any]) -> None:
         f" {found['groups']} group{'s' * (found['groups'] > 1)} for {found['folds']} folds"
         f" (compiled in {found['compile_seconds']:.0f} s)\n"
         f"memory of a chip: arguments {memory['arguments'] / 2**30:.2f} + temporary"
-        f" {memory['temporary'] / 2**30:.2f} of {memory['of_the_chip'] / 2**30:.0f} GiB\n"
+        f" {memory['temporary'] / 2**30:.2f} of {memory['of_the_device'] / 2**30:.0f} GiB\n"
         f"one step: {step['cycles'] / 1e6:.2f} M cycles, {step['cycles_per_fold'] / 1e6:.2f} M a"
         f" fold, {1e3 * step['seconds']:.2f} ms\n"
         f"the whole evaluation, {found['evaluation']['steps']:,} steps a fold:"
         f" {found['evaluation']['seconds']:.0f} s"
     )
-    for name, cycles in list(step["parts"].items())[: _PARTS.value]:
+    for name, cycles in list(step["parts"].items())[: absent.PARTS.value]:
         print(f"{cycles / 1e6:9.3f} M {cycles / step['cycles']:6.1%}  {name}")
     if step["values_without_estimate"]:
         print("values that instructions without an estimate return in a step:")

@@ -82,7 +82,7 @@ def test_folds_fit_into_the_memory_of_the_chips(tmp_path):
     found = json.loads(out.read_text())
     assert (found["folds"], found["chips"], found["folds_per_chip"]) == (68, 8, 9)
     memory = found["memory_bytes"]
-    assert 0 < memory["arguments"] + memory["temporary"] < memory["of_the_chip"]
+    assert 0 < memory["arguments"] + memory["temporary"] < memory["of_the_device"]
     step = found["step"]
     assert sum(step["parts"].values()) == step["cycles"] > 0
     assert any(name.endswith("backward") for name in step["parts"])

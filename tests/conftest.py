@@ -33,6 +33,8 @@ _LONG_FILES = (
     "inference/explain/test_integrated_gradients.py",
     "models/test_networks.py",
     "models/test_htnet.py",
+    "models/test_stem.py",
+    "training/test_platforms.py",
     "data_builders/synthetic/test_portrait.py",
     "data_builders/synthetic/test_macro.py",
     "data_builders/synthetic/test_generate.py",

@@ -170,7 +170,8 @@ FIELDS = {
         False,
         switch(),
         "If True, a GPU adds in a fixed order, so that repeated runs are bit for bit identical."
-        " This is slower.",
+        " A CPU gives the same bits whatever its model and its number of cores, if it is an x86-64"
+        " processor with AVX2 and FMA, and the versions are the same. This is slower.",
     ),
     # --- The input data ---
     "data.datasets": Field(

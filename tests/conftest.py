@@ -35,6 +35,7 @@ _LONG_FILES = (
     "models/test_htnet.py",
     "models/test_stem.py",
     "training/test_platforms.py",
+    "training/test_fixed_order.py",
     "data_builders/synthetic/test_portrait.py",
     "data_builders/synthetic/test_macro.py",
     "data_builders/synthetic/test_generate.py",

@@ -10,7 +10,12 @@ from atnet_jax.experiments import pretrain, suite
 from atnet_jax.experiments import run as experiment
 from atnet_jax.training import processes
 
-_DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
+# The instructions of AVX2 on every CPU, and no estimates of 1/√x, which differ between makers.
+_DETERMINISTIC = (
+    "--xla_gpu_deterministic_ops=true",
+    "--xla_cpu_max_isa=AVX2",
+    "--xla_cpu_enable_platform_dependent_math=false",
+)
 
 
 def train(config: Config, workdir: str | os.PathLike[str]) -> tuple[Run, ...]:
@@ -65,13 +70,15 @@ def run_task(config: Config, workdir: Path) -> Path | None:
 
 
 def make_deterministic(config: Config) -> None:
-    """Set XLA's flag for deterministic GPU operations if `config.deterministic`.
+    """Set XLA's flags for the same bits in repeated runs and, on CPUs, on other processors.
 
-    JAX reads the flag when it first looks for devices, so call this function before.
+    JAX reads the flags when it first looks for devices, so call this function before. It does
+    nothing unless `config.deterministic`.
 
     Args:
         config: Any configuration.
     """
-    flags = os.environ.get("XLA_FLAGS", "")
-    if config.get("deterministic") and _DETERMINISTIC not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} {_DETERMINISTIC}".strip()
+    if config.get("deterministic"):
+        flags = os.environ.get("XLA_FLAGS", "").split()
+        flags += [flag for flag in _DETERMINISTIC if flag not in flags]
+        os.environ["XLA_FLAGS"] = " ".join(flags)

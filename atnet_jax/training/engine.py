@@ -24,6 +24,7 @@ from atnet_jax.models import Network
 from atnet_jax.system import backend, compiled
 from atnet_jax.training import augment
 from atnet_jax.training.batches import Batches
+from atnet_jax.training.fixed_order import fixed_order
 from atnet_jax.training.optimizer import leaf_name, make_optimizer
 
 Inputs = Mapping[str, jax.Array]
@@ -326,12 +327,14 @@ def make_trainer(
     block_specs = Batches(whole if config.recipe.shared_batches else by_step, by_step, by_step)
 
     def on_devices(fn: Callable[..., Any], *in_specs: Any) -> Callable[..., Any]:
+        ordered = fixed_order(fn) if platform == "cpu" and config.deterministic else fn
+
         def precise(*args: Any) -> Any:
             # The contexts must enclose the gradients too: custom ones are traced after the forward
             # pass.
             products = jax.default_matmul_precision(PRECISIONS[precision])
             with backend.tracing_for(platform), products:
-                return fn(*args)
+                return ordered(*args)
 
         # The devices exchange no data, so their replicas need no check.
         return jax.shard_map(precise, mesh=mesh, in_specs=in_specs, out_specs=unit, check_vma=False)
@@ -342,7 +345,7 @@ def make_trainer(
         mapped = on_devices(epoch, unit, whole, [block_specs] * len(blocks), whole)
         return mapped(state, inputs, blocks, learning_rate)
 
-    options = compiler_options(platform)
+    options = compiler_options(platform, deterministic=config.deterministic)
     jit = functools.partial(jax.jit, compiler_options=options)
     # The initialisation runs once per group. With fewer optimisations it compiles in half the time,
     # to the same values.
@@ -382,7 +385,7 @@ def make_trainer(
 
 
 @functools.cache
-def compiler_options(platform: str) -> dict[str, str]:
+def compiler_options(platform: str, *, deterministic: bool = False) -> dict[str, str]:
     """Return the options that make XLA on a CPU use Eigen's convolutions.
 
     They are faster than the convolutions of YNNPACK. The programs that are compiled with these
@@ -390,11 +393,12 @@ def compiler_options(platform: str) -> dict[str, str]:
 
     Args:
         platform: "cpu", "gpu" or "tpu".
+        deterministic: Whether a CPU does without YNNPACK altogether, whose products and sums depend
+            on the processor and the number of threads.
     """
     compiled.keep_programs()
-    options = {
-        "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_DOT,LIBRARY_FUSION_TYPE_REDUCE"
-    }
+    library = "LIBRARY_FUSION_TYPE_DOT,LIBRARY_FUSION_TYPE_REDUCE"
+    options = {"xla_cpu_experimental_ynn_fusion_type": "" if deterministic else library}
     if platform != "cpu":
         return {}
     try:

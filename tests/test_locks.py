@@ -33,6 +33,13 @@ ENVIRONMENTS = [
     for python in PYTHONS
     for system, machine in PLATFORMS
 ]
+on_every_environment = pytest.mark.parametrize(
+    "environment",
+    ENVIRONMENTS,
+    ids=lambda one: "-".join(
+        one[key] for key in ("python_version", "sys_platform", "platform_machine")
+    ),
+)
 
 
 def entries(name: str) -> list[str]:
@@ -79,7 +86,7 @@ RANGES = {
 }
 
 
-@pytest.mark.parametrize("environment", ENVIRONMENTS, ids=lambda one: "-".join(one.values()))
+@on_every_environment
 @pytest.mark.parametrize("name", RANGES)
 def test_the_pinned_versions_are_in_the_declared_ranges(name, environment):
     pinned = pins(name, environment)
@@ -91,7 +98,7 @@ def test_the_pinned_versions_are_in_the_declared_ranges(name, environment):
             )
 
 
-@pytest.mark.parametrize("environment", ENVIRONMENTS, ids=lambda one: "-".join(one.values()))
+@on_every_environment
 def test_the_tests_run_with_the_versions_of_the_demo(environment):
     assert pins("run.txt", environment).items() <= pins("dev.txt", environment).items()
 

@@ -5,12 +5,17 @@ PYTHON ?= python3
 RUN := .venv/bin/python
 READY := .venv/ready
 TOOLS := .venv/tools
+# Versions and hashes come from a lock file alone, also for the packages that build others.
+INSTALL := $(RUN) -m pip install --quiet --no-build-isolation
+LOCK := .venv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+  --upgrade --custom-compile-command 'make lock'
 DEMO := demo
 DEMO_DATABASES := casme2 samm smic
 DEMO_MACRO := ck_plus oulu_casia jaffe mug
 DEMO_CONFIG := --config=configs/demo.py --config.data.dir=$(DEMO)/data
 
-.PHONY: demo demo-data demo-pretrain docs notebooks test quick lint clean-demo
+.PHONY: demo demo-data demo-pretrain docs notebooks test quick lint clean-demo lock \
+  test-matrix test-oldest test-newest
 
 # Full pipeline on a synthetic composite: raw databases, prepared data, CDE and HDE tables.
 # If the target is interrupted, rerun it: it resumes.
@@ -73,16 +78,41 @@ lint: $(TOOLS)
 	.venv/bin/ruff format --check .
 	.venv/bin/basedpyright
 
-$(READY): requirements.txt pyproject.toml setup.py
+# Today's versions for the lock files, within the ranges of requirements.txt and pyproject.toml. The
+# packages of run.txt get the versions that they have in dev.txt.
+lock: $(TOOLS)
+	$(LOCK) --group install --output-file locks/install.txt
+	$(LOCK) pyproject.toml --extra dev --output-file locks/dev.txt
+	$(LOCK) pyproject.toml --constraint locks/dev.txt --output-file locks/run.txt
+	$(MAKE) test
+
+# The tests with the oldest and with the newest versions that the ranges allow, each in a fresh clone of
+# the last commit. Finds the interpreters on PATH and in ~/.pyenv.
+test-matrix: test-oldest test-newest
+
+test-oldest: VERSIONS := 3.11 lowest-direct
+test-newest: VERSIONS := 3.13 highest
+test-oldest test-newest: export PATH := $(PATH):$(subst $() ,:,$(wildcard $(HOME)/.pyenv/versions/*/bin))
+test-oldest test-newest: $(TOOLS)
+	rm -rf build/$@
+	git clone --quiet . build/$@
+	.venv/bin/uv venv --quiet --no-python-downloads --python $(word 1,$(VERSIONS)) build/$@/.venv
+	cd build/$@ && ../../.venv/bin/uv pip install --quiet --resolution $(word 2,$(VERSIONS)) \
+	  --editable '.[dev]'
+	cd build/$@ && ../../.venv/bin/uv pip list
+	cd build/$@ && .venv/bin/python -m pytest
+
+$(READY): locks/install.txt locks/run.txt requirements.txt pyproject.toml setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is required. Run: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv .venv
-	@echo "Installing the packages of requirements.txt into .venv. This takes a few minutes."
-	$(RUN) -m pip install --quiet --upgrade pip
-	$(RUN) -m pip install --quiet --editable .
+	@echo "Installing the packages of locks/run.txt into .venv. This takes a few minutes."
+	$(INSTALL) --require-hashes --requirement locks/install.txt
+	$(INSTALL) --require-hashes --requirement locks/run.txt
+	$(INSTALL) --no-deps --editable .
 	touch $@
 
 # The tools of the tests and the documentation, which the demo does not need.
-$(TOOLS): $(READY)
-	$(RUN) -m pip install --quiet --editable '.[dev]'
+$(TOOLS): $(READY) locks/dev.txt
+	$(INSTALL) --require-hashes --requirement locks/dev.txt
 	touch $@

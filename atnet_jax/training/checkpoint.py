@@ -6,6 +6,9 @@ the fold, the epochs and the SHA-256 of `tree.npz`, which is verified before the
 Orbax writes a checkpoint beside the previous one and renames it when it is complete. A custom
 handler writes the files: Orbax's handler for trees writes host arrays only from process 0, because
 it takes them for replicas, but here the processes train different folds.
+
+Checkpoints are read without Orbax. Its second interface, `orbax.checkpoint.v1`, is to replace the
+present one in version 1.0, and does not load checkpoints of a custom handler of the present one.
 """
 
 import concurrent.futures
@@ -218,9 +221,8 @@ class FoldCheckpoints:
     def _read(self, fold: int, epochs_done: int, like: Any, part: bool = False) -> Any:
         path = self._folder(fold) / str(epochs_done)
         try:
-            content = self._orbax.restore(path, _Files({_TREE: b"", _ABOUT: b""}))
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError) as error:
-            # Orbax raises a ValueError for an incomplete checkpoint.
+            content = _FilesHandler().restore(path)
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
             raise _DamagedError("is incomplete") from error
         if content[_ABOUT] != _about(fold, epochs_done, content[_TREE]):
             raise _DamagedError("is damaged")
@@ -270,14 +272,14 @@ def _remove_unfinished(folder: Path) -> None:
 
 
 class _FilesHandler(ocp.CheckpointHandler):
-    """Handler that reads and writes the files of a checkpoint in the calling process."""
+    """Handler that writes the files of a checkpoint in the calling process, and reads them."""
 
     def save(self, directory: Any, args: "_Files") -> None:
         for name, content in args.contents.items():
             files.write_bytes_atomically(Path(directory) / name, content)
 
-    def restore(self, directory: Any, args: "_Files") -> dict[str, bytes]:
-        return {name: (Path(directory) / name).read_bytes() for name in args.contents}
+    def restore(self, directory: Any, args: "_Files | None" = None) -> dict[str, bytes]:
+        return {name: (Path(directory) / name).read_bytes() for name in (_TREE, _ABOUT)}
 
 
 @ocp.args.register_with_handler(_FilesHandler, for_save=True, for_restore=True)

@@ -495,3 +495,13 @@ def test_a_checkpoint_is_read_by_numpy_alone(checkpoints):
     assert np.array_equal(kernel, tree["state"].params["conv"]["kernel"])
     about = json.loads((path / "about.json").read_text())
     assert (about["fold"], about["epochs_done"]) == (3, 20)
+
+
+def test_a_checkpoint_is_restored_without_orbax(checkpoints, monkeypatch):
+    """A later Orbax need not load what the present one wrote; its version 1 does not."""
+    tree = saved(checkpoints, 3, 20, seed=1)
+    for file in checkpoints._folder(3).glob("20/*"):
+        if file.name not in ("tree.npz", "about.json"):
+            file.unlink()
+    monkeypatch.setattr(checkpoints, "_orbax", None)
+    assert_same(checkpoints.restore(3, tree), tree)

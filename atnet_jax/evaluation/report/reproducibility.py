@@ -148,7 +148,7 @@ def _variances(study: Study, arms: Arms, metric: str) -> Table:
                 row(
                     *(group_title(group), _WORDS[source], rounded(float(np.mean(own)))),
                     *(f"{np.sqrt(estimate.value):.4f}", _estimate(estimate, 1e4, ".2f")),
-                    *(ABSENT if ratio is None else _estimate(ratio, 100, ".0f", " %"), len(own)),
+                    *(ABSENT if ratio is None else _estimate(ratio, 100.0, ".0f", " %"), len(own)),
                 )
             )
         rest = variance.remainder(total, list(estimates.values()))

@@ -97,8 +97,8 @@ def _sources(study: Study, arms: Arms, without_effect: Sequence[str]) -> list[Bl
         names = " and ".join(_WORDS[source] for source in without_effect)
         blocks.append(
             Text(
-                f"No effect: {names}. This training does not use {_them(without_effect)}, so the"
-                f" variance is exactly 0, and no separate runs were made."
+                f"No effect: {names}. This training draws no random numbers for it. The variance is"
+                f" exactly 0, and no separate runs were made."
             )
         )
     drawn = [
@@ -115,7 +115,8 @@ def _sources(study: Study, arms: Arms, without_effect: Sequence[str]) -> list[Bl
         for group in _main_groups(study)
     ]
     legend = Text(
-        "Each dot is one run. The last line is the 95 % interval of all together over subjects.",
+        "Each dot is one run; numbers are the mean and the standard deviation. The last line is the"
+        " 95 % interval of all together over subjects.",
         "quiet",
     )
     blocks.append(Part("UF1 of every run", [Grid(drawn, "wide"), legend], page_only=True))
@@ -269,7 +270,11 @@ def _over_subjects(study: Study, group: str) -> list[charts.Spread]:
     interval = study.methods[0].summary[group].uf1.interval
     if interval is None:
         return []
-    return [charts.Spread("subjects", (), interval, f"[{interval[0]:.3f}, {interval[1]:.3f}]")]
+    return [
+        charts.Spread(
+            "interval over subjects", (), interval, f"[{interval[0]:.3f}, {interval[1]:.3f}]"
+        )
+    ]
 
 
 def _main_groups(study: Study) -> list[str]:
@@ -292,7 +297,3 @@ def _estimate(estimate: Estimate, factor: float, form: str, unit: str = "") -> C
 
 def _signed(value: float, form: str) -> str:
     return f"{value:{form}}".replace("-", "−")
-
-
-def _them(names: Sequence[str]) -> str:
-    return "it" if len(names) == 1 else "them"

@@ -15,8 +15,8 @@ from configs import reproduce
 from tests.settings import change
 from tests.tiny_runs import content, settings
 
-SIZE = {"folds": "0:2", "num_epochs": 2, "seeds": (0, 1, 2), "score_every": 0}
-ARMS = {"all": (0, 1, 2), "order": (1, 2), "weights": (1, 2), "dropout": (1, 2)}
+SIZE = {"folds": "0:2", "num_epochs": 2, "seeds": (0, 1), "score_every": 0}
+ARMS = {"all": (0, 1), "order": (1,), "weights": (1,), "dropout": (1,)}
 RESULTS = ("predictions.csv", "metrics.json", "curves.json")
 
 
@@ -73,11 +73,10 @@ def test_a_killed_study_resumes_to_the_same_page(done, data_dir, tmp_path, monke
     for path in (*workdir.glob("report.*"), *(workdir / "weights").glob("*/predictions.csv")):
         path.unlink()
     shutil.rmtree(workdir / "dropout")
-    shutil.rmtree(workdir / "weights" / "seed_2")
     kept = workdir / "order" / "seed_1" / "predictions.csv"
     before = kept.stat().st_mtime_ns
     runs = train(study_of(data_dir), workdir)
-    assert len(runs) == 9
+    assert len(runs) == 5
     assert results(workdir) == results(done)
     assert (workdir / "report.md").read_text() == (done / "report.md").read_text()
     assert kept.stat().st_mtime_ns == before

@@ -148,16 +148,16 @@ def _variances(study: Study, arms: Arms, metric: str) -> Table:
             rows.append(
                 row(
                     *(group_title(group), _WORDS[source], rounded(float(np.mean(own)))),
-                    *(f"{np.sqrt(estimate.value):.4f}", _estimate(estimate, 1e4, ".2f")),
-                    *(ABSENT if ratio is None else _estimate(ratio, 100.0, ".0f", " %"), len(own)),
+                    *(f"{np.sqrt(estimate.value):.4f}", _estimate(estimate, 1e4)),
+                    *(ABSENT if ratio is None else _estimate(ratio, 100.0, " %"), len(own)),
                 )
             )
         rest = variance.remainder(total, list(estimates.values()))
-        percent = _signed(100 * rest.value / total.value, ".0f") + " %" if total.value else ABSENT
+        percent = _short(100 * rest.value / total.value) + " %" if total.value else ABSENT
         rows.append(
             row(
                 *(group_title(group), "remainder", ABSENT, ABSENT),
-                *(_estimate(rest, 1e4, ".2f"), percent, ABSENT),
+                *(_estimate(rest, 1e4), percent, ABSENT),
             )
         )
     name = _METRICS[metric]
@@ -286,14 +286,15 @@ def _with_spread(values: Sequence[float]) -> str:
     return f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}"
 
 
-def _estimate(estimate: Estimate, factor: float, form: str, unit: str = "") -> Cell:
+def _estimate(estimate: Estimate, factor: float, unit: str = "") -> Cell:
     """Format an estimate and its interval, both multiplied by a factor."""
-    text = f"{_signed(factor * estimate.value, form)}{unit}"
+    text = f"{_short(factor * estimate.value)}{unit}"
     if estimate.interval is None:
         return Cell(text, "[–]")
-    low, high = (_signed(factor * limit, form) for limit in estimate.interval)
+    low, high = (_short(factor * limit) for limit in estimate.interval)
     return Cell(text, f"[{low}, {high}]")
 
 
-def _signed(value: float, form: str) -> str:
-    return f"{value:{form}}".replace("-", "−")
+def _short(value: float) -> str:
+    """Format a number with at least two significant digits."""
+    return f"{value:{'.0f' if abs(value) >= 10 else '.2g'}}".replace("-", "−")

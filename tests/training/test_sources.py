@@ -56,11 +56,6 @@ def inputs():
     return {"apex": np.random.default_rng(0).integers(0, 256, (CLIPS, 8, 8, 1)).astype(np.uint8)}
 
 
-def begin(config, inputs, seed: int):
-    trainer = make_trainer(config, inputs)
-    return trainer, trainer.init(np.full(1, seed, np.int32), np.zeros(1, np.int32))
-
-
 def batches(config, seed: int, epoch: int = 0) -> list[Batches]:
     nothing = np.zeros(0, np.intp)
     fold = Fold(0, "samm/006", np.arange(3, CLIPS), nothing, np.arange(3))
@@ -75,10 +70,14 @@ def same(first, second) -> bool:
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_weights_follow_their_own_seed(source, config, inputs):
-    first, second = (begin(varying(config, source), inputs, seed)[1].params for seed in (3, 4))
+    def weights(sources, seeds):
+        trainer = make_trainer(varying(config, *sources), inputs)
+        return trainer.init(np.array(seeds, np.int32), np.zeros(len(seeds), np.int32)).params
+
+    first, second = (jax.tree.map(lambda p, k=k: p[k], weights([source], (3, 4))) for k in (0, 1))
     assert same(first, second) == (source != "weights")
     # At the fixed seed, they are those of a run of this seed whose sources vary together.
-    assert same(first, begin(varying(config, *SOURCES), inputs, 3)[1].params)
+    assert same(weights([source], [3]), weights(SOURCES, [3]))
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -92,24 +91,28 @@ def test_the_order_follows_its_own_seed(source, shared, config):
 
 @pytest.mark.parametrize("source", ["augmentation", "dropout"])
 def test_augmentation_and_dropout_follow_their_own_seed(source, config, inputs):
-    def loss(seed, *sources, **settings) -> float:
-        own = varying(config, *sources)
-        own.options.dropped = settings.get("dropped", 0.5)
-        own.recipe.augment.probability = settings.get("probability", 0.5)
-        trainer, state = begin(own, inputs, seed)
-        state, metrics = trainer.epoch(state, inputs, batches(own, 3), 0.1)
-        return float(metrics.loss[0])
+    def losses(sources, seeds, dropped=0.5, probability=0.5) -> list[float]:
+        own = varying(config, *sources, probability=probability)
+        own.options.dropped = dropped
+        trainer, found = make_trainer(own, inputs), []
+        for seed in seeds:
+            state = trainer.init(np.full(1, seed, np.int32), np.zeros(1, np.int32))
+            _, metrics = trainer.epoch(state, inputs, batches(own, 3), 0.1)
+            found.append(float(metrics.loss[0]))
+        return found
 
-    assert loss(3, source) != loss(4, source)
+    fixed, other = losses([source], (3, 4))
+    assert fixed != other
     # Without this source, the seed has no effect on the other one.
     off = {"augmentation": {"probability": 0.0}, "dropout": {"dropped": 0.0}}[source]
-    assert loss(3, source, **off) == loss(4, source, **off)
-    assert loss(3, source) == loss(3, *SOURCES)
+    without, the_same = losses([source], (3, 4), **off)
+    assert without == the_same
+    assert losses(SOURCES, [3]) == [fixed]
 
 
 def test_the_key_of_an_ordinary_run_has_its_old_shape(config, inputs):
     shapes = {
-        sources: begin(varying(config, *sources), inputs, 0)[1].key.shape
+        sources: make_trainer(varying(config, *sources), inputs).shapes().key.shape
         for n in (1, 4)
         for sources in itertools.combinations(SOURCES, n)
     }

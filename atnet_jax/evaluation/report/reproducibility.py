@@ -46,6 +46,8 @@ _WORDS = {
 _METRICS = {"uf1": "UF1", "uar": "UAR"}
 # A normal distribution has 95 % of its values within this many standard deviations of its mean.
 _WITHIN = 1.96
+# Widths whose ratio is smaller are called about equal.
+_SIMILAR = 1.5
 
 Arms = Mapping[str, Sequence[Run]]
 """Varied source, or `ALL`, → its runs, sorted by seed."""
@@ -185,11 +187,10 @@ def _seeds_and_subjects(study: Study) -> list[Block]:
                 times = f"{(high - low) / width:.1f}" if width else ABSENT
                 cells = [f"[{low:.3f}, {high:.3f}]", times]
                 if metric == "uf1" and group in _main_groups(study):
-                    larger = "subjects" if high - low > width else "seeds"
                     sentences.append(
                         f"UF1, {group_in_words(group)}: the interval over subjects is"
                         f" {high - low:.3f} wide, and 95 % of runs lie within a range of about"
-                        f" {width:.3f} over seeds. The {larger} matter more."
+                        f" {width:.3f} over seeds. {_verdict(high - low, width)}"
                     )
             rows.append(
                 row(
@@ -212,6 +213,15 @@ def _seeds_and_subjects(study: Study) -> list[Block]:
         " other people."
     )
     return [*map(Text, sentences), table, Text(note, "quiet")]
+
+
+def _verdict(over_subjects: float, over_seeds: float) -> str:
+    """Compare two widths, which are estimates, in words."""
+    if over_subjects > _SIMILAR * over_seeds:
+        return "Subjects matter more than seeds."
+    if over_seeds > _SIMILAR * over_subjects:
+        return "Seeds matter more than subjects."
+    return "Seeds and subjects matter about equally."
 
 
 def _changes(arms: Arms) -> list[Block]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from atnet_jax.errors import UserError
-from atnet_jax.evaluation.report import write_reproducibility
+from atnet_jax.evaluation.report import reproducibility, write_reproducibility
 from atnet_jax.evaluation.runs import load_run
 from tests.evaluation.report.page_reader import check
 from tests.evaluation.report.workdirs import clips, predict, write_run
@@ -116,6 +116,19 @@ def test_runs_that_all_agree_have_no_shares(tmp_path):
     first = page.tables["Variance of UF1 over seeds"][1]
     assert first[1:] == ["all together", "1.000", "0.0000", "0 [–]", "–", "4"]
     assert "No effect" not in page.text
+
+
+@pytest.mark.parametrize(
+    ("over_subjects", "over_seeds", "words"),
+    [
+        (0.2, 0.1, "Subjects matter more"),
+        (0.1, 0.2, "Seeds matter more"),
+        (0.1, 0.13, "about equally"),
+        (0.1, 0.0, "Subjects matter more"),
+    ],
+)
+def test_seeds_and_subjects_are_compared_in_words(over_subjects, over_seeds, words):
+    assert words in reproducibility._verdict(over_subjects, over_seeds)
 
 
 def test_another_file_is_not_overwritten(tmp_path):

@@ -17,7 +17,14 @@ from ml_collections.config_dict import placeholder
 from atnet_jax import models
 from atnet_jax.errors import UserError, nearest
 from atnet_jax.models import Method
-from atnet_jax.names import DATASETS, DEFAULT_FLOW, FLOWS, MACRO_EXPRESSIONS, MICRO_EXPRESSIONS
+from atnet_jax.names import (
+    DATASETS,
+    DEFAULT_FLOW,
+    FLOWS,
+    MACRO_EXPRESSIONS,
+    MICRO_EXPRESSIONS,
+    SOURCES,
+)
 from atnet_jax.preprocessing.motion import OPTIONS, all_motions
 from atnet_jax.values import (
     Kind,
@@ -39,7 +46,7 @@ if TYPE_CHECKING:
 else:
     Config = ConfigDict
 
-RUNS = ("evaluate", "final", "pretrain")
+RUNS = ("evaluate", "final", "pretrain", "reproduce")
 """Tasks that run one method."""
 SUITES = ("table", "leaderboard")
 """Tasks that run several methods."""
@@ -95,6 +102,8 @@ FIELDS = {
         'Task of the run. "evaluate" trains and tests one method under a protocol. "final" trains'
         ' one network on all subjects, for use on other clips, without a test. "pretrain" trains a'
         " network on macro-expressions and writes its weights for init_from."
+        ' "reproduce" evaluates one method with many seeds, to measure how much of the variance of'
+        " the scores each source of randomness brings."
         ' "table" and "leaderboard" evaluate several methods.',
     ),
     "protocol": Field(
@@ -129,6 +138,20 @@ FIELDS = {
         "Random seeds. All randomness (initial weights, order of clips, resampling, augmentation,"
         " dropout) derives from a seed and the fold's number. Each of several seeds is one run; the"
         " runs train side by side, each in its own folder in the workdir.",
+    ),
+    "varied": Field(
+        SOURCES,
+        several(choice(*SOURCES)),
+        "Sources of randomness that follow the seed of the run: the order of the clips (and the"
+        " resampling of minority classes), the initial weights, the augmentation and the dropout."
+        " The others follow fixed_seed.",
+        RUNS,
+    ),
+    "fixed_seed": Field(
+        0,
+        whole(0, 2**31 - 1),
+        "Seed of the sources of randomness that are not in varied.",
+        RUNS,
     ),
     "folds": Field(
         "", ranges(), 'Folds to run. "" runs all folds, "0:17" folds 0 to 16, and "3,5" two folds.'
@@ -391,6 +414,20 @@ def method_config(config: Config, protocol: str, method: str) -> Config:
     return settings
 
 
+def seed_of(config: Config, source: str, seed: Any) -> Any:
+    """Return the seed of one source of randomness in a run.
+
+    Args:
+        config: The settings of the run.
+        source: One of `names.SOURCES`.
+        seed: Seed of the run, a number or an array.
+
+    Returns:
+        `seed` or, if the source is not varied, the fixed seed.
+    """
+    return seed if source in config.varied else config.fixed_seed
+
+
 def splitting(config: Config) -> str:
     """Return how clips are split into folds: "cde", "hde" or, for a run without test, "final"."""
     return "final" if config.task == "final" else config.protocol
@@ -535,6 +572,34 @@ def _check_options(config: Config) -> None:
         options[name] = _read(f"options.{name}", kind, config.options[name])
 
 
+def _check_sources(config: Config) -> None:
+    """Reject a separation of the sources of randomness that the run cannot make."""
+    study = config.task == "reproduce"
+    if not study and set(config.varied) == set(SOURCES):
+        return
+    # These choices follow the seed of the run too, but are none of the sources.
+    for name, wanted in (("selection", "last"), ("shuffle_labels", False)):
+        if config[name] != wanted:
+            raise UserError(
+                f"config.{name} is {config[name]!r}, but sources of randomness can be separated"
+                f" only with {wanted!r}, because the seed would change more than them. Leave it at"
+                f" {wanted!r}."
+            )
+    if not study:
+        return
+    if len(config.varied) < 2:
+        raise UserError(
+            f"config.varied is {config.varied!r}, but the task 'reproduce' compares sources of"
+            f" randomness. Name at least two of {', '.join(SOURCES)}."
+        )
+    if len(config.seeds) < 2 or config.fixed_seed not in config.seeds:
+        raise UserError(
+            f"config.seeds is {config.seeds!r} and config.fixed_seed is {config.fixed_seed!r}, but"
+            f" the task 'reproduce' requires at least two seeds, one of them the fixed seed. Pass"
+            f" such seeds."
+        )
+
+
 def _kind(declared: Any) -> Kind:
     """Return the allowed values of an option from its declared type."""
     if typing.get_origin(declared) is typing.Annotated:
@@ -596,7 +661,8 @@ def _check_method(config: Config) -> None:
         )
     if network:  # A network may reject the size of the pictures.
         method.build_network(config.options.to_dict()).input_shapes(config.data.image_size)
-    if config.task == "evaluate":
+    _check_sources(config)
+    if config.task in ("evaluate", "reproduce"):
         if config.selection == "nested" and not config.validation_share:
             raise UserError(
                 "config.validation_share is 0.0, but config.selection='nested' requires held-back"

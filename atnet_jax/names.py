@@ -37,6 +37,9 @@ DEFAULT_FLOW = FLOWS[0]
 SPOTTERS = ("flow", "lbp")
 """Methods that find expressions and apexes; the first is the default."""
 
+SOURCES = ("order", "weights", "augmentation", "dropout")
+"""Sources of randomness in a training."""
+
 CAFFE_MODELS = ("fusion", "spatial", "micro_attention")
 """Networks that can load a .caffemodel: those with a spatial stream."""
 

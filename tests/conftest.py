@@ -43,6 +43,7 @@ _LONG_FILES = (
     "data_builders/synthetic/test_scene.py",
     "models/test_ablations.py",
     "experiments/test_leaderboard.py",
+    "experiments/test_study.py",
     "experiments/test_merge.py",
     "inference/predict/test_command_line.py",
     "docs/test_site.py",
@@ -57,6 +58,7 @@ _LONG_FILES = (
     "inference/serve/test_command.py",
     "models/handcrafted/test_svm.py",
     "training/test_augment.py",
+    "training/test_sources.py",
     "training/test_exchange.py",
     "data_builders/test_manifest.py",
 )

@@ -42,6 +42,8 @@ WRONG = {
     "model": ("resnet", "", "lbp_top_p4_tim10", 3),
     "methods": ((), ("resnet",), ("ststnet", "ststnet"), ("ststnet", 3)),
     "seeds": ((), (-1,), (0, 0), (12345678901234567890,), (0.5,), ("a",), (True,), "x", None),
+    "varied": ((), ("seed",), ("order", "order"), "", None, 3),
+    "fixed_seed": WHOLE,
     "folds": ("a", "-1", "1:2:3", "1;2", ",", 3, None, "9999999999"),
     "init_from": (3, None, "a\0b"),
     "selection": ("best", "", None),

@@ -23,6 +23,7 @@ from atnet_jax.evaluation.runs import Curve, load_run
 from atnet_jax.experiments.results import fold_rows, is_finished, write_curves, write_results
 from atnet_jax.experiments.workdir import claim, command, environment, lock
 from atnet_jax.models.handcrafted import svm
+from atnet_jax.names import SOURCES
 from atnet_jax.training import processes
 from atnet_jax.training.feed import InMemory
 from atnet_jax.training.loop import FoldResult, read_start, scored_epochs, train_units
@@ -296,6 +297,11 @@ def _curve(fold: Fold, result: FoldResult) -> Curve:
 
 def _notes(config: Config) -> list[str]:
     notes = []
+    if set(config.varied) != set(SOURCES):
+        notes.append(
+            f"Only a part of the randomness follows the seed: {', '.join(config.varied)}. The rest"
+            f" follows seed {config.fixed_seed}."
+        )
     if config.shuffle_labels:
         notes.append(
             "Control run: labels were permuted over all clips. Compare scores with the chance"

@@ -1,6 +1,7 @@
-"""Runs of several methods: the paper's tables and the leaderboard."""
+"""Collections of runs: the paper's tables, the leaderboard and the reproducibility study."""
 
 import contextlib
+import copy
 import os
 import sys
 import traceback
@@ -15,11 +16,13 @@ from atnet_jax.config import Config, check, method_config
 from atnet_jax.errors import UserError
 from atnet_jax.evaluation import report
 from atnet_jax.evaluation.record import FILE
+from atnet_jax.evaluation.report.reproducibility import ALL
 from atnet_jax.evaluation.report.standings import FAILED
 from atnet_jax.experiments import run as experiment
 from atnet_jax.experiments.workdir import lock
 from atnet_jax.system import files
 from atnet_jax.training import processes
+from atnet_jax.training.sources import acting
 
 
 def all_methods() -> tuple[str, ...]:
@@ -102,9 +105,53 @@ def run_leaderboard(config: Config, workdir: str | os.PathLike[str]) -> Path | N
     return path
 
 
+def run_study(config: Config, workdir: str | os.PathLike[str]) -> Path | None:
+    """Train and evaluate one method with many seeds, varying each source of randomness alone.
+
+    The sources in `config.varied` are varied together in `workdir/all/seed_N` and one at a time in
+    `workdir/SOURCE/seed_N`. The run of the fixed seed is the same in all of them and is trained
+    once, as one of `all`. Sources without effect on the training are left out. As in `run`, the
+    same call skips completed runs and resumes interrupted ones; with more seeds, it adds their
+    runs.
+
+    Args:
+        config: The configuration of the task "reproduce".
+        workdir: A new folder, or the folder of the same study to resume or extend.
+
+    Returns:
+        The path of the report; None in all processes but the first.
+
+    Raises:
+        UserError: See `experiment.train_and_evaluate`.
+    """
+    config, workdir = check(config), Path(workdir)
+    if (workdir / FILE).exists():
+        raise UserError(f"{workdir} holds a run. Choose another --workdir for the study.")
+    sources = acting(config)
+    others = tuple(seed for seed in config.seeds if seed != config.fixed_seed)
+    parts = {ALL: {}} | {source: {"varied": (source,), "seeds": others} for source in sources}
+    folders = {}
+    with lock(workdir):
+        for number, (name, changes) in enumerate(parts.items(), start=1):
+            print(f"\n[{number} of {len(parts)}] varied: {name}")
+            settings = copy.deepcopy(config)
+            settings.update({"task": "evaluate", **changes})
+            folders[name] = _run_seeds(check(settings), workdir / name)
+        if not processes.is_first():
+            return None
+        path = workdir / "report.html"
+        without_effect = [source for source in config.varied if source not in sources]
+        report.write_reproducibility(folders, without_effect, path)
+    return path
+
+
 def _run_method(config: Config, protocol: str, method: str, folder: Path) -> list[Path]:
     """Train and evaluate one method with every seed that it needs; return their folders."""
-    settings = check(method_config(config, protocol, method))
+    return _run_seeds(check(method_config(config, protocol, method)), folder)
+
+
+def _run_seeds(settings: Config, folder: Path) -> list[Path]:
+    """Train and evaluate a method with the seeds of its settings; return their folders."""
     folders = {seed: folder / f"seed_{seed}" for seed in settings.seeds}
     experiment.run_seeds(settings, folders)
     if processes.is_first():

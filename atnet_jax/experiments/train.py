@@ -29,7 +29,8 @@ def train(config: Config, workdir: str | os.PathLike[str]) -> tuple[Run, ...]:
         workdir: A new folder, or the folder of the same run to resume.
 
     Returns:
-        The finished runs, one for each seed and, in a table or leaderboard, each method. Empty
+        The finished runs, one for each seed and, in a table or leaderboard, each method, or in a
+        reproducibility study, each varied source. Empty
         after the tasks "final" and "pretrain", which have no test clips, and in all processes of a
         distributed run but the first.
 
@@ -64,6 +65,7 @@ def run_task(config: Config, workdir: Path) -> Path | None:
         "pretrain": pretrain.pretrain,
         "table": suite.run,
         "leaderboard": suite.run_leaderboard,
+        "reproduce": suite.run_study,
     }
     report = tasks[config.task](config, workdir)
     return None if config.task == "pretrain" else report

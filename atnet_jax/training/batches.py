@@ -9,7 +9,7 @@ import flax.struct
 import numpy as np
 from jaxtyping import Int
 
-from atnet_jax.config import Config
+from atnet_jax.config import Config, seed_of
 from atnet_jax.data.folds import Unit
 from atnet_jax.training.sampling import epoch_batches, one_pass
 
@@ -90,7 +90,7 @@ class BatchPlan:
                 batch_size=size,
                 steps=config.recipe.steps_per_epoch,
                 balance=config.recipe.balance_classes,
-                seed=unit.seed,
+                seed=seed_of(config, "order", unit.seed),
                 fold=unit.fold.number,
             )
             for unit in units
@@ -120,7 +120,8 @@ class BatchPlan:
             The batches of one step.
         """
         size, clips = self._config.recipe.batch_size, len(units[0].labels)
-        order = np.random.default_rng([units[0].seed, epoch]).permutation(clips)
+        seed = seed_of(self._config, "order", units[0].seed)
+        order = np.random.default_rng([seed, epoch]).permutation(clips)
         own = [np.flatnonzero(np.isin(order, unit.fold.train)) for unit in units]
         for step in range(self.steps):
             start = step * size

@@ -4,6 +4,7 @@ A unit is one fold of one seed. The first axis of every array of a `TrainState` 
 which is sharded over the devices of a mesh. The functions for one unit have no such axis and are
 mapped over it, so units cannot see each other and devices do not communicate. All randomness
 derives from (seed, fold number, step), so a fold gives the same result alone and among others.
+Each source of randomness may have its own seed (`config.seed_of`).
 """
 
 import dataclasses
@@ -19,7 +20,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from atnet_jax import models
-from atnet_jax.config import Config
+from atnet_jax.config import Config, seed_of
 from atnet_jax.models import Network
 from atnet_jax.system import backend, compiled
 from atnet_jax.training import augment
@@ -45,7 +46,8 @@ class TrainState(flax.struct.PyTreeNode):
         params: Trainable parameters.
         batch_stats: Running statistics of batch normalisation.
         opt_state: State of the optimiser.
-        key: Random key of the unit, `[unit, 2]`, from which each step derives a key.
+        key: Random key of the unit, `[unit, 2]`, from which each step derives a key; if only one
+            of augmentation and dropout follows the seed, the keys of both, `[unit, 2, 2]`.
     """
 
     step: Any
@@ -177,9 +179,14 @@ def make_trainer(
     """
     network = models.find(config.model).build_network(config.options.to_dict()).for_training()
     augmentation = augment.Augmentation(**config.recipe.augment)
+    one_key = ("augmentation" in config.varied) == ("dropout" in config.varied)
 
     def init_unit(seed: jax.Array, fold: jax.Array) -> TrainState:
-        params_key, key = jax.random.split(jax.random.fold_in(jax.random.key(seed), fold))
+        def keys(source: str) -> jax.Array:
+            base = jax.random.key(seed_of(config, source, seed))
+            return jax.random.split(jax.random.fold_in(base, fold))
+
+        params_key, key = keys("weights")
         example = {name: jnp.zeros((2, *array.shape[1:])) for name, array in inputs.items()}
         variables = network.init({"params": params_key, "dropout": key}, example, train=True)
         params = variables["params"]
@@ -188,8 +195,21 @@ def make_trainer(
             params=params,
             batch_stats=variables.get("batch_stats", {}),
             opt_state=make_optimizer(config, 0.0).init(params),
-            key=jax.random.key_data(key),
+            key=jax.random.key_data(
+                keys("dropout")[1]
+                if one_key
+                else jnp.stack([keys("augmentation")[1], keys("dropout")[1]])
+            ),
         )
+
+    def keys_of_step(state: TrainState) -> jax.Array:
+        def split(key: jax.Array) -> jax.Array:
+            return jax.random.split(jax.random.fold_in(key, state.step))
+
+        unit_key = jax.random.wrap_key_data(state.key)
+        if one_key:
+            return split(unit_key)
+        return jnp.stack([split(unit_key[0])[0], split(unit_key[1])[1]])
 
     def change_apex(key: jax.Array, frames: jax.Array) -> jax.Array:
         return augment.augment(key, frames, augmentation)
@@ -244,8 +264,7 @@ def make_trainer(
         weights: jax.Array | None,
         learning_rate: jax.Array,
     ) -> tuple[TrainState, Metrics]:
-        key = jax.random.fold_in(jax.random.wrap_key_data(state.key), state.step)
-        augment_key, dropout_key = jax.random.split(key)
+        augment_key, dropout_key = keys_of_step(state)
         batch = {name: array.astype(jnp.float32) for name, array in batch.items()}
         if augmentation.probability > 0:
             batch = network.augment(augment_key, batch, change_apex)

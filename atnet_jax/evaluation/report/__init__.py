@@ -5,11 +5,18 @@ LaTeX. It is computed from the files in the workdirs alone. Names come from user
 name is escaped.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from atnet_jax.errors import UserError
-from atnet_jax.evaluation.report import latex, leaderboard, markdown, page, standings
+from atnet_jax.evaluation.report import (
+    latex,
+    leaderboard,
+    markdown,
+    page,
+    reproducibility,
+    standings,
+)
 from atnet_jax.evaluation.report.blocks import MARK, Document
 from atnet_jax.evaluation.report.contents import document
 from atnet_jax.evaluation.runs import load_run
@@ -68,6 +75,26 @@ def write_leaderboard(workdir: Path) -> Path | None:
     formats[table_path] = lambda _: leaderboard.as_csv(boards, missing)
     _write(formats, leaderboard.document(boards, missing))
     return page_path
+
+
+def write_reproducibility(
+    workdirs: Mapping[str, Sequence[Path]], without_effect: Sequence[str], out: Path
+) -> None:
+    """Write the page of a reproducibility study: `out`, and the same name with .md and .tex.
+
+    An earlier page is overwritten.
+
+    Args:
+        workdirs: Varied source, or "all", → folders of its runs; see `reproducibility.document`.
+        without_effect: Sources that cannot change the training.
+        out: File of the page; its name ends in .html.
+
+    Raises:
+        UserError: A run is damaged, or a file to be written exists and is not a report.
+    """
+    formats = _formats(out)
+    runs = {source: [load_run(folder) for folder in own] for source, own in workdirs.items()}
+    _write(formats, reproducibility.document(runs, without_effect))
 
 
 def _formats(out: Path) -> dict[Path, Callable[[Document], str]]:

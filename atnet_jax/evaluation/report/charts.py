@@ -34,6 +34,15 @@ class Standing(NamedTuple):
     inflated: float | None = None
 
 
+class Spread(NamedTuple):
+    """A line of a chart of spreads: the scores of runs, an interval, and both in words."""
+
+    name: str
+    values: Sequence[float]
+    interval: tuple[float, float] | None
+    text: str
+
+
 class Bars(NamedTuple):
     """The bars of a method: its score, and two inflated scores that are NOT results."""
 
@@ -157,15 +166,8 @@ def board_chart(name: str, lines: Sequence[Standing]) -> Chart:
     for line in lines:
         claims = (line.published, line.inflated)
         values += [*(line.interval or ()), *(claim for claim in claims if claim is not None)]
-    # The axis spans the occupied tenths only, because scores near 0 or 1 are rare.
-    first = math.floor(10 * min(values) + 1e-9)
-    last = max(math.ceil(10 * max(values) - 1e-9), first + 1)
-
-    def across(value: float) -> float:
-        share = (10 * value - first) / (last - first)
-        return round(_SIDE + share * (_WIDTH - 2 * _SIDE), 1)
-
-    drawing = [_scale(height, range(first, last + 1), across)]
+    scale, across = _occupied_scale(height, values)
+    drawing = [scale]
     middles = [_BOARD_LINE * i + 25 for i in range(len(lines))]
     for line, next_line, y in zip(lines, lines[1:], middles, strict=False):
         if line.interval is not None and next_line.interval is not None:
@@ -179,6 +181,48 @@ def board_chart(name: str, lines: Sequence[Standing]) -> Chart:
                 )
     marks, words = _standings(lines, middles, 11, across)
     return Chart(name, words, _WIDTH, height, "".join(drawing) + marks)
+
+
+def spread_chart(name: str, lines: Sequence[Spread]) -> Chart:
+    """Draw each run as a dot, and intervals as whiskers.
+
+    Args:
+        name: Title of the chart.
+        lines: The lines, from top to bottom.
+
+    Returns:
+        The chart.
+    """
+    height = _BOARD_LINE * len(lines) + _AXIS
+    values = [value for line in lines for value in (*line.values, *(line.interval or ()))]
+    scale, across = _occupied_scale(height, values)
+    drawing, words = [scale], []
+    for i, line in enumerate(lines):
+        y = _BOARD_LINE * i + 25
+        drawing += [
+            f'<circle class="run" cx="{across(value)}" cy="{y}" r="4"/>' for value in line.values
+        ]
+        if line.interval is not None:
+            low, high = map(across, line.interval)
+            drawing.append(f'<path class="whisker" d="M{low} {y - 4}v8m0 -4H{high}m0 -4v8"/>')
+        drawing.append(_named(line.name, line.text, y - 11))
+        words.append(f"{fit(line.name)} {line.text}")
+    return Chart(name, f"{'; '.join(words)}.", _WIDTH, height, "".join(drawing))
+
+
+def _occupied_scale(height: int, values: Sequence[float]) -> tuple[str, Callable[[float], float]]:
+    """Return a scale of the occupied tenths only, and the x coordinate of a score on it.
+
+    Scores near 0 or 1 are rare.
+    """
+    first = math.floor(10 * min(values) + 1e-9)
+    last = max(math.ceil(10 * max(values) - 1e-9), first + 1)
+
+    def across(value: float) -> float:
+        share = (10 * value - first) / (last - first)
+        return round(_SIDE + share * (_WIDTH - 2 * _SIDE), 1)
+
+    return _scale(height, range(first, last + 1), across), across
 
 
 def _standings(

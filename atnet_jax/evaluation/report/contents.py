@@ -59,10 +59,10 @@ def document(runs: Iterable[Run], title: str | None = None) -> Document:
     if title is None:
         labels = {method.label for method in overview.methods}
         title = labels.pop() if len(labels) == 1 else f"Comparison of {len(labels)} methods"
-    return Document(kicker, title, _opening(overview), [part for part in sections if part.blocks])
+    return Document(kicker, title, opening(overview), [part for part in sections if part.blocks])
 
 
-def _opening(overview: Overview) -> list[Block]:
+def opening(overview: Overview) -> list[Block]:
     """Return the protocol, the warnings and, for a single method, its main scores."""
     blocks: list[Block] = [Text(note, "note") for note in _warnings(overview)]
     if overview.is_single:

@@ -33,7 +33,8 @@ def decode(kind: Any, value: Any, where: str = "") -> Any:
 
     Args:
         kind: A dataclass (from an object), `tuple[T, ...]` (from a list), `Mapping[str, T]`,
-            `T | None`, str, int, float, bool or Any.
+            `T | None`, str, int, float, bool or Any. Of a dataclass, only fields whose default is
+            None may be missing: files of earlier versions lack them.
         value: A value that `parse` returned, or a part of it.
         where: Dotted name of the value, for errors.
 
@@ -47,10 +48,11 @@ def decode(kind: Any, value: Any, where: str = "") -> Any:
         fields = _checked(dict, value, where)
         below = f"{where}." if where else ""
         known = {}
+        defaults = {field.name: field.default for field in dataclasses.fields(kind)}
         for name, hint in typing.get_type_hints(kind).items():
-            if name not in fields:
+            if name not in fields and defaults[name] is not None:
                 raise ValueError(f"{below}{name} is missing")
-            known[name] = decode(hint, fields[name], f"{below}{name}")
+            known[name] = decode(hint, fields.get(name), f"{below}{name}")
         make: Any = kind
         return make(**known)
     if origin is tuple:

@@ -15,15 +15,18 @@ rounding that training has amplified, or a cause that the runs do not record.
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
 
+from atnet_jax.config import flat
 from atnet_jax.errors import UserError
 from atnet_jax.evaluation import digests, metrics, statistics
 from atnet_jax.evaluation.digests import ClipDigests, Digests
+from atnet_jax.evaluation.pack import printable
 from atnet_jax.evaluation.predictions import Prediction
 from atnet_jax.evaluation.record import flatten
 from atnet_jax.evaluation.runs import Run
@@ -32,7 +35,7 @@ from atnet_jax.names import CLASSES
 SAME, OTHER_RESULT, OTHER_EXPERIMENT = 0, 3, 4
 """Exit statuses of `atnet compare`."""
 
-State = Literal["equal", "rounding", "different", "unknown"]
+State = Literal["equal", "within rounding", "different", "unknown"]
 
 _UNIT_ROUNDOFF = 2.0**-24
 _NAMED = 3  # A list names at most this many entries.
@@ -74,7 +77,9 @@ class Comparison:
 
         Other versions are not another experiment. A stage that is not recorded counts as equal.
         """
-        unequal = {stage.name for stage in self.stages if stage.state in ("rounding", "different")}
+        unequal = {
+            stage.name for stage in self.stages if stage.state in ("within rounding", "different")
+        }
         if unequal.intersection(_EXPERIMENT):
             return OTHER_EXPERIMENT
         return OTHER_RESULT if unequal - {"versions"} else SAME
@@ -82,7 +87,9 @@ class Comparison:
     @property
     def first_difference(self) -> Stage | None:
         """The first stage that is not equal to the bit; None if there is none."""
-        unequal = (stage for stage in self.stages if stage.state in ("rounding", "different"))
+        unequal = (
+            stage for stage in self.stages if stage.state in ("within rounding", "different")
+        )
         return next(unequal, None)
 
     def text(self) -> str:
@@ -92,16 +99,19 @@ class Comparison:
         if first is not None:
             lines.append(f"First difference: {first.name}: {first.text}.")
         lines.append("")
-        lines += [f"  {stage.name:16}{_shown(stage)}" for stage in self.stages]
+        lines += [
+            f"  {stage.name:16}{stage.state}{': ' if stage.text else ''}{stage.text}"
+            for stage in self.stages
+        ]
         lines += ["", *self.chance] if self.chance else []
-        return "\n".join(lines)
+        return "\n".join(map(printable, lines))
 
     def _summary(self) -> str:
         states = {stage.name: stage.state for stage in self.stages}
-        experiment = "Different experiments" if self.status == OTHER_EXPERIMENT else None
+        other = self.status == OTHER_EXPERIMENT
         if states["scores"] == states["metrics"] == "equal":
             result = "the same result to the bit"
-        elif states["scores"] == "rounding" and states["metrics"] == "equal":
+        elif states["scores"] == "within rounding" and states["metrics"] == "equal":
             result = "results equal within rounding, not to the bit"
         elif states["metrics"] == "equal":
             result = "other scores, but the same metrics"
@@ -109,13 +119,7 @@ class Comparison:
             result = "different results"
         unknown = [name for name, state in states.items() if state == "unknown"]
         more = f" Not compared: {', '.join(unknown)}." if unknown else ""
-        return f"{experiment or 'The same experiment'}, {result}.{more}"
-
-
-def _shown(stage: Stage) -> str:
-    words = {"equal": "equal", "different": "different", "unknown": "unknown"}
-    word = words.get(stage.state, "within rounding")
-    return f"{word}: {stage.text}" if stage.text else word
+        return f"{'Different experiments' if other else 'The same experiment'}, {result}.{more}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,10 +139,36 @@ class _Pair:
         one, two = (run.record.folds for run in self.runs)
         return [fold for fold in one.run if fold in two.run and one.names[fold] == two.names[fold]]
 
+    @functools.cached_property
+    def _steps_per_epoch(self) -> int:
+        settings = dict(flat(self.first.record.config))
+        steps, batch = (settings.get(f"recipe.{own}") for own in ("steps_per_epoch", "batch_size"))
+        if isinstance(steps, int) and steps > 0:
+            return steps
+        # One pass over at most all clips.
+        return -(-self.first.record.data.clips // max(batch if isinstance(batch, int) else 1, 1))
+
+    def bound(self, epochs: int) -> float:
+        """Return the bound of rounding after a number of epochs; for 0, after the first step."""
+        size = max(self.first.record.size.values(), default=1)
+        return rounding_bound(size, epochs * self._steps_per_epoch)
+
     def unit(self, fold: int) -> str:
+        """Return the name of a fold of both runs."""
         seeds = dict.fromkeys(run.seed for run in self.runs)
         name = self.first.record.folds.names[fold]
         return f"fold {fold} ({name}, seed {'/'.join(map(str, seeds))})"
+
+
+def rounding_bound(parameters: int, steps: int) -> float:
+    """Return the largest difference after `steps` steps that counts as rounding; see the module.
+
+    Args:
+        parameters: Number of the network's parameters.
+        steps: Number of optimiser steps, at least 1.
+    """
+    additions = max(parameters, 1) * max(steps, 1)
+    return _UNIT_ROUNDOFF * math.sqrt(min(additions, 2**48))  # At most 1: a file may say anything.
 
 
 def compare_runs(first: Sequence[Run], second: Sequence[Run]) -> Comparison:
@@ -235,24 +265,27 @@ def _settings(pairs: Sequence[_Pair], first: Sequence[Run], second: Sequence[Run
 
 def _versions(pairs: Sequence[_Pair]) -> Stage:
     found: dict[str, None] = {}
+    absent: dict[str, None] = {}
+    remark = ""
     for pair in pairs:
         one, two = (
             {
                 name.removeprefix("versions."): value
                 for name, value in flatten(dataclasses.asdict(run.record.environment))
-                if value != "null"
+                if value != "null" and name != "git.modified"
             }
             for run in pair.runs
         )
-        found |= dict.fromkeys(_differences(one, two, _NOT_RECORDED))
+        both = one.keys() & two.keys()
+        found |= dict.fromkeys(
+            _differences(*({name: own[name] for name in own if name in both} for own in (one, two)))
+        )
+        absent |= dict.fromkeys(name for name in (*one, *two) if name not in both)
         if any((run.record.environment.git or {}).get("modified") for run in pair.runs):
-            found.setdefault("", None)
-    modified = "" in found
-    differences = [text for text in found if text]
-    known = [text for text in differences if _NOT_RECORDED not in text]
-    state: State = "different" if known else "unknown" if differences else "equal"
-    remark = "code was modified after its commit, so it may differ" if modified else ""
-    return Stage("versions", state, "; ".join([*differences, *([remark] if remark else [])]))
+            remark = "code was modified after its commit, so it may differ"
+    unknown = f"only one run records {', '.join(absent)}" if absent else ""
+    state: State = "different" if found else "unknown" if absent else "equal"
+    return Stage("versions", state, "; ".join(filter(None, [*found, unknown, remark])))
 
 
 def _database(pairs: Sequence[_Pair]) -> Stage:
@@ -366,27 +399,6 @@ class _Number:
         return self.difference > self.bound
 
 
-def rounding_bound(parameters: int, steps: int) -> float:
-    """Return the largest difference after `steps` steps that counts as rounding; see the module.
-
-    Args:
-        parameters: Number of the network's parameters.
-        steps: Number of optimiser steps, at least 1.
-    """
-    return _UNIT_ROUNDOFF * math.sqrt(max(parameters, 1) * max(steps, 1))
-
-
-def _bound(run: Run, epochs: int) -> float:
-    """Return the bound after a number of epochs; for 0, that of the first step."""
-    recipe = run.record.config.get("recipe", {})
-    # One pass, if the recipe does not fix the number of steps.
-    per_epoch = recipe.get("steps_per_epoch") or math.ceil(
-        run.record.data.clips / recipe.get("batch_size", 1)
-    )
-    size = run.record.size
-    return rounding_bound(size.get("parameters", size.get("features", 1)), epochs * per_epoch)
-
-
 def _steps(pairs: Sequence[_Pair]) -> Iterator[Stage]:
     """Yield the stages of a training in steps; none for methods without steps."""
     if not any(run.curves for pair in pairs for run in pair.runs):
@@ -397,7 +409,7 @@ def _steps(pairs: Sequence[_Pair]) -> Iterator[Stage]:
         for pair, fold in units
     ]
     yield _start([(where, one and one.start, two and two.start) for where, one, two in starts])
-    bounds = [_bound(pair.first, 0) for pair, _ in units]
+    bounds = [pair.bound(0) for pair, _ in units]
     yield _numbers(
         "first step",
         "loss of the first step",
@@ -430,7 +442,7 @@ def _losses(units: Iterable[tuple[_Pair, int]]) -> Iterator[_Number | None]:
             yield None
             continue
         for epoch, first, second in zip(one.epoch, one.loss, two.loss, strict=False):
-            bound = _bound(pair.first, epoch) * max(1, abs(first))
+            bound = pair.bound(epoch) * max(1, abs(first))
             yield _Number(pair.unit(fold), epoch, first, second, bound)
 
 
@@ -447,7 +459,7 @@ def _numbers(name: str, what: str, numbers: Sequence[_Number | None]) -> Stage:
         begin = f" from epoch {min(number.epoch for number in unequal)}" if largest.epoch else ""
         return Stage(
             name,
-            "rounding",
+            "within rounding",
             f"{len({number.where for number in unequal})} of {_count(folds, 'fold')} differ{begin},"
             f" by at most {largest.difference:.1e} (bound {largest.bound:.1e})",
         )
@@ -479,7 +491,7 @@ def _scores(pairs: Sequence[_Pair]) -> Stage:
         one, two = ({_key(row): row for row in run.predictions} for run in pair.runs)
         only += len(one.keys() ^ two.keys())
         epochs = max((curve.epoch[-1] for curve in pair.first.curves.values()), default=0)
-        bound = _bound(pair.first, epochs)
+        bound = pair.bound(epochs)
         for key in sorted(one.keys() & two.keys()):
             difference = max(
                 abs(a - b) for a, b in zip(one[key].scores, two[key].scores, strict=True)
@@ -492,18 +504,18 @@ def _scores(pairs: Sequence[_Pair]) -> Stage:
     parts = []
     if unequal:
         parts.append(
-            f"{unequal} of {_count(clips, 'clip')}, by at most {largest:.2g};"
-            f" {_count(answers, 'predicted class', 'predicted classes')} differ"
+            f"{unequal} of {_count(clips, 'clip')}, by at most {largest:.2g}; the predicted class"
+            f" of {answers or 'none'}"
         )
     elif answers:
-        parts.append(f"{_count(answers, 'predicted class', 'predicted classes')} differ")
+        parts.append(f"predicted classes of {_count(answers, 'clip')}, with equal scores")
     if only:
         parts.append(f"{_count(only, 'clip')} tested by one run only")
     state: State = "equal"
     if excess or answers or only:
         state = "different"
     elif unequal:
-        state = "rounding"
+        state = "within rounding"
     return Stage("scores", state, ", ".join(parts) or _count(clips, "clip"))
 
 
@@ -594,12 +606,10 @@ def _chance(pairs: Sequence[_Pair], first: Sequence[Run], second: Sequence[Run])
 # Words.
 
 
-def _differences(
-    first: Mapping[str, str], second: Mapping[str, str], absent: str = "nothing"
-) -> list[str]:
+def _differences(first: Mapping[str, str], second: Mapping[str, str]) -> list[str]:
     """Return the entries that differ, as "name: value → value"."""
     return [
-        f"{name}: {first.get(name, absent) or '(empty)'} → {second.get(name, absent) or '(empty)'}"
+        f"{name}: {' → '.join(own.get(name, 'nothing') or 'empty' for own in (first, second))}"
         for name in dict.fromkeys([*first, *second])
         if first.get(name) != second.get(name)
     ]
@@ -621,8 +631,8 @@ def _listed(names: Sequence[str]) -> str:
     return f"{', '.join(names[:_NAMED])}{more}"
 
 
-def _count(number: int, what: str, plural: str | None = None) -> str:
-    return f"{number} {what if number == 1 else plural or f'{what}s'}"
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _signed(value: float) -> str:

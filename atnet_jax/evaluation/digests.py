@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atnet_jax.errors import UserError
+from atnet_jax.names import CLASSES
 from atnet_jax.system import files, typed_json
 
 FILE = "digests.json"
@@ -114,10 +115,12 @@ def _parse(data: bytes) -> Digests:
     if keys != sorted(set(keys)):
         raise ValueError("clips must be sorted and different")
     for clip in digests.clips:
+        if clip.label not in range(len(CLASSES)):
+            raise ValueError(f"label of {'/'.join(clip.key)} must be 0 to {len(CLASSES) - 1}")
         for name, digest in clip.inputs.items():
             _check_sha256(digest, f"{name} of {'/'.join(clip.key)}")
     for number, fold in digests.folds.items():
-        if not re.fullmatch(r"[0-9]{1,9}", number):
+        if not re.fullmatch(r"0|[1-9][0-9]{0,8}", number):
             raise ValueError(f"expected the number of a fold, found {number!r}")
         _check_sha256(fold.clips, f"clips of fold {number}")
         if fold.start is not None:

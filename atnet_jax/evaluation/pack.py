@@ -86,7 +86,16 @@ def opened(path: Path) -> Iterator[Sequence[Run]]:
             _unpack(path, Path(temporary))
             yield _load(Path(temporary))
         except UserError as error:
-            raise UserError(str(error).replace(temporary, str(path))) from error
+            raise UserError(printable(str(error).replace(temporary, str(path)))) from error
+
+
+def printable(text: str) -> str:
+    """Return a line of text with escapes for control characters, which names may contain.
+
+    Args:
+        text: The line. A terminal would obey its control characters.
+    """
+    return "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
 
 
 def _load(workdir: Path) -> list[Run]:
@@ -100,7 +109,7 @@ def _load(workdir: Path) -> list[Run]:
             )
     runs = sorted(map(load_run, folders), key=lambda run: run.seed)
     for one, two in itertools.pairwise(runs):
-        if one.seed == two.seed or (one.protocol, one.title) != (two.protocol, two.title):
+        if one.seed == two.seed or (one.protocol, one.model) != (two.protocol, two.model):
             raise UserError(
                 f"{one.workdir} and {two.workdir} are not two seeds of one run. Pass one of them."
             )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 import types
 import typing
 from collections.abc import Mapping
@@ -71,6 +72,8 @@ def _checked(kind: type, value: Any, where: str) -> Any:
         raise ValueError(
             f"{where or 'it'} must be {_JSON[kind]}, found {_JSON.get(type(value), 'null')}"
         )
+    if kind is float and not abs(value) <= sys.float_info.max:
+        raise ValueError(f"{where or 'it'} is too large for a number of 64 bits")
     return value
 
 

@@ -68,10 +68,10 @@ def merge(parts: Sequence[Path], out: Path) -> Path:
     joined = {name: _join(group, command) for name, group in together.items()}
 
     with files.new_folder(out) as folder:
-        for name, (record, *results) in joined.items():
+        for name, (record, rows, curves, epoch_scores, kept) in joined.items():
             (folder / name).mkdir(parents=True, exist_ok=True)
             record.write(folder / name)
-            write_results(folder / name, *results)
+            write_results(folder / name, rows, curves, epoch_scores, kept)
         if len(joined) > 1:
             report.write([folder / name for name in joined], folder / "report.html")
     return out / "report.html"

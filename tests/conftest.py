@@ -58,6 +58,7 @@ _LONG_FILES = (
     "training/test_augment.py",
     "training/test_exchange.py",
     "data_builders/test_manifest.py",
+    "evaluation/test_comparison.py",
 )
 _LONG = 8.0  # Seconds.
 

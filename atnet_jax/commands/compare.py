@@ -1,4 +1,4 @@
-"""Compare two runs: the same experiment and the same result?
+"""Tell whether two runs are the same experiment with the same result.
 
 The command follows the pipeline and names the first difference: settings, versions, database (clip
 by clip), folds, initial weights, loss of the first step and of each epoch, scores, metrics. Numbers

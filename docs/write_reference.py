@@ -93,6 +93,7 @@ a new file or folder; nothing is overwritten.
 |---|---|
 | 0 | The command succeeded. |
 | 1 | The command failed, and standard error states the reason; or `doctor` found an error. |
+| 3, 4 | `compare` found another result, or another experiment. |
 | 130 | The command was interrupted with Ctrl-C. |
 | 141 | The program that read the output has ended. |
 """

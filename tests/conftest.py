@@ -61,6 +61,7 @@ _LONG_FILES = (
     "training/test_sources.py",
     "training/test_exchange.py",
     "data_builders/test_manifest.py",
+    "evaluation/test_comparison.py",
 )
 _LONG = 8.0  # Seconds.
 

@@ -21,7 +21,7 @@ from atnet_jax.errors import UserError, nearest
 
 STEPS = {
     "Prepare data": ("prepare", "doctor", "synthetic"),
-    "Train and evaluate": ("train", "merge", "report"),
+    "Train and evaluate": ("train", "merge", "report", "compare", "pack"),
     "Use trained networks": ("predict", "serve", "export"),
     "Use published weights": ("import-caffe", "score-ststnet"),
     "Look up": ("methods",),

@@ -66,6 +66,17 @@ class Composite:
             sha.update(np.ascontiguousarray(array).data)
         return sha.hexdigest()
 
+    def clip_digests(self) -> list[dict[str, str]]:
+        """Return the SHA-256 of every input of each clip, by name of the input.
+
+        A digest covers type, shape and values. It is the same on every machine, whatever the
+        order of the clips and the compression of the files.
+        """
+        return [
+            {name: _sha256(self.inputs[name][clip]) for name in sorted(self.inputs)}
+            for clip in range(len(self.labels))
+        ]
+
     def table(self) -> dict[str, list[Any]]:
         """Return the clips as columns, which `pandas.DataFrame` or `polars.DataFrame` take.
 
@@ -176,6 +187,13 @@ def shapes_as_prepared(names: Sequence[str], size: int) -> dict[str, tuple[int, 
         size: Height and width of the apex frame, in pixels.
     """
     return {name: (size, size, 1) if _is_face(name) else INPUTS[name].shape for name in names}
+
+
+def _sha256(array: np.ndarray) -> str:
+    little_endian = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+    sha = hashlib.sha256(f"{array.dtype.name}{array.shape}".encode())
+    sha.update(little_endian.data)
+    return sha.hexdigest()
 
 
 def _is_face(name: str) -> bool:

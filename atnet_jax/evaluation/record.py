@@ -56,11 +56,21 @@ class Environment:
         device: Number and kind of devices, such as "1 × cpu".
         versions: Package → version.
         git: "commit" and "modified" of the code; None outside a Git checkout.
+        processor: Model of the processor.
+        platform: Operating system, instruction set and C library.
+        threads: Number of CPUs that the run could use.
+        xla_flags: The environment variable XLA_FLAGS.
+
+    The last four are None in records of earlier versions.
     """
 
     device: str
     versions: Mapping[str, str]
     git: Mapping[str, Any] | None
+    processor: str | None = None
+    platform: str | None = None
+    threads: int | None = None
+    xla_flags: str | None = None
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import dataclasses
 import itertools
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -130,6 +130,45 @@ def summarise(
             **figures, seeds=len(by_seed), subjects=first["subjects"], clips=first["clips"]
         )
     return summaries
+
+
+@dataclasses.dataclass(frozen=True)
+class SeedSpread:
+    """The difference of a metric between two runs of several seeds, and what other seeds give.
+
+    Attributes:
+        difference: Mean over the seeds of the second run, minus that of the first.
+        sd: Standard deviation over the seeds of a run, pooled over both.
+        limit: In 95 % of cases, two such means of other seeds differ by at most this much.
+    """
+
+    difference: float
+    sd: float
+    limit: float
+
+
+def seed_spread(first: Sequence[float], second: Sequence[float]) -> SeedSpread | None:
+    """Compare the difference of two runs with the spread over their seeds (Student's t).
+
+    Args:
+        first: The metric of each seed of one run.
+        second: The metric of each seed of another run.
+
+    Returns:
+        The difference and its limit. None if both have one seed, so that the spread is unknown.
+    """
+    groups = [np.asarray(values, float) for values in (first, second)]
+    degrees = sum(len(group) - 1 for group in groups)
+    if not degrees:
+        return None
+    from scipy import special  # Slow to import, and reports do not need it.
+
+    means = [float(group.mean()) for group in groups]
+    squares = sum(float(((group - group.mean()) ** 2).sum()) for group in groups)
+    sd = math.sqrt(squares / degrees)
+    width = float(special.stdtrit(degrees, (1 + _CONFIDENCE) / 2))
+    limit = width * sd * math.sqrt(sum(1 / len(group) for group in groups))
+    return SeedSpread(means[1] - means[0], sd, limit)
 
 
 # Paired tests of two methods.

@@ -17,7 +17,8 @@ import numpy as np
 from atnet_jax import models
 from atnet_jax.data.folds import selection
 from atnet_jax.errors import UserError
-from atnet_jax.evaluation import report
+from atnet_jax.evaluation import digests, report
+from atnet_jax.evaluation.digests import Digests
 from atnet_jax.evaluation.inflation import EpochScores
 from atnet_jax.evaluation.predictions import Prediction
 from atnet_jax.evaluation.record import (
@@ -67,10 +68,10 @@ def merge(parts: Sequence[Path], out: Path) -> Path:
     joined = {name: _join(group, command) for name, group in together.items()}
 
     with files.new_folder(out) as folder:
-        for name, (record, rows, curves, epoch_scores) in joined.items():
+        for name, (record, rows, curves, epoch_scores, kept) in joined.items():
             (folder / name).mkdir(parents=True, exist_ok=True)
             record.write(folder / name)
-            write_results(folder / name, rows, curves, epoch_scores)
+            write_results(folder / name, rows, curves, epoch_scores, kept)
         if len(joined) > 1:
             report.write([folder / name for name in joined], folder / "report.html")
     return out / "report.html"
@@ -99,7 +100,7 @@ def _read(folder: Path) -> Run:
 
 def _join(
     parts: Sequence[Run], command: str
-) -> tuple[Record, list[Prediction], dict[int, Curve], EpochScores | None]:
+) -> tuple[Record, list[Prediction], dict[int, Curve], EpochScores | None, Digests | None]:
     """Merge runs into one of all folds; return its record and the inputs of `write_results`."""
     parts = sorted(parts, key=lambda part: part.record.folds.run[0])
     first = parts[0]
@@ -142,7 +143,18 @@ def _join(
     if kept:
         scores = np.concatenate([scores.scores for scores in kept], axis=1)
         epoch_scores = EpochScores(kept[0].epochs, np.take(scores, order, axis=1))
-    return _record(parts, command), [rows[index] for index in order], curves, epoch_scores
+    ordered = [rows[index] for index in order]
+    return _record(parts, command), ordered, curves, epoch_scores, _digests(parts)
+
+
+def _digests(parts: Sequence[Run]) -> Digests | None:
+    """Return the digests of all folds; None if an earlier version trained a part."""
+    found = [digests.read(part.workdir) for part in parts]
+    every = [own for own in found if own is not None]
+    if len(every) < len(parts):
+        return None
+    folds = {fold: own for each in every for fold, own in each.folds.items()}
+    return Digests(every[0].clips, folds)
 
 
 def _named(parts: Sequence[Run]) -> str:

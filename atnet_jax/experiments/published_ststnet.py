@@ -22,7 +22,7 @@ from atnet_jax.config import Config, check
 from atnet_jax.data.folds import Fold, make_folds
 from atnet_jax.errors import UserError
 from atnet_jax.evaluation.record import Data, Folds, Record
-from atnet_jax.experiments.results import fold_rows, write_results
+from atnet_jax.experiments.results import digests_of, fold_rows, write_results
 from atnet_jax.experiments.workdir import claim, command, environment, lock
 from atnet_jax.training.method_inputs import load_inputs
 from atnet_jax.training.trained import Networks
@@ -107,7 +107,8 @@ def import_torch(config: Config, folder: Path, workdir: Path) -> Path:
             for fold, own in zip(folds, scores, strict=True)
             for row in fold_rows(config.protocol, composite, fold, own[fold.test], config.seeds[0])
         ]
-        write_results(workdir, rows, {}, None)
+        digests = digests_of(composite, composite.clip_digests(), folds, {})
+        write_results(workdir, rows, {}, None, digests)
     return workdir / "report.html"
 
 

@@ -1,6 +1,8 @@
 """Results of a finished run in its folder, in the same form for every method."""
 
 import dataclasses
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,12 +12,47 @@ from jaxtyping import Float32
 from atnet_jax.data.composite import Composite
 from atnet_jax.data.folds import Fold
 from atnet_jax.evaluation import metrics, model_card, predictions, report
+from atnet_jax.evaluation.digests import ClipDigests, Digests, FoldDigests
 from atnet_jax.evaluation.inflation import EpochScores
 from atnet_jax.evaluation.predictions import Prediction
 from atnet_jax.evaluation.record import read
 from atnet_jax.evaluation.report.result_tables import table_markdown
 from atnet_jax.evaluation.runs import Curve, load_run
 from atnet_jax.system import files
+
+
+def digests_of(
+    composite: Composite,
+    inputs: Sequence[Mapping[str, str]],
+    folds: Sequence[Fold],
+    starts: Mapping[int, tuple[str | None, float | None]],
+) -> Digests:
+    """Return the digests of a run.
+
+    Args:
+        composite: All clips.
+        inputs: The composite's `clip_digests()`.
+        folds: The folds of the run.
+        starts: Fold number → digest of the initial weights and loss of the first step. Folds that
+            are absent have no steps.
+    """
+    keys = list(zip(composite.dataset, composite.subject, composite.clip, strict=True))
+    labels = composite.labels.tolist()
+
+    def clips_of(fold: Fold) -> str:
+        parts = [[keys[clip] for clip in part] for part in (fold.train, fold.validation, fold.test)]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    return Digests(
+        clips=tuple(
+            ClipDigests(*key, label, own)
+            for key, label, own in zip(keys, labels, inputs, strict=True)
+        ),
+        folds={
+            str(fold.number): FoldDigests(clips_of(fold), *starts.get(fold.number, (None, None)))
+            for fold in folds
+        },
+    )
 
 
 def fold_rows(
@@ -72,17 +109,19 @@ def write_results(
     rows: Sequence[Prediction],
     curves: Mapping[int, Curve],
     epoch_scores: EpochScores | None,
+    digests: Digests | None,
 ) -> None:
     """Write the results of the run that `workdir`/config.json describes.
 
-    The files are predictions.csv, metrics.json, curves.json, epoch_scores.npz, table.md and
-    report.*.
+    The files are predictions.csv, metrics.json, curves.json, epoch_scores.npz, digests.json,
+    table.md, report.* and model_card.md.
 
     Args:
         workdir: Folder of the run.
         rows: The tested clips, sorted by fold.
         curves: Fold number → learning curve; empty for a method without epochs.
         epoch_scores: Scores of the same rows after each epoch; None for a method without epochs.
+        digests: Digests of the clips and folds; None if an earlier version trained a part.
     """
     predictions.write(workdir / "predictions.csv", rows)
     record = read(workdir)
@@ -95,6 +134,8 @@ def write_results(
         files.write_arrays_atomically(
             workdir / "epoch_scores.npz", epochs=epoch_scores.epochs, scores=epoch_scores.scores
         )
+    if digests is not None:
+        digests.write(workdir)
     run = load_run(workdir)
     table = table_markdown(run.protocol, run.metrics, run.title, run.paper_row, run.notes)
     files.write_text_atomically(workdir / "table.md", table)

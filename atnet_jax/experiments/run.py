@@ -20,7 +20,13 @@ from atnet_jax.evaluation import model_card, report
 from atnet_jax.evaluation.inflation import EpochScores
 from atnet_jax.evaluation.record import FILE, Data, Folds, Record, read
 from atnet_jax.evaluation.runs import Curve, load_run
-from atnet_jax.experiments.results import fold_rows, is_finished, write_curves, write_results
+from atnet_jax.experiments.results import (
+    digests_of,
+    fold_rows,
+    is_finished,
+    write_curves,
+    write_results,
+)
 from atnet_jax.experiments.workdir import claim, command, environment, lock
 from atnet_jax.models.handcrafted import svm
 from atnet_jax.names import SOURCES
@@ -97,11 +103,14 @@ def run_seeds(config: Config, folders: Mapping[int, Path]) -> None:
     """
     run = _run_network if _is_network(config) else _run_svm
     studies, results = run(config, folders)
-    if processes.is_first():
+    if processes.is_first() and studies:
+        inputs = studies[0].composite.clip_digests()  # Labels alone depend on the seed.
         for study in studies:
             own = {unit.fold.number: results[unit.key] for unit in study.units}
-            write = _write_curves if config.task == "final" else _write_results
-            write(config, folders[study.seed], study, own)
+            if config.task == "final":
+                _write_curves(config, folders[study.seed], study, own)
+            else:
+                _write_results(config, folders[study.seed], study, own, inputs)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -248,9 +257,13 @@ def _unfinished(
 
 
 def _write_results(
-    config: Config, workdir: Path, study: _Study, results: Mapping[int, FoldResult]
+    config: Config,
+    workdir: Path,
+    study: _Study,
+    results: Mapping[int, FoldResult],
+    inputs: Sequence[Mapping[str, str]],
 ) -> None:
-    """Write the results of one run to its folder."""
+    """Write the results of one run to its folder; `inputs` are the clips' digests."""
     folds = [unit.fold for unit in study.units]
     rows = [
         row
@@ -266,7 +279,9 @@ def _write_results(
             np.array(scored_epochs(config), np.int32),
             np.concatenate([results[fold.number].epoch_scores for fold in folds], axis=1),
         )
-    write_results(workdir, rows, curves, epoch_scores)
+    starts = {number: (own.start, own.first_loss) for number, own in results.items()}
+    digests = digests_of(study.composite, inputs, folds, starts)
+    write_results(workdir, rows, curves, epoch_scores, digests)
 
 
 def _write_curves(

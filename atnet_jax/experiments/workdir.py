@@ -11,15 +11,16 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import cv2
 import jax
 
 import atnet_jax
 from atnet_jax.errors import UserError
 from atnet_jax.evaluation.record import FILE, Environment, Record, read
-from atnet_jax.system import locks
+from atnet_jax.system import cpus, locks
 from atnet_jax.training import processes
 
-_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-learn")
 _LOCK = "atnet_jax.lock"
 
 
@@ -94,8 +95,13 @@ def environment() -> Environment:
             "atnet_jax": atnet_jax.__version__,
             "python": platform.python_version(),
             **{package: metadata.version(package) for package in _PACKAGES},
+            "opencv": cv2.__version__,  # The name of its package depends on the variant.
         },
         git=git_state(),
+        processor=cpus.model(),
+        platform=" ".join((platform.system(), platform.machine(), *platform.libc_ver())).strip(),
+        threads=cpus.count(),
+        xla_flags=os.environ.get("XLA_FLAGS", ""),
     )
 
 

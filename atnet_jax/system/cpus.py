@@ -1,6 +1,9 @@
-"""Number of CPUs that this process may use."""
+"""The CPUs that this process may use: their number and model."""
 
 import os
+import platform
+import subprocess
+from pathlib import Path
 
 _alone = True
 
@@ -19,3 +22,22 @@ def share() -> None:
     """Limit this process to one CPU, because parallel processes use the others."""
     global _alone
     _alone = False
+
+
+def model() -> str:
+    """Return the model of the processor, such as "AMD EPYC 7B13", or its architecture."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        name, _, value = line.partition(":")
+        if name.strip() == "model name":
+            return value.strip()
+    if platform.system() == "Darwin":
+        asked = ["sysctl", "-n", "machdep.cpu.brand_string"]
+        try:
+            return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+        except (OSError, subprocess.SubprocessError):
+            pass
+    return platform.processor() or platform.machine()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 import types
 import typing
 from collections.abc import Mapping
@@ -33,7 +34,8 @@ def decode(kind: Any, value: Any, where: str = "") -> Any:
 
     Args:
         kind: A dataclass (from an object), `tuple[T, ...]` (from a list), `Mapping[str, T]`,
-            `T | None`, str, int, float, bool or Any.
+            `T | None`, str, int, float, bool or Any. Of a dataclass, only fields whose default is
+            None may be missing: files of earlier versions lack them.
         value: A value that `parse` returned, or a part of it.
         where: Dotted name of the value, for errors.
 
@@ -47,10 +49,11 @@ def decode(kind: Any, value: Any, where: str = "") -> Any:
         fields = _checked(dict, value, where)
         below = f"{where}." if where else ""
         known = {}
+        defaults = {field.name: field.default for field in dataclasses.fields(kind)}
         for name, hint in typing.get_type_hints(kind).items():
-            if name not in fields:
+            if name not in fields and defaults[name] is not None:
                 raise ValueError(f"{below}{name} is missing")
-            known[name] = decode(hint, fields[name], f"{below}{name}")
+            known[name] = decode(hint, fields.get(name), f"{below}{name}")
         make: Any = kind
         return make(**known)
     if origin is tuple:
@@ -69,6 +72,8 @@ def _checked(kind: type, value: Any, where: str) -> Any:
         raise ValueError(
             f"{where or 'it'} must be {_JSON[kind]}, found {_JSON.get(type(value), 'null')}"
         )
+    if kind is float and not abs(value) <= sys.float_info.max:
+        raise ValueError(f"{where or 'it'} is too large for a number of 64 bits")
     return value
 
 

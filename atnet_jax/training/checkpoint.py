@@ -21,7 +21,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,7 @@ class FoldCheckpoints:
         """
         return max(self._complete(fold), default=0)
 
-    def restore(self, fold: int, like: Any, part: bool = False) -> Any:
+    def restore(self, fold: int, like: Any, part: bool = False, recent: Sequence[str] = ()) -> Any:
         """Read the last complete checkpoint of a fold.
 
         A damaged checkpoint is renamed to `fold_NNN/damaged-EPOCHS` and reported on standard error.
@@ -77,6 +77,8 @@ class FoldCheckpoints:
             fold: Number of the fold.
             like: A tree with the expected structure, and the expected shapes and types of leaves.
             part: Allow the checkpoint to contain more leaves.
+            recent: Last keys of leaves that checkpoints of earlier versions lack. They keep their
+                values in `like`.
 
         Returns:
             The tree of host arrays, or None if the checkpoint is damaged or missing.
@@ -90,7 +92,7 @@ class FoldCheckpoints:
         path = self._folder(fold) / str(epochs_done)
         try:
             try:
-                return self._read(fold, epochs_done, like, part)
+                return self._read(fold, epochs_done, like, part, recent)
             except _DamagedError as error:
                 aside = _set_aside(path)
                 tqdm.write(
@@ -218,7 +220,14 @@ class FoldCheckpoints:
                 shutil.rmtree(folder / str(other), ignore_errors=True)
         _remove_unfinished(folder)
 
-    def _read(self, fold: int, epochs_done: int, like: Any, part: bool = False) -> Any:
+    def _read(
+        self,
+        fold: int,
+        epochs_done: int,
+        like: Any,
+        part: bool = False,
+        recent: Sequence[str] = (),
+    ) -> Any:
         path = self._folder(fold) / str(epochs_done)
         try:
             content = _FilesHandler().restore(path)
@@ -233,6 +242,9 @@ class FoldCheckpoints:
         }
         with np.load(io.BytesIO(content[_TREE]), allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored if not part or name in expected}
+        for path, leaf in leaves:
+            if getattr(path[-1], "key", None) in recent:
+                arrays.setdefault(jax.tree_util.keystr(path), leaf)
         found = {name: (array.shape, array.dtype) for name, array in arrays.items()}
         if found != expected:
             names = sorted(name for name in found.keys() | expected.keys()

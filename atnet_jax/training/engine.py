@@ -63,11 +63,15 @@ class TrainState(flax.struct.PyTreeNode):
 
 
 class Metrics(flax.struct.PyTreeNode):
-    """Sums over training clips, `[unit]`; dividing them by `count` gives means."""
+    """Sums over training clips, `[unit]`; dividing them by `count` gives means.
+
+    Of an epoch, `first_loss` is the mean loss of its first step; of a step, it is None.
+    """
 
     loss: jax.Array | np.ndarray
     correct: jax.Array | np.ndarray
     count: jax.Array | np.ndarray
+    first_loss: jax.Array | np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -329,12 +333,14 @@ def make_trainer(
             )
             return (state, rounded(state)), metrics
 
-        totals = []
+        totals, steps = [], []
         carried = (state, rounded(state))
         for block in blocks:
             carried, metrics = jax.lax.scan(step, carried, block)
             totals.append(jax.tree.map(lambda leaf: leaf.sum(axis=0), metrics))
-        return carried[0], jax.tree.map(lambda *leaves: sum(leaves), *totals)
+            steps.append(metrics)
+        sums = jax.tree.map(lambda *leaves: sum(leaves), *totals)
+        return carried[0], sums.replace(first_loss=steps[0].loss[0] / steps[0].count[0])
 
     def predict(state: TrainState, inputs: Inputs, indices: jax.Array) -> jax.Array:
         return predict_units(state, gather(inputs, indices))

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,10 +28,12 @@ from atnet_jax.training.progress import UnitEpoch, Watch, profile
 from atnet_jax.weights import folder as weights
 
 History = dict[str, np.ndarray]
-"""History of a unit's training: "loss", "accuracy" and "seconds" of each epoch, and "scores"
-`[scored, test + validation, 3]` after each of `scored_epochs`."""
+"""History of a unit's training: "loss", "accuracy" and "seconds" of each epoch, "scores" `[scored,
+test + validation, 3]` after each of `scored_epochs`, "first_loss" `[]`, the loss of the first step,
+and "start" `[32]`, the SHA-256 of the initial weights."""
 
 _OF_EPOCHS = ("loss", "accuracy", "seconds")
+_OF_START = ("first_loss", "start")
 
 Kept = dict[str, Any]
 """Content of a unit's checkpoint, on the host and without a unit axis.
@@ -55,6 +58,9 @@ class FoldResult:
         accuracy: Training accuracy of each epoch, 0 to 1.
         seconds: Training time of each epoch, without scoring and saving. Units that train at once
             share the time equally. The first epoch of a run includes compilation.
+        first_loss: Training loss of the first step. None for a method without steps, and for a
+            unit that an earlier version began.
+        start: SHA-256 of the initial weights, or None likewise.
     """
 
     scores: np.ndarray
@@ -64,6 +70,8 @@ class FoldResult:
     loss: np.ndarray
     accuracy: np.ndarray
     seconds: np.ndarray
+    first_loss: float | None = None
+    start: str | None = None
 
 
 def is_checkpoint(config: Config, epochs: int) -> bool:
@@ -137,7 +145,8 @@ def train_units(
     results = {}
     for unit in units:
         of_unit = f"{unit.seed}/{unit.fold.number}"
-        history = {name: gathered[f"{of_unit}/{name}"] for name in (*_OF_EPOCHS, "scores")}
+        names = (*_OF_EPOCHS, *_OF_START, "scores")
+        history = {name: gathered[f"{of_unit}/{name}"] for name in names}
         results[unit.key] = _result(config, unit, history)
     return results
 
@@ -248,14 +257,21 @@ class _Training:
                 if len(unit.fold.validation):
                     like["network"] = like["state"].network
             checkpoints = self._checkpoints[unit.seed]
-            kept.append(checkpoints.restore(unit.fold.number, like, part=finished))
+            kept.append(
+                checkpoints.restore(unit.fold.number, like, part=finished, recent=_OF_START)
+            )
         return None if None in kept else kept
 
     def _no_history(self, unit: Unit) -> History:
         clips = len(unit.fold.test) + len(unit.fold.validation)
         epochs = self._config.recipe.num_epochs
         history = {name: np.full(epochs, np.nan, np.float32) for name in _OF_EPOCHS}
-        return {**history, "scores": np.zeros((len(self._scored), clips, 3), np.float32)}
+        return {
+            **history,
+            "scores": np.zeros((len(self._scored), clips, 3), np.float32),
+            "first_loss": np.array(np.nan, np.float32),
+            "start": np.zeros(hashlib.sha256().digest_size, np.uint8),
+        }
 
     def _train(self, group: Sequence[Unit], kept: Sequence[Kept], done: int, watch: Watch) -> None:
         """Train a group from epoch `done`, counted from 0, to its end; update `kept` in place."""
@@ -264,6 +280,9 @@ class _Training:
         padded = [*group, *[group[-1]] * (self._size - len(group))]
         state = self._state(padded, kept)
         histories: list[History] = [own["history"] for own in kept]
+        if done == 0:
+            for history, start in zip(histories, _digests(state, len(group)), strict=True):
+                history["start"][:] = np.frombuffer(bytes.fromhex(start), np.uint8)
         for epoch in range(done, config.recipe.num_epochs):
             rate = learning_rate(config, epoch)
             # The second epoch is profiled, because the first one compiles.
@@ -278,6 +297,8 @@ class _Training:
                 histories[k]["loss"][epoch] = sums.loss[k] / sums.count[k]
                 histories[k]["accuracy"][epoch] = sums.correct[k] / sums.count[k]
                 histories[k]["seconds"][epoch] = seconds
+                if epoch == 0 and sums.first_loss is not None:
+                    histories[k]["first_loss"][...] = sums.first_loss[k]
             uf1: list[float | None] = [None] * len(group)
             if epoch + 1 in self._scored:
                 uf1 = self._score(state, padded, kept, epoch)
@@ -326,7 +347,8 @@ class _Training:
             state, sums = self._trainer.epoch(state, inputs, blocks, rate)
             jax.block_until_ready(steps[-1:])  # Inputs must not pile up on the device.
             steps.append(sums)
-        return state, jax.tree.map(lambda *parts: np.sum(np.stack(parts), axis=0), *steps)
+        sums = jax.tree.map(lambda *parts: np.sum(np.stack(parts), axis=0), *steps)
+        return state, sums.replace(first_loss=np.asarray(steps[0].first_loss))
 
     def _score(
         self, state: TrainState, padded: Sequence[Unit], kept: Sequence[Kept], epoch: int
@@ -376,6 +398,13 @@ class _Training:
         return [scores[k, : len(own)] for k, own in enumerate(clips)]
 
 
+def _digests(state: TrainState, units: int) -> list[str]:
+    """Return the SHA-256 of the networks of the first `units` units."""
+    network = jax.device_get(state.network)
+    each = [jax.tree.map(lambda leaf, k=k: leaf[k], network) for k in range(units)]
+    return [weights.digest(weights.Weights(**own, about={})) for own in each]
+
+
 def _refuse_divergence(unit: Unit, epoch: int, what: str, value: float) -> None:
     if not math.isfinite(value):
         raise UserError(
@@ -404,6 +433,7 @@ def _result(config: Config, unit: Unit, history: History) -> FoldResult:
     test, validation = np.split(history["scores"], [len(unit.fold.test)], axis=1)
     uf1 = _validation_uf1(unit, history["scores"])
     kept = int(np.argmax(uf1)) if uf1 else -1
+    recorded = bool(np.isfinite(history["first_loss"]))
     return FoldResult(
         scores=test[kept],
         epoch=scored_epochs(config)[kept],
@@ -412,4 +442,6 @@ def _result(config: Config, unit: Unit, history: History) -> FoldResult:
         seconds=history["seconds"],
         epoch_scores=test,
         validation_scores=validation,
+        first_loss=float(history["first_loss"]) if recorded else None,
+        start=history["start"].tobytes().hex() if recorded else None,
     )

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from atnet_jax.data.composite import load_composite
+from atnet_jax.data.composite import Composite, load_composite
 from atnet_jax.errors import UserError
 from data_builders.prepare import prepare
 
@@ -66,3 +66,26 @@ def test_files_of_a_killed_preparation_do_not_count_as_prepared(raw, tmp_path):
 def test_sets_of_pictures_are_no_composite(tmp_path):
     with pytest.raises(UserError, match="'jaffe' contains pictures of macro-expressions"):
         load_composite(tmp_path, ("jaffe",), "farneback", ("apex",))
+
+
+def test_a_clip_has_the_same_digest_wherever_it_stands():
+    rng = np.random.default_rng(0)
+    inputs = {"apex": rng.integers(0, 255, (3, 8, 8, 1), np.uint8), "adm": rng.normal(size=(3, 5))}
+
+    def digests(inputs):
+        keys = (["d"] * 3, ["s"] * 3, ["a", "b", "c"])
+        return Composite(inputs, np.zeros(3, np.int32), *keys).clip_digests()
+
+    first = digests(inputs)
+    assert [sorted(own) for own in first] == [["adm", "apex"]] * 3
+    assert len({digest for own in first for digest in own.values()}) == 6
+    assert digests({name: array[::-1] for name, array in inputs.items()}) == first[::-1]
+    assert digests({name: np.asfortranarray(a) for name, a in inputs.items()}) == first
+    big_endian = {name: a.astype(a.dtype.newbyteorder(">")) for name, a in inputs.items()}
+    assert digests(big_endian) == first
+    inputs["apex"][1, 7, 7, 0] += 1
+    changed = digests(inputs)
+    assert changed[1]["apex"] != first[1]["apex"] and changed[1]["adm"] == first[1]["adm"]
+    assert changed[::2] == first[::2]
+    turned = digests({"apex": inputs["apex"].reshape(3, 4, 16, 1)})
+    assert turned[0]["apex"] != first[0]["apex"]

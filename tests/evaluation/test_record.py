@@ -207,3 +207,12 @@ def test_runs_are_found_in_the_order_of_their_seeds(tmp_path):
         (tmp_path / folder / FILE).write_text("{}")
     found = [path.relative_to(tmp_path).as_posix() for path in run_folders(tmp_path)]
     assert found == ["a", "b/seed_2", "b/seed_10"]
+
+
+def test_the_environment_of_an_earlier_version_is_read(whole, tmp_path):
+    whole.write(tmp_path)
+    content = json.loads((tmp_path / FILE).read_text())
+    for name in ("processor", "platform", "threads", "xla_flags"):
+        assert content["environment"].pop(name) is None
+    (tmp_path / FILE).write_text(json.dumps(content))
+    assert read(tmp_path) == whole

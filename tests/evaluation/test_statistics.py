@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binomtest, ttest_ind
 
 from atnet_jax.errors import UserError
 from atnet_jax.evaluation import metrics, statistics
@@ -499,3 +499,19 @@ def test_the_first_difference_between_clips_is_named():
         statistics.compare(rows, other)
     with pytest.raises(UserError, match="protocol 'cde', the second to 'hde'"):
         statistics.compare(rows, [dataclasses.replace(row, protocol="hde") for row in rows])
+
+
+def test_the_spread_over_seeds_is_that_of_a_t_test():
+    rng = np.random.default_rng(0)
+    inside = []
+    for size, other in ((5, 5), (2, 9), (6, 1)) * 20:
+        first, second = rng.normal(size=size), rng.normal(0.8, 1, size=other)
+        spread = statistics.seed_spread(first.tolist(), second.tolist())
+        assert spread is not None
+        assert spread.difference == pytest.approx(second.mean() - first.mean())
+        if other == 1:
+            assert spread.sd == pytest.approx(first.std(ddof=1))
+        inside.append(abs(spread.difference) <= spread.limit)
+        assert inside[-1] == (ttest_ind(first, second).pvalue >= 0.05)
+    assert 0 < sum(inside) < len(inside)
+    assert statistics.seed_spread([0.5], [0.7]) is None

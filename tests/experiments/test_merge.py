@@ -26,7 +26,10 @@ from tests.tiny_runs import content
 
 # Not in order, and not one range each.
 SELECTIONS = {"late": "3:6", "early": "0,2", "middle": "1"}
-RESULTS = ("predictions.csv", "metrics.json", "curves.json", "epoch_scores.npz", "table.md")
+RESULTS = (
+    *("predictions.csv", "metrics.json", "curves.json", "epoch_scores.npz", "digests.json"),
+    "table.md",
+)
 
 
 @pytest.fixture(scope="module")

@@ -317,6 +317,19 @@ def test_arrays_of_another_network_are_not_taken(checkpoints, capfd, change):
     assert names(checkpoints, 3) == ["damaged-20"]
 
 
+def test_a_checkpoint_of_an_earlier_version_lacks_recent_arrays(checkpoints, capfd):
+    tree = saved(checkpoints, 3, 20, seed=1)
+    like = make_tree(1)
+    like["history"]["start"] = np.arange(3, dtype=np.uint8)
+    found = checkpoints.restore(3, like, recent=("start",))
+    assert found["history"].pop("start").tolist() == [0, 1, 2]
+    assert_same(found, tree)
+    del like["history"]["start"]
+    like["history"]["accuracy"] = np.zeros(4, np.float32)
+    assert checkpoints.restore(3, like, recent=("start",)) is None
+    assert "accuracy" in capfd.readouterr().err
+
+
 def test_orbax_ignores_damaged_checkpoints(checkpoints, capfd):
     tree = saved(checkpoints, 3, 20, seed=1)
     folder = checkpoints._folder(3)

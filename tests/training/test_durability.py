@@ -66,7 +66,7 @@ class Undisturbed:
         return run_main(self.data_dir, workdir, *SETTINGS, environment=self.environment, **kwargs)
 
     def assert_same_as(self, workdir: Path) -> None:
-        for name in ("predictions.csv", "metrics.json", "curves.json", "table.md"):
+        for name in ("predictions.csv", "metrics.json", "curves.json", "digests.json", "table.md"):
             assert content(workdir / name) == content(self.workdir / name), name
         with (
             np.load(workdir / "epoch_scores.npz", allow_pickle=False) as ours,

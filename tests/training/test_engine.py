@@ -77,6 +77,8 @@ def test_an_epoch_in_one_call_is_its_steps_one_by_one(trainer, inputs):
     whole = [jax.tree.map(lambda *parts: np.concatenate(parts), *steps), narrow]
     at_once, sums = trainer.epoch(begin(trainer, folds), inputs, whole, 1e-3)
     state, counts, losses = begin(trainer, folds), np.zeros(1), np.zeros(1)
+    _, first = trainer.epoch(begin(trainer, folds), inputs, steps[:1], 1e-3)
+    np.testing.assert_allclose(sums.first_loss, first.loss / first.count, rtol=1e-5)
     for block in (*steps, narrow):
         state, metrics = trainer.epoch(state, inputs, [block], 1e-3)
         counts += np.asarray(metrics.count)

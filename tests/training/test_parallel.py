@@ -25,7 +25,7 @@ from atnet_jax.training.group_size import even_size, explained, units_at_once
 from tests.settings import change
 from tests.tiny_runs import content, settings, start_main
 
-SAME = ("predictions.csv", "metrics.json", "curves.json", "table.md")
+SAME = ("predictions.csv", "metrics.json", "curves.json", "digests.json", "table.md")
 
 
 def scores(workdir) -> np.ndarray:

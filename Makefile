@@ -10,7 +10,8 @@ DEMO_DATABASES := casme2 samm smic
 DEMO_MACRO := ck_plus oulu_casia jaffe mug
 DEMO_CONFIG := --config=configs/demo.py --config.data.dir=$(DEMO)/data
 
-.PHONY: demo demo-data demo-pretrain docs notebooks test quick lint clean-demo
+.PHONY: demo demo-data demo-pretrain docs notebooks test suite quick lint style types \
+  clean-demo
 
 # Full pipeline on a synthetic composite: raw databases, prepared data, CDE and HDE tables.
 # If the target is interrupted, rerun it: it resumes.
@@ -59,18 +60,24 @@ docs: $(TOOLS)
 notebooks: $(TOOLS)
 	$(RUN) docs/run_notebooks.py
 
-test: lint
+# The type checker needs one core for a minute; the tests use the others meanwhile.
+test: style
+	$(MAKE) --jobs=2 types suite
+
+suite: $(TOOLS)
 	$(RUN) -m pytest
 
 # For daily use: no type checker, and no test file that takes long.
-quick: $(TOOLS)
-	.venv/bin/ruff check .
-	.venv/bin/ruff format --check .
+quick: style
 	$(RUN) -m pytest --quick
 
-lint: $(TOOLS)
+lint: style types
+
+style: $(TOOLS)
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+
+types: $(TOOLS)
 	.venv/bin/basedpyright
 
 $(READY): requirements.txt pyproject.toml setup.py

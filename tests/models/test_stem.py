@@ -103,19 +103,20 @@ def test_flat_windows_pass_their_gradient_to_the_first_place():
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("size", [30, 33])
-def test_other_sizes_take_the_separate_layers(size):
-    image = np.zeros((2, size, size, 1), np.float32)
+def test_other_sizes_take_the_separate_layers():
+    """As on a GPU, which has no others; the programs are compared as they cannot differ at all."""
     first = start()
-    arguments = (first["params"], first["batch_stats"], image, None, np.ones((2, 512), np.float32))
-    _, (features, _) = jax.eval_shape(functools.partial(trained, platform="tpu"), *arguments)
-    assert features.shape == (2, 512)
-    for own, separate in zip(
-        jax.tree.leaves(trained(*arguments, platform="tpu")),
-        jax.tree.leaves(trained(*arguments, platform="cpu")),
-        strict=True,
-    ):
-        np.testing.assert_array_equal(own, separate)
+
+    def programs(size):
+        image, of_features = np.zeros((2, size, size, 1), np.float32), np.ones((2, 512), np.float32)
+        arguments = (first["params"], first["batch_stats"], image, None, of_features)
+        return [trained.lower(*arguments, platform=each).as_text() for each in ("tpu", "gpu")]
+
+    for size in (30, 33):
+        on_tpus, separate = programs(size)
+        assert on_tpus == separate
+    on_tpus, separate = programs(32)
+    assert on_tpus != separate
 
 
 def test_moments_in_one_pass():

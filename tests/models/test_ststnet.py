@@ -27,7 +27,7 @@ def begin(network, inputs):
     return jax.jit(lambda inputs: network.init(KEYS, inputs, train=True))(inputs)
 
 
-def tested(network):
+def scores_of(network):
     """What it gives in test mode, in one program."""
     return jax.jit(lambda variables, inputs: network.apply(variables, inputs, train=False))
 
@@ -82,7 +82,7 @@ def test_is_the_three_streams_of_its_paper(model):
 
     levels = 255 * unit_range(np.asarray(inputs["flow_map"]))
     expected = written_out(variables["params"], levels)
-    out = tested(model)(variables, inputs)
+    out = scores_of(model)(variables, inputs)
     np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-4)
 
 
@@ -90,7 +90,7 @@ def test_is_the_three_streams_of_its_paper(model):
 def test_sees_only_the_relative_flow(model):
     levels = np.random.default_rng(0).integers(0, 256, (2, 28, 28, 3)).astype(np.float32)
     levels[:, 0, 0], levels[:, 0, 1] = 0, 255
-    variables, scores = begin(model, {"flow_map": jnp.asarray(levels)}), tested(model)
+    variables, scores = begin(model, {"flow_map": jnp.asarray(levels)}), scores_of(model)
     as_published, in_pixels = (
         scores(variables, {"flow_map": jnp.asarray(maps)}) for maps in (levels, levels * 0.01 - 1.3)
     )

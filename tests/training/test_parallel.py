@@ -91,7 +91,7 @@ def test_two_processes_write_the_same_files_as_one(data_dir, tmp_path):
         for k in range(2)
     ]  # fmt: skip
     try:
-        told = [process.communicate(timeout=300) for process in running]
+        told = [process.communicate(timeout=600) for process in running]
     finally:
         for process in running:
             process.kill()

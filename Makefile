@@ -14,7 +14,7 @@ DEMO_DATABASES := casme2 samm smic
 DEMO_MACRO := ck_plus oulu_casia jaffe mug
 DEMO_CONFIG := --config=configs/demo.py --config.data.dir=$(DEMO)/data
 
-.PHONY: demo demo-data demo-pretrain docs notebooks test quick lint clean-demo lock \
+.PHONY: demo demo-data demo-pretrain docs notebooks test suite quick lint style types clean-demo lock \
   test-matrix test-oldest test-newest
 
 # Full pipeline on a synthetic composite: raw databases, prepared data, CDE and HDE tables.
@@ -64,18 +64,24 @@ docs: $(TOOLS)
 notebooks: $(TOOLS)
 	$(RUN) docs/run_notebooks.py
 
-test: lint
+# The type checker needs one core for a minute; the tests use the others meanwhile.
+test: style
+	$(MAKE) --jobs=2 types suite
+
+suite: $(TOOLS)
 	$(RUN) -m pytest
 
 # For daily use: no type checker, and no test file that takes long.
-quick: $(TOOLS)
-	.venv/bin/ruff check .
-	.venv/bin/ruff format --check .
+quick: style
 	$(RUN) -m pytest --quick
 
-lint: $(TOOLS)
+lint: style types
+
+style: $(TOOLS)
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+
+types: $(TOOLS)
 	.venv/bin/basedpyright
 
 # Today's versions for the lock files, within the ranges of requirements.txt and pyproject.toml. The

@@ -2,7 +2,7 @@
 
 import hashlib
 import importlib
-import tempfile
+import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -94,16 +94,17 @@ def _shorten(message: str, manual_dir: Path) -> str:
 def _read_copy(manual_dir: Path, dataset: str, face: str) -> tuple[Source, list[str]]:
     """Return the clips that the database's builder can use, and its error messages."""
     module = importlib.import_module(f"data_builders.{dataset}.{dataset}_dataset_builder")
-    with tempfile.TemporaryDirectory() as nowhere:
-        builder = module.Builder(
-            data_dir=nowhere, config=DEFAULT_FLOW, manual_dir=manual_dir, face=face
-        )
-        try:
-            return builder.source, []
-        except SourceError as error:
-            return error.source, list(error.messages)
-        except UserError as error:
-            return Source(()), [str(error)]
+    # The builder only reads the copy, so it needs no folder for data. A temporary one would remain
+    # if the process were killed.
+    builder = module.Builder(
+        data_dir=os.devnull, config=DEFAULT_FLOW, manual_dir=manual_dir, face=face
+    )
+    try:
+        return builder.source, []
+    except SourceError as error:
+        return error.source, list(error.messages)
+    except UserError as error:
+        return Source(()), [str(error)]
 
 
 def examine(entry: Entry) -> Examined:

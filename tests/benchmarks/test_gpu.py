@@ -67,7 +67,8 @@ def test_operations_of_convolutions():
 def command(*arguments):
     return subprocess.run(
         [sys.executable, "-m", "benchmarks.gpu", *arguments],
-        capture_output=True, text=True, timeout=600, env={**os.environ, "PYTHONWARNINGS": "ignore"},
+        capture_output=True, text=True, timeout=600,
+        env={**os.environ, "PYTHONWARNINGS": "ignore", "JAX_DISABLE_MOST_OPTIMIZATIONS": "0"},
     )  # fmt: skip
 
 

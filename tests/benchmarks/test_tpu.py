@@ -61,7 +61,8 @@ def test_a_program_without_the_loop_is_refused():
 def command(*arguments):
     return subprocess.run(
         [sys.executable, "-m", "benchmarks.tpu", *arguments],
-        capture_output=True, text=True, timeout=600, env={**os.environ, "PYTHONWARNINGS": "ignore"},
+        capture_output=True, text=True, timeout=600,
+        env={**os.environ, "PYTHONWARNINGS": "ignore", "JAX_DISABLE_MOST_OPTIMIZATIONS": "0"},
     )  # fmt: skip
 
 

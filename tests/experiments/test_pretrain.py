@@ -5,7 +5,6 @@ Most tests train a network of one layer, in seconds; the command line trains the
 
 import dataclasses
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -360,8 +359,6 @@ def finished(data_dir, tmp_path_factory) -> Path:
             "--config.recipe.num_epochs=2", "--config.recipe.batch_size=8",
         ],
         cwd=REPOSITORY, capture_output=True, text=True, check=False,
-        # Quick to compile.
-        env={**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert f"--config.init_from={workdir}/weights" in done.stdout

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -379,12 +380,16 @@ def test_folder_is_whole_or_not_there(monkeypatch, tmp_path):
 
 def test_command_exports_a_run_to_the_same_bytes_each_time(folder, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(trained, "load_networks", lambda workdir: _trained("ststnet"))
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     out = tmp_path / "deep" / "out"
     assert commands.run(["export", str(tmp_path / "run"), f"--out={out}"]) == 0
     report = capsys.readouterr().out
     assert re.match(r"2 × ststnet, 0\.\d MB\nA note\.\nNot for decisions about people", report)
     assert report.endswith(f"{out}/README.md\n")
     assert [path.name for path in out.parent.iterdir()] == ["out"]
+    assert not list(temporary.iterdir())
     for path in folder("ststnet").iterdir():
         assert (out / path.name).read_bytes() == path.read_bytes(), path.name
 

@@ -42,14 +42,15 @@ def clips() -> dict[str, jax.Array]:
 def test_time_is_pooled_over_the_rows_asked_for(pooling, masked, rows):
     adm = clips()["adm"]
     stream = TemporalStream(time_pooling=pooling, mask_time=masked)
-    variables = stream.init(jax.random.key(0), adm)
-    outputs = LSTM().apply({"params": variables["params"]["lstm1"]}, adm)
-    outputs = np.asarray(LSTM().apply({"params": variables["params"]["lstm2"]}, outputs))
+    variables, lstm = jax.jit(stream.init)(jax.random.key(0), adm), jax.jit(LSTM().apply)
+    outputs = lstm({"params": variables["params"]["lstm1"]}, adm)
+    outputs = np.asarray(lstm({"params": variables["params"]["lstm2"]}, outputs))
     expected = [
         outputs[k, list(chosen)].mean(axis=0) if len(chosen) else np.zeros(512)
         for k, chosen in enumerate(rows)
     ]
-    np.testing.assert_allclose(stream.apply(variables, adm), expected, rtol=1e-4, atol=1e-6)
+    found = jax.jit(stream.apply)(variables, adm)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
 class OneLayer(nn.Module):
@@ -70,7 +71,8 @@ def params(monkeypatch):
         for stream in ("ResNet10", "TemporalStream"):
             monkeypatch.setattr(method, stream, OneLayer, raising=False)
     inputs, keys = clips(), {"params": jax.random.key(0), "dropout": jax.random.key(1)}
-    parts = fusion.Model(joint=False).init(keys, inputs, train=True)
+    initialise = jax.jit(lambda inputs: fusion.Model(joint=False).init(keys, inputs, train=True))
+    parts = initialise(inputs)
     return {"params": parts["params"]}
 
 
@@ -94,7 +96,7 @@ def gradient(name: str, params, parts: dict[str, str], **options):
         picked = [jax.nn.log_softmax(head)[jnp.arange(3), LABELS] for head in heads]
         return -sum(p.mean() for p in picked)
 
-    return jax.grad(loss)({part: params["params"][taken] for part, taken in parts.items()})
+    return jax.jit(jax.grad(loss))({part: params["params"][taken] for part, taken in parts.items()})
 
 
 def fusion_gradient(params, **options):
@@ -124,21 +126,24 @@ def test_separate_streams_leave_the_classifier_of_both_as_it_is(params):
     assert not np.allclose(*kernels, rtol=0.1)
 
 
+def probabilities(model, params, inputs):
+    applied = jax.jit(lambda p, x: jax.nn.softmax(model.apply(p, x, train=False)))
+    return np.asarray(applied(params, inputs))
+
+
 @pytest.mark.parametrize("joint", [True, False])
 def test_scores_are_the_mean_of_both_streams_probabilities(joint, params):
     inputs = clips()
     model = fusion.Model(fusion="score", joint=joint)
-    scores = jax.nn.softmax(model.apply(params, inputs, train=False))
+    scores = probabilities(model, params, inputs)
     alone = []
     for stream in ("spatial", "temporal"):
         own = {
             stream: params["params"][stream],
             "classifier": params["params"][f"classifier_{stream}"],
         }
-        alone.append(
-            models.find(stream).build_network().apply({"params": own}, inputs, train=False)
-        )
-    expected = (jax.nn.softmax(alone[0]) + jax.nn.softmax(alone[1])) / 2
+        alone.append(probabilities(models.find(stream).build_network(), {"params": own}, inputs))
+    expected = (alone[0] + alone[1]) / 2
     np.testing.assert_allclose(scores, expected, rtol=1e-4)
 
 

@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,11 +14,24 @@ from atnet_jax.models.layers.pooling import largest, max_pool, max_pool_rounding
 from atnet_jax.models.layers.resnet10 import ResNet10
 from atnet_jax.system import backend
 
+# Computations are programs (`jax.jit`): outside one, XLA compiles each operation by itself, which
+# takes several times as long as the whole.
+
+
+def begin(layer, *inputs):
+    """The layer's first variables."""
+    return jax.jit(lambda key, *arrays: layer.init(key, *arrays))(jax.random.key(0), *inputs)
+
+
+def begin_training(layer, x):
+    """The same of a layer that is told whether it trains."""
+    return jax.jit(lambda key, x: layer.init(key, x, True))(jax.random.key(0), x)
+
 
 @pytest.mark.parametrize(("size", "expected"), [(112, 56), (56, 28), (7, 3), (8, 4), (3, 1)])
 def test_pooling_rounds_up_and_ignores_the_outside(size, expected):
     x = np.random.default_rng(0).uniform(-2, -1, (1, size, size, 1)).astype(np.float32)
-    out = np.asarray(max_pool_rounding_up(jnp.asarray(x)))[0, :, :, 0]
+    out = np.asarray(jax.jit(max_pool_rounding_up)(x))[0, :, :, 0]
     reference = np.array(
         [
             [x[0, i : i + 3, j : j + 3, 0].max() for j in range(0, size - 1, 2)[:expected]]
@@ -56,7 +71,7 @@ def test_a_batch_without_a_clip_that_counts_is_finite(kind):
     """A fold with fewer clips may have none left in a step; its state is kept, its loss added."""
     layer = kind()
     x = jnp.asarray(np.random.default_rng(0).normal(3, 2, (4, 5, 5, 2)), jnp.float32)
-    variables = layer.init(jax.random.key(0), x, True)
+    variables = begin_training(layer, x)
 
     def total(params):
         out, updated = layer.apply(
@@ -64,8 +79,10 @@ def test_a_batch_without_a_clip_that_counts_is_finite(kind):
         )
         return jnp.square(out).sum(), updated
 
-    gradient, updated = jax.grad(total, has_aux=True)(variables["params"])
-    assert np.isfinite(total(variables["params"])[0])
+    (value, updated), gradient = jax.jit(jax.value_and_grad(total, has_aux=True))(
+        variables["params"]
+    )
+    assert np.isfinite(value)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((gradient, updated)))
 
 
@@ -73,10 +90,11 @@ def test_batch_norm_keeps_statistics_as_caffe():
     rng = np.random.default_rng(0)
     batches = rng.normal(3, 2, (3, 4, 5, 5, 2)).astype(np.float32)
     layer = BatchNorm()
-    variables = layer.init(jax.random.key(0), jnp.asarray(batches[0]), True)
+    variables = begin_training(layer, batches[0])
+    train = jax.jit(lambda variables, x: layer.apply(variables, x, True, mutable=["batch_stats"]))
     mean_sum, variance_sum, weight = np.zeros(2), np.zeros(2), 0.0
     for batch in batches:
-        out, updated = layer.apply(variables, jnp.asarray(batch), True, mutable=["batch_stats"])
+        out, updated = train(variables, batch)
         variables = {**variables, **updated}
         pixels = batch.reshape(-1, 2).astype(np.float64)
         normalised = (pixels - pixels.mean(0)) / np.sqrt(pixels.var(0) + 1e-5)
@@ -85,33 +103,38 @@ def test_batch_norm_keeps_statistics_as_caffe():
         mean_sum = 0.999 * mean_sum + pixels.mean(0)
         variance_sum = 0.999 * variance_sum + pixels.var(0, ddof=1)
         weight = 0.999 * weight + 1
-    tested = layer.apply(variables, jnp.asarray(batches[0]), False)
+    tested = jax.jit(lambda x: layer.apply(variables, x, False))(batches[0])
     expected = (batches[0] - mean_sum / weight) / np.sqrt(variance_sum / weight + 1e-5)
     np.testing.assert_allclose(tested, expected, atol=1e-4)
 
 
 def test_batch_norm_keeps_no_statistics_of_clips_that_only_pad():
-    x = jnp.asarray(np.random.default_rng(0).normal(3, 2, (4, 2, 2, 3)), jnp.float32)
-    weight = jnp.array([1.0, 0, 1, 1])
+    x = np.random.default_rng(0).normal(3, 2, (4, 2, 2, 3)).astype(np.float32)
+    weight = np.float32([1, 0, 1, 1])
     layer = BatchNorm()
-    variables = layer.init(jax.random.key(0), x, True)
-    _, padded = layer.apply(variables, x, True, weight, mutable=["batch_stats"])
-    _, plain = layer.apply(variables, x[weight > 0], True, mutable=["batch_stats"])
+    variables = begin_training(layer, x)
+
+    @jax.jit
+    def statistics(x, weight=None):
+        return layer.apply(variables, x, True, weight, mutable=["batch_stats"])[1]
+
+    padded, plain = statistics(x, weight), statistics(x[weight > 0])
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), padded, plain)
 
 
 def test_batch_norm_before_any_training_leaves_its_input():
-    x = jnp.arange(8.0).reshape(4, 2)
+    x = np.arange(8, dtype=np.float32).reshape(4, 2)
     layer = BatchNorm()
-    variables = layer.init(jax.random.key(0), x, True)
-    np.testing.assert_allclose(layer.apply(variables, x, False), x, rtol=1e-4)
+    variables = begin_training(layer, x)
+    tested = jax.jit(lambda x: layer.apply(variables, x, False))(x)
+    np.testing.assert_allclose(tested, x, rtol=1e-4)
 
 
 def test_lstm_against_a_plain_loop():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(2, 5, 3)).astype(np.float32)
     layer = LSTM(hidden=4)
-    variables = layer.init(jax.random.key(0), jnp.asarray(x))
+    variables = begin(layer, x)
     bias = rng.normal(size=16).astype(np.float32)
     variables["params"]["gate_bias"] = jnp.asarray(bias)
     w, r = (np.asarray(variables["params"][k]) for k in ("input_kernel", "recurrent_kernel"))
@@ -128,32 +151,36 @@ def test_lstm_against_a_plain_loop():
             cell = sigmoid(f) * cell + sigmoid(i) * np.tanh(g)
             output = sigmoid(o) * np.tanh(cell)
             expected[clip, t] = output
-    np.testing.assert_allclose(layer.apply(variables, jnp.asarray(x)), expected, atol=1e-5)
+    np.testing.assert_allclose(jax.jit(layer.apply)(variables, x), expected, atol=1e-5)
 
 
 def test_lstm_starts_as_released():
-    params = TemporalStream().init(jax.random.key(0), jnp.zeros((1, 64, 128)))["params"]
+    params = begin(TemporalStream(), np.zeros((1, 64, 128), np.float32))["params"]
     assert sum(p.size for p in jax.tree.leaves(params["lstm1"])) == 1_312_768
     assert sum(p.size for p in jax.tree.leaves(params["lstm2"])) == 2_099_200
     for layer in params.values():
-        assert not layer["gate_bias"].any()
+        assert not np.any(layer["gate_bias"])
         for kernel in ("input_kernel", "recurrent_kernel"):
-            assert abs(float(layer[kernel].std()) - 0.1) < 1e-3
-            assert abs(float(layer[kernel].mean())) < 1e-3
+            values = np.asarray(layer[kernel], np.float64)
+            assert abs(values.std() - 0.1) < 1e-3
+            assert abs(values.mean()) < 1e-3
 
 
 def test_classifier_starts_as_released():
-    params = Classifier().init(jax.random.key(0), jnp.zeros((1, 1024)))["params"]
+    params = begin(Classifier(), np.zeros((1, 1024), np.float32))["params"]
     layer = params["Micro_expression"]
     np.testing.assert_allclose(layer["bias"], 0.2)
     limit = np.sqrt(3 / 1024)
-    assert 0.98 * limit < np.abs(layer["kernel"]).max() <= limit
+    assert 0.98 * limit < np.abs(np.asarray(layer["kernel"])).max() <= limit
 
 
 def test_l2_normalise_has_unit_length_and_a_gradient_at_zero():
-    x = jnp.array([[3.0, 4.0], [0.0, 0.0]])
-    np.testing.assert_allclose(l2_normalise(x), [[0.6, 0.8], [0, 0]], atol=1e-6)
-    assert np.isfinite(jax.grad(lambda x: l2_normalise(x).sum())(x)).all()
+    x = np.float32([[3, 4], [0, 0]])
+    out, back = jax.jit(lambda x: (l2_normalise(x), jax.grad(lambda x: l2_normalise(x).sum())(x)))(
+        x
+    )
+    np.testing.assert_allclose(out, [[0.6, 0.8], [0, 0]], atol=1e-6)
+    assert np.isfinite(back).all()
 
 
 @pytest.mark.parametrize(
@@ -163,15 +190,22 @@ def test_l2_normalise_has_unit_length_and_a_gradient_at_zero():
     ("size", "stride", "padding"), [(3, 1, 1), (3, 2, 1), (1, 2, 0), (7, 2, 3)]
 )
 def test_convolution_is_that_of_xla(side, size, stride, padding):
-    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, side, side + 1, 3)), jnp.float32)
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, side, side + 1, 3)).astype(np.float32)
+    kernel = rng.normal(0, 0.3, size=(size, size, 3, 5)).astype(np.float32)
+    bias = np.arange(5, dtype=np.float32)
     layer = Conv(5, size, stride, padding, use_bias=True)
-    variables = layer.init(jax.random.key(0), x)
-    variables["params"]["bias"] = jnp.arange(5.0)
-    expected = jax.lax.conv_general_dilated(
-        x, variables["params"]["kernel"], (stride, stride), [(padding, padding)] * 2,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"), precision="highest",
-    ) + jnp.arange(5.0)  # fmt: skip
-    np.testing.assert_allclose(layer.apply(variables, x), expected, rtol=1e-4, atol=1e-4)
+
+    @jax.jit
+    def both(x, kernel):
+        expected = jax.lax.conv_general_dilated(
+            x, kernel, (stride, stride), [(padding, padding)] * 2,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"), precision="highest",
+        ) + bias  # fmt: skip
+        return layer.apply({"params": {"kernel": kernel, "bias": bias}}, x), expected
+
+    out, expected = both(x, kernel)
+    np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("height", [9, 12])
@@ -185,9 +219,14 @@ def test_pooling_passes_its_gradient_to_the_first_maximum(height):
         window = levels[clip, 2 * row : 2 * row + 3, 2 * column : 2 * column + 3, channel]
         i, j = np.unravel_index(window.argmax(), window.shape)
         expected[clip, 2 * row + i, 2 * column + j, channel] += target[clip, row, column, channel]
-    out, back = jax.vjp(max_pool_rounding_up, jnp.asarray(levels))
-    assert out.shape == target.shape
-    np.testing.assert_allclose(back(jnp.asarray(target))[0], expected, rtol=1e-6, atol=1e-6)
+
+    @jax.jit
+    def gradient(levels, target):
+        out, back = jax.vjp(max_pool_rounding_up, levels)
+        assert out.shape == target.shape
+        return back(target)[0]
+
+    np.testing.assert_allclose(gradient(levels, target), expected, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -198,29 +237,35 @@ def test_convolutions_have_xla_s_gradients(height, size, stride, padding):
     from atnet_jax.models.layers import convolution
 
     rng = np.random.default_rng(0)
-    x = jnp.asarray(rng.normal(size=(3, height, height + 3, 4)), jnp.float32)
-    kernel = jnp.asarray(rng.normal(size=(size, size, 4, 5)), jnp.float32)
+    x = rng.normal(size=(3, height, height + 3, 4)).astype(np.float32)
+    kernel = rng.normal(size=(size, size, 4, 5)).astype(np.float32)
 
-    def gradients(fn):
-        out, back = jax.vjp(lambda x, kernel: fn(stride, padding, x, kernel), x, kernel)
-        return out, *back(jnp.cos(out))
+    @jax.jit
+    def gradients(x, kernel):
+        found = []
+        for fn in (
+            convolution._convolve, convolution._convolve_on_cpu, convolution._multiply_patches,
+        ):  # fmt: skip
+            out, back = jax.vjp(functools.partial(fn, stride, padding), x, kernel)
+            found.append((out, *back(jnp.cos(out))))
+        return found
 
-    plain = gradients(convolution._convolve)
-    for fn in (convolution._convolve_on_cpu, convolution._multiply_patches):
-        for ours, theirs in zip(gradients(fn), plain, strict=True):
+    plain, *others = gradients(x, kernel)
+    for other in others:
+        for ours, theirs in zip(other, plain, strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("weight", [None, jnp.array([1.0, 0, 1, 1])])
+@pytest.mark.parametrize("weight", [None, jnp.asarray(np.float32([1, 0, 1, 1]))])
 def test_batch_norm_has_the_gradient_of_its_formula(weight):
     rng = np.random.default_rng(0)
-    x = jnp.asarray(rng.normal(2, 3, size=(4, 3, 3, 5)), jnp.float32)
-    target = jnp.asarray(rng.normal(size=x.shape), jnp.float32)
+    x = rng.normal(2, 3, size=(4, 3, 3, 5)).astype(np.float32)
+    target = rng.normal(size=x.shape).astype(np.float32)
     if weight is not None:  # A clip that does not count has no part in the loss.
-        target *= weight[:, None, None, None]
-    params = {"scale": jnp.asarray(rng.normal(size=5), jnp.float32), "bias": jnp.ones(5)}
+        target *= np.asarray(weight)[:, None, None, None]
+    params = {"scale": rng.normal(size=5).astype(np.float32), "bias": np.ones(5, np.float32)}
     layer = BatchNorm()
-    statistics = layer.init(jax.random.key(0), x, True)["batch_stats"]
+    statistics = begin_training(layer, x)["batch_stats"]
 
     def ours(params, x):
         y, _ = layer.apply({"params": params, "batch_stats": statistics}, x, True, weight,
@@ -232,8 +277,8 @@ def test_batch_norm_has_the_gradient_of_its_formula(weight):
         y = (x - real.mean((0, 1, 2))) / jnp.sqrt(real.var((0, 1, 2)) + 1e-5)
         return ((y * params["scale"] + params["bias"]) * target).sum()
 
-    got = jax.value_and_grad(ours, argnums=(0, 1))(params, x)
-    expected = jax.value_and_grad(formula, argnums=(0, 1))(params, x)
+    got = jax.jit(jax.value_and_grad(ours, argnums=(0, 1)))(params, x)
+    expected = jax.jit(jax.value_and_grad(formula, argnums=(0, 1)))(params, x)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), got, expected)
 
 
@@ -241,8 +286,8 @@ def test_the_lstm_has_the_gradient_of_its_recurrence():
     import flax.linen as nn
 
     layer = LSTM(hidden=6)
-    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 7, 4)), jnp.float32)
-    params = layer.init(jax.random.key(0), x)["params"]
+    x = np.random.default_rng(0).normal(size=(2, 7, 4)).astype(np.float32)
+    params = begin(layer, x)["params"]
 
     def formula(params, x):
         cell = output = jnp.zeros((2, 6))
@@ -258,8 +303,8 @@ def test_the_lstm_has_the_gradient_of_its_recurrence():
     def ours(params, x):
         return (jnp.sin(layer.apply({"params": params}, x)) * jnp.arange(6)).sum()
 
-    got = jax.value_and_grad(ours, argnums=(0, 1))(params, x)
-    expected = jax.value_and_grad(formula, argnums=(0, 1))(params, x)
+    got = jax.jit(jax.value_and_grad(ours, argnums=(0, 1)))(params, x)
+    expected = jax.jit(jax.value_and_grad(formula, argnums=(0, 1)))(params, x)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), got, expected)
 
 
@@ -282,19 +327,25 @@ def test_max_pool_against_a_plain_loop_and_its_gradient(size, stride, padding, p
         gradient[clip, i * stride + row, j * stride + column, channel] += weights[
             clip, i, j, channel
         ]
+
+    @jax.jit
+    def pool(x, weights):
+        out, back = jax.vjp(lambda x: max_pool(x, size, stride, padding), x)
+        return out, back(weights)[0]
+
     with backend.tracing_for(platform):
-        out, back = jax.vjp(lambda x: max_pool(x, size, stride, padding), jnp.asarray(x))
+        out, passed_back = pool(x, weights.astype(np.float32))
     np.testing.assert_array_equal(out, expected)
     inside = slice(padding, -padding or None)
-    np.testing.assert_allclose(
-        back(jnp.asarray(weights, jnp.float32))[0], gradient[:, inside, inside], atol=1e-5
-    )
+    np.testing.assert_allclose(passed_back, gradient[:, inside, inside], atol=1e-5)
 
 
 @pytest.mark.parametrize("axis", [0, -1])
 def test_largest_gives_its_gradient_to_the_first(axis):
-    x = jnp.array([[1.0, 3.0, 3.0], [2.0, 3.0, -1.0]])
-    np.testing.assert_array_equal(largest(x, axis), np.asarray(x).max(axis))
-    found = jax.grad(lambda x: largest(x, axis).sum())(x)
+    x = np.float32([[1, 3, 3], [2, 3, -1]])
+    values, found = jax.jit(
+        lambda x: (largest(x, axis), jax.grad(lambda x: largest(x, axis).sum())(x))
+    )(x)
+    np.testing.assert_array_equal(values, x.max(axis))
     expected = {0: [[0, 1, 1], [1, 0, 0]], -1: [[0, 1, 0], [0, 1, 0]]}
     np.testing.assert_array_equal(found, expected[axis])

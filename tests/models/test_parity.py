@@ -262,12 +262,16 @@ def check_training(
 
 @pytest.fixture(autouse=True)
 def machine():
-    """Products in full float32 on accelerators too; NumPy's on one thread.
+    """Products in full float32 on accelerators too; NumPy's on one thread; optimised programs.
 
-    More threads wait for each other, and for those of other tests, most of the time.
+    More threads wait for each other, and for those of other tests, most of the time. The programs
+    of other tests are not optimised.
     """
+    before = jax.config.values["jax_disable_most_optimizations"]
+    jax.config.update("jax_disable_most_optimizations", False)
     with jax.default_matmul_precision("highest"), threadpool_limits(1, "blas"):
         yield
+    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.mark.parametrize("model", networks.MODELS)

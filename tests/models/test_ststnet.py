@@ -22,13 +22,23 @@ from tests.models.against_reference import (
 from tests.reference.plain_layers import unit_range
 
 
+def begin(network, inputs):
+    """Its first variables, in one program: outside one, each operation is compiled by itself."""
+    return jax.jit(lambda inputs: network.init(KEYS, inputs, train=True))(inputs)
+
+
+def scores_of(network):
+    """What it gives in test mode, in one program."""
+    return jax.jit(lambda variables, inputs: network.apply(variables, inputs, train=False))
+
+
 @pytest.mark.parametrize("weight", [None, jnp.array([1.0, 1, 1, 0])])
 def test_trained_is_the_plain_network(weight, monkeypatch):
     """Same variables, logits, statistics and gradients; scales of both signs; without dropout."""
     monkeypatch.setattr(ststnet, "drop_half", lambda key, x: x)
     fast, inputs = Model().for_training(), {"flow_map": flow_maps()}
     assert isinstance(fast, FastModel)
-    plain, same = (network.init(KEYS, inputs, train=True) for network in (Model(), fast))
+    plain, same = (begin(network, inputs) for network in (Model(), fast))
     jax.tree.map(np.testing.assert_array_equal, plain, same)
     variables = random_variables(Model(), inputs, False)
 
@@ -50,24 +60,29 @@ def test_trained_is_the_plain_network(weight, monkeypatch):
 def test_is_the_three_streams_of_its_paper(model):
     """Against the layers written out one stream at a time, with XLA's own convolutions."""
     inputs = {"flow_map": flow_maps()}
-    variables = model.init(KEYS, inputs, train=True)
-    p = variables["params"]
-    x = 255 * unit_range(np.asarray(inputs["flow_map"]))
-    streams = []
-    for filters in (slice(0, 3), slice(3, 8), slice(8, 16)):
-        kernel = p["streams"]["kernel"][:, filters].reshape(3, 3, 3, -1)
-        y = jax.lax.conv_general_dilated(
-            x, kernel, (1, 1), ((2, 2), (2, 2)), dimension_numbers=("NHWC", "HWIO", "NHWC")
-        )
-        y = jnp.maximum(y + p["streams"]["bias"][filters], 0) / np.sqrt(1 + 1e-5)
-        y = jax.lax.reduce_window(
-            y, -jnp.inf, jax.lax.max, (1, 3, 3, 1), (1, 3, 3, 1), ((0, 0), (1, 1), (1, 1), (0, 0))
-        )
-        assert y.shape[1:3] == (10, 10)
-        streams.append(y.reshape(4, 5, 2, 5, 2, -1).mean((2, 4)))
-    flat = jnp.concatenate(streams, axis=-1).reshape(4, 400)
-    expected = flat @ p["classifier"]["kernel"] + p["classifier"]["bias"]
-    out = model.apply(variables, inputs, train=False)
+    variables = begin(model, inputs)
+
+    @jax.jit
+    def written_out(p, x):
+        streams = []
+        for filters in (slice(0, 3), slice(3, 8), slice(8, 16)):
+            kernel = p["streams"]["kernel"][:, filters].reshape(3, 3, 3, -1)
+            y = jax.lax.conv_general_dilated(
+                x, kernel, (1, 1), ((2, 2), (2, 2)), dimension_numbers=("NHWC", "HWIO", "NHWC")
+            )
+            y = jnp.maximum(y + p["streams"]["bias"][filters], 0) / np.sqrt(1 + 1e-5)
+            y = jax.lax.reduce_window(
+                y, -jnp.inf, jax.lax.max,
+                (1, 3, 3, 1), (1, 3, 3, 1), ((0, 0), (1, 1), (1, 1), (0, 0)),
+            )  # fmt: skip
+            assert y.shape[1:3] == (10, 10)
+            streams.append(y.reshape(4, 5, 2, 5, 2, -1).mean((2, 4)))
+        flat = jnp.concatenate(streams, axis=-1).reshape(4, 400)
+        return flat @ p["classifier"]["kernel"] + p["classifier"]["bias"]
+
+    levels = 255 * unit_range(np.asarray(inputs["flow_map"]))
+    expected = written_out(variables["params"], levels)
+    out = scores_of(model)(variables, inputs)
     np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-4)
 
 
@@ -75,10 +90,9 @@ def test_is_the_three_streams_of_its_paper(model):
 def test_sees_only_the_relative_flow(model):
     levels = np.random.default_rng(0).integers(0, 256, (2, 28, 28, 3)).astype(np.float32)
     levels[:, 0, 0], levels[:, 0, 1] = 0, 255
-    variables = model.init(jax.random.key(0), {"flow_map": jnp.asarray(levels)}, train=False)
+    variables, scores = begin(model, {"flow_map": jnp.asarray(levels)}), scores_of(model)
     as_published, in_pixels = (
-        model.apply(variables, {"flow_map": jnp.asarray(maps)}, train=False)
-        for maps in (levels, levels * 0.01 - 1.3)
+        scores(variables, {"flow_map": jnp.asarray(maps)}) for maps in (levels, levels * 0.01 - 1.3)
     )
     np.testing.assert_allclose(in_pixels, as_published, rtol=1e-3, atol=1e-3)
 
@@ -94,11 +108,11 @@ def test_layers_computed_at_once_are_the_layers(weight):
         "scale": jnp.asarray([1.0, -0.5, 2.0, -1.0, 0.3]),
         "bias": jnp.asarray(rng.normal(size=5), jnp.float32),
     }
-    target = jnp.asarray(rng.normal(size=(4, 10, 10, 5)), jnp.float32)
+    target = rng.normal(size=(4, 10, 10, 5)).astype(np.float32)
     if weight is not None:
-        target *= weight[:, None, None, None]
+        target *= np.asarray(weight)[:, None, None, None]
     layer, plain = ConvolveAndPool(), nn.BatchNorm(use_running_average=False, momentum=0.9)
-    stats = layer.init(jax.random.key(0), x, kernel, bias, True)["batch_stats"]
+    stats = jax.jit(lambda: layer.init(KEYS, x, kernel, bias, True)["batch_stats"])()
 
     def ours(params, kernel, bias):
         variables = {"params": params, "batch_stats": stats}
@@ -117,8 +131,10 @@ def test_layers_computed_at_once_are_the_layers(weight):
         y, updated = plain.apply(variables, y, mask=mask, mutable=["batch_stats"])
         return (nn.max_pool(y, (3, 3), (3, 3), [(1, 1), (1, 1)]) * target).sum(), updated
 
-    got = jax.value_and_grad(ours, argnums=(0, 1, 2), has_aux=True)(params, kernel, bias)
-    expected = jax.value_and_grad(reference, argnums=(0, 1, 2), has_aux=True)(params, kernel, bias)
+    got, expected = (
+        jax.jit(jax.value_and_grad(of, argnums=(0, 1, 2), has_aux=True))(params, kernel, bias)
+        for of in (ours, reference)
+    )
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3), got, expected)
 
 
@@ -153,12 +169,13 @@ def test_clips_are_looked_at_in_chunks_to_the_same_result(weight, monkeypatch):
 
 
 def test_half_is_dropped_and_the_rest_doubled():
-    x = jnp.arange(1.0, 16 * 3 * 100 + 1).reshape(16, 3, 100)
-    kept = np.asarray(drop_half(jax.random.key(0), x) / x)
+    x = np.arange(1, 16 * 3 * 100 + 1, dtype=np.float32).reshape(16, 3, 100)
+    drop = jax.jit(drop_half)
+    kept = np.asarray(drop(jax.random.key(0), x)) / x
     assert set(np.unique(kept)) == {0, 2}
     assert abs(kept.mean() - 1) < 0.05
     # No pattern along any axis: neighbours are kept independently.
     for axis in range(3):
         together = kept * np.roll(kept, 1, axis)
         assert abs(together.mean() - 1) < 0.08
-    assert not np.array_equal(kept, np.asarray(drop_half(jax.random.key(1), x) / x))
+    assert not np.array_equal(kept, np.asarray(drop(jax.random.key(1), x)) / x)

@@ -47,7 +47,10 @@ def run(program: str, caches: Path, **environment: str) -> subprocess.CompletedP
     kept = {name: value for name, value in os.environ.items() if "CACHE" not in name}
     return subprocess.run(
         [sys.executable, "-c", program],
-        env={**kept, "XDG_CACHE_HOME": str(caches), **environment},
+        env={
+            **kept, "JAX_DISABLE_MOST_OPTIMIZATIONS": "0", "XDG_CACHE_HOME": str(caches),
+            **environment,
+        },
         capture_output=True, text=True, check=True,
     )  # fmt: skip
 

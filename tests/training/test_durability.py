@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -78,9 +79,13 @@ class Undisturbed:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory) -> Undisturbed:
+def undisturbed(tmp_path_factory) -> Iterator[Undisturbed]:
+    """However the runs of these tests end, they leave nothing in the temporary folder."""
     root = tmp_path_factory.mktemp("undisturbed")
+    temporary = root / "temporary"
+    temporary.mkdir()
     environment = {
+        "TMPDIR": str(temporary),
         "JAX_COMPILATION_CACHE_DIR": str(root / "compiled"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0",
@@ -90,7 +95,8 @@ def undisturbed(tmp_path_factory) -> Undisturbed:
     assert done.returncode == 0, done.stderr
     assert "this run" in done.stdout
     assert str(whole.workdir / "report.html") in done.stdout
-    return whole
+    yield whole
+    assert not list(temporary.iterdir())
 
 
 def copy_of_a_half_finished_run(undisturbed: Undisturbed, workdir: Path) -> list[Path]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from atnet_jax.config import default_config
@@ -226,6 +227,17 @@ def test_scores_are_probabilities_in_the_order_asked(trainer, inputs):
     np.testing.assert_allclose(scores[1, 1], one[1, 0], rtol=1e-4)
 
 
+def updated(optimizer, gradients, state, params):
+    """Parameters and state after a step, in one program."""
+
+    @jax.jit
+    def step(gradients, state, params):
+        updates, state = optimizer.update(gradients, state, params)
+        return optax.apply_updates(params, updates), state
+
+    return step(gradients, state, params)
+
+
 def test_sgd_orders_its_terms_as_caffe():
     """Velocity holds the rate at which each gradient came, so a drop leaves it as it is."""
     config = default_config("fusion")
@@ -250,8 +262,7 @@ def test_sgd_orders_its_terms_as_caffe():
     for rate in (0.1, 0.1, 0.01):
         gradient = rng.normal(size=3)
         gradients = jax.tree.map(lambda _, value=gradient: jnp.float32(value), params)
-        updates, state = make_optimizer(config, rate).update(gradients, state, params)
-        params = jax.tree.map(jnp.add, params, updates)
+        params, state = updated(make_optimizer(config, rate), gradients, state, params)
         for path, (factor, decays) in rates.items():
             full = gradient + 0.1 * expected[path] * decays
             velocity[path] = 0.9 * velocity[path] + rate * factor * full
@@ -287,8 +298,7 @@ def test_adam_decays_the_gradient_and_adamw_the_step(name):
     for step in (1, 2, 3):
         gradient = {"kernel": np.array([0.3, -0.02]) * step, "bias": np.array([1.0 - step])}
         given = {"classifier": jax.tree.map(jnp.float32, gradient)}
-        updates, state = optimizer.update(given, state, params)
-        params = jax.tree.map(lambda p, u: p + u, params, updates)
+        params, state = updated(optimizer, given, state, params)
         for key, value in values.items():
             slope = gradient[key] + (0.1 * value if name == "adam" else 0)
             mean, square = moments[key]

@@ -185,18 +185,22 @@ def caffe_output(layers: dict, pictures, train: bool = False):
 def our_output(layers: dict, pictures, train: bool = False):
     """The same by our layers, whose parameters are the initial ones where there are none."""
     x = jnp.asarray(pictures.transpose(0, 2, 3, 1), jnp.float32)
-    variables = BatchNorm().init(jax.random.key(0), x, True)
+    initialise = jax.jit(lambda x: BatchNorm().init(jax.random.key(0), x, True))
+    variables = initialise(x)
     if "data_bn" in layers:
         names = ("mean_sum", "variance_sum", "weight_sum")
         variables["batch_stats"] = dict(zip(names, layers["data_bn"], strict=True))
     if "data_scale" in layers:
         variables["params"] = dict(zip(("scale", "bias"), layers["data_scale"], strict=True))
-    x, _ = BatchNorm().apply(variables, x, train, mutable=["batch_stats"])
     kernel, bias = layers["conv1"]
     params = {"kernel": kernel.transpose(2, 3, 1, 0), "bias": bias}
-    return np.asarray(Conv(64, 7, 2, 3, use_bias=True).apply({"params": params}, x)).transpose(
-        0, 3, 1, 2
-    )
+
+    @jax.jit
+    def output(variables, params, x):
+        x, _ = BatchNorm().apply(variables, x, train, mutable=["batch_stats"])
+        return Conv(64, 7, 2, 3, use_bias=True).apply({"params": params}, x)
+
+    return np.asarray(output(variables, params, x)).transpose(0, 3, 1, 2)
 
 
 @pytest.mark.parametrize(

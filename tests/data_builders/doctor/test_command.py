@@ -75,6 +75,8 @@ def test_an_interrupt_ends_it_cleanly(heeds_interrupts, tmp_path):
     TREES.write_frames(top / "s01_ne_01", [f"image{number:03d}.bmp" for number in range(60)])
     for number in range(2, 60):
         shutil.copytree(top / "s01_ne_01", top / f"s01_ne_{number:02d}", copy_function=os.link)
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
     run = subprocess.Popen(
         command(
             f"--manual_dir={tmp_path / 'raw'}",
@@ -86,15 +88,17 @@ def test_an_interrupt_ends_it_cleanly(heeds_interrupts, tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         cwd=REPOSITORY,
+        env={**os.environ, "TMPDIR": str(temporary)},
         start_new_session=True,
     )
-    end = time.monotonic() + 30
+    end = time.monotonic() + 300
     # Two workers at work, and the process in which Python keeps account of shared resources.
     while sum(map(_ignores_interrupts, _children(run.pid))) < 3:
         assert time.monotonic() < end and run.poll() is None
         time.sleep(0.05)
     os.killpg(run.pid, signal.SIGINT)  # Ctrl-C in a terminal reaches all of them.
-    output, errors = run.communicate(timeout=30)
+    output, errors = run.communicate(timeout=300)
     assert (run.returncode, output) == (130, "")
     assert errors == "Interrupted.\n"
     assert not (tmp_path / "out").exists()
+    assert not list(temporary.iterdir())

@@ -84,8 +84,9 @@ def untrained(model: str, networks: int, **changes) -> Networks:
     shapes = input_shapes(config)
     example = {name: jnp.zeros((1, *shape)) for name, shape in shapes.items()}
     variables = []
+    initialise = jax.jit(lambda key: network.init(key, example, train=False))
     for seed in range(networks):
-        drawn = jax.jit(lambda key: network.init(key, example, train=False))(jax.random.key(seed))
+        drawn = initialise(jax.random.key(seed))
         variables.append({"params": drawn["params"], "batch_stats": drawn.get("batch_stats", {})})
     names = tuple(f"fold {k}" for k in range(networks))
     return Networks(config, network, names, tuple(jax.device_get(variables)))

@@ -26,11 +26,11 @@ def workdir(tmp_path_factory) -> Path:
     return root / "run"
 
 
-def predict(*arguments: object) -> subprocess.CompletedProcess[str]:
+def predict(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "atnet_jax", "predict", *map(str, arguments)],
         cwd=REPOSITORY,
-        env={**os.environ, "PYTHONWARNINGS": "ignore::DeprecationWarning"},
+        env={**os.environ, "PYTHONWARNINGS": "ignore::DeprecationWarning", **environment},
         capture_output=True,
         text=True,
     )
@@ -62,9 +62,11 @@ def test_a_clip_and_things_that_are_none(clip, workdir, video, folder, tmp_path)
         gap,
         tmp_path,
     ]
-    out = tmp_path / "out"
-    done = predict(workdir, clip, *paths, f"--out={out}")
+    out, temporary = tmp_path / "out", tmp_path / "temporary"
+    temporary.mkdir()
+    done = predict(workdir, clip, *paths, f"--out={out}", TMPDIR=str(temporary))
     assert done.returncode == 1
+    assert not list(temporary.iterdir())
     assert "Traceback" not in done.stderr
     errors = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
     assert len(errors) == len(paths)

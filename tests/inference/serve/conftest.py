@@ -3,11 +3,13 @@
 import contextlib
 import http.client
 import json
+import os
 import signal
 import socket
 import threading
 import time
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -69,7 +71,7 @@ class Server:
     worker: Worker
 
     def ask(self, method, path, body=None, headers=None):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         with contextlib.closing(connection):
             connection.request(method, path, body, headers or {})
             response = connection.getresponse()
@@ -83,7 +85,7 @@ class Server:
         return self.ask("POST", path, body, {"Accept": accept, **needed, **(headers or {})})
 
     def connect(self):
-        return socket.create_connection(("127.0.0.1", self.port), timeout=10)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=60)
 
     @property
     def processes(self):
@@ -96,10 +98,19 @@ class Server:
 
     @property
     def left(self):
-        return list(self.folder.rglob("*"))
+        return below(self.folder)
 
 
-def wait_for(condition, seconds=10):
+def below(folder):
+    """All files and folders in a folder, of which the server may delete some meanwhile.
+
+    `Path.rglob` fails if a folder is deleted before it is listed.
+    """
+    return [Path(top, name) for top, *names in os.walk(folder) for name in chain(*names)]
+
+
+def wait_for(condition, seconds=60):
+    """Wait; a busy machine may need many times what an idle one does."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"

@@ -14,7 +14,7 @@ import pytest
 from atnet_jax.errors import UserError
 from atnet_jax.inference.serve.server import serve
 from tests.conftest import REPOSITORY
-from tests.inference.serve.conftest import STAND_IN, multipart, wait_for
+from tests.inference.serve.conftest import STAND_IN, below, multipart, wait_for
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def start(tmp_path, temporary):
 
 def send(port, clip, length=None):
     """Sends a clip; a length that is too large makes the server wait for more."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     body, headers = multipart([("secret_name.avi", clip)])
     headers["Content-Length"] = str(length or len(body))
     connection.request("POST", "/predict?format=json", body, headers)
@@ -80,7 +80,7 @@ def test_nothing_is_left_or_said_however_it_ends(start, temporary, tmp_path, end
         connection.close()
     under_way = [send(port, b"sleep")] if busy else []
     under_way.append(send(port, b"half a clip", length=9999))
-    wait_for(lambda: len([*temporary.rglob("clip.avi")]) == len(under_way))
+    wait_for(lambda: [p.name for p in below(temporary)].count("clip.avi") == len(under_way))
     if ending == signal.SIGINT:
         os.killpg(process.pid, ending)  # As a terminal does.
     else:
@@ -90,7 +90,7 @@ def test_nothing_is_left_or_said_however_it_ends(start, temporary, tmp_path, end
             response = connection.getresponse()
             assert response.status == 503
             assert "shutting down" in json.loads(response.read())["error"]
-    output, _ = process.communicate(timeout=10)
+    output, _ = process.communicate(timeout=60)
     assert process.returncode == status
     # Nothing is said of what was sent.
     assert output == ("Interrupted.\n" if ending == signal.SIGINT else "")

@@ -154,6 +154,7 @@ def digest():
         environment = {
             **os.environ, "XLA_FLAGS": flags, "PJRT_NPROC": str(threads),
             "JAX_ENABLE_COMPILATION_CACHE": "false", "PYTHONPATH": str(REPOSITORY),
+            "JAX_DISABLE_MOST_OPTIMIZATIONS": "0",  # The program of a real run.
         }  # fmt: skip
         done = subprocess.run([*emulator, sys.executable, "-c", _STEP], env=environment,
                               capture_output=True, text=True, check=False)  # fmt: skip

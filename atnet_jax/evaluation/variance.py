@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Int
-from scipy import stats
 
 _TAILS = (0.025, 0.975)
 
@@ -33,6 +32,8 @@ def variance(scores: Sequence[float]) -> Estimate:
     Returns:
         The sample variance (with n − 1).
     """
+    from scipy import stats  # Slow to import, and other runs do not need it.
+
     if min(scores) == max(scores):
         return Estimate(0.0, None)
     value, freedom = float(np.var(scores, ddof=1)), len(scores) - 1
@@ -53,6 +54,8 @@ def share(part: Sequence[float], total: Sequence[float]) -> Estimate | None:
     Returns:
         The ratio, which may exceed 1; None if the scores of `total` are all equal.
     """
+    from scipy import stats
+
     of_part, of_total = variance(part), variance(total)
     if not of_total.value:
         return None

@@ -4,7 +4,6 @@ import pytest
 
 from atnet_jax.evaluation.report import charts
 from atnet_jax.evaluation.runs import Curve
-from atnet_jax.system import typed_json
 from tests.evaluation.report.workdirs import curve
 
 
@@ -14,7 +13,8 @@ def polylines(drawing, kind):
 
 
 def loss(*values):
-    curves = [typed_json.decode(Curve, value) for value in values]
+    lists = ({k: tuple(v) if isinstance(v, list) else v for k, v in own.items()} for own in values)
+    curves = [Curve(**own) for own in lists]
     return charts.line_chart("Loss", curves, [curve.loss for curve in curves], None)
 
 

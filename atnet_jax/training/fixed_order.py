@@ -215,7 +215,7 @@ def _convolution(
     edges = [(*ends, step - 1) for ends, step in zip(padding, lhs_dilation, strict=True)]
     x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *edges, (0, 0, 0)])
     clips, *sizes, channels = x.shape
-    *window, _, filters = kernel.shape
+    window, filters = kernel.shape[:-2], kernel.shape[-1]
     out = [
         (size - (length - 1) * apart - 1) // stride + 1
         for size, length, apart, stride in zip(

@@ -1,13 +1,16 @@
 """Training from a configuration: the task it names, in a workdir."""
 
 import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
 from atnet_jax.config import Config, check
+from atnet_jax.errors import UserError
 from atnet_jax.evaluation.runs import Run, load_runs
 from atnet_jax.experiments import pretrain, suite
 from atnet_jax.experiments import run as experiment
+from atnet_jax.system import backend
 from atnet_jax.training import processes
 
 # The instructions of AVX2 on every CPU, and no estimates of 1/√x, which differ between makers.
@@ -79,8 +82,18 @@ def make_deterministic(config: Config) -> None:
 
     Args:
         config: Any configuration.
+
+    Raises:
+        UserError: JAX has started without the flags.
     """
-    if config.get("deterministic"):
-        flags = os.environ.get("XLA_FLAGS", "").split()
-        flags += [flag for flag in _DETERMINISTIC if flag not in flags]
-        os.environ["XLA_FLAGS"] = " ".join(flags)
+    flags = os.environ.get("XLA_FLAGS", "").split()
+    missing = [flag for flag in _DETERMINISTIC if flag not in flags]
+    if not config.get("deterministic") or not missing:
+        return
+    if backend.has_started():
+        raise UserError(
+            "config.deterministic is True, but JAX has started without the options that this"
+            " requires. Start a new process, and train before anything else uses JAX, or set"
+            f" XLA_FLAGS={shlex.quote(' '.join(_DETERMINISTIC))} before."
+        )
+    os.environ["XLA_FLAGS"] = " ".join([*flags, *missing])

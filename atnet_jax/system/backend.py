@@ -1,10 +1,14 @@
-"""The platform that a computation is traced for, on which the fastest form of a layer depends."""
+"""The platform that a computation is traced for, on which the fastest form of a layer depends.
+
+And whether JAX has started, after which its options cannot change.
+"""
 
 import contextlib
 from collections.abc import Generator
 from contextvars import ContextVar
 
 import jax
+from jax._src import xla_bridge
 
 _platform: ContextVar[str | None] = ContextVar("platform", default=None)
 
@@ -26,3 +30,9 @@ def tracing_for(name: str) -> Generator[None, None, None]:
         yield
     finally:
         _platform.reset(token)
+
+
+def has_started() -> bool:
+    """Return whether JAX has looked for devices in this process and thus read its options."""
+    # JAX offers no public function for this.
+    return xla_bridge.backends_are_initialized()

@@ -16,8 +16,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.extend import core
+
+from atnet_jax.errors import UserError
 
 # The smallest block for a cache of 32 KiB and vectors of 512 bits is 136 terms.
 _TERMS = 128
@@ -37,7 +40,8 @@ def fixed_order(fn: Callable[..., Any]) -> Callable[..., Any]:
         fn: A function of arrays, or of nested structures of them, that JAX can trace.
 
     Returns:
-        The function, to be traced and compiled in place of `fn`.
+        The function, to be traced and compiled in place of `fn`. Tracing it raises a UserError if
+        `fn` has products in a loop whose number of rounds is not fixed.
     """
 
     def in_fixed_order(*args: Any) -> Any:
@@ -85,7 +89,10 @@ def _apply(equation: core.JaxprEqn, args: list[Any]) -> Sequence[Any]:
     if name == "cond":
         branches = [_as_function(branch) for branch in params["branches"]]
         return lax.switch(args[0], branches, *args[1:])
-    raise NotImplementedError(f"Products inside the primitive {name!r} have no fixed order.")
+    raise UserError(
+        f"config.deterministic is True, but the method has products inside {name!r}, which have no"
+        f" fixed order on a CPU. Set it to False, or write the method with jax.lax.scan."
+    )
 
 
 def _inner(equation: core.JaxprEqn) -> Iterator[core.ClosedJaxpr]:
@@ -229,42 +236,36 @@ def _convolution(
             a, b, dimension_numbers=last, precision=precision, preferred_element_type=jnp.float32
         )
 
+    def values(place: Sequence[int], by: Sequence[int], count: Sequence[int], apart: Any) -> Any:
+        """Slice `count` values per axis, `apart` from each other, from `place` · `by` on."""
+        low = [k * step for k, step in zip(place, by, strict=True)]
+        ends = zip(low, count, apart, strict=True)
+        high = [first + (number - 1) * step + 1 for first, number, step in ends]
+        return lax.slice(x, (0, *low, 0), (clips, *high, channels), (1, *apart, 1))
+
     if math.prod(window) <= math.prod(out):
         # For each place of the kernel, the values that it meets at all places of the output.
         pieces = [
-            (place, first, min(first + _TERMS, channels))
+            (place, slice(first, first + _TERMS))
             for place in itertools.product(*map(range, window))
             for first in range(0, channels, _TERMS)
         ]
-        at_once = max(1, _TERMS // min(channels, _TERMS))
+        at_once = max(1, _TERMS // channels)
         total: Any = 0.0
         for start in range(0, len(pieces), at_once):
-            values, weights = [], []
-            for place, first, end in pieces[start : start + at_once]:
-                low = [k * apart for k, apart in zip(place, rhs_dilation, strict=True)]
-                high = [
-                    k + (n - 1) * stride + 1
-                    for k, n, stride in zip(low, out, window_strides, strict=True)
-                ]
-                values.append(
-                    lax.slice(x, (0, *low, first), (clips, *high, end), (1, *window_strides, 1))
-                )
-                weights.append(kernel[place][first:end])
-            total = total + product(jnp.concatenate(values, -1), jnp.concatenate(weights))
+            some = pieces[start : start + at_once]
+            patches = [
+                values(place, rhs_dilation, out, window_strides)[..., part] for place, part in some
+            ]
+            weights = [kernel[place][part] for place, part in some]
+            total = total + product(jnp.concatenate(patches, -1), jnp.concatenate(weights))
     else:
         # The gradient of a kernel: few places of the output, each a sum over a large window.
-        patches = []
-        for place in itertools.product(*map(range, out)):
-            low = [k * stride for k, stride in zip(place, window_strides, strict=True)]
-            high = [
-                k + (length - 1) * apart + 1
-                for k, length, apart in zip(low, window, rhs_dilation, strict=True)
-            ]
-            patch = lax.slice(x, (0, *low, 0), (clips, *high, channels), (1, *rhs_dilation, 1))
-            patches.append(patch.reshape(clips, -1))
+        patches = [
+            values(place, window_strides, window, rhs_dilation).reshape(clips, -1)
+            for place in itertools.product(*map(range, out))
+        ]
         total = product(jnp.stack(patches, axis=1), kernel.reshape(-1, filters))
         total = total.reshape(clips, *out, filters)
-    order = [0] * total.ndim
-    for source, target in enumerate((of_out[0], *of_out[2:], of_out[1])):
-        order[target] = source
-    return total.transpose(order).astype(preferred_element_type or lhs.dtype)
+    order = np.argsort((of_out[0], *of_out[2:], of_out[1]))
+    return total.transpose(*order.tolist()).astype(preferred_element_type or lhs.dtype)

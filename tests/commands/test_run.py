@@ -141,7 +141,7 @@ def test_an_interrupt_of_a_training_names_the_way_to_resume(tmp_path):
 import sys, time
 from atnet_jax import commands
 from atnet_jax.commands import train
-train.parse_config = lambda *_: print("begun", flush=True) or time.sleep(600)
+train.parse_config = lambda *_: print("begun", flush=True) or time.sleep(60)
 sys.exit(commands.run(["train", "--config=cde", "--workdir=run"]))
 """
     process = subprocess.Popen(
@@ -151,7 +151,7 @@ sys.exit(commands.run(["train", "--config=cde", "--workdir=run"]))
     assert process.stdout is not None
     assert process.stdout.readline() == "begun\n"
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=300)
+    _, errors = process.communicate(timeout=30)
     assert (process.returncode, errors) == (130, "Interrupted. Rerun the same command to resume.\n")
 
 
@@ -187,6 +187,6 @@ def test_text_that_the_terminal_lacks_is_no_error():
 def test_main_is_the_verb_train():
     for module in (["atnet_jax.main"], ["atnet_jax", "train"]):
         process = start(*module, "--config=configs/cde.py")
-        _, errors = process.communicate(timeout=300)
+        _, errors = process.communicate(timeout=60)
         assert process.returncode == 1
         assert errors == "Error: Missing: --workdir. `atnet train --help` lists the options.\n"

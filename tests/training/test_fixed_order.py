@@ -13,13 +13,15 @@ from jax import lax
 
 from atnet_jax.config import default_config
 from atnet_jax.data.folds import Unit, make_folds
+from atnet_jax.errors import UserError
 from atnet_jax.experiments.train import make_deterministic
+from atnet_jax.system import backend
 from atnet_jax.training.batches import BatchPlan
 from atnet_jax.training.engine import compiler_options, make_trainer
 from atnet_jax.training.fixed_order import fixed_order
-from benchmarks import flops
 from benchmarks.task import random_composite
 from tests.conftest import REPOSITORY
+from tests.models.test_models import NETWORKS
 
 
 def compiled(fn):
@@ -98,10 +100,12 @@ def setting(model, size=28):
     return config, composite, blocks
 
 
-@pytest.mark.parametrize("model", flops.MODELS)
+@pytest.mark.parametrize("model", NETWORKS)
 def test_every_network_has_a_fixed_order(model):
     """No product of a training step is left to the library's order."""
-    config, composite, blocks = setting(model)
+    config, composite, blocks = setting(
+        model, {"capsule_net": 132, "vgg_magnified": 32}.get(model, 28)
+    )
     trainer = make_trainer(config, composite.inputs)
     text = trainer.epoch.lower(
         jax.eval_shape(trainer.init, np.zeros(2, np.int32), np.zeros(2, np.int32)),
@@ -147,6 +151,7 @@ def digest():
     """Function that trains in a new process, and returns the digest of what it learnt."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XLA_FLAGS", "")
+        patch.setattr(backend, "has_started", lambda: False)
         make_deterministic(setting("ststnet")[0])
         flags = os.environ["XLA_FLAGS"]
 
@@ -162,6 +167,17 @@ def digest():
         return done.stdout
 
     return run
+
+
+def test_jax_must_not_have_started_without_the_flags(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "")
+    config = setting("ststnet")[0]
+    jax.devices()
+    with pytest.raises(UserError, match=r"Start a new process.* or set XLA_FLAGS='--xla_gpu_det"):
+        make_deterministic(config)
+    assert os.environ["XLA_FLAGS"] == ""
+    config.deterministic = False
+    make_deterministic(config)
 
 
 def test_any_number_of_threads_gives_the_same_bits(digest):

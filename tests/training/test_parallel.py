@@ -91,7 +91,7 @@ def test_two_processes_write_the_same_files_as_one(data_dir, tmp_path):
         for k in range(2)
     ]  # fmt: skip
     try:
-        told = [process.communicate(timeout=600) for process in running]
+        told = [process.communicate(timeout=300) for process in running]
     finally:
         for process in running:
             process.kill()
@@ -107,7 +107,7 @@ def test_two_processes_write_the_same_files_as_one(data_dir, tmp_path):
 def test_gathered_arrays_may_differ_in_length(monkeypatch):
     """Two threads in the place of two processes, the second with nothing but one short array."""
     shares = [{"a": np.arange(20_000.0), "b": np.eye(3, dtype=np.float32)}, {"c": np.ones(1)}]
-    process, barrier = threading.local(), threading.Barrier(2, timeout=300)
+    process, barrier = threading.local(), threading.Barrier(2, timeout=30)
     handed: list[np.ndarray] = [np.zeros(0)] * 2
 
     def allgather(array):

@@ -159,7 +159,7 @@ def test_a_full_disk_is_said_once_and_stops_nothing(tmp_path):
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script)],
-        capture_output=True, text=True, check=False, timeout=300,
+        capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (0, "through\n"), done.stderr
     assert done.stderr.count("Cannot write scalars for TensorBoard: [Errno 28]") == 1

@@ -195,9 +195,12 @@ def test_a_run_need_not_keep_its_networks(run, data_dir, tmp_path, capsys):
     workdir = tmp_path / "run"
     config = settings(data_dir, keep_networks=False)
     experiment.train_and_evaluate(config, workdir)
-    kept = sum(path.stat().st_size for path in run.glob("checkpoints/**/*") if path.is_file())
-    left = sum(path.stat().st_size for path in workdir.glob("checkpoints/**/*") if path.is_file())
-    assert left < kept / 4
+    kept, left = list(run.rglob("tree.npz")), list(workdir.rglob("tree.npz"))
+    assert len(left) == len(kept) == 6
+    assert sum(p.stat().st_size for p in left) < sum(p.stat().st_size for p in kept) / 5
+    for path in left:
+        with np.load(path, allow_pickle=False) as arrays:
+            assert all(name.startswith("['history']") for name in arrays)
     (workdir / "predictions.csv").unlink()
     capsys.readouterr()
     experiment.train_and_evaluate(config, workdir)

@@ -71,7 +71,7 @@ class Server:
     worker: Worker
 
     def ask(self, method, path, body=None, headers=None):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         with contextlib.closing(connection):
             connection.request(method, path, body, headers or {})
             response = connection.getresponse()
@@ -85,7 +85,7 @@ class Server:
         return self.ask("POST", path, body, {"Accept": accept, **needed, **(headers or {})})
 
     def connect(self):
-        return socket.create_connection(("127.0.0.1", self.port), timeout=60)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=10)
 
     @property
     def processes(self):
@@ -109,8 +109,7 @@ def below(folder):
     return [Path(top, name) for top, *names in os.walk(folder) for name in chain(*names)]
 
 
-def wait_for(condition, seconds=60):
-    """Wait; a busy machine may need many times what an idle one does."""
+def wait_for(condition, seconds=10):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"

@@ -92,7 +92,7 @@ def _picture(path):
 
 
 DEEDS = {
-    b"sleep": lambda _: time.sleep(600),
+    b"sleep": lambda _: time.sleep(60),
     b"slow": lambda _: time.sleep(0.5),
     b"crash": lambda _: os.kill(os.getpid(), signal.SIGSEGV),
     b"user error": _user_error,

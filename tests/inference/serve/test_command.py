@@ -54,7 +54,7 @@ def start(tmp_path, temporary):
 
 def send(port, clip, length=None):
     """Sends a clip; a length that is too large makes the server wait for more."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     body, headers = multipart([("secret_name.avi", clip)])
     headers["Content-Length"] = str(length or len(body))
     connection.request("POST", "/predict?format=json", body, headers)
@@ -90,7 +90,7 @@ def test_nothing_is_left_or_said_however_it_ends(start, temporary, tmp_path, end
             response = connection.getresponse()
             assert response.status == 503
             assert "shutting down" in json.loads(response.read())["error"]
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=10)
     assert process.returncode == status
     # Nothing is said of what was sent.
     assert output == ("Interrupted.\n" if ending == signal.SIGINT else "")

@@ -116,7 +116,7 @@ def folder(*, optional: bool = False) -> Kind:
 
     def read(value: Any) -> str:
         value = str(value) if isinstance(value, Path) else value
-        if not isinstance(value, str) or "\0" in value or not (value or optional):
+        if not isinstance(value, str) or not (value or optional) or "\0" in value or "://" in value:
             raise ValueError(value)
         try:
             return str(Path(value).expanduser()) if value else ""

@@ -111,7 +111,7 @@ def _process_peak() -> int:
     # getrusage includes the memory of the parent process; Linux reports both separately.
     status = Path("/proc/self/status")
     if status.exists():
-        for line in status.read_text().splitlines():
+        for line in status.read_text("utf-8").splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024

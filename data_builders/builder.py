@@ -243,7 +243,7 @@ class ExpressionBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True)
     def _raise_errors_of_beam(self) -> None:
         path = self.kept.folder / _BEAM_ERRORS
         if self.beam and path.exists():
-            ErrorList(json.loads(path.read_text())).raise_all(self.name)
+            ErrorList(json.loads(path.read_bytes())).raise_all(self.name)
 
     def _read_boxes(self) -> dict[tuple[str, str, str], Box]:
         """Return the boxes by clip. A box of an unknown clip is an error, most likely a typo."""

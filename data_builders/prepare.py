@@ -17,6 +17,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
+from atnet_jax.data.record import explained
 from atnet_jax.errors import UserError
 from atnet_jax.names import (
     CLASSES,
@@ -113,15 +114,16 @@ def prepare(
 
     module = importlib.import_module(f"data_builders.{dataset}.{dataset}_dataset_builder")
     with locks.hold(parent, ".lock", "--data_dir"):
-        builder = module.Builder(
-            data_dir=str(data_dir),
-            config=config,
-            manual_dir=manual_dir,
-            face=face,
-            boxes=boxes,
-            num_workers=num_workers,
-            beam=beam_runner is not None,
-        )
+        with explained(parent):  # The builder reads what describes data that are prepared already.
+            builder = module.Builder(
+                data_dir=str(data_dir),
+                config=config,
+                manual_dir=manual_dir,
+                face=face,
+                boxes=boxes,
+                num_workers=num_workers,
+                beam=beam_runner is not None,
+            )
         path = Path(builder.data_dir)
         if path.is_dir():
             # A run killed after publishing the data leaves these records behind.

@@ -5,6 +5,7 @@ or None for 0. The first line of its docstring describes the verb in the list of
 are in `run`, so that the help appears at once.
 """
 
+import errno
 import importlib
 import io
 import os
@@ -29,6 +30,13 @@ STEPS = {
 VERBS = tuple(verb for verbs in STEPS.values() for verb in verbs)
 
 _RESUMABLE = ("prepare", "train")
+_NO_DEVICE = ("Unable to initialize backend", "Unknown backend")
+_REMEDIES = {
+    errno.ENOSPC: " Free disk space and rerun the command.",
+    errno.EDQUOT: " Free disk space and rerun the command.",
+    errno.EROFS: " Choose a folder that can be written to.",
+    errno.EACCES: " Change its permissions, or choose another folder.",
+}
 _FAILED, _INTERRUPTED, _BROKEN_PIPE = 1, 130, 141
 
 
@@ -46,6 +54,7 @@ def run(arguments: Sequence[str]) -> int:
 
     Raises:
         OSError: The error has no error number, so it is a bug.
+        RuntimeError: The error is not about missing devices, so it is a bug.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # Some terminals cannot show all characters.
@@ -67,7 +76,16 @@ def run(arguments: Sequence[str]) -> int:
         if error.errno is None:
             raise
         where = f"{error.filename}: " if error.filename else ""
-        return _fail(f"{where}{error.strerror}.")
+        return _fail(f"{where}{error.strerror}.{_REMEDIES.get(error.errno, '')}")
+    except RuntimeError as error:
+        if not str(error).startswith(_NO_DEVICE):
+            raise
+        platforms = os.environ.get("JAX_PLATFORMS", "")
+        asked = f" for JAX_PLATFORMS={platforms}" if platforms else ""
+        return _fail(
+            f"JAX cannot start{asked}: {str(error).splitlines()[0].rstrip('.')}. Install JAX for"
+            f" that device (docs/guides/install.md), or set JAX_PLATFORMS=cpu to train on the CPU."
+        )
 
 
 def parser_of(verb: str) -> Parser:

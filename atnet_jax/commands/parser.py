@@ -94,8 +94,18 @@ def path(text: str) -> Path:
 
     Args:
         text: The path as typed.
+
+    Raises:
+        ArgumentTypeError: The text is empty or is the address of a web page.
     """
-    return Path(text).expanduser()
+    if not text:
+        raise argparse.ArgumentTypeError("the path is empty")
+    if "://" in text:
+        raise argparse.ArgumentTypeError(f"{text} is an address. Download it and pass its path")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:  # The user after ~ is unknown.
+        raise argparse.ArgumentTypeError(f"{text}: no user has this name") from error
 
 
 def listed(text: str) -> list[str]:

@@ -7,7 +7,7 @@ data_builders/DATASET/README.md describes the required layout of the copy.
 
 from argparse import Namespace
 
-from atnet_jax.commands.parser import Parser, listed
+from atnet_jax.commands.parser import Parser, listed, path
 from atnet_jax.names import DATASETS, DEFAULT_FLOW, DETECTORS, FLOWS
 
 
@@ -15,15 +15,32 @@ def add_arguments(parser: Parser) -> None:
     """Define the options of the command in `parser`."""
     add = parser.option
     add("--dataset", required=True, choices=DATASETS, help="Database to prepare.")
-    add("--manual_dir", required=True, metavar="FOLDER", help="Your copy of the database.")
-    add("--data_dir", required=True, metavar="FOLDER", help="Folder for the prepared data.")
+    add(
+        "--manual_dir",
+        type=path,
+        required=True,
+        metavar="FOLDER",
+        help="Your copy of the database.",
+    )
+    add(
+        "--data_dir",
+        type=path,
+        required=True,
+        metavar="FOLDER",
+        help="Folder for the prepared data.",
+    )
     add(
         "--face",
         default="mtcnn",
         choices=DETECTORS,
         help="Face detector; none if the frames are already cropped.",
     )
-    add("--boxes", metavar="FILE", help="CSV file of face boxes that replace the detector's boxes.")
+    add(
+        "--boxes",
+        type=path,
+        metavar="FILE",
+        help="CSV file of face boxes that replace the detector's boxes.",
+    )
     add("--flow", choices=FLOWS, help=f"Optical flow method (default: {DEFAULT_FLOW}).")
     add("--circular", action="store_true", help="Use circular mean directions in the ADM.")
     add(

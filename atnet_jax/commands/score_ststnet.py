@@ -21,7 +21,7 @@ def add_arguments(parser: Parser) -> None:
         help="Folder with SUBJECT.pth or SUBJECT.safetensors.",
     )
     add("--workdir", required=True, type=path, metavar="FOLDER", help="Folder for the results.")
-    add("--data_dir", default="data", metavar="FOLDER", help="Folder of prepared data.")
+    add("--data_dir", type=path, default="data", metavar="FOLDER", help="Folder of prepared data.")
     add(
         "--datasets",
         type=listed,
@@ -44,6 +44,6 @@ def run(given: Namespace) -> None:
 
     config = default_config("ststnet")
     config.init_from = str(given.weights)
-    config.data.update(dir=given.data_dir, datasets=tuple(given.datasets), flow=given.flow)
+    config.data.update(dir=str(given.data_dir), datasets=tuple(given.datasets), flow=given.flow)
     page = import_torch(config, given.weights, given.workdir)
-    print(f"\n{(page.parent / 'table.md').read_text()}\nReport: {page.absolute()}")
+    print(f"\n{(page.parent / 'table.md').read_text('utf-8')}\nReport: {page.absolute()}")

@@ -8,14 +8,14 @@ import signal
 import sys
 from argparse import Namespace
 
-from atnet_jax.commands.parser import Parser, between
+from atnet_jax.commands.parser import Parser, between, path
 from atnet_jax.errors import UserError
 
 
 def add_arguments(parser: Parser) -> None:
     """Define the options of the command in `parser`."""
     add = parser.option
-    add("run", metavar="RUN", help="Workdir of a finished run of a network.")
+    add("run", type=path, metavar="RUN", help="Workdir of a finished run of a network.")
     add("--host", default="127.0.0.1", help="Name or address to listen on.")
     add(
         "--port",

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from atnet_jax.commands.parser import Parser, path
-from atnet_jax.errors import UserError, nearest
+from atnet_jax.errors import UserError
 
 if TYPE_CHECKING:
     from atnet_jax.config import Config
@@ -42,12 +42,19 @@ def add_arguments(parser: Parser) -> None:
     )
     add("--num_processes", type=int, metavar="N", help="Number of processes.")
     add("--process_id", type=int, metavar="N", help="Number of this process, from 0.")
+    add(
+        "--dry_run",
+        action="store_true",
+        help="Train a few steps in a temporary folder, print how many clips, folds and steps the"
+        " training has and about how much time, memory and disk it takes, and end.",
+    )
     parser.settings = _settings
 
 
 def run(given: Namespace) -> None:
     """Run the experiment of the configuration and print its result; `given` holds the arguments."""
     from atnet_jax.config import check
+    from atnet_jax.experiments.dry_run import describe
     from atnet_jax.experiments.train import make_deterministic, run_task
     from atnet_jax.system.memory import keep_freed_memory
     from atnet_jax.training import processes
@@ -56,12 +63,16 @@ def run(given: Namespace) -> None:
     make_deterministic(config)  # Before the processes connect, which may start JAX.
     keep_freed_memory()
     processes.connect(given.coordinator_address, given.num_processes, given.process_id)
+    if given.dry_run:
+        for line in describe(config, given.workdir):
+            print(line, flush=True)
+        return
     report = run_task(config, given.workdir)
     if report is None:
         return  # The task or another process prints the result.
     table = report.parent / "table.md"  # A suite writes its tables to the report only.
     if table.exists():
-        print(f"\n{table.read_text()}")
+        print(f"\n{table.read_text('utf-8')}")
     print(f"Report: {report.absolute()}")
 
 
@@ -80,17 +91,14 @@ def parse_config(text: str, settings: Sequence[str] = ()) -> "Config":
     from ml_collections import config_flags
 
     from atnet_jax.config import FIELDS
-    from atnet_jax.experiments.config_file import read_config
+    from atnet_jax.experiments.config_file import read_config, unknown_setting
 
     config = read_config(text)
     known = setting_types(config)
     for setting in settings:
         name = setting.partition("=")[0].removeprefix("--config.").removeprefix("--noconfig.")
         if setting.startswith("--") and name not in known:
-            raise UserError(
-                f"Unknown setting config.{name}.{nearest(name, list(known))}"
-                " `atnet train --help` lists the settings."
-            )
+            raise UserError(unknown_setting(name, config))
     values = flags.FlagValues()
     try:
         config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=[*settings])

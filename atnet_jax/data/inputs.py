@@ -70,7 +70,7 @@ def load_inputs(
         return load_composite(data_dir, datasets, flow, reading.names, reading.image_size)
     composite = load_composite(data_dir, datasets, flow, ())
     builders = [prepared(data_dir, name, flow) for name in datasets]
-    folder = Path(data_dir) / "features" / _digest(reading, composite, builders)
+    folder = Path(data_dir) / "features" / _digest(reading, composite)
     if not folder.is_dir():
         try:
             _keep(folder, reading, composite, builders)
@@ -170,11 +170,11 @@ def _compute_all(
     return {name: np.stack([computed[key][name] for key in keys]) for name in computed[keys[0]]}
 
 
-def _digest(reading: Reading, composite: Composite, builders: Sequence[Any]) -> str:
+def _digest(reading: Reading, composite: Composite) -> str:
     """Return the digest of everything that determines the inputs."""
     origin = {
         **reading.origin,
         "clips": composite.digest(),
-        "prepared": [builder.info.metadata["options"] for builder in builders],
+        "prepared": list(composite.preparation.values()),
     }
     return hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()

@@ -14,7 +14,7 @@ from jaxtyping import Int, UInt8
 
 from atnet_jax.data.composite import resize
 from atnet_jax.data.folds import hold_back
-from atnet_jax.data.record import newest, text
+from atnet_jax.data.record import newest, open_records, text
 from atnet_jax.errors import UserError
 
 # Functions import Grain and TFDS, which are slow, so that other trainings do without them.
@@ -101,8 +101,6 @@ def load_macro_pictures(
     Raises:
         UserError: A data set is not prepared.
     """
-    import tensorflow_datasets as tfds
-
     sha = hashlib.sha256()
     sources: list[Sequence[Any]] = []
     labels: list[int] = []
@@ -111,7 +109,7 @@ def load_macro_pictures(
     subjects: dict[tuple[str, str], int] = {}
     for number, name in enumerate(names):
         builder = newest(Path(data_dir), name, f"macro-expression data set {name!r}", name)
-        source = builder.as_data_source("train", decoders={"image": tfds.decode.SkipDecoding()})
+        source = open_records(builder)
         for record in source:
             key = [text(record[field]) for field in ("dataset", "subject", "clip")]
             sha.update(repr((*key, record["frame"], record["label"])).encode())

@@ -5,6 +5,7 @@ reading, the checks of the doctor and the input shapes of networks all use `INPU
 """
 
 import abc
+import contextlib
 import math
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -333,6 +334,7 @@ def newest(data_dir: Path, folder: str, what: str, options: str) -> Any:
 
     Raises:
         UserError: The data set is not prepared.
+        DamagedDataError: A file that describes it is damaged or missing.
     """
     import tensorflow_datasets as tfds
 
@@ -343,7 +345,54 @@ def newest(data_dir: Path, folder: str, what: str, options: str) -> Any:
             f"The {what} is not prepared in {data_dir.absolute()}. Prepare it with: atnet prepare"
             f" --dataset={options} --manual_dir=FOLDER_OF_YOUR_COPY --data_dir={data_dir}"
         )
-    return tfds.builder_from_directory(versions[-1].parent)
+    with explained(versions[-1].parent):
+        builder = tfds.builder_from_directory(versions[-1].parent)
+        len(builder.info.features)  # TFDS opens a folder without features, whose records then fail.
+    return builder
+
+
+class DamagedDataError(UserError):
+    """The files of a prepared data set are damaged or incomplete; raised by `explained`."""
+
+
+@contextlib.contextmanager
+def explained(folder: Path) -> Iterator[None]:
+    """Turn the errors of TFDS and its libraries about damaged files into one sentence.
+
+    Args:
+        folder: Folder of the prepared data set that the block reads.
+
+    Raises:
+        DamagedDataError: The block raised another error than a `UserError` or a `MemoryError`.
+        Exception: One of these two.
+    """
+    try:
+        yield
+    except Exception as error:  # TFDS, protobuf and Riegeli raise many kinds of errors.
+        if isinstance(error, UserError | MemoryError):
+            raise
+        found = f"{type(error).__name__}: {error}".splitlines()[0][:200].rstrip(".")
+        raise DamagedDataError(
+            f"The prepared data in {folder} cannot be read ({found}). `atnet doctor"
+            f" --data_dir=FOLDER` checks every record. If a file is damaged or missing, delete this"
+            f" folder and prepare the data set again."
+        ) from error
+
+
+class _Records(Sequence[Record]):
+    """Records that `explained` guards as they are read."""
+
+    def __init__(self, source: Sequence[Record], folder: Path) -> None:
+        self._source, self._folder = source, folder
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: Any) -> Any:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        with explained(self._folder):
+            return self._source[index]
 
 
 def open_records(builder: Any) -> Sequence[Record]:
@@ -351,6 +400,10 @@ def open_records(builder: Any) -> Sequence[Record]:
 
     Args:
         builder: Builder that `prepared` returned.
+
+    Raises:
+        DamagedDataError: The file of the records is missing or damaged. Reading a record raises
+            this error too.
     """
     import tensorflow_datasets as tfds
 
@@ -359,7 +412,9 @@ def open_records(builder: Any) -> Sequence[Record]:
         for name, feature in builder.info.features.items()
         if isinstance(feature, tfds.features.Image)
     }
-    return builder.as_data_source("train", decoders=encoded)
+    with explained(Path(builder.data_dir)):
+        source = builder.as_data_source("train", decoders=encoded)
+        return _Records(source, Path(builder.data_dir))
 
 
 def read_records(builder: Any, names: Sequence[str]) -> Iterator[tuple[Key, Record]]:

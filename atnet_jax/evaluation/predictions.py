@@ -57,7 +57,7 @@ class Prediction:
     seed: int
 
     def __post_init__(self):
-        for name in ("protocol", "dataset", "subject", "clip"):
+        for name in _NAMES:
             if not getattr(self, name).strip():
                 raise ValueError(f"{name} is empty")
         for name in ("fold", "seed"):
@@ -85,6 +85,7 @@ class Prediction:
 
 _SCORES = tuple(f"score_{cls}" for cls in CLASSES)
 _COLUMNS = tuple(field.name for field in fields(Prediction))
+_NAMES = ("protocol", "dataset", "subject", "clip")
 _INTEGERS = ("fold", "label", "predicted", "seed")
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
 _DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]{1,3})?", re.IGNORECASE)
@@ -93,8 +94,9 @@ _DECIMAL = re.compile(r"-?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]{1,3})?", re.IGNORECASE)
 def write(path: Path, rows: Iterable[Prediction]) -> None:
     """Write the rows as CSV (UTF-8, LF), atomically, sorted by seed, fold, dataset, subject, clip.
 
-    Scores have nine significant digits, from which `read` restores the same float32. Names are
-    written unchanged, so spreadsheet programs treat a name that begins with "=" as a formula.
+    Scores have nine significant digits, from which `read` restores the same float32. A name that a
+    spreadsheet program would read as a formula, such as "=1+1", gets a leading ', which `read`
+    removes.
 
     Args:
         path: The file; an existing file is replaced.
@@ -115,7 +117,10 @@ def write(path: Path, rows: Iterable[Prediction]) -> None:
         seen.add(_key(row))
         cells = zip(_COLUMNS, astuple(row), strict=True)
         lines.append(
-            ",".join(f"{v:.9g}" if name in _SCORES else _quote(str(v)) for name, v in cells)
+            ",".join(
+                f"{v:.9g}" if name in _SCORES else _quote(quoted(v) if name in _NAMES else str(v))
+                for name, v in cells
+            )
         )
     write_text_atomically(path, "\n".join(lines) + "\n")
 
@@ -206,5 +211,5 @@ def _parse(cells: list[str]) -> Prediction:
                 raise ValueError(f"{name} must be a decimal number, found {cell!r}")
             values[name] = float(cell)
         else:
-            values[name] = cell
+            values[name] = unquoted(cell)
     return Prediction(**values)  # pyright: ignore[reportArgumentType]

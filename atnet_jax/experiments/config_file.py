@@ -35,10 +35,7 @@ def load_config(name: str | os.PathLike[str], settings: Mapping[str, Any] | None
     known = dict(flat(config))
     for setting, value in flat(settings or {}):
         if setting not in known:
-            raise UserError(
-                f"Unknown setting config.{setting}.{nearest(setting, list(known))}"
-                " `atnet train --help` lists the settings."
-            )
+            raise UserError(unknown_setting(setting, config))
         field = FIELDS.get(setting)  # `check` checks the options of a method.
         try:
             read = field.kind.read(value) if field else value
@@ -47,6 +44,26 @@ def load_config(name: str | os.PathLike[str], settings: Mapping[str, Any] | None
             expected = field.kind.words if field else f"a value like {known[setting]!r}"
             raise UserError(f"config.{setting} is {value!r}, expected {expected}.") from error
     return check(config)
+
+
+def unknown_setting(name: str, config: Config) -> str:
+    """Return the error message about a setting that a configuration does not have.
+
+    Args:
+        name: Dotted name of the setting.
+        config: The configuration.
+    """
+    if name.startswith("options.") and "options" in config:
+        options = ", ".join(config.options) or "none"
+        return (
+            f"{config.model} has no option config.{name}. Its options are: {options}."
+            f" --config=cde:METHOD selects another method."
+        )
+    known = [known for known, _ in flat(config)]
+    return (
+        f"Unknown setting config.{name}.{nearest(name, known)} `atnet train --help` lists the"
+        f" settings."
+    )
 
 
 def read_config(text: str | os.PathLike[str]) -> Config:

@@ -112,7 +112,7 @@ def _pretrain(config: Config, workdir: Path) -> Path:
         stream = {name: {_STREAM: part[_STREAM]} for name, part in network.items()}
         # The weights are written last, because their presence marks the run as finished.
         weights.save(path, weights.Weights(**stream, about=about))
-    print(_summary(config, json.loads((workdir / "metrics.json").read_text()), path))
+    print(_summary(config, json.loads((workdir / "metrics.json").read_bytes()), path))
     return path
 
 

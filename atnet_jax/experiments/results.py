@@ -94,14 +94,22 @@ _OF_NETWORKS = ("curves.json", "epoch_scores.npz")
 
 
 def is_finished(workdir: Path, network: bool) -> bool:
-    """Return whether the folder of a run contains all files of `write_results`.
+    """Return whether the folder of a run contains the results of all its folds.
+
+    The results may lack folds that were added to the run.
 
     Args:
         workdir: Folder of the run.
         network: Whether the method is a network.
+
+    Raises:
+        UserError: predictions.csv or config.json is damaged.
     """
     names = (*_OF_EVERY_RUN, *(_OF_NETWORKS if network else ()))
-    return all((workdir / name).is_file() for name in names)
+    if not all((workdir / name).is_file() for name in names):
+        return False
+    tested = {row.fold for row in predictions.read(workdir / "predictions.csv")}
+    return tested == set(read(workdir).folds.run)
 
 
 def write_results(

@@ -127,22 +127,34 @@ def run_study(config: Config, workdir: str | os.PathLike[str]) -> Path | None:
     config, workdir = check(config), Path(workdir)
     if (workdir / FILE).exists():
         raise UserError(f"{workdir} holds a run. Choose another --workdir for the study.")
-    sources = acting(config)
-    others = tuple(seed for seed in config.seeds if seed != config.fixed_seed)
-    parts = {ALL: {}} | {source: {"varied": (source,), "seeds": others} for source in sources}
+    parts = study_parts(config)
     folders = {}
     with lock(workdir):
-        for number, (name, changes) in enumerate(parts.items(), start=1):
+        for number, (name, settings) in enumerate(parts.items(), start=1):
             print(f"\n[{number} of {len(parts)}] varied: {name}")
-            settings = copy.deepcopy(config)
-            settings.update({"task": "evaluate", **changes})
-            folders[name] = _run_seeds(check(settings), workdir / name)
+            folders[name] = _run_seeds(settings, workdir / name)
         if not processes.is_first():
             return None
         path = workdir / "report.html"
-        without_effect = [source for source in config.varied if source not in sources]
+        without_effect = [source for source in config.varied if source not in parts]
         report.write_reproducibility(folders, without_effect, path)
     return path
+
+
+def study_parts(config: Config) -> dict[str, Config]:
+    """Return the settings of each part of a study: all sources together, and one at a time.
+
+    Args:
+        config: The configuration of the task "reproduce".
+    """
+    others = tuple(seed for seed in config.seeds if seed != config.fixed_seed)
+    changes = {source: {"varied": (source,), "seeds": others} for source in acting(config)}
+    parts = {}
+    for name, change in ({ALL: {}} | changes).items():
+        settings = copy.deepcopy(config)
+        settings.update({"task": "evaluate", **change})
+        parts[name] = check(settings)
+    return parts
 
 
 def _run_method(config: Config, protocol: str, method: str, folder: Path) -> list[Path]:

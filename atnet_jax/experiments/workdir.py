@@ -1,6 +1,7 @@
 """Workdirs: each holds one run, described by config.json."""
 
 import contextlib
+import dataclasses
 import os
 import platform
 import shlex
@@ -22,6 +23,10 @@ from atnet_jax.training import processes
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-learn")
 _LOCK = "atnet_jax.lock"
+_NO_MORE_EPOCHS = (
+    " A finished fold cannot train longer, because it keeps its network but not the state of its"
+    " optimiser."
+)
 
 
 @contextlib.contextmanager
@@ -52,7 +57,9 @@ def lock(workdir: Path) -> Iterator[None]:
 def claim(workdir: Path, record: Record) -> Record:
     """Write config.json, or check that the workdir already holds the same run.
 
-    The engine's settings and the paths of data and weights may change when a run is resumed.
+    The engine's settings and the paths of data and weights may change when a run is resumed, and
+    folds may be added. A run that has written nothing but its config.json is replaced: it was
+    rejected or stopped before its first checkpoint.
 
     Args:
         workdir: Folder of the run; created if it does not exist.
@@ -67,18 +74,26 @@ def claim(workdir: Path, record: Record) -> Record:
     if (workdir / FILE).exists():
         first = read(workdir)
         before, now = first.identity(), record.identity()
-        changed = [
-            f"{name}: {before.get(name, 'nothing')} → {now.get(name, 'nothing')}"
+        changed = {
+            name: f"{name}: {before.get(name, 'nothing')} → {now.get(name, 'nothing')}"
             for name in sorted(before.keys() | now.keys())
             if before.get(name) != now.get(name)
-        ]
-        if changed:
-            raise UserError(
-                f"{workdir} holds another run. It differs in {'; '.join(changed)}. Choose another"
-                f" --workdir, or use the same settings and data to resume that run."
+        }
+        if not changed:
+            return first
+        if [*changed] == ["folds"] and set(first.folds.run) <= set(record.folds.run):
+            more = dataclasses.replace(
+                first, config=record.config, command=record.command, folds=record.folds
             )
-        return first
-    if workdir.exists() and (not workdir.is_dir() or any(map(_is_foreign, workdir.iterdir()))):
+            more.write(workdir)
+            return more
+        if any(path.is_file() and _is_foreign(path) for path in workdir.rglob("*")):
+            raise UserError(
+                f"{workdir} holds another run. It differs in {'; '.join(changed.values())}. Choose"
+                f" another --workdir, or use the same settings and data to resume that run."
+                + (_NO_MORE_EPOCHS if "recipe.num_epochs" in changed else "")
+            )
+    elif workdir.exists() and (not workdir.is_dir() or any(map(_is_foreign, workdir.iterdir()))):
         raise UserError(
             f"{workdir} contains other files but no run. Choose a new or empty --workdir."
         )
@@ -111,8 +126,8 @@ def command() -> str:
 
 
 def _is_foreign(path: Path) -> bool:
-    """Return whether a file is neither the lock nor a temporary config.json of a killed run."""
-    return path.name != _LOCK and not path.match(".config.json.*.tmp")
+    """Return whether a file is neither config.json nor the lock or a part of a killed run."""
+    return path.name not in (FILE, _LOCK) and not path.match(".config.json.*.tmp")
 
 
 def git_state(package: Path = Path(__file__).parent) -> dict[str, Any] | None:

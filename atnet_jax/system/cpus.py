@@ -27,7 +27,7 @@ def share() -> None:
 def model() -> str:
     """Return the model of the processor, such as "AMD EPYC 7B13", or its architecture."""
     try:
-        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+        lines = Path("/proc/cpuinfo").read_text("utf-8", errors="replace").splitlines()
     except OSError:
         lines = []
     for line in lines:
@@ -37,7 +37,8 @@ def model() -> str:
     if platform.system() == "Darwin":
         asked = ["sysctl", "-n", "machdep.cpu.brand_string"]
         try:
-            return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+            found = subprocess.run(asked, capture_output=True, encoding="utf-8", check=True)
+            return found.stdout.strip()
         except (OSError, subprocess.SubprocessError):
             pass
     return platform.processor() or platform.machine()

@@ -53,7 +53,10 @@ def new_folder(out: Path) -> Iterator[Path]:
 
 
 def write_text_atomically(path: Path, text: str) -> None:
-    """Write `text` as UTF-8 with unchanged line endings; see `write_bytes_atomically`.
+    r"""Write `text` as UTF-8 with unchanged line endings; see `write_bytes_atomically`.
+
+    A sign that UTF-8 lacks, of a file name in another encoding, is written as an escape such as
+    \udcfc, from which JSON restores it.
 
     Args:
         path: File to write or replace.
@@ -62,7 +65,7 @@ def write_text_atomically(path: Path, text: str) -> None:
     Raises:
         OSError: The folder does not exist or cannot be written to.
     """
-    write_bytes_atomically(path, text.encode("utf-8"))
+    write_bytes_atomically(path, text.encode("utf-8", errors="backslashreplace"))
 
 
 def write_bytes_atomically(path: Path, data: bytes | memoryview) -> None:

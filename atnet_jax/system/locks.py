@@ -100,7 +100,9 @@ def _locked(path: Path, seconds: float) -> Iterator[None]:
         with contextlib.suppress(OSError):  # The lock does not need the description.
             path.write_text(
                 f"process {os.getpid()} on host {socket.gethostname()} since"
-                f" {datetime.now():%Y-%m-%d %H:%M} ({shlex.join(sys.argv)})"
+                f" {datetime.now():%Y-%m-%d %H:%M} ({shlex.join(sys.argv)})",
+                encoding="utf-8",
+                errors="backslashreplace",  # Names of files need not be UTF-8.
             )
         yield
     finally:
@@ -110,7 +112,7 @@ def _locked(path: Path, seconds: float) -> Iterator[None]:
 
 def _holder(path: Path) -> str:
     try:
-        holder = path.read_text()
+        holder = path.read_text("utf-8", errors="replace")
     except OSError:  # The holder has just released the lock.
         holder = ""
     return holder or "another process"

@@ -89,8 +89,12 @@ def _bytes_of_a_unit(
 
 
 @contextlib.contextmanager
-def explained() -> Generator[None, None, None]:
+def explained(config: Config, units: int) -> Generator[None, None, None]:
     """Turn the device's "out of memory" error into advice.
+
+    Args:
+        config: The settings of the run.
+        units: Number of units that train at once.
 
     Raises:
         UserError: The device has too little memory for the group.
@@ -102,7 +106,8 @@ def explained() -> Generator[None, None, None]:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         raise UserError(
-            "The device has too little memory for this number of folds and this batch size. Lower"
-            " config.engine.folds_per_batch or, if it is 1, config.recipe.batch_size. The"
-            " checkpoints are kept."
+            f"The device has too little memory for {units} folds at once with batches of"
+            f" {config.recipe.batch_size} clips. Lower"
+            f" {'config.engine.folds_per_batch' if units > 1 else 'config.recipe.batch_size'}. The"
+            f" checkpoints are kept."
         ) from error

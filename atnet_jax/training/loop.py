@@ -288,7 +288,10 @@ class _Training:
             # The second epoch is profiled, because the first one compiles.
             traced = config.engine.profile and epoch == done + 1 and group[0] is self._units[0]
             started = monotonic()
-            with explained(), profile(self._folders[group[0].seed] / "profile" if traced else None):
+            with (
+                explained(config, self._size),
+                profile(self._folders[group[0].seed] / "profile" if traced else None),
+            ):
                 state, sums = self._train_epoch(state, padded, epoch, rate)
             # The time of padding counts for the units of the group.
             seconds = (monotonic() - started) / len(group)

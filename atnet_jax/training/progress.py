@@ -78,19 +78,27 @@ class Watch:
         self._done = dict(done)
         self._folders = folders
         self._finished = sum(count == epochs for count in done.values())
+        self._left = len(done) * epochs - sum(done.values())
         self._pace = _Pace()
         self._event_files: dict[tuple[int, int], EventFile] = {}
         self._writes_events = True
 
     def __enter__(self) -> "Watch":
         terminal = sys.stderr.isatty()
+        if trained := sum(self._done.values()):
+            begun = sum(0 < count < self._epochs for count in self._done.values())
+            print(
+                f"Resuming: {self._finished} of {len(self._done)} folds are finished and {begun}"
+                f" begun, {trained} of {trained + self._left} epochs in all."
+            )
         self._bar = tqdm(
             total=len(self._done) * self._epochs,
             initial=sum(self._done.values()),
             desc=self._description,
             file=_Stderr(),
             bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}{postfix}",
-            postfix=self._folds(),
+            # The line stays as it is until the first epoch is over, and compiling takes longest.
+            postfix=self._folds() + (", compiling" if self._left else ""),
             dynamic_ncols=True,
             mininterval=_TERMINAL_INTERVAL if terminal else _LOG_INTERVAL,
             miniters=1,

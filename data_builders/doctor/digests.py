@@ -7,15 +7,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from atnet_jax.errors import UserError
+from atnet_jax.system.spreadsheet import quoted, unquoted
 from data_builders.doctor.findings import CheckedClip, Checkup
 
 DIGESTS = ("sha256", "apex_sha256", "adm_sha256", "flow_map_sha256")
 NUMBERS = ("onset", "apex", "offset", "frames")
 COLUMNS = ("dataset", "subject", "clip", "label", *NUMBERS, *DIGESTS)
-
-# Spreadsheet programs read these signs as the start of a formula. The quote that `to_csv` adds is
-# included, so that `read` can remove it again.
-_FORMULA = ("=", "+", "-", "@", "'")
 
 
 def to_csv(clips: Iterable[CheckedClip]) -> str:
@@ -34,8 +31,7 @@ def to_csv(clips: Iterable[CheckedClip]) -> str:
     writer.writerow(COLUMNS)
     for clip in sorted(clips, key=lambda clip: (clip.dataset, clip.subject, clip.clip)):
         names = (clip.dataset, clip.subject, clip.clip)
-        writer.writerow([f"'{name}" if name.startswith(_FORMULA) else name for name in names]
-                        + list(_values(clip).values()))  # fmt: skip
+        writer.writerow([*map(quoted, names), *_values(clip).values()])
     return table.getvalue()
 
 
@@ -76,7 +72,7 @@ def read(path: Path, *, raw: bool) -> dict[str, dict[str, str]]:
                 if len(cells) != len(COLUMNS):
                     raise UserError(f"{where}: Found {len(cells)} cells, expected {len(COLUMNS)}.")
                 row: dict[str, str] = dict(zip(COLUMNS, cells, strict=True))
-                key = "/".join(row.pop(name).removeprefix("'") for name in COLUMNS[:3])
+                key = "/".join(unquoted(row.pop(name)) for name in COLUMNS[:3])
                 for column in DIGESTS:
                     if not re.fullmatch(r"([0-9a-f]{64})?", row[column]):
                         raise UserError(

@@ -8,7 +8,15 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from atnet_jax.data.record import FIRST_VERSION, INPUTS, features, key_of, open_records, prepared
+from atnet_jax.data.record import (
+    FIRST_VERSION,
+    INPUTS,
+    DamagedDataError,
+    features,
+    key_of,
+    open_records,
+    prepared,
+)
 from atnet_jax.errors import UserError
 from atnet_jax.names import MICRO_EXPRESSIONS
 from atnet_jax.published import DATABASES
@@ -53,11 +61,11 @@ def check_prepared(
     for name in MICRO_EXPRESSIONS if dataset is None else (dataset,):
         try:
             builder = prepared(data_dir, name, flow)
+        except DamagedDataError as error:
+            checkup.add("unreadable", name, f"the set cannot be opened: {_tell(error)}")
+            continue
         except UserError as error:
             absent[name] = str(error)
-            continue
-        except Exception as error:  # TFDS raises many kinds of errors for damaged files.
-            checkup.add("unreadable", name, f"the set cannot be opened: {_tell(error)}")
             continue
         metadata = builder.info.metadata or {}
         checkup.notes += [f"{name}: {note}" for note in metadata.get("notes", [])]
@@ -91,7 +99,8 @@ def check_prepared(
     return checkup
 
 
-def _tell(error: Exception) -> str:
+def _tell(error: BaseException) -> str:
+    error = error.__cause__ or error  # The doctor need not be told to ask the doctor.
     return f"{type(error).__name__}: {error}".splitlines()[0][:200]
 
 

@@ -58,7 +58,9 @@ class CkPlus(Layout):
             labels.mkdir(parents=True)
             if spec.emotion:
                 text = f"{CODES.index(spec.emotion):16.7e}\n"
-                (labels / f"{_frame_name(spec, spec.last)}_emotion.txt").write_text(text)
+                (labels / f"{_frame_name(spec, spec.last)}_emotion.txt").write_text(
+                    text, encoding="ascii"
+                )
 
 
 def _frame_name(spec: ClipSpec, frame: int) -> str:

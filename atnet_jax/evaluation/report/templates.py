@@ -9,7 +9,7 @@ from atnet_jax.evaluation.report.blocks import fit
 
 _HERE = Path(__file__).parent
 
-STYLE = (_HERE / "style.css").read_text()
+STYLE = (_HERE / "style.css").read_text(encoding="utf-8")
 """The style sheet of all pages."""
 
 

@@ -14,7 +14,7 @@ _TEMPLATES = templates.load(_HERE)
 _TEMPLATES.filters |= {"data_uri": draw.data_uri, "figures": draw.figures, "numbered": numbered}
 _WIDTH, _HEIGHT = 900, 170  # Size of the drawing of the strength of motion.
 
-STYLE = (_HERE / "answer.css").read_text()
+STYLE = (_HERE / "answer.css").read_text(encoding="utf-8")
 """Style of a result, in addition to the style of all pages."""
 
 

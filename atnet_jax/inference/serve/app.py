@@ -23,7 +23,7 @@ def create(desk: Desk, host: str = "127.0.0.1") -> ASGIApp:
         host: Name or address of the server in addition to the local names; IPv6 without [].
     """
     host = f"[{host}]" if ":" in host else host
-    style, script = page.style(desk.worker.about), (_HERE / "app.js").read_text()
+    style, script = page.style(desk.worker.about), (_HERE / "app.js").read_text(encoding="utf-8")
 
     def index(_: Request) -> Response:
         about, seconds, local = desk.worker.about, desk.worker.max_seconds, host in LOCAL_HOSTS

@@ -22,7 +22,7 @@ def style(about: dict[str, Any]) -> str:
     Args:
         about: Description of the networks; "style" is the style of results.
     """
-    return templates.STYLE + (_HERE / "app.css").read_text() + about["style"]
+    return templates.STYLE + (_HERE / "app.css").read_text(encoding="utf-8") + about["style"]
 
 
 def index(about: dict[str, Any], max_bytes: int, max_seconds: float, *, local: bool) -> str:

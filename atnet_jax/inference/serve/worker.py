@@ -273,4 +273,4 @@ def _end_with_server(folder: str) -> None:
 def _die_first() -> None:
     """Let Linux kill this process before any other, such as the server, if memory runs out."""
     if sys.platform == "linux":
-        Path("/proc/self/oom_score_adj").write_text("1000")
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")

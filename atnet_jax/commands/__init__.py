@@ -30,7 +30,6 @@ STEPS = {
 VERBS = tuple(verb for verbs in STEPS.values() for verb in verbs)
 
 _RESUMABLE = ("prepare", "train")
-_NO_DEVICE = ("Unable to initialize backend", "Unknown backend")
 _REMEDIES = {
     errno.ENOSPC: " Free disk space and rerun the command.",
     errno.EDQUOT: " Free disk space and rerun the command.",
@@ -54,7 +53,8 @@ def run(arguments: Sequence[str]) -> int:
 
     Raises:
         OSError: The error has no error number, so it is a bug.
-        RuntimeError: The error is not about missing devices, so it is a bug.
+        RuntimeError: JAX finds devices, so the error is a bug.
+        AssertionError: Likewise.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # Some terminals cannot show all characters.
@@ -77,14 +77,15 @@ def run(arguments: Sequence[str]) -> int:
             raise
         where = f"{error.filename}: " if error.filename else ""
         return _fail(f"{where}{error.strerror}.{_REMEDIES.get(error.errno, '')}")
-    except RuntimeError as error:
-        if not str(error).startswith(_NO_DEVICE):
+    except (RuntimeError, AssertionError) as error:
+        if not _lacks_devices():
             raise
         platforms = os.environ.get("JAX_PLATFORMS", "")
-        asked = f" for JAX_PLATFORMS={platforms}" if platforms else ""
+        asked = f" with JAX_PLATFORMS={platforms}" if platforms else ""
+        reason = f" ({str(error).splitlines()[0].rstrip('.')})" if str(error) else ""
         return _fail(
-            f"JAX cannot start{asked}: {str(error).splitlines()[0].rstrip('.')}. Install JAX for"
-            f" that device (docs/guides/install.md), or set JAX_PLATFORMS=cpu to train on the CPU."
+            f"JAX finds no device{asked}{reason}. Install JAX for that device, as"
+            f" docs/guides/install.md describes, or set JAX_PLATFORMS=cpu to use the CPU."
         )
 
 
@@ -152,3 +153,12 @@ def _nobody_reads() -> bool:
         return False
     os.dup2(os.open(os.devnull, os.O_WRONLY), output)  # Python flushes it at exit.
     return True
+
+
+def _lacks_devices() -> bool:
+    """Return whether JAX was imported but cannot start."""
+    jax = sys.modules.get("jax")
+    try:
+        return jax is not None and not jax.devices()
+    except Exception:  # A RuntimeError, or an AssertionError if JAX ignores a missing plugin.
+        return True

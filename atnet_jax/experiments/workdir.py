@@ -39,8 +39,15 @@ def lock(workdir: Path) -> Iterator[None]:
         workdir: Folder of the run; created if it does not exist.
 
     Raises:
-        UserError: Another run uses the workdir, or it is not writable.
+        UserError: Another run uses the workdir, it is not writable, or UTF-8 lacks its name.
     """
+    try:
+        str(workdir.absolute()).encode()
+    except UnicodeEncodeError:  # Checkpoints contain the path of their folder.
+        raise UserError(
+            f"The path {workdir} is not UTF-8, or the locale is not: set PYTHONUTF8=1, or choose"
+            f" another --workdir."
+        ) from None
     if not processes.is_first():
         yield
         return

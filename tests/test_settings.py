@@ -52,7 +52,7 @@ WRONG = {
     "score_every": (100_001, *WHOLE),
     "deterministic": SWITCH,
     "data.datasets": ((), ("casme3",), ("samm", "samm"), ("samm,samm",), "", ("ck_plus",), (1,)),
-    "data.dir": ("", None, 3),
+    "data.dir": ("", None, 3, "https://a.b/c"),
     "data.flow": ("lucas_kanade", "tv_l1_", "steady", "", None, 3),
     "data.image_size": (0, 7, 225, 1000, *WHOLE),
     "recipe.batch_size": (0, 100_000, *WHOLE),

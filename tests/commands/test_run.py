@@ -89,6 +89,12 @@ print("imported:", [name for name in {HEAVY} if name in sys.modules])
             "Unexpected argument 'y'. Pass settings as --config.NAME=VALUE.",
         ),
         (["train", "--config=cde", "--work=x"], "Unknown option --work. Did you mean"),
+        (
+            ["predict", "run", "https://a.b/c.mp4"],
+            "CLIP: https://a.b/c.mp4 is an address. Download it and pass its path.",
+        ),
+        (["prepare", "--dataset=smic", "--manual_dir=", "--data_dir=d"], "--manual_dir: the path"),
+        (["report", "~nobody-of-this-name/x", "--out=x"], "RUN: ~nobody-of-this-name/x: no user"),
     ],
 )
 def test_arguments_that_cannot_be(arguments, message, capsys):
@@ -111,8 +117,16 @@ def fails(error: BaseException):
     [
         (UserError("The data are odd."), 1, "Error: The data are odd."),
         (KeyboardInterrupt(), 130, "Interrupted."),
-        (OSError(errno.EACCES, "Permission denied", "/f"), 1, "Error: /f: Permission denied."),
-        (OSError(errno.ENOSPC, "No space left on device"), 1, "Error: No space left on device."),
+        (
+            OSError(errno.EACCES, "Permission denied", "/f"),
+            1,
+            "Error: /f: Permission denied. Change its permissions, or choose another folder.",
+        ),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            1,
+            "Error: No space left on device. Free disk space and rerun the command.",
+        ),
         (BrokenPipeError(errno.EPIPE, "Broken pipe"), 1, "Error: Broken pipe."),
     ],
 )  # fmt: skip
@@ -127,6 +141,19 @@ def test_a_bug_is_not_hidden(error, monkeypatch):
     monkeypatch.setattr(report, "run", fails(error))
     with pytest.raises(type(error), match="a bug"):
         commands.run(ARGUMENTS)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("Unknown backend x."), AssertionError()])
+def test_a_device_that_jax_lacks_is_named(error, monkeypatch, capsys):
+    import jax
+
+    monkeypatch.setattr(report, "run", fails(error))
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    monkeypatch.setattr(jax, "devices", lambda: fails(error)(None))
+    assert commands.run(ARGUMENTS) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("Error: JAX finds no device with JAX_PLATFORMS=cuda")
+    assert said.count("\n") == 1
 
 
 def test_a_status_is_returned(monkeypatch):

@@ -1,6 +1,7 @@
 """Configurations by name and by path, and the settings that override them."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from atnet_jax.commands.train import parse_config
 from atnet_jax.config import default_config, flat
 from atnet_jax.errors import UserError
 from tests.conftest import REPOSITORY
+from tests.tiny_runs import command
 
 CONFIGS = sorted(path.stem for path in (REPOSITORY / "configs").glob("[!_]*.py"))
 
@@ -96,6 +98,7 @@ def test_settings():
         ("shuffle_labels=maybe", "--config.shuffle_labels=maybe: expected True or False."),
         ("seeds=(1,", "--config.seeds=(1,: expected one or several different values, each a"),
         ("data=3", "--config.data=3: expected a value of the same type as its default."),
+        ("options.foo=3", "fusion has no option config.options.foo. Its options are: fusion, "),
         ("recipe.num_epochs", "Missing value for flag --config.recipe.num_epochs."),
         ("recipe.num_epochs=0", "config.recipe.num_epochs is 0, expected a whole number from 1"),
     ],
@@ -136,3 +139,19 @@ def test_configurations_are_found_beside_the_package(tmp_path):
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout == f"{package / 'configs'}\n"
+
+
+def test_a_dry_run_measures_and_leaves_the_workdir_alone(data_dir, tmp_path, capsys):
+    arguments = command(data_dir, tmp_path / "run", "--config.seeds=0,1", "--config.folds=0:4")[3:]
+    assert commands.run(["train", *arguments, "--dry_run"]) == 0
+    first, second, third = capsys.readouterr().out.splitlines()
+    # 30 training clips in batches of 16 take two steps.
+    begins = (
+        r"ststnet: 36 clips, 4 of 6 folds with each of 2 seeds, 12 steps each, \d at once, about"
+    )
+    assert re.match(rf"{begins} 0:00:\d\d without scoring$", first)
+    assert re.match(
+        r"In all: about .* of disk when finished \(.* GB free\); .* GB of memory", second
+    )
+    assert third.startswith("Nothing was written to the workdir.")
+    assert list(tmp_path.iterdir()) == []

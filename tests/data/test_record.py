@@ -1,4 +1,5 @@
 import dataclasses
+import shutil
 import subprocess
 import sys
 from typing import ClassVar
@@ -11,6 +12,7 @@ from atnet_jax.data import record
 from atnet_jax.data.composite import as_prepared, shapes_as_prepared
 from atnet_jax.data.record import (
     INPUTS,
+    DamagedDataError,
     Numbers,
     Pictures,
     from_record,
@@ -122,6 +124,40 @@ def test_a_damaged_record_is_refused(name, value, message):
     damaged = to_record(CLIP, clip_of(*INPUTS)) | {name: value}
     with pytest.raises(UserError, match=f"{CLIP.key}: {message}. The record is damaged"):
         from_record(damaged, INPUTS)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    write(folder, [clip_of("adm")])
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("*.array_record*", lambda data: data[:-40_000]),
+        ("*.array_record*", lambda data: data[:70] + b"XXXX" + data[74:]),
+        ("*.array_record*", lambda data: b""),
+        ("*.array_record*", None),
+        ("dataset_info.json", lambda data: b"{"),
+        ("features.json", lambda data: b"null"),
+        ("features.json", None),
+        ("metadata.json", lambda data: b"{"),
+    ],
+)
+def test_damaged_files_are_named_with_the_folder(name, damage, whole, tmp_path):
+    shutil.copytree(whole, tmp_path / "data")
+    (folder,) = (tmp_path / "data" / "manifest" / "farneback").iterdir()
+    (folder / "metadata.json").write_text("{}")
+    [file] = folder.glob(name)
+    if damage:
+        file.write_bytes(damage(file.read_bytes()))
+    else:
+        file.unlink()
+    message = rf"The prepared data in {folder} cannot be read \(.*`atnet doctor"
+    with pytest.raises(DamagedDataError, match=message):
+        list(read_records(record.prepared(tmp_path / "data", "manifest", "farneback"), []))
 
 
 @pytest.mark.parametrize("name", INPUTS)

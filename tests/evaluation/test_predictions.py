@@ -70,12 +70,33 @@ def test_scores_are_rounded_to_float32():
 
 
 @pytest.mark.parametrize(
-    "name", ["=1+1", "@a", "-1", 'a "quoted", name', "двa 漢", "a\nb", "a\rb", "a\r\nb", " a ", "'"]
+    "name",
+    [
+        "=1+1",
+        "@a",
+        "-1",
+        "+2",
+        "\t=1",
+        "''=",
+        'a "quoted", name',
+        "двa 漢",
+        "a\nb",
+        "a\rb",
+        "a\r\nb",
+        " a ",
+        "'",
+    ],
 )
 def test_names_are_kept_as_they_are(tmp_path, name):
     row = prediction(dataset=name, subject=name, clip=name)
     predictions.write(tmp_path / "p.csv", [row])
     assert predictions.read(tmp_path / "p.csv") == [row]
+
+
+def test_no_name_is_a_formula_in_a_spreadsheet(tmp_path):
+    row = prediction(dataset="=1+1", subject="+2", clip="sub=1")
+    predictions.write(tmp_path / "p.csv", [row])
+    assert "cde,0,'=1+1,'+2,sub=1,0" in (tmp_path / "p.csv").read_text()
 
 
 def test_the_order_of_the_rows_given_does_not_matter(tmp_path):

@@ -309,6 +309,16 @@ def test_another_run_in_the_same_workdir_is_refused(finished, data_dir):
         experiment.train_and_evaluate(config, finished)
 
 
+def test_folds_are_added_to_a_finished_run(finished, data_dir, tmp_path, capsys):
+    for folds in ("2", "1:3"):
+        experiment.train_and_evaluate(settings(data_dir, folds=folds), tmp_path)
+    assert "Resuming: 1 of 2 folds are finished and 0 begun, 6 of 12 epochs in all." in (
+        capsys.readouterr().out
+    )
+    whole = predictions.read(finished / "predictions.csv")
+    assert predictions.read(tmp_path / "predictions.csv") == [r for r in whole if r.fold in (1, 2)]
+
+
 def test_other_files_in_the_workdir_are_left_alone(data_dir, tmp_path):
     (tmp_path / "thesis.tex").write_text("precious")
     with pytest.raises(UserError, match="contains other files but no run"):

@@ -162,3 +162,45 @@ def test_a_workdir_keeps_the_record_of_its_first_start(tmp_path):
     with pytest.raises(UserError, match=r"holds another run\. .* data\.sha256: 0{64} → 1{64}\."):
         claim(tmp_path, data)
     assert read(tmp_path) == first
+
+
+def changed(first: Record, **settings) -> Record:
+    return dataclasses.replace(first, config={**first.config, **settings})
+
+
+def test_a_workdir_in_which_nothing_was_trained_takes_another_run(tmp_path):
+    """As after a run that was rejected, or diverged in its first epoch."""
+    first = take(tmp_path)
+    (tmp_path / "checkpoints").mkdir()
+    other = changed(first, score_every=7)
+    assert claim(tmp_path, other) == other == read(tmp_path)
+    (tmp_path / "tensorboard").mkdir()
+    (tmp_path / "tensorboard" / "events").touch()
+    with pytest.raises(UserError, match="It differs in score_every: 7 → 1"):
+        claim(tmp_path, first)
+    assert read(tmp_path) == other
+
+
+def test_folds_can_be_added_and_neither_removed_nor_trained_longer(tmp_path):
+    both = dataclasses.replace(take(tmp_path), notes=("a note",))
+    (tmp_path / "config.json").unlink()
+    one = dataclasses.replace(changed(both, folds="1"), folds=Folds(both.folds.names, (1,)))
+    claim(tmp_path, one)
+    (tmp_path / "predictions.csv").touch()
+    now = dataclasses.replace(both, command="another", notes=(), environment=one.environment)
+    extended = claim(tmp_path, now)
+    assert (extended.folds, extended.notes) == (both.folds, ("a note",))
+    assert extended.config["folds"] == "" and read(tmp_path) == extended
+    with pytest.raises(UserError, match=r"It differs in folds:  → 1\."):
+        claim(tmp_path, one)
+    recipe = {**both.config["recipe"], "num_epochs": 9}
+    with pytest.raises(
+        UserError, match=r"num_epochs: \d+ → 9.* A finished fold cannot train longer"
+    ):
+        claim(tmp_path, changed(both, recipe=recipe))
+
+
+def test_a_workdir_whose_name_utf_8_lacks_is_refused(tmp_path):
+    with pytest.raises(UserError, match="is not UTF-8"), lock(tmp_path / "w\udce4rm"):
+        pytest.fail("locked")
+    assert listed(tmp_path) == []

@@ -1,10 +1,17 @@
 import errno
+import json
 import os
 
 import pytest
 
 from atnet_jax.errors import UserError
 from atnet_jax.system.files import refuse_existing, write_json_atomically, write_text_atomically
+
+
+def test_names_of_files_that_are_not_utf_8_are_restored(tmp_path):
+    path = tmp_path / "a.json"
+    write_json_atomically(path, {"name": '\udcfc"\\ü'})
+    assert json.loads(path.read_bytes()) == {"name": '\udcfc"\\ü'}
 
 
 def test_existing_paths_are_rejected(tmp_path):

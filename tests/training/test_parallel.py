@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -208,9 +209,12 @@ def test_a_group_fits_into_the_memory():
 
 
 def test_too_little_memory_is_explained():
-    with pytest.raises(UserError, match=r"Lower config\.engine\.folds_per_batch"), explained():
-        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 byte.")
-    with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"), explained():
+    config = settings(Path(), batch_size=100)
+    for folds, advice in ((3, r"engine\.folds_per_batch"), (1, r"recipe\.batch_size")):
+        message = rf"for {folds} folds at once with batches of 100 clips\. Lower config\.{advice}"
+        with pytest.raises(UserError, match=message), explained(config, folds):
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory.")
+    with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"), explained(config, 1):
         raise jax.errors.JaxRuntimeError("INTERNAL: something else")
 
 

@@ -302,3 +302,17 @@ def test_a_profile_contains_the_work_of_its_context(tmp_path):
         jax.jit(lambda x: x @ x)(np.ones((64, 64))).block_until_ready()
     [trace] = tmp_path.glob("plugins/profile/*/*.xplane.pb")
     assert b"jit" in trace.read_bytes()
+
+
+def test_the_line_says_that_it_compiles_and_from_where_it_resumes(tmp_path, capsys):
+    with Watch("cde ststnet", 4, {(0, 0): 4, (0, 1): 2, (0, 2): 0}, {0: tmp_path}):
+        pass
+    said = capsys.readouterr()
+    assert said.out == "Resuming: 1 of 3 folds are finished and 1 begun, 6 of 12 epochs in all.\n"
+    assert "1/3 folds, compiling" in said.err
+    with Watch("cde ststnet", 4, {(0, 0): 4}, {0: tmp_path}):
+        pass
+    assert "compiling" not in capsys.readouterr().err
+    with Watch("cde ststnet", 4, {(0, 0): 0}, {0: tmp_path}):
+        pass
+    assert capsys.readouterr().out == ""

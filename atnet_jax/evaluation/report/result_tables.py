@@ -27,8 +27,9 @@ from atnet_jax.names import CLASSES
 def tables(overview: Overview, study: Study) -> list[Block]:
     """Return the paper's table of a protocol with the published rows and the runs' rows."""
     about, paper = PROTOCOLS[study.protocol], TABLES[study.protocol]
-    # A single method is shown beside its own row, several methods within the whole table.
-    bases = list(paper) if len(study.methods) > 1 else []
+    # A single method, in any variants, is shown beside its own row, others within the whole table.
+    several = len({method.base for method in study.methods}) > 1
+    bases = list(paper) if several else []
     bases += [method.base for method in study.methods]
     has_paper = any(base in paper for base in bases)
     groups = study.groups

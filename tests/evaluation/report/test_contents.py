@@ -104,6 +104,12 @@ def test_our_figures_stand_under_the_published_ones(contents):
     assert len(lines) == 2 * 12 + 1
 
 
+def test_variants_of_one_method_stand_beside_its_own_row_alone(contents):
+    said = contents(("fusion", {}), ("fusion", {"shuffle_labels": True}))
+    assert [row[0] for row in said.lines(CDE)][:3] == ["ATNet fusion"] * 3
+    assert not any("not run" in row[1] for row in said.lines(CDE))
+
+
 def test_seeds_are_a_mean_and_a_standard_deviation(contents):
     said = contents(*(("fusion", {"seed": seed, "protocol": "hde"}) for seed in (0, 1, 2)))
     values = [run.metrics["samm"]["uar"] for run in said.runs]

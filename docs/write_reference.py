@@ -41,8 +41,8 @@ value. Invalid values are rejected before anything is read or written.
 Settings without a group select the experiment. `data` settings select the inputs. `recipe` settings
 are those that a publication states for its training. `engine` settings change results [at most by
 rounding](engine.md#which-changes-preserve-results), so you may change them when you resume a run.
-You may also move the data and the initial weights. A workdir rejects a run that differs in any
-other setting.
+You may also move the data and the initial weights, and add folds. A workdir rejects a run that
+differs in any other setting.
 """
 
 _GROUPS = {"": "Experiment", "data": "`data`", "recipe": "`recipe`", "engine": "`engine`"}

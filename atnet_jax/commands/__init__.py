@@ -78,6 +78,9 @@ def run(arguments: Sequence[str]) -> int:
         where = f"{error.filename}: " if error.filename else ""
         return _fail(f"{where}{error.strerror}.{_REMEDIES.get(error.errno, '')}")
     except (RuntimeError, AssertionError) as error:
+        for code, remedy in _REMEDIES.items():  # Libraries in C++ write the records and arrays.
+            if os.strerror(code) in str(error):
+                return _fail(f"{str(error).splitlines()[0].rstrip('.')}.{remedy}")
         if not _lacks_devices():
             raise
         platforms = os.environ.get("JAX_PLATFORMS", "")

@@ -62,7 +62,10 @@ def decode(kind: Any, value: Any, where: str = "") -> Any:
     if origin is not None:  # A Mapping.
         fields = _checked(dict, value, where)
         return {name: decode(parts[1], item, f"{where}.{name}") for name, item in fields.items()}
-    return value if kind is Any else _checked(kind, value, where)
+    if kind is Any:
+        return value
+    found = _checked(kind, value, where)
+    return float(found) if kind is float else found
 
 
 def _checked(kind: type, value: Any, where: str) -> Any:

@@ -127,6 +127,12 @@ def fails(error: BaseException):
             1,
             "Error: No space left on device. Free disk space and rerun the command.",
         ),
+        (
+            RuntimeError("write() failed: No space left on device; writing /f\nmore"),
+            1,
+            "Error: write() failed: No space left on device; writing /f. Free disk space and rerun"
+            " the command.",
+        ),
         (BrokenPipeError(errno.EPIPE, "Broken pipe"), 1, "Error: Broken pipe."),
     ],
 )  # fmt: skip

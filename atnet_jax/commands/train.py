@@ -111,7 +111,7 @@ def parse_config(text: str, settings: Sequence[str] = ()) -> "Config":
         expected = field.kind.words if field else "a value of the same type as its default"
         raise UserError(f"{given}: expected {expected}.") from error
     except flags.Error as error:
-        raise UserError(f"{error}.") from error
+        raise UserError(f"{str(error).rstrip('.')}.") from error
     if rest:
         raise UserError(f"Unexpected argument {rest[0]!r}. Pass settings as --config.NAME=VALUE.")
     return config

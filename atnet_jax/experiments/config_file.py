@@ -3,6 +3,7 @@
 import importlib.util
 import inspect
 import os
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -87,10 +88,8 @@ def read_config(text: str | os.PathLike[str]) -> Config:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
-        raise UserError(
-            f"{file}: this Python file fails: {type(error).__name__}: {error}."
-        ) from error
+    except (Exception, SystemExit) as error:
+        raise UserError(_failure(file, error)) from error
     get_config = getattr(module, "get_config", None)
     if get_config is None:
         raise UserError(
@@ -102,13 +101,27 @@ def read_config(text: str | os.PathLike[str]) -> Config:
         raise UserError(
             f"Cannot call get_config() of {file} for --config={text}: {error}."
         ) from error
-    config = get_config(*argument)
+    try:
+        config = get_config(*argument)
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise UserError(_failure(file, error)) from error
     if not isinstance(config, ConfigDict):
         raise UserError(
             f"get_config() of {file} does not return a ConfigDict. Return the one of"
             f" default_config()."
         )
     return config
+
+
+def _failure(file: Path, error: BaseException) -> str:
+    """Return the message about an error of the user's code, with its line."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__)
+             if frame.filename == str(file)]  # fmt: skip
+    where = f"{file}, line {lines[-1]}" if lines else str(file)
+    reason = " ".join(str(error).split()).rstrip(".")[:200]
+    return f"{where}: this Python file fails: {type(error).__name__}: {reason}."
 
 
 def config_names() -> list[str]:

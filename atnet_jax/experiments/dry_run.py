@@ -159,7 +159,7 @@ def _duration(seconds: float) -> str:
     return str(timedelta(seconds=max(1, round(seconds))))
 
 
-def _gigabytes(size: float) -> str:
+def _gigabytes(size: int | float) -> str:
     return f"{size / 1e9:.2f} GB"
 
 

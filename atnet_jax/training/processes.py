@@ -36,6 +36,11 @@ def connect(address: str | None, count: int | None, index: int | None) -> None:
             "Pass --coordinator_address, --num_processes and --process_id together or not at all."
             " All processes take the same address and number; the ids start at 0."
         )
+    if count is not None and index is not None and not 0 <= index < count:
+        raise UserError(
+            f"--process_id is {index} and --num_processes is {count}. The ids of the processes go"
+            f" from 0 to one less than their number."
+        )
     steps = os.environ.get("SLURM_STEP_NUM_TASKS", "1")
     pod = os.environ.get("TPU_WORKER_HOSTNAMES", "").split(",")
     if not any(given) and steps == "1" and len(pod) < 2:

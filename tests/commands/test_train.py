@@ -65,6 +65,21 @@ def test_configurations_that_cannot_be(text, message, monkeypatch):
         parse_config(text)
 
 
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("return {}['x']", "line 3: this Python file fails: KeyError: 'x'."),
+        ("import sys; sys.exit(3)", "line 3: this Python file fails: SystemExit: 3."),
+        ("default_config('ststnet').recipe.epochs = 3", "fails: AttributeError: .* not exist"),
+    ],
+)
+def test_a_configuration_that_fails_is_named_with_its_line(body, message, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(f"from atnet_jax.config import default_config\ndef get_config():\n  {body}\n")
+    with pytest.raises(UserError, match=message):
+        parse_config(str(file))
+
+
 def test_settings():
     config = parse_config(
         "cde",

@@ -158,6 +158,7 @@ def test_a_workdir_keeps_the_record_of_its_first_start(tmp_path):
     first = take(tmp_path)
     there = dataclasses.replace(first, command="another start", notes=("another day",))
     assert claim(tmp_path, there) == first
+    (tmp_path / "checkpoints").touch()
     data = dataclasses.replace(first, data=Data(3, "1" * 64))
     with pytest.raises(UserError, match=r"holds another run\. .* data\.sha256: 0{64} → 1{64}\."):
         claim(tmp_path, data)

@@ -105,7 +105,7 @@ def test_our_figures_stand_under_the_published_ones(contents):
 
 
 def test_variants_of_one_method_stand_beside_its_own_row_alone(contents):
-    said = contents(("fusion", {}), ("fusion", {"shuffle_labels": True}))
+    said = contents(("fusion", {}), ("fusion", {"settings": {"shuffle_labels": True}}))
     assert [row[0] for row in said.lines(CDE)][:3] == ["ATNet fusion"] * 3
     assert not any("not run" in row[1] for row in said.lines(CDE))
 

@@ -21,7 +21,7 @@ from atnet_jax.errors import UserError
 from atnet_jax.experiments.suite import study_parts
 from atnet_jax.models.handcrafted import svm
 from atnet_jax.training.batches import BatchPlan
-from atnet_jax.training.engine import make_trainer
+from atnet_jax.training.devices import make_trainer_of
 from atnet_jax.training.feed import InMemory
 from atnet_jax.training.group_size import explained, units_at_once
 from atnet_jax.training.loop import read_start, train_units
@@ -128,9 +128,9 @@ def _try(config: Config, composite: Composite, units: list[Unit], chosen: list[U
         svm.fit_predict(features[unit.fold.train], labels, features[unit.fold.test], machine)
         return _Trial(0, 1, (monotonic() - started) * len(chosen), 0)
     inputs = composite.inputs
-    trainer = make_trainer(config, inputs, jax.local_devices()[: len(chosen)])
-    at_once = units_at_once(config, trainer, inputs, BatchPlan(config, units), chosen)
-    steps = BatchPlan(config, units).steps
+    plan = BatchPlan(config, units)
+    trainer = make_trainer_of(config, inputs, plan, chosen)
+    at_once = units_at_once(config, trainer, inputs, plan, chosen)
     trial = copy.deepcopy(config)
     trial.recipe.num_epochs = _EPOCHS
     if config.recipe.steps_per_epoch:
@@ -146,7 +146,7 @@ def _try(config: Config, composite: Composite, units: list[Unit], chosen: list[U
         ).values()
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     of_step = sum(result.seconds[-1] for result in results) / len(group) / tried
-    everything = steps * config.recipe.num_epochs
+    everything = plan.steps * config.recipe.num_epochs
     return _Trial(
         steps=everything,
         at_once=at_once,

@@ -128,10 +128,11 @@ class Worker:
     def stop(self) -> None:
         """Kill the process."""
         self._ready = False
-        if self._process is not None and self._connection is not None:
-            self._process.kill()
-            self._process.join()
-            self._connection.close()
+        process, connection = self._process, self._connection
+        if process is not None and connection is not None:  # Another thread may stop it too.
+            process.kill()
+            process.join()
+            connection.close()
             self._process = self._connection = None
 
     def _launch(self) -> None:

@@ -180,6 +180,7 @@ def test_damage_of_any_kind_is_a_user_error(whole, tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     Record(**{**vars(whole), "config": config}).write(run)
+    (run / "checkpoints").touch()  # A workdir in which nothing was trained takes another run.
     refused = accepted = 0
     for content in damaged(json.loads((run / FILE).read_text())):
         (run / FILE).write_bytes(content)

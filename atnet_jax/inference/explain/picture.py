@@ -22,6 +22,7 @@ _BAR, _NUMBERS, _TITLE = 14, 58, 22  # Widths of a colour scale, its numbers and
 _SPANS, _COLUMNS = 8, 4  # Number of small faces, in all and in a row.
 _SMALL, _GAP = 112, 16
 _OPACITY = 0.8
+_FONT = (cv2.FONT_HERSHEY_SIMPLEX, 0.42)
 
 # Blue, green, red.
 _FOR, _AGAINST = np.array([43, 24, 178]), np.array([172, 102, 33])
@@ -142,7 +143,7 @@ def _course(
     """Draw one bar per row of the window, the motion as a line, and an axis of frames."""
     canvas = _plain(*shape, 255)
     height, width = shape
-    left, top, bottom = 2, 20, height - 38
+    left, top, bottom = 2, 20 + _LINE, height - 38
     middle = (top + bottom) // 2
     step = (width - 2 * left) / FLOWS
 
@@ -170,7 +171,7 @@ def _course(
     _write(canvas, "frames relative to the apex", (width // 2, height - 5), "centre")
     _write(canvas, f"bars: sum over the face, up to {most:.2g} logits", (left, 12))
     if motion.any():
-        _write(canvas, f"line: motion, up to {motion.max():.2g} px", (width - left, 12), "right")
+        _write(canvas, f"line: motion, up to {motion.max():.2g} px", (left, 12 + _LINE))
     return canvas
 
 
@@ -214,7 +215,8 @@ def _framed(face: Canvas, scale: Canvas, numbers: list[str], title: str) -> Canv
 def _with_numbers(scale: Canvas, numbers: list[str], title: str) -> Canvas:
     """Add numbers from top to bottom beside a scale, and a title along it."""
     height = len(scale)
-    beside = _plain(height, _NUMBERS, 255)
+    widest = max(_width(number) for number in numbers)
+    beside = _plain(height, max(_NUMBERS, widest + 12), 255)
     for number, y in zip(numbers, np.linspace(10, height - 2, len(numbers)), strict=True):
         _write(beside, number, (6, round(y)))
     along = _plain(_TITLE, height, 255)
@@ -231,10 +233,13 @@ def _plain(height: int, width: int, grey: int = _MIDDLE) -> Canvas:
 
 
 def _write(canvas: Canvas, text: str, place: tuple[int, int], align: str = "left") -> None:
-    font, size = cv2.FONT_HERSHEY_SIMPLEX, 0.42
-    (width, _), _ = cv2.getTextSize(text, font, size, 1)
+    width = _width(text)
     x = place[0] - {"left": 0, "centre": width // 2, "right": width}[align]
-    cv2.putText(canvas, text, (x, place[1]), font, size, _BLACK, 1, cv2.LINE_AA)
+    cv2.putText(canvas, text, (x, place[1]), *_FONT, _BLACK, 1, cv2.LINE_AA)
+
+
+def _width(text: str) -> int:
+    return cv2.getTextSize(text, *_FONT, 1)[0][0]
 
 
 def png(canvas: Canvas) -> bytes:

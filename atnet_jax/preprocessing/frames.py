@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,8 +28,6 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 
 _DEPTHS = (8, 10, 12, 14, 16)
-# The largest grey level of a frame that shows nothing. Videos store black as 16 of 255.
-_BLACK = 16
 # A higher frame rate in a file is a time base or an error.
 HIGHEST_RATE = 2000.0
 # Tolerated difference between the frame rates of the header and of the frames' times.
@@ -144,7 +142,8 @@ def read_frames(
 
     Raises:
         UserError: A frame is missing, unreadable or differs in size from the others; a video cannot
-            be opened or ends before the clip's offset. The message names the file.
+            be opened, ends before the clip's offset, or all its frames are equal. The message names
+            the file.
     """
     wanted = sorted(set(numbers))
     if isinstance(clip.frames, Mapping):
@@ -171,24 +170,23 @@ def read_frames(
                 " have the same size."
             )
         frames[number] = image
-    if not isinstance(clip.frames, Mapping) and all(is_black(image) for image in frames.values()):
-        raise UserError(f"{clip.frames.path}: {ALL_BLACK}")
+    pictures = list(frames.values())
+    if not isinstance(clip.frames, Mapping) and _all_equal(pictures):
+        raise UserError(f"{clip.frames.path}: {_NOT_CONVERTED}")
     return frames
 
 
-ALL_BLACK = (
-    "all frames that were read are black. If a player shows a picture, the video is interlaced or"
-    " has another format that OpenCV does not convert. Convert it, for example with `ffmpeg -i OLD"
+# OpenCV does not convert interlaced frames. It reports no error and returns its buffer as it is:
+# black, or with the last frame of another video.
+_NOT_CONVERTED = (
+    "all frames that OpenCV returns are equal. If a player shows motion, the video is interlaced or"
+    " in another format that OpenCV does not convert. Convert it, for example with `ffmpeg -i OLD"
     " -vf bwdif NEW.mp4`."
 )
 
 
-def is_black(image: UInt8[np.ndarray, "height width *channel"]) -> bool:
-    """Return whether a frame shows nothing.
-
-    OpenCV 4.14 returns black frames for interlaced video, without an error.
-    """
-    return int(image.max()) <= _BLACK
+def _all_equal(images: Sequence[np.ndarray]) -> bool:
+    return len(images) > 1 and all(np.array_equal(image, images[0]) for image in images[1:])
 
 
 def _decode_video(
@@ -328,8 +326,6 @@ class Survey:
 
     Attributes:
         frames: Number of frames that can be decoded.
-        height: Height of a frame as a player shows it, in pixels.
-        width: Width of a frame as a player shows it, in pixels.
         seconds: Time of each frame in seconds, NaN if unknown.
         frame_rate: Frames per second, 0 if unknown. It is the rate in the header if the times of
             the frames agree with it.
@@ -340,8 +336,6 @@ class Survey:
     """
 
     frames: int
-    height: int
-    width: int
     seconds: Float64[np.ndarray, " frame"]
     frame_rate: float
     told_rate: float
@@ -366,10 +360,10 @@ def survey(path: Path, most_frames: int, most_pixels: int) -> Survey:
 
     Raises:
         UserError: The video cannot be opened, has too many frames or pixels, or no frame that can
-            be decoded, or all its frames are black.
+            be decoded, or all its frames are equal.
     """
     seconds: list[float] = []
-    size, black = None, True
+    first, changes = None, False
     with open_video(path) as video:
         told_rate = video.capture.get(cv2.CAP_PROP_FPS)
         told = video.capture.get(cv2.CAP_PROP_FRAME_COUNT)
@@ -389,16 +383,17 @@ def survey(path: Path, most_frames: int, most_pixels: int) -> Survey:
             time = video.capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
             # OpenCV reports the time 0 for a frame without a time.
             seconds.append(time if time or not number else math.nan)
-            if black and number & (number - 1) == 0:  # Frames 0, 1, 2, 4, 8, 16 and so on.
+            if not changes:
                 image = video.retrieve(number)
-                size, black = image.shape, is_black(image)
-    if size is None:
+                first = image if first is None else first
+                changes = not np.array_equal(image, first)
+    if first is None:
         raise UserError(
             f"{path}: no frame of this video can be decoded. Convert it to another format, such as"
             " MP4."
         )
-    if black:
-        raise UserError(f"{path}: {ALL_BLACK}")
+    if len(seconds) > 1 and not changes:
+        raise UserError(f"{path}: {_NOT_CONVERTED}")
     times = np.array(seconds)
     rate = 0.0 if container.lacks_frame_rate(path) else _rate(times, told_rate)
     lost = 0
@@ -406,8 +401,6 @@ def survey(path: Path, most_frames: int, most_pixels: int) -> Survey:
         lost = int(told) - _stored_frames(path)
     return Survey(
         frames=len(times),
-        height=size[0],
-        width=size[1],
         seconds=times,
         frame_rate=rate,
         told_rate=told_rate,

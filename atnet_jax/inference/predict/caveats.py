@@ -159,7 +159,9 @@ def _percent(share: float) -> str:
     return "Less than 1%" if share < 0.01 else f"{share:.0%}"
 
 
-def of_changes(changes: Sequence[float], first: int, frame_rate: float) -> Iterator[Caveat]:
+def of_changes(
+    changes: Sequence[float] | Float64[np.ndarray, " pair"], first: int, frame_rate: float
+) -> Iterator[Caveat]:
     """Yield warnings of repeated frames and of cuts, flashes or camera shake.
 
     Args:

@@ -11,8 +11,12 @@ from atnet_jax.names import CLASSES
 
 _HERE = Path(__file__).parent
 _TEMPLATES = templates.load(_HERE)
-_TEMPLATES.filters |= {"data_uri": draw.data_uri, "figures": draw.figures, "numbered": numbered}
-_TEMPLATES.filters["watched_face"] = draw.watched_face
+_TEMPLATES.filters |= {
+    "data_uri": draw.data_uri,
+    "figures": draw.figures,
+    "numbered": numbered,
+    "watched_face": draw.watched_face,
+}
 _WIDTH, _HEIGHT = 900, 170  # Size of the drawing of the strength of motion.
 
 STYLE = (_HERE / "answer.css").read_text()

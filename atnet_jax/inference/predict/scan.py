@@ -143,6 +143,9 @@ def checked_box(footage: Footage, box: Box, frame: Frame) -> Box:
         box: The box.
         frame: A frame of the clip.
 
+    Returns:
+        The box.
+
     Raises:
         UserError: The box leaves the frame.
     """

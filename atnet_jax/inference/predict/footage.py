@@ -139,13 +139,25 @@ def open_footage(path: Path, frame_rate: float | None = None) -> Footage:
             f"The frame rate is {frame_rate:g}, expected a number above 0 and up to"
             f" {HIGHEST_RATE:g}, in frames per second."
         )
+    check_present(path)
+    return (_open_folder if path.is_dir() else _open_video)(path, frame_rate)
+
+
+def check_present(path: Path) -> None:
+    """Check that a path is a file or a folder, without reading it.
+
+    Args:
+        path: Path of a clip.
+
+    Raises:
+        UserError: Nothing of this name exists, or something else such as a pipe.
+    """
     try:
-        kind = "folder" if path.is_dir() else "file" if path.is_file() else ""
+        present = path.is_dir() or path.is_file()
     except (OSError, ValueError) as error:  # The name is too long or contains a null character.
         raise UserError(f"{str(path)[:100]}: not a valid file name ({error}).") from None
-    if not kind:
+    if not present:
         raise UserError(f"{path}: no such video file or folder of frames.")
-    return (_open_folder if kind == "folder" else _open_video)(path, frame_rate)
 
 
 def _open_video(path: Path, frame_rate: float | None) -> Footage:

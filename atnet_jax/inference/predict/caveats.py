@@ -146,7 +146,7 @@ def of_timing(seconds: Sequence[float] | Float64[np.ndarray, " frame"]) -> Itera
     usual = np.median(steps[steps > 0])
     wrong = np.abs(steps / usual - 1) > _UNEVEN
     if wrong.any():
-        back = known[1:][steps < 0]
+        back = known[:-1][steps < 0] + 1
         jumps = f" The times jump back at frame {back[0]}, as in joined files." if len(back) else ""
         yield Caveat(
             "uneven_timing",

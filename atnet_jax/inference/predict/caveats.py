@@ -36,8 +36,8 @@ _LEAST_CHANGE = 0.5
 # Fewer new frames show no rhythm.
 _FEWEST_GAPS = 4
 # Difference in grey levels between neighbouring rows of an interlaced frame, and the tolerated
-# share of such pixels.
-_TEETH, _COMBED = 10, 0.02
+# share of such pixels. The dithering of GIF gives up to 0.04.
+_TEETH, _COMBED = 10, 0.05
 # Limits of the mean (dark, bright) and standard deviation (flat) of the crop, in grey levels.
 _DARK, _BRIGHT, _FLAT = 40.0, 215.0, 12.0
 # Pixels of the frame: the crop enlarges smaller faces by more than a factor of two.

@@ -158,6 +158,21 @@ def find_faces(image: UInt8[np.ndarray, "height width"]) -> list[Face]:
     return [_face(face) for face in found]
 
 
+def is_upside_down(crop: UInt8[np.ndarray, "size size"]) -> bool:
+    """Return whether a face crop shows a face upside down.
+
+    MTCNN also finds such faces, with landmarks in wrong places, but is surer of upright ones.
+
+    Args:
+        crop: Face crop in grey levels.
+    """
+    upright, turned = (
+        max((face.confidence for face in find_faces(np.ascontiguousarray(image))), default=0.0)
+        for image in (crop, crop[::-1, ::-1])
+    )
+    return turned > upright
+
+
 def _face(found: dict[str, Any]) -> Face:
     x, y, width, height = found["box"]
     points = {name: (float(u), float(v)) for name, (u, v) in found["keypoints"].items()}

@@ -9,7 +9,7 @@ from jaxtyping import Float32, Float64, UInt8
 
 from atnet_jax.names import CLASSES
 from atnet_jax.preprocessing.crops import Crops
-from atnet_jax.preprocessing.face import SIZE, Box, Face
+from atnet_jax.preprocessing.face import SIZE, Box, Face, is_upside_down
 from atnet_jax.preprocessing.flow_map import MAP_SIZE
 from atnet_jax.preprocessing.frames import Survey
 from atnet_jax.preprocessing.head_motion import rigid_part
@@ -277,7 +277,8 @@ def of_face(
             f"The face is only {side:.0f} pixels wide and is enlarged to {SIZE}, so motion of"
             " hundredths of a pixel is lost. Faces in the databases are 200 to 500 pixels wide.",
         )
-    if faces and (how := _pose(faces[0])):
+    how = "upside down" if faces and is_upside_down(crop) else _pose(faces[0]) if faces else ""
+    if how:
         text = f"The head is {how}; the networks were trained on faces that look into the camera."
         yield Caveat("pose", text)
     mean, deviation = float(crop.mean()), float(crop.std())

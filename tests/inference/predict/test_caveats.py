@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 
 import cv2
@@ -5,6 +6,7 @@ import numpy as np
 import pytest
 
 from atnet_jax.inference.predict import caveats
+from atnet_jax.preprocessing import face as detector
 from atnet_jax.preprocessing.crops import Crops
 from atnet_jax.preprocessing.face import Face, Landmarks
 
@@ -118,7 +120,7 @@ def test_keyframes_and_single_movements_are_no_copies():
 
 def test_interlaced_frames():
     _, x = np.mgrid[:200, :200]
-    early, late = (np.uint8(120 + 80 * np.sin((x + k) / 9)) for k in (0, 12))
+    early, late = ((120 + 80 * np.sin((x + k) / 9)).astype(np.uint8) for k in (0, 12))
     woven = early.copy()
     woven[1::2] = late[1::2]
     box = (20.0, 20.0, 180.0, 180.0)
@@ -145,6 +147,21 @@ def test_face():
     assert codes(caveats.of_face([turned], BOX, crop)) == ["pose"]
     # The same pose on a tilted head is not turned: the nose is off along the eyes, not across.
     assert "tilted" in next(caveats.of_face([tilted], BOX, crop)).text
+
+
+def test_a_face_upside_down(monkeypatch):
+    """MTCNN finds it too, but is surer of the turned picture."""
+    crop = texture()
+
+    def find(image):
+        upright = np.array_equal(image, crop)
+        return [dataclasses.replace(face(), confidence=0.97 if upright else 0.99)]
+
+    monkeypatch.setattr(detector, "find_faces", find)
+    (found,) = caveats.of_face([face()], BOX, crop)
+    assert found.code == "pose" and "is upside down" in found.text
+    monkeypatch.setattr(detector, "find_faces", lambda _: [])
+    assert codes(caveats.of_face([face()], BOX, crop)) == []
 
 
 @pytest.mark.parametrize(
@@ -199,7 +216,7 @@ def test_still_faces_and_moving_heads():
 
 
 def test_networks_that_differ_or_name_no_class():
-    sure, unsure = np.float32([0.1, 0.7, 0.2]), np.float32([0.3, 0.3, 0.4])
+    sure, unsure = np.array([[0.1, 0.7, 0.2], [0.3, 0.3, 0.4]], np.float32)
     assert codes(caveats.of_scores(sure, 0.5, 0.1, 5)) == []
     assert codes(caveats.of_scores(sure, 0.5, 0.3, 5)) == ["networks_differ"]
     assert codes(caveats.of_scores(sure, 0.5, 0.0, 1)) == []

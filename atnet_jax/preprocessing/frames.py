@@ -363,7 +363,7 @@ def survey(path: Path, most_frames: int, most_pixels: int) -> Survey:
             be decoded, or all its frames are equal.
     """
     seconds: list[float] = []
-    first, changes = None, False
+    first, changes, start = None, False, 0.0
     with open_video(path) as video:
         told_rate = video.capture.get(cv2.CAP_PROP_FPS)
         told = video.capture.get(cv2.CAP_PROP_FRAME_COUNT)
@@ -380,6 +380,8 @@ def survey(path: Path, most_frames: int, most_pixels: int) -> Survey:
                 raise UserError(
                     f"{path}: the clip has more than {most_frames} frames. Cut it into parts."
                 )
+            if not number:  # In frames; the times that OpenCV reports begin at 0.
+                start = video.capture.get(cv2.CAP_PROP_PTS)
             time = video.capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
             # OpenCV reports the time 0 for a frame without a time.
             seconds.append(time if time or not number else math.nan)
@@ -397,7 +399,7 @@ def survey(path: Path, most_frames: int, most_pixels: int) -> Survey:
     times = np.array(seconds)
     rate = 0.0 if container.lacks_frame_rate(path) else _rate(times, told_rate)
     lost = 0
-    if len(times) < told < most_frames and not _covered(times, rate, told, told_rate):
+    if len(times) < told < most_frames and not _covered(times, rate, told - start, told_rate):
         lost = int(told) - _stored_frames(path)
     return Survey(
         frames=len(times),
@@ -430,7 +432,8 @@ def _covered(
 ) -> bool:
     """Return whether the frames reach the end of the video, whatever number the header states.
 
-    OpenCV estimates a missing number of frames from the duration and the stated rate.
+    OpenCV estimates a missing number of frames from the duration and the stated rate. In Matroska,
+    the duration includes the time before the first frame.
     """
     if not rate or not 0 < told_rate <= HIGHEST_RATE:
         return rate > 0

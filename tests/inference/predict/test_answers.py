@@ -268,7 +268,7 @@ def test_4k(frames, folder, networks):
         ({"apex": 99}, "apex is 99, expected a frame number from 0 to 29"),
         ({"onset": 29}, "leave no frames between"),
         ({"apex": 0}, "apex and onset are both frame 0"),
-        ({"box": (5000.0, 0.0, 6000.0, 900.0)}, r"smile\.mp4: .*outside the frame"),
+        ({"box": (5000.0, 0.0, 6000.0, 900.0)}, r"smile\.mp4: .*leaves the frame"),
     ],
 )
 def test_numbers_that_do_not_fit(clip, networks, options, message):

@@ -18,11 +18,10 @@ from atnet_jax.preprocessing.window import FLOWS, HALF_WINDOW
 # Twice the size of the crop, so that the labels beside the face are sharp.
 _FACE = 2 * SIZE
 _MARGIN, _LINE = 14, 22
-_BAR, _NUMBERS, _TITLE = 14, 58, 22  # Widths of a colour scale, its numbers and its title.
+_BAR, _NUMBERS, _TITLE = 14, 80, 22  # Widths of a colour scale, its numbers and its title.
 _SPANS, _COLUMNS = 8, 4  # Number of small faces, in all and in a row.
 _SMALL, _GAP = 112, 16
 _OPACITY = 0.8
-_FONT = (cv2.FONT_HERSHEY_SIMPLEX, 0.42)
 
 # Blue, green, red.
 _FOR, _AGAINST = np.array([43, 24, 178]), np.array([172, 102, 33])
@@ -215,8 +214,7 @@ def _framed(face: Canvas, scale: Canvas, numbers: list[str], title: str) -> Canv
 def _with_numbers(scale: Canvas, numbers: list[str], title: str) -> Canvas:
     """Add numbers from top to bottom beside a scale, and a title along it."""
     height = len(scale)
-    widest = max(_width(number) for number in numbers)
-    beside = _plain(height, max(_NUMBERS, widest + 12), 255)
+    beside = _plain(height, _NUMBERS, 255)
     for number, y in zip(numbers, np.linspace(10, height - 2, len(numbers)), strict=True):
         _write(beside, number, (6, round(y)))
     along = _plain(_TITLE, height, 255)
@@ -233,13 +231,10 @@ def _plain(height: int, width: int, grey: int = _MIDDLE) -> Canvas:
 
 
 def _write(canvas: Canvas, text: str, place: tuple[int, int], align: str = "left") -> None:
-    width = _width(text)
+    font, size = cv2.FONT_HERSHEY_SIMPLEX, 0.42
+    (width, _), _ = cv2.getTextSize(text, font, size, 1)
     x = place[0] - {"left": 0, "centre": width // 2, "right": width}[align]
-    cv2.putText(canvas, text, (x, place[1]), *_FONT, _BLACK, 1, cv2.LINE_AA)
-
-
-def _width(text: str) -> int:
-    return cv2.getTextSize(text, *_FONT, 1)[0][0]
+    cv2.putText(canvas, text, (x, place[1]), font, size, _BLACK, 1, cv2.LINE_AA)
 
 
 def png(canvas: Canvas) -> bytes:

@@ -1,3 +1,5 @@
+import weakref
+
 import numpy as np
 import pytest
 
@@ -52,6 +54,23 @@ def test_motion_adds_up_from_reference_to_reference():
     steps = np.linspace(0, 1, 21)[:, None] * (8.0, -4.0)
     np.testing.assert_allclose(head, steps, atol=0.3)
     assert np.linalg.norm(cells, axis=-1).mean(axis=1).max() < 0.15
+
+
+def test_videos_are_read_piece_by_piece():
+    """No more than half a second and its reference are held at a time."""
+    crops, alive = film(np.zeros(26), noise=0.5), []
+
+    def stream():
+        for crop in crops:
+            held = crop.copy()
+            alive.append(weakref.ref(held))
+            assert sum(reference() is not None for reference in alive) <= 2 * 5 + 2
+            yield held
+
+    found = [part.cells for part in face_motion(stream(), 10.0, STANDARD_LANDMARKS)]
+    assert [len(cells) for cells in found] == [1, 5, 5, 5, 5, 5]
+    whole = [part.cells for part in face_motion(crops, 10.0, STANDARD_LANDMARKS)]
+    np.testing.assert_array_equal(np.concatenate(found), np.concatenate(whole))
 
 
 def test_cells_follow_the_head():

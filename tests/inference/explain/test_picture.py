@@ -69,7 +69,8 @@ def test_course_in_time_has_bars_where_the_attributions_are(adm_picture):
 
 def test_rows_that_are_not_the_clips_are_darker(adm_picture):
     course = adm_picture[-60]
-    shades = [course[-(126 + k)].tolist() for k in (5, 200)]
+    right = 68 + _NUMBERS  # The margins, the scale and its numbers.
+    shades = [course[-(right + k)].tolist() for k in (5, 200)]
     assert shades[0] == [225] * 3 and shades[1] == [245] * 3
 
 

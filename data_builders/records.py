@@ -80,7 +80,7 @@ class ClipJob(Job):
         entry, given = self.entry, {}
         if entry.apex_image is not None:
             image = read_image(entry.apex_image)
-            box, found = (self.box, None) if self.box else locate_face(image, self.face)
+            box, found = locate_face(image, self.face, self.box)
             apex = crop_face(image, box)
             given |= {"apex": apex, "crop_box": box, "landmarks": landmarks(apex, box, found)}
         if entry.adm is not None:

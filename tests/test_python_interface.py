@@ -247,8 +247,8 @@ def test_frames_in_memory_are_prepared_as_files_are(clip, tmp_path):
         ({"apex": 10, "onset": -1}, "must be indices of the 30 frames"),
         ({"apex": 10, "flow": "none"}, "'none'"),
         ({"apex": 10, "face": "eye"}, "'eye'"),
-        ({"apex": 10, "box": (900.0, 900.0, 950.0, 950.0)}, "outside the frame"),
-        ({"apex": 10, "box": (0.0, 0.0, 1e4, 64.0)}, "over 10 times as large"),
+        ({"apex": 10, "box": (900.0, 900.0, 950.0, 950.0)}, "leaves the frame"),
+        ({"apex": 10, "box": (0.0, 0.0, 1e4, 64.0)}, "leaves the frame"),
         ({"apex": 10, "box": (0.0, 0.0, float("inf"), 64.0)}, "expected four numbers"),
     ],
 )

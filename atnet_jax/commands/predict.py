@@ -81,11 +81,17 @@ def run(given: Namespace) -> int:
     options = _options(given)
     if given.out is not None:
         refuse_existing(given.out)
+    names = _names(given.clips)
+    absent = [error for clip in given.clips if (error := _absent(clip))]
+    if len(absent) == len(names):  # Loading the networks takes seconds.
+        for error in absent:
+            print(f"Error: {error}", file=sys.stderr)
+        return 1
     networks = trained.load_networks(given.run)
     if given.out is not None:
         given.out.mkdir(parents=True, exist_ok=True)
     failed = 0
-    for name, clip in zip(_names(given.clips), given.clips, strict=True):
+    for name, clip in zip(names, given.clips, strict=True):
         try:
             found = predict_clip(clip, networks, options, _tell)
         except UserError as error:
@@ -94,12 +100,23 @@ def run(given: Namespace) -> int:
             failed += 1
             continue
         _tell("")
-        print(json.dumps(found.to_json(), ensure_ascii=False), flush=True)
-        if given.out is not None:
+        if given.out is not None:  # Before printing, which fails if the output is closed or full.
             _write(found, given.out, name)
+        print(json.dumps(found.to_json(), ensure_ascii=False), flush=True)
     if failed and len(given.clips) > 1:
         print(f"{failed} of {len(given.clips)} clips have no prediction.", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _absent(clip: Path) -> str:
+    """Return the error message if there is no clip of this name, otherwise ""."""
+    from atnet_jax.inference.predict.footage import check_present
+
+    try:
+        check_present(clip)
+    except UserError as error:
+        return str(error)
+    return ""
 
 
 def _options(given: Namespace) -> "Options":

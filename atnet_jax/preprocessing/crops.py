@@ -77,8 +77,7 @@ def cut(clip: Clip, *, face: str, box: Box | None, reach: int = 0) -> Crops:
     Raises:
         FaceNotFoundError: The detector finds no face in the apex frame.
         UserError: The apex lies outside onset…offset or equals the onset (so that there is no
-            motion), a frame cannot be used, the box lies outside the frame, or the detector is
-            unknown.
+            motion), a frame cannot be used, the box leaves the frame, or the detector is unknown.
     """
     check_apex(clip.onset, clip.apex, clip.offset, where=clip.key)
     if clip.apex == clip.onset:
@@ -88,7 +87,7 @@ def cut(clip: Clip, *, face: str, box: Box | None, reach: int = 0) -> Crops:
         )
     frames = read_frames(clip, frames_needed(clip.onset, clip.apex, clip.offset, reach))
     try:
-        crop_box, points = (box, None) if box is not None else locate_face(frames[clip.apex], face)
+        crop_box, points = locate_face(frames[clip.apex], face, box)
     except FaceNotFoundError as error:
         raise FaceNotFoundError(f"{clip.key}, apex frame {clip.apex}: {error}") from None
     except UserError as error:

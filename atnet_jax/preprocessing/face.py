@@ -26,9 +26,10 @@ _CONFIDENCE = 0.9
 # micro-expression, and the search for them takes most of the time.
 _SMALLEST_FACE = 1 / 8
 
-
 # A box this much larger than the frame is a mistake, and costs memory by its size.
 _LARGEST_BOX = 10
+# Tolerated part of a box outside the frame on each side, in widths or heights of the box.
+_OVERHANG = 0.25
 
 
 class FaceNotFoundError(UserError):
@@ -84,9 +85,11 @@ class Face:
 
 
 def locate_face(
-    image: UInt8[np.ndarray, "height width"], detector: str = "mtcnn"
+    image: UInt8[np.ndarray, "height width"], detector: str = "mtcnn", box: Box | None = None
 ) -> tuple[Box, Landmarks | None]:
     """Return the box of the face to crop in a grey frame, and its landmarks.
+
+    A box that the user passed is returned without landmarks.
 
     `mtcnn` selects the largest face that MTCNN (Zhang et al., IEEE Signal Processing Letters 2016)
     detects with a confidence of at least 0.9. MTCNN replaces the Active Shape Model of the paper
@@ -101,15 +104,19 @@ def locate_face(
 
     Args:
         image: Grey frame, 0–255.
-        detector: One of `DETECTORS`.
+        detector: One of `DETECTORS`; not used if `box` is given.
+        box: Box that the user passed, or None.
 
     Returns:
         Box and landmarks, both in pixels of the frame.
 
     Raises:
         FaceNotFoundError: MTCNN finds no face.
-        UserError: The detector is not one of `DETECTORS`.
+        UserError: The detector is not one of `DETECTORS`, or the box leaves the frame.
     """
+    if box is not None:
+        check_box(box, image)
+        return box, None
     if detector == "none":
         return whole_frame(image), None
     if detector != "mtcnn":
@@ -151,6 +158,21 @@ def find_faces(image: UInt8[np.ndarray, "height width"]) -> list[Face]:
     return [_face(face) for face in found]
 
 
+def is_upside_down(crop: UInt8[np.ndarray, "size size"]) -> bool:
+    """Return whether a face crop shows a face upside down.
+
+    MTCNN also finds such faces, with landmarks in wrong places, but is surer of upright ones.
+
+    Args:
+        crop: Face crop in grey levels.
+    """
+    upright, turned = (
+        max((face.confidence for face in find_faces(np.ascontiguousarray(image))), default=0.0)
+        for image in (crop, crop[::-1, ::-1])
+    )
+    return turned > upright
+
+
 def _face(found: dict[str, Any]) -> Face:
     x, y, width, height = found["box"]
     points = {name: (float(u), float(v)) for name, (u, v) in found["keypoints"].items()}
@@ -182,7 +204,7 @@ def read_boxes(path: Path) -> dict[tuple[str, str, str], Box]:
 
     Args:
         path: CSV file (UTF-8) with the columns dataset, subject, clip, x0, y0, x1, y1; boxes are in
-            pixels of the raw frame and may extend beyond it.
+            pixels of the raw frame and may leave it a little, see `check_box`.
 
     Returns:
         The box of each (dataset, subject, clip).
@@ -237,6 +259,29 @@ def _read_box(row: dict[str, str | None], where: str) -> tuple[tuple[str, str, s
             f" {y1:g}."
         )
     return (cells["dataset"], cells["subject"], cells["clip"]), (x0, y0, x1, y1)
+
+
+def check_box(box: Box, image: UInt8[np.ndarray, "height width"]) -> None:
+    """Check that a box that the user passed lies in the frame.
+
+    The boxes that the detector finds may leave the frame a little, because they are extended to
+    squares, and users pass them back.
+
+    Args:
+        box: Box in pixels of the frame.
+        image: The frame.
+
+    Raises:
+        UserError: The box leaves the frame by more than a quarter of its width or height.
+    """
+    height, width = image.shape
+    x0, y0, x1, y1 = box
+    across, down = _OVERHANG * (x1 - x0), _OVERHANG * (y1 - y0)
+    if x0 < -across or y0 < -down or x1 > width + across or y1 > height + down:
+        raise UserError(
+            f"the box of the face {x0:g}, {y0:g}, {x1:g}, {y1:g} leaves the frame of"
+            f" {width}x{height} pixels. Pass x0, y0, x1, y1 in pixels of the frame."
+        )
 
 
 def crop_face(

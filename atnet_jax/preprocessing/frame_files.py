@@ -6,9 +6,19 @@ from pathlib import Path
 
 from atnet_jax.errors import UserError
 
-PICTURE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff"})
+PICTURE_SUFFIXES = frozenset(
+    {".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+)
+# Endings of the videos that OpenCV opens, for programs that must choose by name.
+VIDEO_SUFFIXES = frozenset(
+    {
+        ".264", ".265", ".3g2", ".3gp", ".asf", ".avi", ".flv", ".gif", ".h264", ".h265", ".hevc",
+        ".ivf", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".nut",
+        ".ogg", ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m",
+    }
+)  # fmt: skip
 # End of the patterns of file names; users may have converted pictures to another format.
-PICTURE = r"\.(?:bmp|jpe?g|png|tiff?)"
+PICTURE = r"\.(?:bmp|jpe?g|p[gp]m|png|tiff?|webp)"
 # File names that a user chose: the last number is the frame number.
 ANY_FRAME = re.compile(rf".*?([0-9]{{1,9}}){PICTURE}", re.IGNORECASE)
 # Files that operating systems add; their hidden files (.DS_Store, ._img46.jpg) are skipped too.

@@ -77,7 +77,7 @@ def prepare_frames(
         )
     motion = motion_named(flow)
     method = flow_method(motion.flow)
-    located, landmarks = (box, None) if box is not None else locate_face(grey(frames[apex]), face)
+    located, landmarks = locate_face(grey(frames[apex]), face, box)
     coloured = frames.ndim == 4
 
     def read(numbers: Sequence[int], colour: bool) -> Iterable[tuple[int, np.ndarray]]:

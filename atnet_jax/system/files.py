@@ -15,6 +15,17 @@ import numpy as np
 from atnet_jax.errors import UserError
 
 
+def shown(path: Path) -> str:
+    r"""Return a path as text that every file and terminal can hold.
+
+    Bytes of a name that are not UTF-8 appear as \xNN.
+
+    Args:
+        path: Any path.
+    """
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
 def refuse_existing(out: Path) -> None:
     """Check that `out` can be created; an empty folder counts as new.
 

@@ -10,6 +10,7 @@ import pytest
 from atnet_jax.errors import UserError
 from atnet_jax.names import FLOWS
 from atnet_jax.preprocessing import crops as crops_module
+from atnet_jax.preprocessing import face as face_module
 from atnet_jax.preprocessing.annotation import VideoFrames
 from atnet_jax.preprocessing.clip import _signs
 from atnet_jax.preprocessing.face import FaceNotFoundError
@@ -44,7 +45,7 @@ def test_same_crop_for_every_frame(make_clip, shifted, monkeypatch: pytest.Monke
     """The detector is asked once, for the apex, and frames that do not move show no motion."""
     asked = []
 
-    def detector(image, name):
+    def detector(image, name, _box):
         asked.append((image.copy(), name))
         return (20.3, 10.7, 180.3, 170.7), None
 
@@ -62,7 +63,7 @@ def test_same_crop_for_every_frame(make_clip, shifted, monkeypatch: pytest.Monke
 
 
 def test_box_by_hand_wins(make_clip, shifted, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(crops_module, "locate_face", lambda *_: pytest.fail("asked the detector"))
+    monkeypatch.setattr(face_module, "find_faces", lambda *_: pytest.fail("asked the detector"))
     images = [shifted(0.3 * n, 0) for n in range(3)]
     box = (50.0, 60.0, 162.0, 172.0)
     features = extract(make_clip(images, 1, 1, 2, 3), face="mtcnn", box=box, flow="farneback")
@@ -144,8 +145,13 @@ def test_errors_name_the_clip(make_clip):
     clip = make_clip([np.full((224, 224), 128, np.uint8)] * 3, 1, 1, 2, 3)
     with pytest.raises(FaceNotFoundError, match="casme2/sub01/EP01, apex frame 2: no face"):
         extract(clip, face="mtcnn", box=None, flow="dis")
-    with pytest.raises(UserError, match=r"casme2/sub01/EP01: .* outside the frame of 224x224"):
-        extract(clip, face="mtcnn", box=(300.0, 0.0, 400.0, 100.0), flow="dis")
+    for box in [
+        (300.0, 0.0, 400.0, 100.0),
+        (10.0, 10.0, 5000.0, 5000.0),
+        (-60.0, 0.0, 140.0, 200.0),
+    ]:
+        with pytest.raises(UserError, match=r"casme2/sub01/EP01: .* leaves the frame of 224x224"):
+            extract(clip, face="mtcnn", box=box, flow="dis")
     with pytest.raises(UserError, match="Unknown flow method 'x'"):
         extract(clip, face="none", box=None, flow="x")
 

@@ -150,6 +150,21 @@ def test_bad_boxes(tmp_path: Path, text: str, message: str):
         read_boxes(write(tmp_path, text))
 
 
+@pytest.mark.parametrize(
+    "box", [(-25.0, 0.0, 75.0, 100.0), (0.0, -25.0, 100.0, 75.0), (30.0, 0.0, 122.0, 90.0)]
+)
+def test_a_box_may_leave_the_frame_as_far_as_those_of_the_detector(box):
+    assert locate_face(np.zeros((80, 100), np.uint8), "mtcnn", box) == (box, None)
+
+
+@pytest.mark.parametrize(
+    "box", [(-26.0, 0.0, 74.0, 100.0), (0.0, -26.0, 100.0, 74.0), (30.0, 0.0, 125.0, 90.0)]
+)
+def test_a_box_that_leaves_the_frame_farther_is_rejected(box):
+    with pytest.raises(UserError, match="leaves the frame of 100x80 pixels"):
+        locate_face(np.zeros((80, 100), np.uint8), "mtcnn", box)
+
+
 def test_unreadable_boxes(tmp_path: Path):
     with pytest.raises(UserError, match=r"boxes\.csv: cannot read"):
         read_boxes(tmp_path / "boxes.csv")

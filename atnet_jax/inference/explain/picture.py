@@ -18,7 +18,7 @@ from atnet_jax.preprocessing.window import FLOWS, HALF_WINDOW
 # Twice the size of the crop, so that the labels beside the face are sharp.
 _FACE = 2 * SIZE
 _MARGIN, _LINE = 14, 22
-_BAR, _NUMBERS, _TITLE = 14, 58, 22  # Widths of a colour scale, its numbers and its title.
+_BAR, _NUMBERS, _TITLE = 14, 80, 22  # Widths of a colour scale, its numbers and its title.
 _SPANS, _COLUMNS = 8, 4  # Number of small faces, in all and in a row.
 _SMALL, _GAP = 112, 16
 _OPACITY = 0.8
@@ -142,7 +142,7 @@ def _course(
     """Draw one bar per row of the window, the motion as a line, and an axis of frames."""
     canvas = _plain(*shape, 255)
     height, width = shape
-    left, top, bottom = 2, 20, height - 38
+    left, top, bottom = 2, 20 + _LINE, height - 38
     middle = (top + bottom) // 2
     step = (width - 2 * left) / FLOWS
 
@@ -170,7 +170,7 @@ def _course(
     _write(canvas, "frames relative to the apex", (width // 2, height - 5), "centre")
     _write(canvas, f"bars: sum over the face, up to {most:.2g} logits", (left, 12))
     if motion.any():
-        _write(canvas, f"line: motion, up to {motion.max():.2g} px", (width - left, 12), "right")
+        _write(canvas, f"line: motion, up to {motion.max():.2g} px", (left, 12 + _LINE))
     return canvas
 
 

@@ -18,7 +18,7 @@ from atnet_jax.inference.predict import caveats
 from atnet_jax.inference.predict.caveats import Caveat
 from atnet_jax.inference.predict.footage import Footage, open_footage
 from atnet_jax.inference.predict.intervals import Course, Interval, find, given
-from atnet_jax.inference.predict.scan import no_face, scan
+from atnet_jax.inference.predict.scan import Watched, checked_box, no_face, watch
 from atnet_jax.names import CLASSES, DETECTORS, SPOTTERS
 from atnet_jax.preprocessing.clip import describe
 from atnet_jax.preprocessing.crops import Crops, Excerpt, cut_all
@@ -26,6 +26,7 @@ from atnet_jax.preprocessing.face import Box, Face, find_faces, whole_frame
 from atnet_jax.preprocessing.motion import motion_named
 from atnet_jax.preprocessing.optical_flow import FlowMethod, flow_method
 from atnet_jax.preprocessing.prepared_clip import PreparedClip
+from atnet_jax.system.files import shown
 from atnet_jax.system.stopwatch import Stopwatch
 from atnet_jax.training.method_inputs import inputs_of_clip, reads
 from atnet_jax.training.trained import Networks
@@ -40,6 +41,8 @@ NOT_FOR = (
 _USUAL_RATE = 200.0
 # Maps are averaged over at most this many evenly selected networks, since each takes seconds.
 _EXPLAINED = 5
+# Most expressions that are scored.
+_MOST = 20
 
 # Names of the stages, shown to the user and used as keys of `seconds`.
 READING, FACE, SPOTTING, CROPPING = "reading", "face", "spotting", "cropping"
@@ -141,7 +144,7 @@ class Expression:
             "apex": self.interval.apex,
             "offset": self.interval.offset,
             "spotted": list(self.interval.spotted),
-            "box": [round(edge, 1) for edge in self.box],
+            "box": _edges(self.box),
             "scores": _by_class(self.scores),
             "spread": _by_class(self.spread),
             "votes": dict(zip(CLASSES, self.votes, strict=True)),
@@ -157,10 +160,11 @@ class Answer:
 
     Attributes:
         clip: Path of the clip, as given.
-        frames: Number of frames; for a video, the number in its header unless all frames were read.
+        frames: Number of frames that can be decoded.
         frame_rate: Frame rate used, in frames per second.
         expressions: Expressions in order of time; empty if none was found.
         course: Strength of motion over the clip; None if nothing was spotted.
+        watched: Face that was watched to spot expressions; None if nothing was spotted.
         warnings: Reasons to distrust the whole result.
         model: Method, number of networks, their digest and their training data.
         seconds: Computing time of each stage, in seconds.
@@ -171,16 +175,21 @@ class Answer:
     frame_rate: float
     expressions: list[Expression]
     course: Course | None
+    watched: Watched | None
     warnings: list[Caveat]
     model: Mapping[str, Any]
     seconds: Mapping[str, float]
 
     def to_json(self) -> dict[str, Any]:
         """Return all values except pictures, as JSON-compatible objects."""
+        face = None
+        if self.watched is not None:
+            face = {"frame": self.watched.frame, "box": _edges(self.watched.box)}
         return {
             "clip": self.clip,
             "frames": self.frames,
             "frame_rate": self.frame_rate,
+            "face": face,
             "expressions": [expression.to_json() for expression in self.expressions],
             "warnings": [dataclasses.asdict(each) for each in self.warnings],
             "model": dict(self.model),
@@ -211,8 +220,10 @@ def predict_clip(
             fit the clip.
     """
     path, stages = Path(path).expanduser(), _Stages(progress)
-    footage = open_footage(path, options.frame_rate)
-    if len(footage.numbers) < 2:
+    with stages.stage(READING):
+        footage = open_footage(path, options.frame_rate)
+    frames = len(footage.numbers)
+    if frames < 2:
         raise UserError(f"{path}: the clip has only one frame. Motion needs at least two.")
     detector = options.face or trained.face or "mtcnn"
     found = [Caveat("networks", note) for note in trained.notes]
@@ -220,7 +231,10 @@ def predict_clip(
         text = f"The scores of {trained.config.model} networks cannot be explained by maps."
         found.append(Caveat("no_maps", text))
         options = dataclasses.replace(options, explain=False)
-    found += caveats.of_frame_rate(footage.frame_rate, options.frame_rate is not None, _USUAL_RATE)
+    rate_given = options.frame_rate is not None
+    found += caveats.of_frame_rate(footage.frame_rate, rate_given, _USUAL_RATE)
+    if footage.survey is not None:
+        found += caveats.of_survey(footage.survey, rate_given)
     frame_rate = footage.frame_rate or _USUAL_RATE
 
     interval = given(path, options.onset, options.apex, options.offset)
@@ -229,52 +243,65 @@ def predict_clip(
             f"{path}: offset is {interval.offset}, expected a frame number from"
             f" {footage.numbers[0]} to {footage.numbers[-1]}."
         )
-    course, frames = None, len(footage.numbers)
+    course, watched = None, None
     if interval is not None:
         intervals = [interval]
     else:
-        with stages.stage(READING):
-            scanned = scan(
-                footage, options.box, detector, lambda read: progress(f"{READING} {read}/{frames}")
-            )
-        frames = len(scanned.numbers)
-        if frames < 2:
-            raise UserError(f"{path}: the clip has only one frame. Motion needs at least two.")
-        found += scanned.warnings
+        with stages.stage(FACE):
+            watched = watch(footage, options.box, detector)
         with stages.stage(SPOTTING):
             numbers = options.onset, options.apex, options.offset
-            intervals, course, more = find(path, scanned, frame_rate, options.spotting, numbers)
+            intervals, course, more = find(
+                watched,
+                frame_rate,
+                options.spotting,
+                numbers,
+                lambda read: progress(f"{SPOTTING} {read}/{frames}"),
+            )
         found += more
 
     faces = _faces(footage, intervals, options.box, detector, stages)
     lost = [each for each in intervals if each not in faces]
-    if lost and len(intervals) == 1:
+    if lost and "apex" not in lost[0].spotted:
         raise UserError(no_face(footage, f"the apex frame {lost[0].apex}"))
     if lost:
-        where = ", ".join(f"{each.onset}…{each.offset}" for each in lost)
-        text = f"Skipped frames {where}, because no face was found at the apex."
+        where = ", ".join(f"{each.onset}…{each.offset}" for each in sorted(lost, key=_apex)[:_MOST])
+        text = f"Left out frames {where}, because no face was found at the apex."
         found.append(Caveat("face_lost", text))
+    seen = [each for each in intervals if each in faces]
+    if len(seen) > _MOST:
+        text = (
+            f"{len(seen)} or more intervals look like expressions; only the {_MOST} strongest are"
+            " analysed. Speech, chewing or head motion can cause this."
+        )
+        found.append(Caveat("many_candidates", text))
+    seen = sorted(seen[:_MOST], key=_apex)
+    if watched is not None and not seen:
+        found += watched.warnings
     motion = motion_named(trained.config.data.flow)
     method = flow_method(motion.flow)
-    seen = {each: faces[each] for each in intervals if each in faces}
     with stages.stage(CROPPING):
-        cut = _cut(footage, seen, method.reach, reads(trained.config))
+        chosen = {each: faces[each] for each in seen}
+        cut = _cut(footage, chosen, method.reach, reads(trained.config))
     expressions = []
     for each, crops in cut.items():
         with stages.stage(MOTION):
             features = describe(
                 crops, flow=method, key=str(path), frame_rate=frame_rate, **motion.options
             )
-        _, others = faces[each]
-        expressions.append(
-            _express(trained, options, each, others, crops, features, method, stages)
+        expression = _express(
+            trained, options, each, faces[each][1], crops, features, method, stages
         )
+        others = (other.span for other in seen if other != each)
+        expression.warnings.extend(caveats.of_overlap(each.span, others))
+        expressions.append(expression)
     return Answer(
-        clip=str(path),
+        clip=shown(path),
         frames=frames,
         frame_rate=frame_rate,
         expressions=expressions,
         course=course,
+        watched=watched,
         warnings=found,
         model={
             "method": trained.config.model,
@@ -285,6 +312,10 @@ def predict_clip(
         },
         seconds=stages.seconds,
     )
+
+
+def _apex(interval: Interval) -> int:
+    return interval.apex
 
 
 class _Stages(Stopwatch):
@@ -306,13 +337,13 @@ def _faces(
 ) -> dict[Interval, tuple[Box, list[Face]]]:
     """Find the face of each interval; omit intervals without a face."""
     # As in the preparation of the training data, the face is detected in the apex frame.
-    if box is not None:
-        return {interval: (box, []) for interval in intervals}
     by_apex = {interval.apex: interval for interval in intervals}
     found = {}
     with stages.stage(FACE):
         for frame in footage.frames(by_apex.keys()):
-            if detector == "none":
+            if box is not None:
+                found[by_apex[frame.number]] = checked_box(footage, box, frame), []
+            elif detector == "none":
                 found[by_apex[frame.number]] = whole_frame(frame.image), []
             elif faces := find_faces(frame.image):
                 found[by_apex[frame.number]] = faces[0].box, faces
@@ -370,12 +401,16 @@ def _express(
         warnings=[
             *caveats.of_face(faces, crops.crop_box, crops.at([crops.apex])[0]),
             *caveats.of_motion(crops, features.frame_rate),
-            *caveats.of_scores(float(spread[best]), len(each)),
+            *caveats.of_scores(scores, options.abstain_below, float(spread[best]), len(each)),
         ],
         onset_crop=crops.at([crops.onset])[0],
         features=features,
         explanation=explanation,
     )
+
+
+def _edges(box: Box) -> list[float]:
+    return [round(edge, 1) for edge in box]
 
 
 def _by_class(values: np.ndarray) -> dict[str, float]:

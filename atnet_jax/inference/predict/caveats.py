@@ -2,14 +2,16 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
-from jaxtyping import Float64, UInt8
+from jaxtyping import Float32, Float64, UInt8
 
+from atnet_jax.names import CLASSES
 from atnet_jax.preprocessing.crops import Crops
-from atnet_jax.preprocessing.face import SIZE, Box, Face
+from atnet_jax.preprocessing.face import SIZE, Box, Face, is_upside_down
 from atnet_jax.preprocessing.flow_map import MAP_SIZE
+from atnet_jax.preprocessing.frames import Survey
 from atnet_jax.preprocessing.head_motion import rigid_part
 from atnet_jax.preprocessing.optical_flow import flow_method
 from atnet_jax.preprocessing.window import FLOWS
@@ -27,6 +29,15 @@ _UNEVEN = 0.5
 _DOUBLED = 0.1
 # A repeated frame changes by less than this fraction of the changes before and after it.
 _STILL = 0.3
+# Lowest frame rate of a video that is recognised after its conversion to a higher one.
+_SLOWEST_ORIGINAL = 5.0
+# Mean change of new frames in grey levels: the keyframes of a codec change less.
+_LEAST_CHANGE = 0.5
+# Fewer new frames show no rhythm.
+_FEWEST_GAPS = 4
+# Difference in grey levels between neighbouring rows of an interlaced frame, and the tolerated
+# share of such pixels. The dithering of GIF gives up to 0.04.
+_TEETH, _COMBED = 10, 0.05
 # Limits of the mean (dark, bright) and standard deviation (flat) of the crop, in grey levels.
 _DARK, _BRIGHT, _FLAT = 40.0, 215.0, 12.0
 # Pixels of the frame: the crop enlarges smaller faces by more than a factor of two.
@@ -47,6 +58,10 @@ _CUT = 20.0
 _FEW = FLOWS // 4
 # Tolerated standard deviation of the highest score over the networks.
 _DIFFERENT = 0.2
+
+
+Span = tuple[int, int, int]
+"""Numbers of the onset, apex and offset frames."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,49 +102,155 @@ def of_frame_rate(frame_rate: float, given: bool, assumed: float) -> Iterator[Ca
         )
 
 
+def of_survey(found: Survey, given: bool) -> Iterator[Caveat]:
+    """Yield warnings where the header of a video contradicts its frames or OpenCV ignores it.
+
+    Args:
+        found: What the frames of the video state.
+        given: Whether the user passed the frame rate.
+    """
+    if found.lost:
+        yield Caveat(
+            "ends_early",
+            f"The file declares {found.frames + found.lost} frames, but only {found.frames} can be"
+            " decoded. It may be truncated.",
+        )
+    rate, told = found.frame_rate, found.told_rate
+    if rate and rate != told and not given:
+        yield Caveat(
+            "frame_rate_header",
+            f"The file states {told:g} frames per second, but its frames are {1000 / rate:.3g} ms"
+            f" apart. {rate:.4g} frames per second are assumed; pass another rate as --frame_rate.",
+        )
+    ignored = []
+    if found.turn:
+        ignored.append(f"turn the picture by {found.turn} degrees")
+    if found.cropped:
+        ignored.append("show only a part of the picture")
+    for what in ignored:
+        text = f"The file asks players to {what}, which is not applied: the stored picture is used."
+        yield Caveat("display", text)
+    yield from of_timing(found.seconds)
+
+
 def of_timing(seconds: Sequence[float] | Float64[np.ndarray, " frame"]) -> Iterator[Caveat]:
     """Yield a warning if the frames are unevenly spaced in time.
 
     Args:
-        seconds: Time of each frame in seconds.
+        seconds: Time of each frame in seconds, NaN if unknown.
     """
-    steps = np.diff(seconds)
-    if len(steps) < 2 or not np.isfinite(seconds).all() or not (steps > 0).all():
+    known = np.flatnonzero(np.isfinite(seconds))
+    steps = np.diff(np.asarray(seconds)[known]) / np.diff(known)
+    if len(steps) < 2 or not (steps > 0).any():
         return
-    uneven = float((np.abs(steps / np.median(steps) - 1) > _UNEVEN).mean())
-    if uneven:
+    usual = np.median(steps[steps > 0])
+    wrong = np.abs(steps / usual - 1) > _UNEVEN
+    if wrong.any():
+        back = known[:-1][steps < 0] + 1
+        jumps = f" The times jump back at frame {back[0]}, as in joined files." if len(back) else ""
         yield Caveat(
             "uneven_timing",
-            f"{uneven:.0%} of the frames are unevenly spaced in time (dropped frames or a variable"
-            " frame rate). This looks like sudden motion.",
+            f"{_percent(wrong.mean())} of the frames are unevenly spaced in time (dropped frames or"
+            f" a variable frame rate). This looks like sudden motion.{jumps}",
         )
 
 
-def of_crops(crops: UInt8[np.ndarray, "frame 224 224"]) -> Iterator[Caveat]:
+def _percent(share: float) -> str:
+    return "Less than 1%" if share < 0.01 else f"{share:.0%}"
+
+
+def of_changes(
+    changes: Sequence[float] | Float64[np.ndarray, " pair"], first: int, frame_rate: float
+) -> Iterator[Caveat]:
     """Yield warnings of repeated frames and of cuts, flashes or camera shake.
 
     Args:
-        crops: Face crops of all frames of the clip.
+        changes: Mean difference of each two neighbouring face crops, in grey levels.
+        first: Number of the first frame.
+        frame_rate: Frames per second.
     """
-    if len(crops) < 2:
+    change = np.asarray(changes)
+    if not len(change):
         return
-    # A sixteenth of the pixels is enough; differences of bytes need 16 bits.
-    some = crops[:, ::4, ::4].astype(np.int16)
-    change = np.abs(np.diff(some, axis=0)).mean(axis=(1, 2))
-    # A repeated frame differs from its original by compression only.
-    still = change[1:-1] < _STILL * np.minimum(change[:-2], change[2:])
-    doubled = float(still.mean()) if len(still) else 0.0
-    if doubled >= _DOUBLED:
+    if (found := _repeated(change, frame_rate)) is not None:
+        share, every = found
         yield Caveat(
             "doubled_frames",
-            f"{doubled:.0%} of the frames repeat the previous frame: the video was converted to a"
-            " higher frame rate, so its motion is jerky.",
+            f"{share:.0%} of the frames repeat the previous frame: the video was recorded at about"
+            f" {frame_rate / every:.3g} frames per second and converted to {frame_rate:.4g}, so its"
+            " motion is jerky. Do not trust the scores.",
         )
     if change.max() > _CUT:
         yield Caveat(
             "sudden_change",
-            f"The picture changes suddenly at frame {int(change.argmax()) + 1} of the clip (a cut,"
-            " a flash or camera shake). The networks mistake this for motion.",
+            f"The picture changes suddenly at frame {first + int(change.argmax()) + 1} of the clip"
+            " (a cut, a flash or camera shake). The networks mistake this for motion.",
+        )
+
+
+def _repeated(
+    change: Float64[np.ndarray, " pair"], frame_rate: float
+) -> tuple[float, float] | None:
+    """Find copies of frames that a conversion to a higher frame rate has inserted.
+
+    Args:
+        change: Difference of each two neighbouring frames, in grey levels.
+        frame_rate: Frames per second.
+
+    Returns:
+        The share of copies, and the number of frames per new frame; None if there are no copies or
+        if they follow no rhythm, as in a face that rests from time to time.
+    """
+    reach = max(2, round(frame_rate / _SLOWEST_ORIGINAL))
+    padded = np.pad(change, reach)
+    most = np.lib.stride_tricks.sliding_window_view(padded, reach).max(axis=1)
+    # A copy differs from its original by compression only, whereas frames before and after differ.
+    before, after = most[: len(change)], most[reach + 1 : reach + 1 + len(change)]
+    copy = change < _STILL * np.minimum(before, after)
+    new = np.flatnonzero(~copy)
+    gaps = np.diff(new)
+    if len(gaps) < _FEWEST_GAPS or np.median(change[new]) < _LEAST_CHANGE:
+        return None
+    gaps = gaps[np.abs(gaps - np.median(gaps)) <= 1]
+    every, share = float(gaps.mean()), float(copy.mean())
+    return (share, every) if share >= _DOUBLED and every >= 1 + _DOUBLED else None
+
+
+def combing(image: UInt8[np.ndarray, "height width"], box: Box) -> float:
+    """Measure how far odd rows of a frame differ from even ones, as in interlaced video.
+
+    Args:
+        image: Frame in grey levels.
+        box: Box of the face in pixels.
+
+    Returns:
+        The share of pixels that differ from the pixels above and below, which equal each other,
+        minus the share of pixels that differ so from the pixels on the left and right.
+    """
+    x0, y0, x1, y1 = (max(round(edge), 0) for edge in box)
+    face = image[y0:y1, x0:x1].astype(np.int16)
+
+    def share(rows: np.ndarray) -> float:
+        one, other = rows[1:-1] - rows[:-2], rows[1:-1] - rows[2:]
+        least = np.minimum(np.abs(one), np.abs(other))
+        combs = (np.sign(one) == np.sign(other)) & (least > _TEETH) & (np.abs(one - other) < least)
+        return float(combs.mean()) if combs.size else 0.0
+
+    return share(face) - share(face.T)
+
+
+def of_combing(shares: Sequence[float]) -> Iterator[Caveat]:
+    """Yield a warning if frames are interlaced.
+
+    Args:
+        shares: `combing` of some frames.
+    """
+    # Only frames in which the face moves show it.
+    if shares and max(shares) > _COMBED:
+        yield Caveat(
+            "interlaced",
+            "The frames are interlaced: odd and even rows show different moments, which looks like"
+            " motion. Convert the video, for example with `ffmpeg -i OLD -vf bwdif NEW.mp4`.",
         )
 
 
@@ -156,7 +277,8 @@ def of_face(
             f"The face is only {side:.0f} pixels wide and is enlarged to {SIZE}, so motion of"
             " hundredths of a pixel is lost. Faces in the databases are 200 to 500 pixels wide.",
         )
-    if faces and (how := _pose(faces[0])):
+    how = "upside down" if faces and is_upside_down(crop) else _pose(faces[0]) if faces else ""
+    if how:
         text = f"The head is {how}; the networks were trained on faces that look into the camera."
         yield Caveat("pose", text)
     mean, deviation = float(crop.mean()), float(crop.std())
@@ -241,13 +363,41 @@ def head_and_face_motion(
     return float(np.sqrt((rigid**2).sum(axis=-1).mean())), float(remaining)
 
 
-def of_scores(spread: float, networks: int) -> Iterator[Caveat]:
-    """Yield a warning if the networks disagree.
+def of_overlap(interval: Span, others: Iterable[Span]) -> Iterator[Caveat]:
+    """Yield a warning if an expression shares frames with another one of the clip.
 
     Args:
+        interval: Onset, apex and offset of the expression.
+        others: Those of the other expressions.
+    """
+    onset, _, offset = interval
+    apexes = [apex for start, apex, end in others if start <= offset and end >= onset]
+    if apexes:
+        yield Caveat(
+            "overlaps",
+            "The expression shares frames with the one whose apex is frame"
+            f" {' and '.join(map(str, apexes))}. It may be one movement, found twice.",
+        )
+
+
+def of_scores(
+    scores: Float32[np.ndarray, "3"], least: float, spread: float, networks: int
+) -> Iterator[Caveat]:
+    """Yield a warning if no score suffices to name a class, or if the networks disagree.
+
+    Args:
+        scores: Mean score of each class.
+        least: Smallest score that names a class.
         spread: Standard deviation of the highest score over the networks.
         networks: Number of networks.
     """
+    best = int(scores.argmax())
+    if scores[best] < least:
+        yield Caveat(
+            "low_score",
+            f"The highest score, {scores[best]:.2f} for {CLASSES[best]}, is below {least:g}, so no"
+            " class is named.",
+        )
     if networks > 1 and spread > _DIFFERENT:
         yield Caveat(
             "networks_differ",

@@ -11,6 +11,7 @@ from jaxtyping import Float32, UInt8
 from atnet_jax.inference.explain.picture import pictures, png
 from atnet_jax.inference.predict.answers import Answer, Expression
 from atnet_jax.inference.predict.intervals import Course, Interval
+from atnet_jax.inference.predict.scan import Watched
 from atnet_jax.names import CLASSES
 
 # Twice the size of the crop, so that thin lines and small text are legible.
@@ -21,6 +22,8 @@ _BLUE, _RED = (233, 180, 86), (0, 94, 213)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 # Cells of the flow map (8 pixels of the crop each) per arrow, along each axis.
 _CELLS = 2
+# Expressions whose pictures are part of the sheet; each takes about 1600 rows of pixels.
+_DRAWN = 3
 
 
 def figures(expression: Expression) -> dict[str, tuple[str, bytes]]:
@@ -55,7 +58,10 @@ def figures(expression: Expression) -> dict[str, tuple[str, bytes]]:
 
 
 def sheet(answer: Answer) -> bytes:
-    """Return one PNG file of the whole answer: the scores and pictures of every expression.
+    """Return one PNG file of the answer: scores and pictures of the expressions.
+
+    Of many expressions, the pictures of those with the strongest motion are shown, so that the
+    file can be viewed. The page of the answer shows all.
 
     Args:
         answer: The answer.
@@ -66,13 +72,39 @@ def sheet(answer: Answer) -> bytes:
         rows.append(_course(answer.course, intervals))
     if not answer.expressions:
         rows.append(_line("No expression found", 26))
+        if answer.watched is not None:
+            rows.append(_captioned(*watched_face(answer.watched)))
+    drawn = _strongest(answer)
     for expression in answer.expressions:
         rows.append(_heading(expression))
+        if not any(expression is each for each in drawn):  # Arrays have no equality.
+            continue
         shown = [_captioned(*each) for each in figures(expression).values()]
         wide = [image for image in shown if image.shape[1] > 2 * _SIDE]
         narrow = [image for image in shown if image.shape[1] <= 2 * _SIDE]
         rows += [_beside([_scores(expression), *narrow[:3]]), _beside(narrow[3:]), *wide]
     return png(_stack([row for row in rows if row.size]))
+
+
+def watched_face(watched: Watched) -> tuple[str, bytes]:
+    """Return the caption and the PNG file of the face that was watched.
+
+    Args:
+        watched: The face.
+    """
+    return f"Face that was watched, frame {watched.frame}", png(_large(watched.crop))
+
+
+def _strongest(answer: Answer) -> list[Expression]:
+    """Return the expressions whose pictures are drawn."""
+    course = answer.course
+    if course is None:
+        return answer.expressions[:_DRAWN]
+
+    def strength(expression: Expression) -> float:
+        return float(course.strength[expression.interval.apex - course.first])
+
+    return sorted(answer.expressions, key=strength, reverse=True)[:_DRAWN]
 
 
 def data_uri(picture: bytes) -> str:
@@ -131,6 +163,7 @@ def _scores(expression: Expression) -> UInt8[np.ndarray, "height width 3"]:
 def _heading(expression: Expression) -> UInt8[np.ndarray, "height width 3"]:
     interval = expression.interval
     text = f"onset {interval.onset}, apex {interval.apex}, offset {interval.offset}"
+    text += f": {CLASSES[expression.likeliest]} {expression.scores.max():.2f}"
     warnings = ", ".join(each.code.replace("_", " ") for each in expression.warnings)
     return _line(f"{text}; warnings: {warnings}" if warnings else text, 40)
 

@@ -1,24 +1,33 @@
 """Footage of a user: a video file or a folder of numbered pictures, read frame by frame."""
 
 import dataclasses
-import math
+import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
-import cv2
 import numpy as np
 from jaxtyping import UInt8
 
 from atnet_jax.errors import UserError
-from atnet_jax.preprocessing.frame_files import ANY_FRAME, PICTURE_SUFFIXES, numbered_frames
-from atnet_jax.preprocessing.frames import open_video, read_image, retrieve
+from atnet_jax.preprocessing.frame_files import (
+    ANY_FRAME,
+    PICTURE_SUFFIXES,
+    numbered_frames,
+    visible,
+)
+from atnet_jax.preprocessing.frames import (
+    HIGHEST_RATE,
+    Survey,
+    bits_used,
+    open_video,
+    read_image,
+    survey,
+)
 
-# 100 s at 200 frames per second. The face crops of this many frames take 1 GB of memory.
-MOST_FRAMES = 20_000
+# More than an hour at 200 frames per second.
+MOST_FRAMES = 1_000_000
 # More than 8K. Decoding a picture of this many pixels takes 64 MB.
 _MOST_PIXELS = 2**26
-# A higher frame rate in a file is a time base or an error.
-_HIGHEST_RATE = 2000.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,12 +37,10 @@ class Frame:
     Attributes:
         number: Index in the video, from 0, or the number in the name of the picture.
         image: Grey levels, or RGB.
-        seconds: Time stamp in the video, in seconds; NaN for a picture.
     """
 
     number: int
     image: UInt8[np.ndarray, "height width *channel"]
-    seconds: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,15 +49,19 @@ class Footage:
 
     Attributes:
         path: The video file or the folder.
-        numbers: Numbers of the frames. A video can end earlier than its header states.
+        numbers: Numbers of the frames that can be decoded.
         frame_rate: Frames per second; 0 if unknown.
         files: File of each frame; None for a video.
+        survey: What the frames of a video state; None for a folder.
+        bits: Number of bits that the pictures of a folder use.
     """
 
     path: Path
     numbers: range
     frame_rate: float
-    files: Mapping[int, Path] | None
+    files: Mapping[int, Path] | None = None
+    survey: Survey | None = None
+    bits: int = 8
 
     def frames(
         self, wanted: Collection[int] | None = None, colour: bool = False
@@ -58,17 +69,17 @@ class Footage:
         """Yield frames in order; a video is decoded from its start.
 
         Args:
-            wanted: Numbers of the frames; None for all frames that can be decoded.
+            wanted: Numbers of the frames; None for all frames.
             colour: Whether to yield RGB instead of grey levels.
 
         Raises:
-            UserError: A picture cannot be read, frames differ in size, or the video ends before a
-                wanted frame.
+            UserError: A picture cannot be read, frames differ in size, or a wanted frame is
+                missing.
         """
         chosen = set(self.numbers if wanted is None else wanted)
         if not chosen:
             return
-        left = set(wanted or ())
+        left = set(chosen)
         size = None
         source = (
             self._decode(chosen, colour)
@@ -95,23 +106,22 @@ class Footage:
         self, files: Mapping[int, Path], chosen: Collection[int], colour: bool
     ) -> Iterator[Frame]:
         for number in sorted(chosen):
-            image = read_image(files[number], colour)
+            image = read_image(files[number], colour, self.bits)
             _check_size(files[number], *image.shape[:2])
-            yield Frame(number, image, math.nan)
+            yield Frame(number, image)
 
     def _decode(self, chosen: Collection[int], colour: bool) -> Iterator[Frame]:
         last = max(chosen)
-        with open_video(self.path) as capture:
+        with open_video(self.path) as video:
             for number in range(last + 1):
-                if not capture.grab():
+                if not video.grab():
                     return
                 if number in chosen:
-                    seconds = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-                    yield Frame(number, retrieve(capture, self.path, number, colour), seconds)
+                    yield Frame(number, video.retrieve(number, colour))
 
 
 def open_footage(path: Path, frame_rate: float | None = None) -> Footage:
-    """Open a clip without decoding its frames.
+    """Open a clip. A video is decoded once, because its header can be wrong.
 
     Args:
         path: A video file, or a folder of pictures whose names end in the frame number.
@@ -124,18 +134,30 @@ def open_footage(path: Path, frame_rate: float | None = None) -> Footage:
         UserError: The path does not exist or is not a clip, the clip is too long or too large, a
             frame is missing, or the frame rate is out of range.
     """
-    if frame_rate is not None and not 0 < frame_rate <= _HIGHEST_RATE:
+    if frame_rate is not None and not 0 < frame_rate <= HIGHEST_RATE:
         raise UserError(
             f"The frame rate is {frame_rate:g}, expected a number above 0 and up to"
-            f" {_HIGHEST_RATE:g}, in frames per second."
+            f" {HIGHEST_RATE:g}, in frames per second."
         )
+    check_present(path)
+    return (_open_folder if path.is_dir() else _open_video)(path, frame_rate)
+
+
+def check_present(path: Path) -> None:
+    """Check that a path is a file or a folder, without reading it.
+
+    Args:
+        path: Path of a clip.
+
+    Raises:
+        UserError: Nothing of this name exists, or something else such as a pipe.
+    """
     try:
-        kind = "folder" if path.is_dir() else "file" if path.is_file() else ""
+        present = path.is_dir() or path.is_file()
     except (OSError, ValueError) as error:  # The name is too long or contains a null character.
         raise UserError(f"{str(path)[:100]}: not a valid file name ({error}).") from None
-    if not kind:
+    if not present:
         raise UserError(f"{path}: no such video file or folder of frames.")
-    return (_open_folder if kind == "folder" else _open_video)(path, frame_rate)
 
 
 def _open_video(path: Path, frame_rate: float | None) -> Footage:
@@ -144,18 +166,8 @@ def _open_video(path: Path, frame_rate: float | None) -> Footage:
             f"{path}: a single picture shows no motion. Pass a video or a folder of numbered"
             " frames."
         )
-    with open_video(path) as capture:
-        width = int(capture.get(cv2.CAP_PROP_FRAME_WIDTH))
-        height = int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
-        told = capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        rate = capture.get(cv2.CAP_PROP_FPS)
-    _check_size(path, height, width)
-    # Some containers do not store the number of frames; frames are then read until the end.
-    count = int(told) if 0 < told < 1e9 else MOST_FRAMES
-    _check_count(path, count)
-    if frame_rate is None:
-        frame_rate = rate if math.isfinite(rate) and 0 < rate <= _HIGHEST_RATE else 0.0
-    return Footage(path, range(count), frame_rate, None)
+    found = survey(path, MOST_FRAMES, _MOST_PIXELS)
+    return Footage(path, range(found.frames), frame_rate or found.frame_rate, survey=found)
 
 
 def _open_folder(path: Path, frame_rate: float | None) -> Footage:
@@ -171,20 +183,22 @@ def _open_folder(path: Path, frame_rate: float | None) -> Footage:
     numbers = range(min(files), max(files) + 1)
     missing = next((number for number in numbers if number not in files), None)
     if missing is not None:
+        # The frame may have an ending that is not read.
+        name = re.compile(rf"(?:.*[^0-9])?0*{missing}\.[^.]+")
+        other = next((each.name for each in visible(path) if name.fullmatch(each.name)), None)
+        if other is not None:
+            known = ", ".join(sorted(PICTURE_SUFFIXES))
+            raise UserError(
+                f"{path}: frame {missing} is {other}, whose ending is not read. Convert it to one"
+                f" of {known}."
+            )
         raise UserError(
             f"{path}: frame {missing} is missing between frames {numbers[0]} and {numbers[-1]}."
             " Computing motion needs every frame."
         )
-    _check_count(path, len(numbers))
-    return Footage(path, numbers, frame_rate or 0.0, files)
-
-
-def _check_count(path: Path, count: int) -> None:
-    if count > MOST_FRAMES:
-        raise UserError(
-            f"{path}: the clip has {count} frames, at most {MOST_FRAMES} are allowed. Cut it into"
-            " parts."
-        )
+    if len(numbers) > MOST_FRAMES:
+        raise UserError(f"{path}: the clip has more than {MOST_FRAMES} frames. Cut it into parts.")
+    return Footage(path, numbers, frame_rate or 0.0, files, bits=bits_used(files.values()))
 
 
 def _check_size(path: Path, height: int, width: int) -> None:

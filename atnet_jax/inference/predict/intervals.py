@@ -1,6 +1,7 @@
 """The intervals of a clip's expressions, as the user passes them or as they are spotted."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,13 +10,14 @@ from jaxtyping import Float32
 from atnet_jax.errors import UserError
 from atnet_jax.inference import spotting
 from atnet_jax.inference.predict.caveats import LONGEST_EXPRESSION, Caveat
-from atnet_jax.inference.predict.scan import Scan
+from atnet_jax.inference.predict.scan import Crops, Watched
 from atnet_jax.preprocessing.apex import check_apex
 from atnet_jax.preprocessing.face import Landmarks
 
 # Seconds: longer clips are searched for expressions; a shorter clip is taken as one expression.
 _LONG_CLIP = 2 * LONGEST_EXPRESSION
-_MOST = 20
+# Most intervals in which a face is sought.
+_MOST = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +35,11 @@ class Interval:
     apex: int
     offset: int
     spotted: tuple[str, ...] = ()
+
+    @property
+    def span(self) -> tuple[int, int, int]:
+        """Onset, apex and offset."""
+        return self.onset, self.apex, self.offset
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,11 +85,11 @@ def _checked(path: Path, onset: int, apex: int, offset: int) -> Interval:
 
 
 def find(
-    path: Path,
-    scan: Scan,
+    watched: Watched,
     frame_rate: float,
     method: str,
     numbers: tuple[int | None, int | None, int | None],
+    progress: Callable[[int], None],
 ) -> tuple[list[Interval], Course | None, list[Caveat]]:
     """Complete the numbers that the user passed, or search a long clip for expressions.
 
@@ -91,29 +98,30 @@ def find(
     `LONGEST_EXPRESSION` from a given apex), and a missing apex is spotted.
 
     Args:
-        path: Path of the clip, for messages.
-        scan: The clip.
+        watched: The face to watch.
         frame_rate: Frames per second.
         method: Spotting method, one of `SPOTTERS`.
         numbers: Numbers of the onset, apex and offset frames; None if not given.
+        progress: Called with the number of frames read, every 100 frames.
 
     Returns:
-        The intervals in order of time, the strength of motion (None if nothing was spotted), and
-        warnings.
+        The intervals, the strongest first; the strength of motion (None if nothing was spotted);
+        and warnings.
 
     Raises:
         UserError: A number is outside the clip, the numbers are not in order, or nothing moves.
     """
-    first, last = scan.numbers[0], scan.numbers[-1]
+    footage = watched.footage
+    path, first, last = footage.path, footage.numbers[0], footage.numbers[-1]
     for name, number in zip(("onset", "apex", "offset"), numbers, strict=True):
-        if number is not None and number not in scan.numbers:
+        if number is not None and number not in footage.numbers:
             raise UserError(
                 f"{path}: {name} is {number}, expected a frame number from {first} to {last}."
             )
     onset, apex, offset = numbers
-    long = len(scan.numbers) / frame_rate > _LONG_CLIP
+    long = len(footage.numbers) / frame_rate > _LONG_CLIP
     if onset is None and apex is None and offset is None and long:
-        return _search(scan, frame_rate, method)
+        return _search(watched, frame_rate, method, progress)
     found = []
     if apex is not None and long and (onset is None or offset is None):
         reach = round(LONGEST_EXPRESSION * frame_rate)
@@ -133,9 +141,10 @@ def find(
             f"{path}: onset {onset} and offset {offset} leave no frames between them for an apex."
             " Pass an earlier onset or a later offset."
         )
-    crops = scan.crops[onset - first : offset - first + 1]
-    spotted = spotting.spot_apex(crops, frame_rate, _landmarks(scan), method)
-    if spotted.index == 0 or (crops == crops[0]).all():
+    crops = Crops(watched, onset, offset, progress)
+    spotted = spotting.spot_apex(crops, frame_rate, _landmarks(watched), method)
+    found += crops.warnings(frame_rate)
+    if spotted.index == 0 or not crops.moves:
         raise UserError(
             f"{path}: no motion was found in frames {onset} to {offset}. If there is an"
             " expression, pass its --apex."
@@ -145,35 +154,29 @@ def find(
 
 
 def _search(
-    scan: Scan, frame_rate: float, method: str
+    watched: Watched, frame_rate: float, method: str, progress: Callable[[int], None]
 ) -> tuple[list[Interval], Course, list[Caveat]]:
     """Search a long clip for expressions."""
-    first = scan.numbers[0]
-    timeline = spotting.spot_intervals(scan.crops, frame_rate, _landmarks(scan), method)
-    strongest = sorted(timeline.candidates, key=lambda each: each.strength, reverse=True)[:_MOST]
+    first, last = watched.footage.numbers[0], watched.footage.numbers[-1]
+    crops = Crops(watched, first, last, progress)
+    timeline = spotting.spot_intervals(crops, frame_rate, _landmarks(watched), method)
     everything = ("onset", "apex", "offset")
     intervals = [
         Interval(first + each.onset, first + each.apex, first + each.offset, everything)
-        for each in sorted(strongest, key=lambda each: each.apex)
+        for each in sorted(timeline.candidates, key=lambda each: each.strength, reverse=True)
         if each.onset < each.apex
     ]
-    found = []
-    if len(timeline.candidates) > _MOST:
-        text = (
-            f"{len(timeline.candidates)} intervals look like expressions; only the {_MOST}"
-            " strongest are analysed. Speech, chewing or head motion can cause this."
-        )
-        found.append(Caveat("many_candidates", text))
+    found = list(crops.warnings(frame_rate))
     if not intervals:
         text = (
             "No interval moves like an expression. If there is an expression, pass its --onset,"
             " --apex and --offset."
         )
         found.append(Caveat("nothing_found", text))
-    return intervals, Course(first, timeline.strength, timeline.threshold), found
+    return intervals[:_MOST], Course(first, timeline.strength, timeline.threshold), found
 
 
-def _landmarks(scan: Scan) -> Landmarks:
-    if scan.face is None:
+def _landmarks(watched: Watched) -> Landmarks:
+    if not watched.faces:
         return spotting.STANDARD_LANDMARKS
-    return scan.face.landmarks.within(scan.face.box)
+    return watched.faces[0].landmarks.within(watched.box)

@@ -11,7 +11,12 @@ from atnet_jax.names import CLASSES
 
 _HERE = Path(__file__).parent
 _TEMPLATES = templates.load(_HERE)
-_TEMPLATES.filters |= {"data_uri": draw.data_uri, "figures": draw.figures, "numbered": numbered}
+_TEMPLATES.filters |= {
+    "data_uri": draw.data_uri,
+    "figures": draw.figures,
+    "numbered": numbered,
+    "watched_face": draw.watched_face,
+}
 _WIDTH, _HEIGHT = 900, 170  # Size of the drawing of the strength of motion.
 
 STYLE = (_HERE / "answer.css").read_text(encoding="utf-8")
@@ -38,7 +43,11 @@ def body(answer: Answer) -> str:
 
 def _render(template: str, answer: Answer) -> str:
     return _TEMPLATES.get_template(template).render(
-        answer=answer, classes=CLASSES, drawing=_course(answer), not_for=NOT_FOR
+        answer=answer,
+        name=Path(answer.clip).name or answer.clip,
+        classes=CLASSES,
+        drawing=_course(answer),
+        not_for=NOT_FOR,
     )
 
 

@@ -1,7 +1,6 @@
-"""First pass over a clip: crops every frame to the face, so that expressions can be spotted."""
+"""First pass over a clip: finds a face and crops every frame to it, for the spotting."""
 
 import dataclasses
-import itertools
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -10,75 +9,151 @@ from jaxtyping import UInt8
 from atnet_jax.errors import UserError
 from atnet_jax.inference.predict import caveats
 from atnet_jax.inference.predict.caveats import Caveat
-from atnet_jax.inference.predict.footage import MOST_FRAMES, Footage, Frame
-from atnet_jax.preprocessing.face import Box, Face, crop_face, find_faces, whole_frame
+from atnet_jax.inference.predict.footage import Footage, Frame
+from atnet_jax.preprocessing.face import (
+    Box,
+    Face,
+    check_box,
+    crop_face,
+    find_faces,
+    whole_frame,
+)
 
-# Number of frames, evenly spaced over the beginning of the clip, in which a face is sought.
-_TRIES = 10
+# A face is sought in this many frames near the beginning, at most 10 frames apart, and then in as
+# many as this over the rest of the clip.
+_TRIES, _MOST_TRIES = 10, 200
+# Frames between two that are checked for interlacing.
+_COMBING = 10
 
 
 @dataclasses.dataclass(frozen=True)
-class Scan:
-    """All frames of a clip, cropped to the face.
+class Watched:
+    """The face that is watched throughout a clip.
 
     Attributes:
-        numbers: Numbers of the frames that could be decoded.
-        crops: Face crops of these frames, all with the box of the first face found.
-        face: That face; None if the user passed a box or the frames are already cropped.
-        warnings: Warnings that concern the whole clip.
+        footage: The clip.
+        frame: Number of the frame in which the face was found.
+        box: Box of the face, in pixels of the frame.
+        faces: Faces in that frame, first the one that is watched; empty if the user passed a box or
+            the frames are already cropped.
+        crop: Face crop of that frame.
     """
 
-    numbers: range
-    crops: UInt8[np.ndarray, "frame 224 224"]
-    face: Face | None
-    warnings: list[Caveat]
+    footage: Footage
+    frame: int
+    box: Box
+    faces: list[Face]
+    crop: UInt8[np.ndarray, "224 224"]
+
+    @property
+    def warnings(self) -> list[Caveat]:
+        """Reasons to distrust what was watched."""
+        return list(caveats.of_face(self.faces, self.box, self.crop))
 
 
-def scan(footage: Footage, box: Box | None, detector: str, progress: Callable[[int], None]) -> Scan:
-    """Read all frames and crop them to the face.
+class Crops:
+    """The frames of a part of a clip, cropped to the watched face while they are read.
+
+    Memory holds one frame. Iterate once; `warnings` then describes all frames.
+    """
+
+    def __init__(
+        self, watched: Watched, first: int, last: int, progress: Callable[[int], None]
+    ) -> None:
+        """Prepare the reading of a part of a clip.
+
+        Args:
+            watched: The face.
+            first: Number of the first frame of the part.
+            last: Number of its last frame.
+            progress: Called with the number of frames read, every 100 frames.
+        """
+        self._watched = watched
+        self._numbers = range(first, last + 1)
+        self._progress = progress
+        self._changes: list[float] = []
+        self._combing: list[float] = []
+
+    def __iter__(self) -> Iterator[UInt8[np.ndarray, "224 224"]]:
+        """Yield the crops in order."""
+        before = None
+        for count, frame in enumerate(self._watched.footage.frames(self._numbers)):
+            crop = crop_face(frame.image, self._watched.box)
+            # A sixteenth of the pixels is enough; differences of bytes need 16 bits.
+            some = crop[::4, ::4].astype(np.int16)
+            if before is not None:
+                self._changes.append(float(np.abs(some - before).mean()))
+            before = some
+            if count % _COMBING == 0:
+                self._combing.append(caveats.combing(frame.image, self._watched.box))
+            if count % 100 == 0 and count:
+                self._progress(count)
+            yield crop
+
+    @property
+    def moves(self) -> bool:
+        """Whether any two neighbouring frames differ."""
+        return any(self._changes)
+
+    def warnings(self, frame_rate: float) -> Iterator[Caveat]:
+        """Yield warnings that concern the frames.
+
+        Args:
+            frame_rate: Frames per second.
+        """
+        yield from caveats.of_changes(self._changes, self._numbers[0], frame_rate)
+        yield from caveats.of_combing(self._combing)
+
+
+def watch(footage: Footage, box: Box | None, detector: str) -> Watched:
+    """Find the face to watch, anywhere in the clip.
 
     Args:
         footage: The clip.
         box: Box of the face in pixels, if the user passed one.
         detector: "mtcnn" or "none"; not used if a box is given.
-        progress: Called with the number of frames read, every 100 frames.
 
     Returns:
-        The crops of all frames, and warnings.
+        The largest face in the first frame that shows one.
 
     Raises:
-        UserError: No frame can be decoded, no face is found, or the box is outside the frame.
+        UserError: No face is found, or the box leaves the frame.
     """
-    frames = footage.frames()
-    passed: list[Frame] = []
-    face = None
-    if box is None and detector != "none":
-        face = _find(frames, passed, len(footage.numbers))
-        if face is None:
-            raise UserError(no_face(footage, f"the first {len(passed)} frames"))
-        box = face.box
-    crops, seconds, numbers = [], [], []
-    for frame in itertools.chain(passed, frames):
-        box = box or whole_frame(frame.image)
-        try:
-            crops.append(crop_face(frame.image, box))
-        except UserError as error:
-            raise UserError(f"{footage.path}: {error}") from None
-        seconds.append(frame.seconds)
-        numbers.append(frame.number)
-        if len(crops) % 100 == 0:
-            progress(len(crops))
-    if not crops:
-        raise UserError(
-            f"{footage.path}: no frame of this video can be decoded. Convert it to another format,"
-            " such as MP4."
-        )
-    stacked, told = np.stack(crops), len(footage.numbers)
-    found = [*caveats.of_timing(seconds), *caveats.of_crops(stacked)]
-    if len(crops) < told < MOST_FRAMES:
-        text = f"The file declares {told} frames, but only {len(crops)} can be decoded."
-        found.insert(0, Caveat("ends_early", f"{text} It may be truncated."))
-    return Scan(range(numbers[0], numbers[-1] + 1), stacked, face, found)
+    faces: list[Face] = []
+    tries = _tries(footage.numbers)
+    for frame in footage.frames(tries):
+        if box is None and detector != "none":
+            faces = find_faces(frame.image)
+            if not faces:
+                continue
+            box = faces[0].box
+        elif box is None:
+            box = whole_frame(frame.image)
+        else:
+            checked_box(footage, box, frame)
+        return Watched(footage, frame.number, box, faces, crop_face(frame.image, box))
+    raise UserError(no_face(footage, f"{len(tries)} frames throughout the clip"))
+
+
+def checked_box(footage: Footage, box: Box, frame: Frame) -> Box:
+    """Check that a box that the user passed lies in a frame, and return it.
+
+    Args:
+        footage: The clip, for the error message.
+        box: The box.
+        frame: A frame of the clip.
+
+    Returns:
+        The box.
+
+    Raises:
+        UserError: The box leaves the frame.
+    """
+    try:
+        check_box(box, frame.image)
+    except UserError as error:
+        raise UserError(f"{footage.path}: {error}") from None
+    return box
 
 
 def no_face(footage: Footage, where: str) -> str:
@@ -95,13 +170,9 @@ def no_face(footage: Footage, where: str) -> str:
     )
 
 
-def _find(frames: Iterator[Frame], passed: list[Frame], count: int) -> Face | None:
-    """Return the largest face of the first frame that has one; append read frames to `passed`."""
-    step = max(1, min(count // _TRIES, 10))
-    for frame in frames:
-        passed.append(frame)
-        if (len(passed) - 1) % step == 0 and (faces := find_faces(frame.image)):
-            return faces[0]
-        if len(passed) > step * _TRIES:
-            break
-    return None
+def _tries(numbers: range) -> list[int]:
+    """Return the numbers of the frames in which a face is sought, ascending."""
+    near = max(1, min(len(numbers) // _TRIES, 10))
+    far = max(near, -(-len(numbers) // _MOST_TRIES))
+    begin = near * _TRIES
+    return [*numbers[: begin + 1 : near], *numbers[begin + far :: far]]

@@ -18,9 +18,10 @@ from starlette.requests import Request
 
 from atnet_jax.evaluation.report.blocks import fit
 from atnet_jax.inference.serve.form import FIELDS, Refused
+from atnet_jax.preprocessing.frame_files import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 
-VIDEOS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
-PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff")
+VIDEOS = tuple(sorted(VIDEO_SUFFIXES))
+PICTURES = tuple(sorted(PICTURE_SUFFIXES))
 
 _CLIP = "clip"
 _LONGEST_VALUE = 100  # Bytes of a field.

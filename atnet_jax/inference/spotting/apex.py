@@ -1,6 +1,7 @@
 """Spotting of the apex in a clip that is cut to one expression."""
 
 import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +29,7 @@ class Apex:
 
 
 def spot_apex(
-    crops: UInt8[np.ndarray, "frame 224 224"],
+    crops: Iterable[UInt8[np.ndarray, "224 224"]],
     frame_rate: float,
     landmarks: Landmarks = STANDARD_LANDMARKS,
     method: str = SPOTTERS[0],
@@ -44,7 +45,7 @@ def spot_apex(
     published regions, these exclude the eyes, so that blinks have no effect.
 
     Args:
-        crops: Face crops from onset to offset.
+        crops: Face crops from onset to offset, in order. They are read once.
         frame_rate: Frames per second.
         landmarks: Landmarks of the first frame, in pixels of the crop.
         method: "flow" or "lbp".

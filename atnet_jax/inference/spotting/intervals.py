@@ -1,5 +1,6 @@
 """Spotting of intervals that may contain micro-expressions in a long video."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,7 +61,7 @@ class Timeline:
 
 
 def spot_intervals(
-    crops: UInt8[np.ndarray, "frame 224 224"],
+    crops: Iterable[UInt8[np.ndarray, "224 224"]],
     frame_rate: float,
     landmarks: Landmarks = STANDARD_LANDMARKS,
     method: str = SPOTTERS[0],
@@ -89,7 +90,7 @@ def spot_intervals(
     Moilanen et al. define peaks but no intervals; `_interval` defines the intervals used here.
 
     Args:
-        crops: Face crops of the video.
+        crops: Face crops of the video, in order. They are read once.
         frame_rate: Frames per second.
         landmarks: Landmarks of the first frame, in pixels of the crop.
         method: "flow" (displacements, Euclidean distance) or "lbp" (patterns, χ² distance).

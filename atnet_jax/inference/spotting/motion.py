@@ -1,5 +1,9 @@
 """Motion of the parts of a face relative to the first frame of a video."""
 
+import dataclasses
+import itertools
+from collections.abc import Iterable, Iterator
+
 import cv2
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
@@ -19,44 +23,64 @@ _POINTS = 4
 _ROUNDS = 10
 
 
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """Motion in some consecutive frames of a video.
+
+    Attributes:
+        crops: Face crops of these frames.
+        cells: Displacement of each of the `CELLS` relative to the head since the video's first
+            frame; right and down, in pixels of the crop.
+        head: Displacement of the centre of the face with the head since the first frame.
+    """
+
+    crops: UInt8[np.ndarray, "frame 224 224"]
+    cells: Float32[np.ndarray, "frame cell 2"]
+    head: Float32[np.ndarray, "frame 2"]
+
+
 def face_motion(
-    crops: UInt8[np.ndarray, "frame 224 224"], frame_rate: float, landmarks: Landmarks
-) -> tuple[Float32[np.ndarray, "frame cell 2"], Float32[np.ndarray, "frame 2"]]:
+    crops: Iterable[UInt8[np.ndarray, "224 224"]], frame_rate: float, landmarks: Landmarks
+) -> Iterator[Part]:
     """Compute the motion of a face's parts since the first frame, without the head's motion.
 
     Farnebäck's flow is computed from a reference frame to each frame of the next half second. The
     last of these frames is the next reference, and the motions are summed. Noise of a reference
     cancels between the flow that ends at it and the flows that start from it, so it does not
-    accumulate. The cells follow the head from reference to reference. Memory holds the flows of
-    half a second only.
+    accumulate. The cells follow the head from reference to reference. Memory holds half a second
+    only.
 
     Args:
-        crops: Face crops of the video.
+        crops: Face crops of the video, in order.
         frame_rate: Frames per second.
         landmarks: Landmarks of the first frame, in pixels of the crop.
 
-    Returns:
-        The displacement of each of the `CELLS` relative to the head, and the displacement of the
-        centre of the face with the head; right and down, in pixels of the crop.
+    Yields:
+        The motion in the first frame, and then in each half second.
     """
     step = max(1, round(_REFERENCE_SECONDS * frame_rate))
     offsets = (np.arange(_POINTS) + 0.5) / _POINTS - 0.5
     within = CELL * np.stack(np.meshgrid(offsets, offsets), axis=-1).reshape(-1, 2)
     points = in_picture(landmarks, CELLS[:, None] + within)
     middle = in_picture(landmarks, np.array([0.0, 0.5]))
-    cells = np.zeros((len(crops), len(CELLS), 2), np.float32)
-    head = np.zeros((len(crops), 2), np.float32)
-    for start in range(0, len(crops) - 1, step):
-        now = slice(start + 1, start + 1 + step)
+    cells = np.zeros((1, len(CELLS), 2), np.float32)
+    head = np.zeros((1, 2), np.float32)
+    left = iter(crops)
+    reference = next(left, None)
+    if reference is None:
+        return
+    yield Part(reference[None], cells, head)
+    while now := list(itertools.islice(left, step)):
         centres = points.mean(axis=1)
-        flows = _flows(crops[start : now.stop], points).mean(axis=2)
+        flows = _flows(np.stack([reference, *now]), points).mean(axis=2)
         heads = head_motion(flows, centres - middle)
         rigid = np.einsum("pca,fa->fpc", similarities(*np.moveaxis(centres - middle, -1, 0)), heads)
-        cells[now] = cells[start] + flows - rigid
-        head[now] = head[start] + heads[:, :2]
+        cells = (cells[-1] + flows - rigid).astype(np.float32)
+        head = (head[-1] + heads[:, :2]).astype(np.float32)
+        yield Part(np.stack(now), cells, head)
         points = points + similarities(*np.moveaxis(points - middle, -1, 0)) @ heads[-1]
         middle = middle + heads[-1, :2]
-    return cells, head
+        reference = now[-1]
 
 
 def _flows(

@@ -1,6 +1,6 @@
 """Signals over time that the spotting methods search."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import cv2
@@ -50,12 +50,15 @@ _LBP_LEAST = 1e-3
 
 
 def signal(
-    crops: UInt8[np.ndarray, "frame 224 224"], frame_rate: float, landmarks: Landmarks, method: str
+    crops: Iterable[UInt8[np.ndarray, "224 224"]],
+    frame_rate: float,
+    landmarks: Landmarks,
+    method: str,
 ) -> Signal:
     """Compute the signal that a spotting method searches.
 
     Args:
-        crops: Face crops of the video.
+        crops: Face crops of the video, in order. They are read once, half a second at a time.
         frame_rate: Frames per second.
         landmarks: Landmarks of the first frame, in pixels of the crop.
         method: "flow" or "lbp".
@@ -72,14 +75,19 @@ def signal(
         raise UserError(
             f"The frame rate is {frame_rate:g}, expected a number above 0, in frames per second."
         )
-    if not len(crops):
+    parts = []
+    for part in face_motion(crops, frame_rate, landmarks):
+        if method == "flow":
+            parts.append(part.cells[:, EXPRESSIVE])
+        else:
+            parts.append(histograms(part.crops, landmarks, part.head))
+    if not parts:
         raise UserError("The video has no frames. Spotting needs at least one.")
-    cells, head = face_motion(crops, frame_rate, landmarks)
+    features = np.concatenate(parts)
     if method == "flow":
-        moved, reach = _smooth(cells[:, EXPRESSIVE], _FLOW_SMOOTHING * frame_rate)
+        moved, reach = _smooth(features, _FLOW_SMOOTHING * frame_rate)
         return Signal(moved, reach, _FLOW_LEAST, euclidean, euclidean)
-    counts = histograms(crops, landmarks, head)
-    counts, reach = _smooth(counts, _LBP_SMOOTHING * frame_rate)
+    counts, reach = _smooth(features, _LBP_SMOOTHING * frame_rate)
     return Signal(counts, reach, _LBP_LEAST, uncorrelated, chi_squared)
 
 

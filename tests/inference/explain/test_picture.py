@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from atnet_jax.inference.explain import Explanation
-from atnet_jax.inference.explain.picture import _FACE, _MARGIN, _spans, pictures
+from atnet_jax.inference.explain.picture import _BAR, _FACE, _MARGIN, _NUMBERS, _spans, pictures
 
 CROP = np.full((224, 224), 120, np.uint8)
 
@@ -60,7 +60,7 @@ def test_course_in_time_has_bars_where_the_attributions_are(adm_picture):
     blue = (course[..., 0] - course[..., 2] > 100).any(axis=0)
     assert np.diff(np.flatnonzero(red)).max() <= 2
     step = (4 * (112 + 16) - 16 - 4) / 64
-    first = 2 * _MARGIN + _FACE + 10 + 14 + 58 + 22 + 2 - 560  # Where row 0 starts.
+    first = 2 * _MARGIN + _FACE + 10 + _BAR + _NUMBERS + 22 + 2 - 560  # Where row 0 starts.
     for bars, start, stop in ((red, 20, 30), (blue, 40, 41)):
         places = np.flatnonzero(bars)
         assert places[0] == pytest.approx(first + step * start, abs=1)
@@ -69,7 +69,8 @@ def test_course_in_time_has_bars_where_the_attributions_are(adm_picture):
 
 def test_rows_that_are_not_the_clips_are_darker(adm_picture):
     course = adm_picture[-60]
-    shades = [course[-(126 + k)].tolist() for k in (5, 200)]
+    right = 68 + _NUMBERS  # The margins, the scale and its numbers.
+    shades = [course[-(right + k)].tolist() for k in (5, 200)]
     assert shades[0] == [225] * 3 and shades[1] == [245] * 3
 
 
@@ -86,6 +87,16 @@ def test_occlusion_has_the_scale_of_its_largest_value():
     assert (strong[:, right:] != weak[:, right:]).any()
     below = decoded(pictures(explanation(occlusion=-drops), CROP, None)["occlusion"])
     assert redness(below, 2, 5) < -80
+
+
+@pytest.mark.parametrize("value", [1.2e-5, 0.00012, 0.0012])
+def test_the_numbers_of_a_scale_are_not_cut_off(value):
+    """The columns right of the longest number, left of the title, are white."""
+    drops = np.zeros((32, 32), np.float32)
+    drops[8:12, 20:24] = value
+    picture = decoded(pictures(explanation(occlusion=drops), CROP, None)["occlusion"])
+    numbers = picture[_MARGIN : _MARGIN + 20, _MARGIN + _FACE + 10 + _BAR :]
+    assert (numbers < 128).any() and (numbers[:, _NUMBERS - 4 : _NUMBERS] > 250).all()
 
 
 def test_grad_cam_leaves_the_face_where_it_is_zero():

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import os
 
 import cv2
 import numpy as np
@@ -172,6 +173,7 @@ def test_abstaining(clip, networks):
     assert sure.predicted == sure.likeliest
     assert unsure.predicted is None
     assert unsure.to_json()["prediction"] is None
+    assert "low_score" in codes(unsure.warnings) and "low_score" not in codes(sure.warnings)
     np.testing.assert_array_equal(sure.scores, unsure.scores)
 
 
@@ -186,15 +188,15 @@ def test_json_holds_everything_said(clip, networks):
     (expression,) = told["expressions"]
     assert sum(expression["scores"].values()) == pytest.approx(1, abs=1e-5)
     assert "lie detector" in told["note"]
-    assert set(told["seconds"]) == {"face", "cropping", "motion", "networks"}
+    assert set(told["seconds"]) == {"reading", "face", "cropping", "motion", "networks"}
 
 
 def test_stages_are_reported(clip, networks):
     told = []
     predict_clip(clip, networks, Options(), told.append)
     assert told == [
-        answers.READING, answers.SPOTTING, answers.FACE, answers.CROPPING, answers.MOTION,
-        answers.NETWORKS,
+        answers.READING, answers.FACE, answers.SPOTTING, answers.FACE, answers.CROPPING,
+        answers.MOTION, answers.NETWORKS,
     ]  # fmt: skip
 
 
@@ -266,7 +268,7 @@ def test_4k(frames, folder, networks):
         ({"apex": 99}, "apex is 99, expected a frame number from 0 to 29"),
         ({"onset": 29}, "leave no frames between"),
         ({"apex": 0}, "apex and onset are both frame 0"),
-        ({"box": (5000.0, 0.0, 6000.0, 900.0)}, r"smile\.mp4: .*outside the frame"),
+        ({"box": (5000.0, 0.0, 6000.0, 900.0)}, r"smile\.mp4: .*leaves the frame"),
     ],
 )
 def test_numbers_that_do_not_fit(clip, networks, options, message):
@@ -291,11 +293,11 @@ def test_options_that_make_no_sense(options, message):
 
 
 def test_clips_without_an_answer(frames, folder, video, networks):
-    blank = np.random.default_rng(0).integers(0, 255, (240, 320, 3), dtype=np.uint8)
+    noise = np.random.default_rng(0).integers(0, 255, (12, 240, 320, 3), dtype=np.uint8)
     with pytest.raises(
-        UserError, match=r"no face was found in the first \d+ frames\. It may be dark"
+        UserError, match=r"no face was found in 12 frames throughout the clip\. It may be dark"
     ):
-        predict_clip(video("noise.mp4", [blank] * 12), networks)
+        predict_clip(video("noise.mp4", list(noise)), networks)
     with pytest.raises(UserError, match="no face was found in the apex frame 14"):
         predict_clip(folder("dark", [image // 60 for image in frames]), networks, Options(**GIVEN))
     with pytest.raises(UserError, match="only one frame"):
@@ -313,11 +315,61 @@ def test_a_video_that_ends_before_the_offset(video, networks, frames):
     ]
     path = video("cut.avi", noisy, 200.0, "MJPG")
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 3 // 4])
-    with pytest.raises(UserError, match=r"ends before frame 2\d\. Pass an onset"):
+    with pytest.raises(UserError, match=r"offset is 29, expected a frame number from 0 to 2\d"):
         predict_clip(path, networks, Options(onset=5, apex=14, offset=29))
-    with pytest.raises(UserError, match=r"ends before frame 28\. Pass"):
-        predict_clip(path, networks, Options(onset=5, apex=28, offset=29))
     # Unless all that is needed is there.
     found = predict_clip(path, networks)
     assert "ends_early" in codes(found.warnings)
     assert len(found.expressions) == 1
+
+
+def test_a_face_late_in_the_clip_is_found(frames, folder, networks):
+    """Nothing is there in the first half; the program chooses no interval in it."""
+    rng = np.random.default_rng(0)
+    empty = [rng.integers(90, 110, frames[0].shape, dtype=np.uint8) for _ in range(120)]
+    path = folder("late", [*empty, *frames])
+    found = predict_clip(path, networks, Options(onset=120, offset=149, frame_rate=200.0))
+    assert found.watched is not None and found.watched.frame >= 120
+    assert found.to_json()["face"]["frame"] == found.watched.frame
+    assert abs(found.expressions[0].interval.apex - 134) <= 3
+
+
+def test_intervals_without_a_face_are_left_out(frames, networks, folder, monkeypatch):
+    """An interval that the program chose is no error where it shows no face."""
+    intervals = [Interval(0, k, 29, ("onset", "apex", "offset")) for k in (14, 20)]
+    course = answers.Course(0, np.zeros(30, np.float32), 0.1)
+    monkeypatch.setattr(answers, "find", lambda *_: (intervals, course, []))
+    pictures = [*frames[:20], np.full_like(frames[0], 90), *frames[21:]]
+    found = predict_clip(folder("one", pictures), networks, Options(frame_rate=200.0))
+    assert [each.interval.apex for each in found.expressions] == [14]
+    (lost,) = [each for each in found.warnings if each.code == "face_lost"]
+    assert "frames 0…29" in lost.text
+    del intervals[0]
+    found = predict_clip(folder("none", pictures), networks, Options(frame_rate=200.0))
+    assert found.expressions == [] and "face_lost" in codes(found.warnings)
+
+
+def test_the_watched_face_is_described_where_nothing_is_found(frames, folder, networks):
+    rng = np.random.default_rng(0)
+    dark = frames[0] // 4
+    images = [
+        np.clip(dark + rng.normal(0, 1, dark.shape), 0, 255).astype(np.uint8) for _ in range(60)
+    ]
+    found = predict_clip(folder("dark", images), networks, Options(frame_rate=50.0))
+    assert {"nothing_found", "light"} <= set(codes(found.warnings))
+    assert found.watched is not None
+    assert found.to_json()["face"]["box"] == pytest.approx(found.watched.box, abs=0.1)
+
+
+def test_a_box_that_leaves_the_frame(frames, folder, networks):
+    path = folder("clip", frames)
+    for options in (GIVEN, {}):
+        with pytest.raises(UserError, match="5000 leaves the frame of 640x480 pixels"):
+            predict_clip(path, networks, Options(box=(10.0, 10.0, 5000.0, 5000.0), **options))
+
+
+def test_a_name_that_is_not_utf8(frames, video, networks, tmp_path):
+    name = os.fsdecode(b"caf\xe9.mp4")
+    found = predict_clip(video("cafe.mp4", frames).rename(tmp_path / name), networks)
+    assert found.clip.endswith("caf\\xe9.mp4")
+    json.dumps(found.to_json(), ensure_ascii=False).encode()

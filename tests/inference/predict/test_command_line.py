@@ -49,7 +49,6 @@ def test_a_clip_and_things_that_are_none(clip, workdir, video, folder, tmp_path)
     }
     for name, content in bad.items():
         (tmp_path / name).write_bytes(content)
-    long = video("long.mp4", [PICTURE[:16, :16]] * 20_001)
     gap = folder("gap", [PICTURE] * 4)
     (gap / "img2.png").unlink()
     paths = [
@@ -58,7 +57,6 @@ def test_a_clip_and_things_that_are_none(clip, workdir, video, folder, tmp_path)
         tmp_path / ("long" * 90),
         video("noise.mp4", [PICTURE] * 4),
         video("one.mp4", [PICTURE]),
-        long,
         gap,
         tmp_path,
     ]
@@ -87,8 +85,9 @@ def test_a_clip_and_things_that_are_none(clip, workdir, video, folder, tmp_path)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nowhere", "a.mp4"], "nowhere: no such folder"),
-        (["tests", "a.mp4"], "tests holds no run"),
+        (["nowhere", __file__], "nowhere: no such folder"),
+        (["tests", __file__], "tests holds no run"),
+        (["tests", "a.mp4", "b"], "a.mp4: no such video file or folder of frames"),
         (["x", "a.mp4", "--apex=5", "b.mp4"], "--apex applies to a single clip"),
         (["x", "a.mp4", "--box=1,2,3"], "--box: '1,2,3' is not four numbers"),
         (["x", "a.mp4", "--onset=-1"], "onset is -1"),

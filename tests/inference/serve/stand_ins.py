@@ -77,8 +77,8 @@ def _playlist(path):
 
     def readable(file):
         try:
-            with open_video(file) as capture:
-                return capture.read()[0]
+            with open_video(file) as video:
+                return video.grab()
         except UserError:
             return False
 

@@ -32,6 +32,7 @@ def asked(monkeypatch):
             frame_rate=200.0,
             expressions=[],
             course=None,
+            watched=None,
             warnings=[Caveat("dark", "The face is <dark>.")],
             model={
                 "method": "fusion",

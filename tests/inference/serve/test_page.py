@@ -36,8 +36,9 @@ def check(source):
     attributes = [item for _, each in elements.all for item in each.items()]
     # Nothing from elsewhere, and no script or style but of our own files.
     addresses = {value for name, value in attributes if name in ("src", "href", "action")}
-    assert addresses <= {"/app.js", "/style.css", "/predict", "/", "#content", "data:,"}
-    assert all(script == {"src": "/app.js", "defer": ""} for script in elements.find("script"))
+    # Relative, so that the page also works behind a proxy that serves it below a path.
+    assert addresses <= {"app.js", "style.css", "predict", "./", "#content", "data:,"}
+    assert all(script == {"src": "app.js", "defer": ""} for script in elements.find("script"))
     assert not elements.find("style", "iframe", "object", "embed", "base")
     assert not [name for name, _ in attributes if name.startswith("on") or name == "style"]
     # Marked up for all.

@@ -1,3 +1,5 @@
+import weakref
+
 import numpy as np
 import pytest
 
@@ -47,16 +49,34 @@ def test_a_head_that_shifts_grows_and_turns():
 def test_motion_adds_up_from_reference_to_reference():
     crops = film(np.zeros(21), head=(8.0, -4.0), noise=0.0)
     # At 10 frames a second every fifth frame is a reference.
-    cells, head = face_motion(crops, 10.0, STANDARD_LANDMARKS)
+    parts = list(face_motion(crops, 10.0, STANDARD_LANDMARKS))
+    cells, head = (np.concatenate([getattr(p, n) for p in parts]) for n in ("cells", "head"))
     steps = np.linspace(0, 1, 21)[:, None] * (8.0, -4.0)
     np.testing.assert_allclose(head, steps, atol=0.3)
     assert np.linalg.norm(cells, axis=-1).mean(axis=1).max() < 0.15
 
 
+def test_videos_are_read_piece_by_piece():
+    """No more than half a second and its reference are held at a time."""
+    crops, alive = film(np.zeros(26), noise=0.5), []
+
+    def stream():
+        for crop in crops:
+            held = crop.copy()
+            alive.append(weakref.ref(held))
+            assert sum(reference() is not None for reference in alive) <= 2 * 5 + 2
+            yield held
+
+    found = [part.cells for part in face_motion(stream(), 10.0, STANDARD_LANDMARKS)]
+    assert [len(cells) for cells in found] == [1, 5, 5, 5, 5, 5]
+    whole = [part.cells for part in face_motion(crops, 10.0, STANDARD_LANDMARKS)]
+    np.testing.assert_array_equal(np.concatenate(found), np.concatenate(whole))
+
+
 def test_cells_follow_the_head():
     # The brow moves when the head has brought it to where the eyes were.
     crops = film(pulse(60, 37, 45, 53), centre=(113.0, 86.0), head=(0.0, 50.0), pixels=3.0)
-    cells, _ = face_motion(crops, 30.0, STANDARD_LANDMARKS)
+    cells = np.concatenate([p.cells for p in face_motion(crops, 30.0, STANDARD_LANDMARKS)])
     moved = np.linalg.norm(cells[45] - (cells[36] + cells[54]) / 2, axis=-1)
     assert (CELLS[moved.argsort()[-3:], 1] < -0.3).all()
 

@@ -51,7 +51,8 @@ def set_options(config: Config) -> None:
             )
         os.environ["XLA_FLAGS"] = " ".join([*flags, *missing])
     chosen = any(flag.startswith("--xla_force_host_platform_device_count") for flag in flags)
-    if not chosen and jax.config.jax_num_cpu_devices < 0 and not backend.has_started():
+    chosen |= jax.config.values["jax_num_cpu_devices"] >= 0
+    if not chosen and not backend.has_started():
         jax.config.update("jax_num_cpu_devices", cpus.count())
 
 

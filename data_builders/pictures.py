@@ -46,7 +46,7 @@ class PicturesJob(Job):
             return []
         apex = pictures[clip.apex]
         try:
-            box = self.box or locate_face(apex, self.face)[0]
+            box = self.box or locate_face(apex, self.face, notes=errors.notes)[0]
         except FaceNotFoundError as error:
             raise FaceNotFoundError(f"{files[clip.apex].name}: {error}") from None
         records = []

@@ -11,6 +11,7 @@ from jaxtyping import UInt8
 
 from atnet_jax.errors import UserError
 from atnet_jax.preprocessing.annotation import Clip
+from atnet_jax.system.files import refuse_pointer
 
 # Formats that contain the pictures themselves. FFmpeg would also follow a playlist, whatever its
 # file name, to other files and hosts.
@@ -40,6 +41,7 @@ def read_image(path: Path, colour: bool = False) -> UInt8[np.ndarray, "height wi
         raise UserError(f"{path}: cannot read this frame ({error.strerror}).") from None
     if not content:
         raise UserError(f"{path}: this frame is an empty file. Copy it again.")
+    refuse_pointer(path, content)
     # OpenCV 4.10 fills the missing part of a truncated JPEG with grey and reports no error. Coded
     # pixels escape 0xFF, so a complete file has its end marker after the start of its last scan.
     if content.startswith(b"\xff\xd8") and content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda"):
@@ -143,7 +145,8 @@ def open_video(path: Path) -> Iterator[cv2.VideoCapture]:
     try:
         if not path.stat().st_size:
             raise UserError(f"{path}: this video is an empty file. Copy it again.")
-        path.open("rb").close()
+        with path.open("rb") as file:
+            refuse_pointer(path, file.read(1024))
     except OSError as error:
         raise UserError(f"{path}: cannot read this video ({error.strerror}).") from None
     level = cv2.utils.logging.getLogLevel()

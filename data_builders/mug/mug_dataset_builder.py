@@ -25,7 +25,9 @@ LABEL_RULE: dict[str, int | None] = {
 _SUBJECT = re.compile(r"[0-9]{3}")
 _SESSION = re.compile(r"session[0-9]+")
 _TAKE = re.compile(r"take[0-9]+(.*)")
-_FRAME = re.compile(r"img_([0-9]{1,9})" + frame_files.PICTURE, re.IGNORECASE)
+_FRAME = frame_files.FrameName(
+    re.compile(r"img_([0-9]{1,9})" + frame_files.PICTURE, re.IGNORECASE), "img_0000.jpg"
+)
 
 
 def middle_frames(folder: Path) -> tuple[dict[int, Path], int]:
@@ -85,7 +87,7 @@ class Builder(MacroExpressionBuilder):
 
     def read_source(self) -> source.Source:
         """See the base class. README.md beside this file describes the folder's layout."""
-        errors = source.ErrorList()
+        errors = self.new_errors()
         found = []
         for subject, prefix, folder in read_emotions(self.manual_dir / TOP, errors):
             with errors.collect():
@@ -97,6 +99,8 @@ class Builder(MacroExpressionBuilder):
                 for take in takes:
                     with errors.collect():
                         clip = f"{prefix}{emotion}_{take.name}"
+                        if errors.leaves_out(str(take), subject, clip):
+                            continue
                         found.append(self._read_take(subject, clip, emotion, label, take))
         return self.check(found, errors)
 

@@ -85,13 +85,13 @@ class Sheet:
 
         Args:
             path: An .xlsx file.
-            errors: Collects the errors of single rows.
+            errors: Collects the errors of single rows, and a note if the sheet is not the first.
 
         Raises:
             UserError: The file, the sheet or a column is missing, or the file is not an .xlsx file.
         """
         entries, exclusions, names = [], [], self.columns
-        for number, row in _rows(path, names, self.title, self.request_from):
+        for number, row in _rows(path, names, self.title, self.request_from, errors.notes):
             where = f"{path.name}, row {number}"
             with errors.collect():
                 subject = self.subject(row[names.subject], where)
@@ -156,7 +156,7 @@ def with_frames(
 
 
 def _rows(
-    path: Path, columns: Sequence[str], title: str | None, request_from: str
+    path: Path, columns: Sequence[str], title: str | None, request_from: str, notes: list[str]
 ) -> Iterator[tuple[int, Mapping[str, object]]]:
     """Yield each row's number in the spreadsheet program and its cells, and skip empty rows."""
     if not path.is_file():
@@ -174,7 +174,9 @@ def _rows(
                 f"{', '.join(map(repr, sheets))}. Restore the original file."
             )
         sheets = {title: sheets[title]}
-    rows, indices = _with_header(path, sheets, columns)
+    title, rows, indices = _with_header(path, sheets, columns)
+    if title != next(iter(sheets)):
+        notes.append(f"annotation: sheet {title!r} of {path.name}, which is not its first sheet")
     for number, row in rows:
         cells = {
             column: row[index] if index < len(row) else None for column, index in indices.items()
@@ -233,8 +235,8 @@ def _cells_only(data: bytes) -> io.BytesIO:
 
 def _with_header(
     path: Path, sheets: Mapping[str, list[Sequence[object]]], columns: Sequence[str]
-) -> tuple[Iterator[tuple[int, Sequence[object]]], dict[str, int]]:
-    """Return the rows after the header of the first sheet with all columns, and their indices."""
+) -> tuple[str, Iterator[tuple[int, Sequence[object]]], dict[str, int]]:
+    """Return the first sheet with all columns, its rows after the header, and the indices."""
     fewest_missing, nearest = list(columns), next(iter(sheets))
     for title, listed in sheets.items():
         rows = enumerate(listed, start=1)
@@ -242,7 +244,8 @@ def _with_header(
             names = [" ".join(cell_text(cell).casefold().split()) for cell in row]
             missing = [column for column in columns if column.casefold() not in names]
             if not missing:
-                return rows, {column: names.index(column.casefold()) for column in columns}
+                indices = {column: names.index(column.casefold()) for column in columns}
+                return title, rows, indices
             if len(missing) < len(fewest_missing):
                 fewest_missing, nearest = missing, title
             if number == _HEADER_ROWS:

@@ -528,6 +528,7 @@ def check_source(dataset: str, source: Source, errors: ErrorList) -> Source:
         source,
         entries=sorted(entries, key=lambda entry: entry.clip.names),
         exclusions=exclusions,
+        notes=[*source.notes, *errors.notes],
     )
     try:
         errors.raise_all(dataset)

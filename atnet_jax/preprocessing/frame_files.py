@@ -98,9 +98,8 @@ def numbered_frames(folder: Path, name: FrameName, *, only: bool = False) -> dic
         frames[number] = path
     if others and (only or not frames):
         raise UserError(
-            f"{others[0]}: not named like a frame, as {len(others)} of"
-            f" {numbered(len(others) + len(frames), 'picture')} in this folder. Remove or rename"
-            f" such files; expected a name such as {name.example}."
+            f"{others[0]}: not named like a frame, such as {name.example}. Remove or rename it"
+            f" ({len(others)} of {numbered(len(others) + len(frames), 'picture')} in this folder)."
         )
     inner = folder / folder.name
     if not frames and inner in paths and inner.is_dir():

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import re
+import warnings
 import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -202,12 +203,13 @@ def read_sheets(path: Path) -> dict[str, list[Sequence[object]]]:
             f"program and save it as .xlsx without a password."
         )
     try:
-        workbook = openpyxl.load_workbook(_cells_only(data), read_only=True, data_only=True)
-        sheets = {}
-        for worksheet in workbook.worksheets:
-            # Some programs write a wrong sheet size. A read-only sheet would end there.
-            worksheet.reset_dimensions()
-            sheets[worksheet.title] = list(worksheet.iter_rows(values_only=True))
+        with warnings.catch_warnings(action="ignore"):  # Of parts that are not read.
+            workbook = openpyxl.load_workbook(_cells_only(data), read_only=True, data_only=True)
+            sheets = {}
+            for worksheet in workbook.worksheets:
+                # Some programs write a wrong sheet size. A read-only sheet would end there.
+                worksheet.reset_dimensions()
+                sheets[worksheet.title] = list(worksheet.iter_rows(values_only=True))
     except Exception as error:  # openpyxl raises many kinds of errors for damaged files.
         raise UserError(
             f"{path} is not an .xlsx spreadsheet or is damaged ({type(error).__name__}: {error}). "

@@ -76,7 +76,7 @@ def test_clips_left_out_are_kept_with_their_reason(tree, tmp_path, capsys):
     assert (
         "differs from the paper's composite: 4 of 145 clips (negative 2 of 88, positive 1" in output
     )
-    assert "excluded by the label rule: 5 clips" in output
+    assert "excluded: 5 clips" in output
     assert "1: the apex is not annotated (sub04/EP12_01f)" in output
 
 

@@ -221,10 +221,11 @@ def test_a_clip_given_twice(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", r"Missing column: dataset; subject; clip; label or emotion; one of frames, video"),
+        ("", r"is empty. Expected a header row"),
+        ("x\n", r"Missing column: dataset; subject; clip; label or emotion; one of frames, video"),
         ("dataset,subject,clip,label\n", r"Missing column: one of frames, video"),
         ("dataset,subject,clip,label,adm,flow_mapp\n", r"Unknown column: 'flow_mapp'. The columns"),
-        ("dataset,subject,clip,label,adm,adm\n", r"A column occurs twice"),
+        ("dataset,subject,clip,label,adm,adm\n", r"The column 'adm' occurs twice"),
         (
             "dataset,subject,clip,label,adm\na,b,c,1,d.npy,e\n",
             r"line 2: The row has more cells than columns",

@@ -131,26 +131,26 @@ def with_frames(
         errors: Collects an apex outside onset…offset and missing folders and frames.
     """
     found = []
-    without: defaultdict[Path, list[Entry]] = defaultdict(list)
+    without: defaultdict[Path, list[str]] = defaultdict(list)
     for entry in entries:
         clip = entry.clip
         where = f"{entry.where} ({clip.key})"
         folder = find_folder(clip)
         subject = folder.parent
-        if not subject.is_dir():
-            without[subject].append(entry)
-            continue
         # Some programs unpack an archive into a folder of the same name.
         if not folder.is_dir() and (subject / subject.name).is_dir():
             folder = subject / subject.name / folder.name
         with errors.collect():
             check_apex(clip.onset, clip.apex, clip.offset, where=where)
+            if not subject.is_dir():
+                without[subject].append(where)
+                continue
             frames = annotated_frames(folder, name, clip.onset, clip.offset, where)
             clip = dataclasses.replace(clip, frames=frames)
             found.append(dataclasses.replace(entry, clip=clip))
     errors.messages += [
-        f"{folder}: no such folder, although the annotation has {numbered(len(clips), 'clip')} of "
-        f"this subject ({clips[0].where}). Check that the copy of the database is complete."
+        f"{clips[0]}: {folder}: no such folder. It should hold {numbered(len(clips), 'clip')}. "
+        f"Check that the copy of the database is complete."
         for folder, clips in without.items()
     ]
     return found

@@ -536,8 +536,7 @@ def check_source(dataset: str, source: Source, errors: ErrorList) -> Source:
         raise SourceError(str(error), source, errors.messages) from None
     if not entries:
         raise UserError(
-            f"{dataset} has no clips to prepare. "
-            f"{numbered(len(exclusions), 'clip')} of it are excluded. "
+            f"{dataset} has no clips to prepare. Excluded: {numbered(len(exclusions), 'clip')}. "
             f"Check that --manual_dir is complete."
         )
     return dataclasses.replace(source, warnings=[*source.warnings, *_same_people(source.entries)])

@@ -1,6 +1,7 @@
 """Clips of any origin, listed in manifest.csv: frames, videos, or inputs computed elsewhere."""
 
 import math
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -170,11 +171,15 @@ def _resolve(text: str, manual_dir: Path, column: str, where: str) -> Path:
         raise UserError(
             f"{where}: {column} is {text!r}, expected a path relative to the manifest's folder."
         )
-    if "\\" in text and not (manual_dir / text).exists():
-        text = windows.as_posix()
-    path = (manual_dir / text).resolve()
+    try:
+        if "\\" in text and not (manual_dir / text).exists():
+            text = windows.as_posix()
+        path = Path(os.path.realpath(manual_dir / text))
+        there = path.is_dir() if column == "frames" else path.is_file()
+    except OSError as error:  # For example, the name is too long.
+        raise UserError(f"{where}: {column} cannot be read ({error.strerror}).") from None
     _check_inside(path, manual_dir, column, where)
-    if not (path.is_dir() if column == "frames" else path.is_file()):
+    if not there:
         raise UserError(
             f"{where}: {column} is {text!r}, but this "
             f"{'folder' if column == 'frames' else 'file'} does not exist."

@@ -24,8 +24,8 @@ _FRAME = frame_files.FrameName(
 FRAMES = source.FrameFolders(
     _SUBJECT,
     "s01",
-    raw=("SMIC_all_raw",),
-    cropped=("SMIC_all_cropped",),
+    raw=("SMIC_all_raw/HS",),
+    cropped=("SMIC_all_cropped/HS",),
     other_parts=frozenset({"vis", "nir"}),
 )
 

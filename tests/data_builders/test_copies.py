@@ -138,18 +138,18 @@ def test_samm_in_a_folder_of_its_name_twice(tmp_path):
 @pytest.mark.parametrize(
     ("folder", "message"),
     [
-        ("CASME2_RAW_selected", "is a folder inside the copy of the database"),
+        ("raw/CASME2_RAW_selected", "is a folder inside the copy of the database"),
         ("nothing", "does not exist. The file is delivered with the database"),
         ("twice", "contains more than one copy or part of a copy: one and two. Keep one"),
     ],
 )
 def test_one_message_names_the_cause_of_a_wrong_folder(folder, message, tmp_path):
     TREES.casme2(tmp_path / "raw")
-    (tmp_path / "raw/nothing").mkdir()
+    (tmp_path / "nothing").mkdir()
     for name in ("one", "two"):
-        TREES.casme2_sheet(tmp_path / "raw/twice" / name, TREES.CASME2_ROWS)
+        TREES.casme2_sheet(tmp_path / "twice" / name, TREES.CASME2_ROWS)
     with pytest.raises(UserError, match=message):
-        read("casme2", tmp_path / "raw" / folder)
+        read("casme2", tmp_path / folder)
 
 
 def test_a_missing_subject_is_one_error(tmp_path):

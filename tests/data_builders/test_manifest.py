@@ -268,7 +268,7 @@ def test_errors_of_given_inputs_are_reported_together(tmp_path):
         prepare_rows(folder, rows)
     message = str(error.value)
     assert message.startswith("manifest: 9 errors, so nothing was prepared:")
-    assert message.count("\n") == 9
+    assert message.count("\n") == 10  # The last line says how to leave out clips.
     for file, (_, reason) in wrong.items():
         assert f"mine/anna/{file}: {folder / file} {reason}" in message
     assert f"{folder / 'empty.npy'} is not a .npy file of numbers" in message

@@ -133,11 +133,11 @@ def test_errors(damage, message, trees, tmp_path):
 
 
 def test_no_frames_folder(tmp_path):
-    with pytest.raises(UserError, match="Expected one of SMIC_all_raw/HS, SMIC_all_cropped/HS"):
+    with pytest.raises(UserError, match="Expected SMIC_all_raw/HS, SMIC_all_cropped/HS"):
         _ = make_builder(tmp_path).source
 
 
 def test_no_clip(tmp_path):
     (tmp_path / "SMIC_all_raw/HS").mkdir(parents=True)
-    with pytest.raises(UserError, match="smic has no clips to prepare"):
+    with pytest.raises(UserError, match=r"with a folder for each subject such as s01"):
         _ = make_builder(tmp_path).source

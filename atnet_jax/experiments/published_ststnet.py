@@ -4,6 +4,7 @@ The published code writes one file of weights for each left-out subject. This mo
 into our network, scores the clips of that subject, and writes the results of a run to a workdir.
 """
 
+import contextlib
 import importlib
 import json
 from collections import defaultdict
@@ -183,7 +184,7 @@ def read_state(path: Path) -> dict[str, np.ndarray]:
         UserError: The file is unreadable or contains something else, or PyTorch is required but
             not installed.
     """
-    with path.open("rb") as file:
+    with contextlib.suppress(OSError), path.open("rb") as file:  # Reported below.
         refuse_pointer(path, file.read(1024))
     if path.suffix == ".safetensors":
         try:

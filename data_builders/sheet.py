@@ -23,10 +23,12 @@ from data_builders.source import (
     ErrorList,
     Exclusion,
     annotated_frames,
+    as_spelled,
     cell_integer,
     cell_name,
     cell_text,
     find_label,
+    unpack_hint,
 )
 
 # Number of rows in which the header is searched (SAMM's is in row 14).
@@ -136,7 +138,8 @@ def with_frames(
         clip = entry.clip
         where = f"{entry.where} ({clip.key})"
         folder = find_folder(clip)
-        subject = folder.parent
+        subject = as_spelled(folder.parent)
+        folder = as_spelled(subject / folder.name)
         # Some programs unpack an archive into a folder of the same name.
         if not folder.is_dir() and (subject / subject.name).is_dir():
             folder = subject / subject.name / folder.name
@@ -165,7 +168,7 @@ def _rows(
         found = f" The folder contains {', '.join(others)}." if others else ""
         raise UserError(
             f"The annotation file {path} does not exist.{found} The file is delivered with the "
-            f"database ({request_from}). Copy it there under this name."
+            f"database ({request_from}). Copy it there under this name.{unpack_hint(path.parent)}"
         )
     sheets = read_sheets(path)
     if title is not None:

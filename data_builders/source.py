@@ -25,7 +25,7 @@ from atnet_jax.preprocessing.frame_files import (
     numbered_frames,
     visible,
 )
-from atnet_jax.words import alike, numbered, plain
+from atnet_jax.words import alike, meant, numbered, plain
 
 # A rule that does not exclude any emotion never returns None.
 Label = TypeVar("Label", int, int | None)
@@ -33,6 +33,7 @@ Label = TypeVar("Label", int, int | None)
 _LISTED_FRAMES = 5
 # How many folders deeper than expected a copy may be.
 _DEEPEST = 2
+_ARCHIVES = frozenset({".7z", ".bz2", ".gz", ".rar", ".tar", ".tgz", ".xz", ".zip", ".001"})
 
 # Adjectives that the commonest data sets use, and the nouns of the label rules.
 _NOUNS = {
@@ -358,6 +359,30 @@ def annotated_frames(
         raise UserError(f"{where}: {error}") from error
 
 
+def as_spelled(folder: Path) -> Path:
+    """Return a folder, or the only one beside it whose name differs in case or leading zeros.
+
+    Spreadsheet programs turn the name 0902 into 902, and some file systems ignore case.
+
+    Args:
+        folder: The folder that an annotation names.
+    """
+    if folder.is_dir() or not folder.parent.is_dir():
+        return folder
+    others = (path.name for path in visible(folder.parent) if path.is_dir())
+    return folder.parent / meant([folder.name], others).get(folder.name, folder.name)
+
+
+def unpack_hint(folder: Path) -> str:
+    """Return a sentence that names an archive in a folder, or nothing.
+
+    Args:
+        folder: A folder that lacks something.
+    """
+    archives = [path.name for path in visible(folder) if path.suffix.lower() in _ARCHIVES]
+    return f" Unpack the archive {archives[0]} first." if archives else ""
+
+
 def find_inside(top: Path, fits: Callable[[Path], bool]) -> Path | None:
     """Return the folder that fits: `top` or the nearest one inside it, or None.
 
@@ -453,7 +478,7 @@ class FrameFolders:
             known = ", ".join([*self.raw, *self.cropped])
             raise UserError(
                 f"{tops[-1]} has no folder of frames. Expected {known}, with a folder for each "
-                f"subject such as {self.example}."
+                f"subject such as {self.example}.{unpack_hint(tops[-1])}"
             )
         kind = preferred if preferred in found else other
         folder = found[kind]

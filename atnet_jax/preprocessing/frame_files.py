@@ -38,6 +38,8 @@ _LEFT_BEHIND = frozenset(
         *("@eadir", "@tmp", "#recycle", "#snapshot", "@recycle", "@recently-snapshot"),
     }
 )
+# What programs add to the name of a second copy of a file: img46 (1).jpg, img46 - Copy.jpg.
+_COPY = re.compile(r"( ?\([0-9]+\)| - [^.]*copy[^.]*| copy)(?=\.[^.]+$)", re.IGNORECASE)
 _NOTES = frozenset({".htm", ".html", ".md", ".pdf", ".txt"})
 
 
@@ -69,8 +71,9 @@ def visible(folder: Path, *, notes: bool = True) -> list[Path]:
 def numbered_frames(folder: Path, name: FrameName, *, only: bool = False) -> dict[int, Path]:
     """Return the frames in a folder by frame number, ascending.
 
-    If the folder has no frames but a folder of its own name, as some programs unpack archives, the
-    frames in that one are returned.
+    Second copies such as img46 (1).jpg are skipped if img46.jpg is there. If the folder has no
+    frames but a folder of its own name, as some programs unpack archives, the frames in that one
+    are returned.
 
     Args:
         folder: Folder of one clip.
@@ -84,7 +87,11 @@ def numbered_frames(folder: Path, name: FrameName, *, only: bool = False) -> dic
     frames: dict[int, Path] = {}
     others: list[Path] = []
     paths = visible(folder)
+    names = {path.name for path in paths}
     for path in paths:
+        original = _COPY.sub("", path.name)
+        if original != path.name and original in names:
+            continue
         match = name.pattern.fullmatch(path.name)
         if match is None:
             if path.suffix.lower() in PICTURE_SUFFIXES:

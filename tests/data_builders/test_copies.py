@@ -21,8 +21,10 @@ from tests.data_builders.conftest import CASME2_HEADER, Trees
 from tests.data_builders.damage import move
 
 TREES = Trees()
+RAW = "CASME2_RAW_selected"
 SHEET = "CASME2-coding-20140508.xlsx"
-NEW_SHEET = "CASME2-coding-20190701.xlsx"
+NEW_RAW = "CASME2_RAW_selected"
+SHEET = "CASME2-coding-20190701.xlsx"
 RELABELLED = ("EP07_01", "EP07_04f", "EP10_03")
 
 
@@ -88,6 +90,12 @@ def system_folders(tree: Path) -> None:
         (folder / "lost+found").mkdir()
 
 
+def second_copies(tree: Path) -> None:
+    folder = tree / RAW / "sub02/7"
+    for name in ("img2 (1).jpg", "img2 - Copy.jpg", "img2 - Copy (2).jpg", "img2 copy.jpg"):
+        shutil.copy(folder / "img2.jpg", folder / name)
+
+
 def other_case(tree: Path) -> None:
     hs = tree / "SMIC_all_raw/HS"
     move("s01", "S01")(hs)
@@ -111,6 +119,10 @@ def other_cameras(tree: Path) -> None:
         ("casme2", beside_others),
         ("casme2", shallow),
         ("casme2", system_folders),
+        ("casme2", move(f"{RAW}/sub01", f"{RAW}/SUB01")),
+        ("casme2", move(f"{RAW}/sub02/EP01_11f", f"{RAW}/sub02/ep01_11F")),
+        ("casme2", move(f"{RAW}/sub02/7", f"{RAW}/sub02/0007")),
+        ("casme2", second_copies),
         ("samm", one_down("SAMM")),
         ("samm", beside_others),
         ("samm", system_folders),
@@ -150,6 +162,13 @@ def test_one_message_names_the_cause_of_a_wrong_folder(folder, message, tmp_path
         TREES.casme2_sheet(tmp_path / "twice" / name, TREES.CASME2_ROWS)
     with pytest.raises(UserError, match=message):
         read("casme2", tmp_path / folder)
+
+
+def test_an_archive_that_is_not_unpacked_is_named(tmp_path):
+    TREES.casme2_sheet(tmp_path, TREES.CASME2_ROWS)
+    (tmp_path / "CASME2_RAW_selected.zip").touch()
+    with pytest.raises(UserError, match=r"Unpack the archive CASME2_RAW_selected.zip first"):
+        read("casme2", tmp_path)
 
 
 def test_a_missing_subject_is_one_error(tmp_path):
@@ -324,3 +343,19 @@ def test_names_and_pictures_of_one_person_under_two_subjects(tmp_path):
     first, second = read("manifest", tmp_path).warnings
     assert first.startswith("mine: the subjects 'Anna' and 'anna' differ only in case")
     assert second.startswith("mine/anna/x and mine/bert/x have the same picture, but different")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["img ({}).png", "img{:04d}_crop.png", "{:04d}_img.png", "take 1 ({}).png", "img{}.png"],
+)
+def test_frames_with_names_that_users_chose(name, tmp_path):
+    TREES.write_frames(tmp_path / "a/b", [name.format(number) for number in range(3)])
+    shutil.copy(
+        tmp_path / "a/b" / name.format(1), tmp_path / "a/b" / f"{name.format(1)[:-4]} (2).png"
+    )
+    (tmp_path / "manifest.csv").write_text(
+        "dataset,subject,clip,label,frames,onset,apex,offset\nmine,a,c,1,a\\b,0,1.0,2\n"
+    )
+    (entry,) = read("manifest", tmp_path).entries
+    assert [path.name for path in entry.clip.frames.values()] == files

@@ -320,7 +320,8 @@ FIELDS = {
         0,
         whole(0, 1_000_000),
         "Number of folds, of all seeds, trained at once in one program. 0 chooses it for the"
-        " device: as many as fit its memory, but on a CPU 1, or 40 if the folds share batches.",
+        " device: as many as fit its memory, but on CPUs one per CPU, or 40 if the folds share"
+        " batches.",
     ),
     "engine.checkpoint_every": Field(
         0,

@@ -388,17 +388,10 @@ def make_trainer(
             )
 
         numbers = np.zeros(blocks[0].labels.shape[1], np.int32)
-        placed = [
-            Batches(
-                shapes(block.indices, block_specs.indices),
-                shapes(block.labels, by_step),
-                shapes(block.weights, by_step),
-            )
-            for block in blocks
-        ]
         state = shapes(jax.eval_shape(init, numbers, numbers), unit)
-        rate = jax.ShapeDtypeStruct((), jnp.float32, sharding=NamedSharding(mesh, whole))
-        return epoch_of_group.lower(state, shapes(dict(inputs), whole), placed, rate).compile()
+        # As in training, the batches and the rate are on the host: `epoch` finds this program.
+        rate = jax.ShapeDtypeStruct((), jnp.float32, weak_type=True)
+        return epoch_of_group.lower(state, shapes(dict(inputs), whole), blocks, rate).compile()
 
     return Trainer(
         mesh=mesh,

@@ -16,7 +16,8 @@ from atnet_jax.training.batches import BatchPlan
 from atnet_jax.training.engine import Trainer
 
 # The compiler's estimate ignores fragmentation and the workspace of library calls.
-_USABLE = 0.8
+USABLE = 0.8
+"""Share of the memory that the plans of the compiler may fill."""
 # On a CPU, shared work is computed once per group, so large groups are faster than small ones.
 _SHARING_ON_CPU = 40
 # On a TPU, the recurrent layers of more units exceed the fast memory: by the compiler's estimate, a
@@ -54,9 +55,9 @@ def units_at_once(
         if memory is None:
             memory = (trainer.mesh.devices.flat[0].memory_stats() or {}).get("bytes_limit")
         if memory:
-            needed = _bytes_of_a_unit(trainer, inputs, plan, units[0])
+            needed = bytes_of_a_unit(trainer, inputs, plan, units[0])
             shared = sum(array.nbytes for array in inputs.values())
-            fitting = max(1, int((_USABLE * memory - shared) // needed))
+            fitting = max(1, int((USABLE * memory - shared) // needed))
             on_tpu = trainer.mesh.devices.flat[0].platform == "tpu"
             if on_tpu and not config.recipe.shared_batches:
                 fitting = min(fitting, _AT_ONCE_ON_TPU)
@@ -78,10 +79,17 @@ def even_size(wanted: int, units: int, devices: int) -> int:
     return math.ceil(size / devices) * devices
 
 
-def _bytes_of_a_unit(
+def bytes_of_a_unit(
     trainer: Trainer, inputs: Mapping[str, np.ndarray], plan: BatchPlan, unit: Unit
 ) -> int:
-    """Return the memory that the compiler plans for one unit per device, state included."""
+    """Return the memory that the compiler plans for one unit per device, state included.
+
+    Args:
+        trainer: The functions to compile.
+        inputs: Inputs of all clips; only their shapes are used.
+        plan: The source of batches.
+        unit: Any unit.
+    """
     blocks = plan.blocks([unit] * trainer.mesh.size, 0)
     compiled = trainer.compile_epoch(inputs, blocks)
     analysis: Any = compiled.memory_analysis()

@@ -44,7 +44,19 @@ def one_cpu() -> Iterator[None]:
     os.sched_setaffinity(0, before)
 
 
-@pytest.mark.usefixtures("one_cpu")
+@pytest.fixture
+def fast_flow(tmp_path, monkeypatch) -> None:
+    """Have kernels compute the default flow by OpenCV, because it takes most of their time."""
+    start = tmp_path / "profile_default" / "startup" / "flow.py"
+    start.parent.mkdir(parents=True)
+    start.write_text(
+        "from atnet_jax.preprocessing.optical_flow import _METHODS\n"
+        '_METHODS["spatiotemporal"] = _METHODS["farneback"]\n'
+    )
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
+
+
+@pytest.mark.usefixtures("one_cpu", "fast_flow")
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_a_notebook_gives_outputs_of_the_kinds_that_are_shipped(name):
     from run_notebooks import execute

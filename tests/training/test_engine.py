@@ -166,8 +166,7 @@ for shared in (False, True):
     for a, b in zip(*ends):
         np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-6)
 """
-    flag = "--xla_force_host_platform_device_count=2"
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flag}
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "2"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True,
                           text=True, check=False)  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -14,9 +14,9 @@ from jax import lax
 from atnet_jax.config import default_config
 from atnet_jax.data.folds import Unit, make_folds
 from atnet_jax.errors import UserError
-from atnet_jax.experiments.train import make_deterministic
 from atnet_jax.system import backend
 from atnet_jax.training.batches import BatchPlan
+from atnet_jax.training.devices import set_options
 from atnet_jax.training.engine import compiler_options, make_trainer
 from atnet_jax.training.fixed_order import fixed_order
 from benchmarks.task import random_composite
@@ -122,6 +122,7 @@ def test_every_network_has_a_fixed_order(model):
 _STEP = """
 import hashlib, jax, jax.numpy as jnp, numpy as np
 from jax import lax
+from atnet_jax.training.devices import set_options
 from atnet_jax.training.engine import compiler_options
 from atnet_jax.training.fixed_order import fixed_order
 rng = np.random.default_rng(0)
@@ -152,7 +153,7 @@ def digest():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XLA_FLAGS", "")
         patch.setattr(backend, "has_started", lambda: False)
-        make_deterministic(setting("ststnet")[0])
+        set_options(setting("ststnet")[0])
         flags = os.environ["XLA_FLAGS"]
 
     def run(*emulator, threads=2):
@@ -174,10 +175,10 @@ def test_jax_must_not_have_started_without_the_flags(monkeypatch):
     config = setting("ststnet")[0]
     jax.devices()
     with pytest.raises(UserError, match=r"Start a new process.* or set XLA_FLAGS='--xla_gpu_det"):
-        make_deterministic(config)
+        set_options(config)
     assert os.environ["XLA_FLAGS"] == ""
     config.deterministic = False
-    make_deterministic(config)
+    set_options(config)
 
 
 def test_any_number_of_threads_gives_the_same_bits(digest):

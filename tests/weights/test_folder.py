@@ -97,8 +97,7 @@ array = jax.device_put(np.arange(8.0, dtype=np.float32), NamedSharding(mesh, Par
 assert len(array.devices()) == 2
 weights.save(Path({str(tmp_path / "w")!r}), weights.Weights({{"a": {{"b": array}}}}, {{}}, {{}}))
 """
-    flag = "--xla_force_host_platform_device_count=2"
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flag}
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": "2"}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
     array = weights.load(tmp_path / "w").params["a"]["b"]
     assert type(array) is np.ndarray

@@ -23,8 +23,7 @@ from tests.data_builders.damage import move
 TREES = Trees()
 RAW = "CASME2_RAW_selected"
 SHEET = "CASME2-coding-20140508.xlsx"
-NEW_RAW = "CASME2_RAW_selected"
-SHEET = "CASME2-coding-20190701.xlsx"
+NEW_SHEET = "CASME2-coding-20190701.xlsx"
 RELABELLED = ("EP07_01", "EP07_04f", "EP10_03")
 
 

@@ -33,22 +33,21 @@ COMPOSITE: Mapping[str, ClipCounts] = {
 
 
 # 26, 32 and 20 people were filmed, of whom some have no clip in the composite.
-_NAMES: Mapping[str, re.Pattern[str]] = {
-    "casme2": re.compile(r"sub(0[1-9]|1[0-9]|2[0-6])/(EP)?[0-9_]+f?"),
-    "samm": re.compile(r"([6-9]|[12][0-9]|3[0-7])/0[0-9]{2}_[0-9]_[0-9]{1,2}"),
-    "smic": re.compile(r"s(0[1-9]|1[0-9]|20)/s[0-9]{2}_(ne|po|sur)_[0-9]{2,3}"),
+_SUBJECTS: Mapping[str, re.Pattern[str]] = {
+    "casme2": re.compile(r"sub(0[1-9]|1[0-9]|2[0-6])"),
+    "samm": re.compile(r"[6-9]|[12][0-9]|3[0-7]"),
+    "smic": re.compile(r"s(0[1-9]|1[0-9]|20)"),
 }
 
 
-def could_be_of(dataset: str, subject: str, clip: str) -> bool:
-    """Return whether a clip can be one of its database by the form of its names.
+def has_subject(dataset: str, subject: str) -> bool:
+    """Return whether a subject can be one of a database by the form of its name.
 
     Args:
         dataset: Name of the database. Any name has the right form in databases of other papers.
         subject: Name of the subject.
-        clip: Name of the clip.
     """
-    return dataset not in _NAMES or bool(_NAMES[dataset].fullmatch(f"{subject}/{clip}"))
+    return dataset not in _SUBJECTS or _SUBJECTS[dataset].fullmatch(subject) is not None
 
 
 class CompositeScores(NamedTuple):

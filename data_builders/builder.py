@@ -16,7 +16,7 @@ from atnet_jax.data.record import Record
 from atnet_jax.errors import UserError
 from atnet_jax.preprocessing.face import Box, find_faces, read_boxes
 from atnet_jax.preprocessing.frames import read_frames, read_image
-from atnet_jax.published import could_be_of
+from atnet_jax.published import has_subject
 from atnet_jax.system.kept import KeptRecords
 from atnet_jax.system.stopwatch import Stopwatch
 from atnet_jax.system.workers import map_in_order, number_of_processes
@@ -158,12 +158,12 @@ class ExpressionBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True)
         for entry in self.source.entries:
             subjects.setdefault(entry.clip.dataset, set()).add(entry.clip.subject)
         entries = self.source.entries
-        comparable = [entry for entry in entries if could_be_of(*entry.clip.names)]
+        comparable = [e for e in entries if has_subject(e.clip.dataset, e.clip.subject)]
         return {
             "options": self.options(),
             "counts": count_classes(entries),
             "comparable": count_classes(comparable),
-            "foreign": [e.clip.key for e in entries if not could_be_of(*e.clip.names)],
+            "foreign": sorted({e.clip.key for e in entries} - {e.clip.key for e in comparable}),
             "subjects": {dataset: len(names) for dataset, names in sorted(subjects.items())},
             "excluded": [vars(exclusion) for exclusion in self.source.exclusions],
             "notes": [*self.source.notes, *(f"Warning: {text}" for text in self.source.warnings)],

@@ -194,8 +194,8 @@ def summary(path: Path, metadata: Mapping[str, Any]) -> str:
         foreign = [key for key in metadata["foreign"] if key.startswith(f"{dataset}/")]
         if foreign:
             lines.append(
-                f"  not named like a clip of {DATABASES[dataset]}, so not compared: "
-                f"{numbered(len(foreign), 'clip')}, such as {foreign[0]}"
+                f"  not compared: {numbered(len(foreign), 'clip')} of subjects that "
+                f"{DATABASES[dataset]} does not have, such as {foreign[0]}"
             )
         if all(counts[name] == expected[name] for name in CLASSES):
             lines.append(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from atnet_jax.errors import UserError
 from atnet_jax.names import CLASSES
-from atnet_jax.published import COMPOSITE, DATABASES, could_be_of
+from atnet_jax.published import COMPOSITE, DATABASES, has_subject
 from atnet_jax.system import tables
 from atnet_jax.words import meant, numbered
 from data_builders.doctor.findings import CheckedClip, Checkup
@@ -102,8 +102,8 @@ def judge(checkup: Checkup, listed: Sequence[CheckedClip] | None) -> dict[str, V
         The verdict for each database of the paper, and for the composite as "full".
     """
     for clip in checkup.clips:
-        if not could_be_of(clip.dataset, clip.subject, clip.clip):
-            checkup.add("foreign", clip.key, "no clip of this database has such a name")
+        if not has_subject(clip.dataset, clip.subject):
+            checkup.add("foreign", clip.key, "the database has no such subject")
     spoiled = {finding.clip for finding in checkup.findings if finding.is_error}
     if listed is not None:
         _compare(checkup, listed)

@@ -66,7 +66,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "foreign": Kind(
         "error",
-        "clips that are not named like any of their database",
+        "clips of subjects that their database does not have",
         "correct the names, or use another name in the column dataset",
     ),
     "same_frames": Kind(

@@ -168,9 +168,9 @@ def test_files_are_matched_by_name(folder, folds):
 
 
 def test_missing_subjects_are_listed(folder, folds, data_dir, tmp_path):
-    (folder / "007.safetensors").rename(folder / "7.safetensors")
+    (folder / "007.safetensors").rename(folder / "8.safetensors")
     (folder / "s01.safetensors").unlink()
-    message = r"no file for 2 of 6 subjects: samm/007, smic/s01\..*match no subject: 7\.safetensors"
+    message = r"no file for 2 of 6 subjects: samm/007, smic/s01\..*match no subject: 8\.safetensors"
     with pytest.raises(UserError, match=message):
         import_torch.match_files(folder, folds)
     with pytest.raises(UserError, match=message):

@@ -15,6 +15,10 @@ import pytest
 
 from atnet_jax.errors import UserError
 from atnet_jax.names import DEFAULT_FLOW
+from atnet_jax.preprocessing.face import Face, Landmarks
+from atnet_jax.system.kept import KeptRecords
+from data_builders.jobs import keep, recall
+from data_builders.prepare import prepare
 from data_builders.sheet import read_sheets
 from data_builders.source import Source, SourceError
 from tests.data_builders.conftest import CASME2_HEADER, Trees
@@ -349,12 +353,59 @@ def test_names_and_pictures_of_one_person_under_two_subjects(tmp_path):
     ["img ({}).png", "img{:04d}_crop.png", "{:04d}_img.png", "take 1 ({}).png", "img{}.png"],
 )
 def test_frames_with_names_that_users_chose(name, tmp_path):
-    TREES.write_frames(tmp_path / "a/b", [name.format(number) for number in range(3)])
-    shutil.copy(
-        tmp_path / "a/b" / name.format(1), tmp_path / "a/b" / f"{name.format(1)[:-4]} (2).png"
-    )
+    files = [name.format(number) for number in range(3)]
+    TREES.write_frames(tmp_path / "a/b", files)
+    shutil.copy(tmp_path / "a/b" / files[1], tmp_path / "a/b" / files[1].replace(".", " (2)."))
     (tmp_path / "manifest.csv").write_text(
         "dataset,subject,clip,label,frames,onset,apex,offset\nmine,a,c,1,a\\b,0,1.0,2\n"
     )
     (entry,) = read("manifest", tmp_path).entries
     assert [path.name for path in entry.clip.frames.values()] == files
+
+
+def test_boxes_are_of_the_clips_that_their_names_mean(tmp_path):
+    tree = TREES.samm(tmp_path / "raw")
+    (tmp_path / "boxes.csv").write_text(
+        "dataset;subject;clip;x0;y0;x1;y1\nSAMM;006;006_1_2;1;2;30;40\ncasme2;x;y;1;2;3;4\n"
+    )
+    module = importlib.import_module("data_builders.samm.samm_dataset_builder")
+    builder = module.Builder(
+        data_dir=os.devnull,
+        config=DEFAULT_FLOW,
+        manual_dir=tree,
+        boxes=tmp_path / "boxes.csv",
+    )
+    boxes = {job.entry.clip.key: job.box for job in builder.jobs.values() if job.box}
+    assert boxes == {"samm/6/006_1_2": (1.0, 2.0, 30.0, 40.0)}
+
+
+def test_notes_of_a_clip_are_kept_with_its_records(tmp_path):
+    kept = KeptRecords(tmp_path / "partial")
+    keep(kept, "name", [("mine/a/b", {"label": 1})], ["mine/a/b: 2 faces"])
+    assert recall(kept, "name") == ([("mine/a/b", {"label": 1})], ["mine/a/b: 2 faces"])
+
+
+def test_several_faces_are_noted_in_the_summary(tmp_path, monkeypatch, capsys):
+    (tmp_path / "raw").mkdir()
+    cv2.imwrite(str(tmp_path / "raw/1.png"), np.zeros((64, 80), np.uint8))
+    (tmp_path / "raw/manifest.csv").write_text(
+        "dataset,subject,clip,label,apex_image\nmine,a,b,1,1.png\n"
+    )
+    points = Landmarks(*[(20.0, 20.0)] * 5)
+    faces = [Face((5.0, 5.0, 45.0, 45.0), points, 1.0)] * 2
+    monkeypatch.setattr("atnet_jax.preprocessing.face.find_faces", lambda image: faces)
+    prepare("manifest", tmp_path / "raw", tmp_path / "data", num_workers=1)
+    assert "mine/a/b: 2 faces were found and the largest is used" in capsys.readouterr().out
+
+
+def test_the_summary_compares_only_subjects_of_the_database(tmp_path, capsys):
+    np.save(tmp_path / "1.npy", np.ones((28, 28, 3), np.float32))
+    np.save(tmp_path / "2.npy", np.zeros((28, 28, 3), np.float32))
+    (tmp_path / "manifest.csv").write_text(
+        "dataset,subject,clip,label,flow_map\n"
+        "casme2,sub99,x,0,1.npy\ncasme2,sub01,EP02_01f,1,2.npy\n"
+    )
+    prepare("manifest", tmp_path, tmp_path / "data", num_workers=1)
+    output = capsys.readouterr().out
+    assert "1 clip of subjects that CASME II does not have, such as casme2/sub99/x" in output
+    assert "1 of 145 clips (negative 0 of 88, positive 1 of 32, surprise 0 of 25)" in output

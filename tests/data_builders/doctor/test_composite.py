@@ -164,7 +164,7 @@ def test_a_list_of_other_clips(tmp_path):
 def test_a_list_that_cannot_be_used(header, row, message, tmp_path):
     with pytest.raises(UserError, match=message):
         read_list(write_list(tmp_path / "list.csv", [row], header))
-    with pytest.raises(UserError, match="nowhere.csv cannot be read"):
+    with pytest.raises(UserError, match=r"nowhere\.csv cannot be read"):
         read_list(tmp_path / "nowhere.csv")
 
 

@@ -12,6 +12,7 @@ from jaxtyping import UInt8
 from atnet_jax.errors import UserError
 from atnet_jax.preprocessing.annotation import Clip
 from atnet_jax.system.files import refuse_pointer
+from atnet_jax.words import numbered
 
 # Formats that contain the pictures themselves. FFmpeg would also follow a playlist, whatever its
 # file name, to other files and hosts.
@@ -120,7 +121,8 @@ def _decode_video(
         for number in range(last + 1):
             if not capture.grab():
                 raise UserError(
-                    f"{path}: the video ends after {number} frames (0…{number - 1}), but the"
+                    f"{path}: the video ends after {numbered(number, 'frame')}"
+                    f" (0…{number - 1}), but the"
                     f" clip's offset is frame {last}. Frames are counted from 0."
                 )
             if number in remaining:

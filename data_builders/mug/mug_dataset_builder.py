@@ -7,6 +7,7 @@ from pathlib import Path
 from atnet_jax.errors import UserError
 from atnet_jax.preprocessing import frame_files
 from atnet_jax.preprocessing.apex import middle_frame
+from atnet_jax.words import numbered
 from data_builders import source
 from data_builders.macro_expression import FRAMES, MacroExpressionBuilder, no_class
 
@@ -43,7 +44,8 @@ def middle_frames(folder: Path) -> tuple[dict[int, Path], int]:
     frames = frame_files.numbered_frames(folder, _FRAME, only=True)
     if len(frames) < FRAMES + 2:
         raise UserError(
-            f"{folder}: Found {len(frames)} frames, expected at least {FRAMES + 2}, the first and "
+            f"{folder}: Found {numbered(len(frames), 'frame')}, expected at least"
+            f" {FRAMES + 2}, the first and "
             f"the last of which are neutral. Check that the copy of the set is complete."
         )
     # A missing frame would shift the middle.

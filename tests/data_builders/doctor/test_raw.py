@@ -303,5 +303,5 @@ def test_a_manifest_is_checked_before_it_is_prepared(tmp_path):
 def write_video(path):
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25, (64, 48))
     for number in range(3):
-        writer.write(np.dstack([texture(number, (64, 48))] * 3))
+        writer.write(np.dstack([moved(texture(0, (64, 48)), 0.3 * number, 0)] * 3))
     writer.release()

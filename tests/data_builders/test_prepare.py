@@ -121,8 +121,8 @@ def test_boxes_replace_the_detector(tree, tmp_path):
 
 def test_a_box_of_no_clip(tree, tmp_path):
     boxes = tmp_path / "boxes.csv"
-    boxes.write_text("dataset,subject,clip,x0,y0,x1,y1\nsmic,s1,s1_ne_02,1,2,61,62\n")
-    with pytest.raises(UserError, match="has boxes for unknown clips: smic/s1/s1_ne_02"):
+    boxes.write_text("dataset,subject,clip,x0,y0,x1,y1\nsmic,s1,s1_ne_09,1,2,61,62\n")
+    with pytest.raises(UserError, match="has boxes for unknown clips: smic/s1/s1_ne_09"):
         prepare("smic", tree, tmp_path / "data", face="none", boxes=boxes, num_workers=1)
     assert not published(tmp_path)
 

@@ -44,7 +44,7 @@ def test_same_crop_for_every_frame(make_clip, shifted, monkeypatch: pytest.Monke
     """The detector is asked once, for the apex, and frames that do not move show no motion."""
     asked = []
 
-    def detector(image, name):
+    def detector(image, name, notes=None):
         asked.append((image.copy(), name))
         return (20.3, 10.7, 180.3, 170.7), None
 
@@ -62,7 +62,9 @@ def test_same_crop_for_every_frame(make_clip, shifted, monkeypatch: pytest.Monke
 
 
 def test_box_by_hand_wins(make_clip, shifted, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(crops_module, "locate_face", lambda *_: pytest.fail("asked the detector"))
+    monkeypatch.setattr(
+        crops_module, "locate_face", lambda *_, **__: pytest.fail("asked the detector")
+    )
     images = [shifted(0.3 * n, 0) for n in range(3)]
     box = (50.0, 60.0, 162.0, 172.0)
     features = extract(make_clip(images, 1, 1, 2, 3), face="mtcnn", box=box, flow="farneback")

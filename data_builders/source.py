@@ -494,10 +494,11 @@ class FrameFolders:
         known = [*self.raw, *self.cropped]
         root = find_inside(top, lambda folder: any((folder / name).is_dir() for name in known))
         found: dict[str, Path] = {}
-        for kind, names in kinds.items() if root else ():
+        for kind, names in kinds.items():
             for name in names:
-                if kind not in found and (root / name).is_dir():
-                    subjects = find_inside(root / name, self._has_subjects)
+                folder = (root or top) / name
+                if kind not in found and folder.is_dir():
+                    subjects = find_inside(folder, self._has_subjects)
                     if subjects is not None:
                         found[kind] = subjects
         if not found and (subjects := find_inside(top, self._has_subjects)) is not None:

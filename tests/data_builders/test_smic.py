@@ -106,8 +106,8 @@ def test_folder_goes_with_the_face_option(trees, tmp_path):
         (remove(f"{CLIP}/image000100.bmp"), r"s01_ne_01 lacks frame 100 of 98…101"),
         (empty(CLIP), r"s01_ne_01 has no frames"),
         (
-            copy(f"{CLIP}/image000100.bmp", f"{CLIP}/image000100 (1).bmp"),
-            r"image000100 \(1\)\.bmp: not named like a frame",
+            copy(f"{CLIP}/image000100.bmp", f"{CLIP}/image000100b.bmp"),
+            r"image000100b\.bmp: not named like a frame",
         ),
         (
             make_folder("s20/micro/others/s20_ot_01"),

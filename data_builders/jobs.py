@@ -134,8 +134,9 @@ def recall(kept: KeptRecords, name: str) -> tuple[list[tuple[str, Record]], list
         kept: Where they are stored.
         name: The return value of `name_of`.
     """
-    *records, (_, own) = kept.read(name)
-    return records, list(own["texts"])
+    records = dict(kept.read(name))
+    notes = records.pop(_NOTES)["texts"]
+    return list(records.items()), list(notes)
 
 
 def _attempt(job: Job, work: Callable[[ErrorList], Result]) -> tuple[Result | None, ErrorList]:

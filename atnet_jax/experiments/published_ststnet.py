@@ -86,7 +86,8 @@ def import_torch(config: Config, folder: Path, workdir: Path) -> Path:
     )
     notes = (
         f"No network was trained in this run. Each subject's clips were scored by the published"
-        f" network of that subject ({numbered(len(chosen), 'subject')}, files in {folder}).",
+        f" network of that subject ({numbered(len(chosen), 'subject')}), from the files in"
+        f" {folder}.",
         _CHANNELS,
     )
     if unused:

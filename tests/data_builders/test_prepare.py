@@ -75,7 +75,7 @@ def test_a_second_run_keeps_the_prepared_data(tree, tmp_path, capsys):
     assert prepare("smic", tree, tmp_path / "data", face="none", num_workers=1) == path
     output = capsys.readouterr().out
     assert f"{path} is already prepared with the same options." in output
-    assert "smic: 2 clips (negative 2, positive 0, surprise 0) of 1 subjects" in output
+    assert "smic: 2 clips (negative 2, positive 0, surprise 0) of 1 subject" in output
     assert file.stat().st_mtime_ns == before
 
 

@@ -229,7 +229,7 @@ def test_command_line(tree, tmp_path):
         took,
     )
     assert rest == (
-        "smic: 2 clips (negative 2, positive 0, surprise 0) of 1 subjects\n"
+        "smic: 2 clips (negative 2, positive 0, surprise 0) of 1 subject\n"
         "  differs from the paper's composite: 2 of 164 clips "
         "(negative 2 of 70, positive 0 of 51, surprise 0 of 43)\n"
         "frames: SMIC_all_raw/HS (raw), because the copy has no cropped frames; "
@@ -266,7 +266,7 @@ def test_command_line_of_pictures(tmp_path):
     # Each of the five is rounded by half a per cent at most.
     assert 98 <= sum(map(int, shares.groups())) <= 102
     assert rest == (
-        "image_folder: 2 pictures (negative 0, positive 2, surprise 0) of 1 subjects\n"
+        "image_folder: 2 pictures (negative 0, positive 2, surprise 0) of 1 subject\n"
         f"prepared data: {tmp_path / 'data/image_folder/1.0.0'}\n"
     )
 

@@ -5,6 +5,7 @@ section IV. The paper prints three decimals; every value is copied as printed.
 """
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -29,6 +30,24 @@ COMPOSITE: Mapping[str, ClipCounts] = {
     "smic": ClipCounts(clips=164, subjects=16, negative=70, positive=51, surprise=43),
 }
 """Clips that the paper scores: each database, and the composite of all three ("full")."""
+
+
+# 26, 32 and 20 people were filmed, of whom some have no clip in the composite.
+_SUBJECTS: Mapping[str, re.Pattern[str]] = {
+    "casme2": re.compile(r"sub(0[1-9]|1[0-9]|2[0-6])"),
+    "samm": re.compile(r"[6-9]|[12][0-9]|3[0-7]"),
+    "smic": re.compile(r"s(0[1-9]|1[0-9]|20)"),
+}
+
+
+def has_subject(dataset: str, subject: str) -> bool:
+    """Return whether a subject can be one of a database by the form of its name.
+
+    Args:
+        dataset: Name of the database. Any name has the right form in databases of other papers.
+        subject: Name of the subject.
+    """
+    return dataset not in _SUBJECTS or _SUBJECTS[dataset].fullmatch(subject) is not None
 
 
 class CompositeScores(NamedTuple):

@@ -11,7 +11,7 @@ from atnet_jax.errors import UserError
 from atnet_jax.system.files import write_text_atomically
 from atnet_jax.system.kept import KeptRecords
 from atnet_jax.system.stopwatch import Stopwatch
-from data_builders.jobs import Job, cut_clip, describe_clip
+from data_builders.jobs import Job, cut_clip, describe_clip, keep, recall
 
 # TFDS sorts records by integer keys. A clip always has fewer records than this.
 _RECORDS = 1 << 20
@@ -62,13 +62,14 @@ class _MakeRecords(beam.DoFn):
     def process(self, element: tuple[int, tuple[str, Job]]) -> Iterator[Any]:
         place, (name, job) = element
         if name in self._found:
-            records = self._kept.read(name)
+            records, _ = recall(self._kept, name)
         else:
-            records, messages = describe_clip(job, cut_clip(job), Stopwatch())
+            cut = cut_clip(job)
+            records, messages = describe_clip(job, cut, Stopwatch())
             if messages:
                 yield beam.pvalue.TaggedOutput("errors", (place, messages))
                 return
-            self._kept.write(name, records)
+            keep(self._kept, name, records, cut.notes)
         for number, (_, record) in enumerate(records):
             yield place * _RECORDS + number, record
 

@@ -3,7 +3,7 @@
 import abc
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,15 +14,40 @@ from tqdm import tqdm
 import atnet_jax
 from atnet_jax.data.record import Record
 from atnet_jax.errors import UserError
-from atnet_jax.preprocessing.face import Box, read_boxes
+from atnet_jax.preprocessing.face import Box, find_faces, read_boxes
+from atnet_jax.preprocessing.frames import read_frames, read_image
+from atnet_jax.published import has_subject
 from atnet_jax.system.kept import KeptRecords
 from atnet_jax.system.stopwatch import Stopwatch
 from atnet_jax.system.workers import map_in_order, number_of_processes
-from data_builders.jobs import ADM, CUTTING, ENCODING, FLOW, Job, cut_clip, describe_clip, name_of
-from data_builders.source import Entry, ErrorList, Source, count_classes, file_digest
+from atnet_jax.words import meant, plain
+from data_builders.jobs import (
+    ADM,
+    CUTTING,
+    ENCODING,
+    FLOW,
+    Job,
+    cut_clip,
+    describe_clip,
+    keep,
+    name_of,
+    recall,
+)
+from data_builders.source import (
+    Entry,
+    ErrorList,
+    Source,
+    SourceError,
+    count_classes,
+    file_digest,
+)
 
 _WRITING, _WAITING = "writing", "waiting for crops"
 _BEAM_ERRORS = "errors.json"
+# Number of clips whose apex shows whether frames are cropped to the face, and the largest share of
+# the frame's longer side that a face takes in a scene. It is about 0.4 in the three databases' raw
+# frames, and over 0.8 in their cropped ones.
+_TRIED, _SCENE = 3, 0.5
 
 
 class _Info(tfds.core.DatasetInfo):
@@ -51,6 +76,7 @@ class ExpressionBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True)
         manual_dir: Path,
         face: str = "mtcnn",
         boxes: Path | None = None,
+        leave_out: Sequence[str] = (),
         num_workers: int | None = None,
         beam: bool = False,
         **kwargs: Any,
@@ -61,6 +87,7 @@ class ExpressionBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True)
             manual_dir: See `prepare.prepare`.
             face: See `prepare.prepare`.
             boxes: See `prepare.prepare`.
+            leave_out: See `prepare.prepare`.
             num_workers: See `prepare.prepare`.
             beam: Whether Apache Beam does the work.
             **kwargs: Passed on to TFDS.
@@ -68,6 +95,7 @@ class ExpressionBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True)
         self.manual_dir = manual_dir
         self.face = face
         self.boxes = boxes
+        self.leave_out = leave_out
         self.num_workers = num_workers
         self.beam = beam
         super().__init__(**kwargs)
@@ -100,10 +128,17 @@ class ExpressionBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True)
             box: The face's box if the user gives one. It replaces the detector's box.
         """
 
+    def new_errors(self) -> ErrorList:
+        """Return the list for errors of `read_source`, which knows the clips to leave out."""
+        return ErrorList(leave_out=self.leave_out)
+
     @cached_property
     def source(self) -> Source:
         """The clips in the folder and the excluded clips, read once."""
-        return self.read_source()
+        found = self.read_source()
+        if self.face == "none" and self.boxes is None:
+            _refuse_scenes(self.name, found)
+        return found
 
     def options(self) -> dict[str, Any]:
         """Return the options that determine the content of the records.
@@ -122,12 +157,16 @@ class ExpressionBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True)
         subjects: dict[str, set[str]] = {}
         for entry in self.source.entries:
             subjects.setdefault(entry.clip.dataset, set()).add(entry.clip.subject)
+        entries = self.source.entries
+        comparable = [e for e in entries if has_subject(e.clip.dataset, e.clip.subject)]
         return {
             "options": self.options(),
-            "counts": count_classes(self.source.entries),
+            "counts": count_classes(entries),
+            "comparable": count_classes(comparable),
+            "foreign": sorted({e.clip.key for e in entries} - {e.clip.key for e in comparable}),
             "subjects": {dataset: len(names) for dataset, names in sorted(subjects.items())},
             "excluded": [vars(exclusion) for exclusion in self.source.exclusions],
-            "notes": list(self.source.notes),
+            "notes": [*self.source.notes, *(f"Warning: {text}" for text in self.source.warnings)],
             "atnet_jax_version": atnet_jax.__version__,
         }
 
@@ -151,7 +190,7 @@ class ExpressionBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True)
             UserError: The boxes file cannot be used, or `read_source` fails.
         """
         boxes = self._read_boxes()
-        jobs = (self.make_job(entry, boxes.get(entry.clip.names)) for entry in self.source.entries)
+        jobs = (self.make_job(entry, boxes.get(entry.clip.key)) for entry in self.source.entries)
         return {name_of(job, str(self.version)): job for job in jobs}
 
     @cached_property
@@ -227,7 +266,9 @@ class ExpressionBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True)
         ) as progress:
             for name, job in jobs.items():
                 if name in found:
-                    yield from self.kept.read(name)
+                    records, notes = recall(self.kept, name)
+                    self._add_notes(notes)
+                    yield from records
                     continue
                 with self._watch.stage(_WAITING):
                     cut = next(results)
@@ -235,33 +276,72 @@ class ExpressionBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True)
                 records, messages = describe_clip(job, cut, self._watch)
                 errors.messages += messages
                 if not messages:
-                    self.kept.write(name, records)
+                    keep(self.kept, name, records, cut.notes)
+                    self._add_notes(cut.notes)
                 progress.update()
                 yield from records
         errors.raise_all(self.name)
+
+    def _add_notes(self, notes: Sequence[str]) -> None:
+        """Add the notes on a clip to metadata.json, which is written after the records."""
+        assert self.info.metadata is not None
+        self.info.metadata["notes"] += notes
 
     def _raise_errors_of_beam(self) -> None:
         path = self.kept.folder / _BEAM_ERRORS
         if self.beam and path.exists():
             ErrorList(json.loads(path.read_bytes())).raise_all(self.name)
 
-    def _read_boxes(self) -> dict[tuple[str, str, str], Box]:
-        """Return the boxes by clip. A box of an unknown clip is an error, most likely a typo."""
+    def _read_boxes(self) -> dict[str, Box]:
+        """Return the boxes by the clip's key. A box of an unknown clip is most likely a typo."""
         if self.boxes is None:
             return {}
         boxes = read_boxes(self.boxes)
-        known = {entry.clip.names for entry in self.source.entries}
-        datasets = {dataset for dataset, _, _ in known}
+        known = {entry.clip.key for entry in self.source.entries}
+        datasets = {key.partition("/")[0] for key in known}
         known |= {
-            (dataset, exclusion.subject, exclusion.clip)
+            f"{dataset}/{exclusion.subject}/{exclusion.clip}"
             for dataset in datasets
             for exclusion in self.source.exclusions
         }
-        unknown = ["/".join(key) for key in boxes if key[0] in datasets and key not in known]
+        names = meant(map("/".join, boxes), known)
+        here = {plain(dataset) for dataset in datasets}
+        unknown = [
+            "/".join(key) for key in boxes if plain(key[0]) in here and "/".join(key) not in names
+        ]
         if unknown:
             raise UserError(
                 f"{self.boxes} has boxes for unknown clips: {', '.join(unknown)}. Expected the "
                 f"dataset, subject and clip names that the records use. Correct or remove these "
                 f"rows."
             )
-        return boxes
+        return {names["/".join(key)]: box for key, box in boxes.items() if "/".join(key) in names}
+
+
+def _refuse_scenes(dataset: str, found: Source) -> None:
+    """Raise an error if frames are not cropped to the face, although no detector is used."""
+    pictured = [entry for entry in found.entries if entry.clip.frames or entry.apex_image]
+    step = max(1, len(pictured) // _TRIED)
+    scenes = []
+    for entry in pictured[::step][:_TRIED]:
+        clip = entry.clip
+        try:
+            if entry.apex_image is not None:
+                image = read_image(entry.apex_image)
+            else:
+                image = read_frames(clip, [clip.apex])[clip.apex]
+        except UserError:  # Preparing the clip will report it.
+            continue
+        height, width = image.shape
+        if faces := find_faces(image):
+            side = faces[0].box[2] - faces[0].box[0]
+            scenes.append((side / max(width, height), clip.key, f"{side:.0f} of {width}x{height}"))
+    if not scenes or max(scenes)[0] >= _SCENE:
+        return
+    _, key, size = scenes[0]
+    message = (
+        f"--face=none is for frames that are cropped to the face, but these show more: the face "
+        f"in the apex frame of {key} takes only {size} pixels. Use --face=mtcnn, or pass the "
+        f"boxes of the faces as --boxes."
+    )
+    raise SourceError(f"{dataset}: {message}", found, [message])

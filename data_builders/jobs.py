@@ -15,6 +15,7 @@ import atnet_jax
 from atnet_jax.data.record import Record
 from atnet_jax.preprocessing.annotation import VideoFrames
 from atnet_jax.preprocessing.face import Box
+from atnet_jax.system.kept import KeptRecords
 from atnet_jax.system.stopwatch import Stopwatch
 from data_builders.source import Entry, ErrorList
 
@@ -22,6 +23,8 @@ Result = TypeVar("Result")
 
 # Names of the stages in the printed timing.
 CUTTING, ENCODING, FLOW, ADM = "reading and cropping", "encoding", "flow", "ADM"
+# Key under which a clip's notes are stored beside its records, whose keys contain slashes.
+_NOTES = "notes"
 
 
 @dataclass(frozen=True)
@@ -77,11 +80,13 @@ class Cut:
     Attributes:
         pieces: The return value of `Job.cut`. It is meaningless if there are messages.
         messages: All error messages.
+        notes: What the user should know of the clip.
         seconds: Time in seconds by stage.
     """
 
     pieces: Any
     messages: list[str]
+    notes: list[str]
     seconds: Mapping[str, float]
 
 
@@ -89,8 +94,9 @@ def cut_clip(job: Job) -> Cut:
     """Run `job.cut`, collect its errors and measure its time."""
     watch = Stopwatch()
     with watch.stage(CUTTING):
-        pieces, messages = _attempt(job, lambda errors: job.cut(errors, watch))
-    return Cut(pieces, messages, watch.seconds)
+        pieces, errors = _attempt(job, lambda errors: job.cut(errors, watch))
+    notes = [f"{job.entry.clip.key}: {note}" for note in errors.notes]
+    return Cut(pieces, errors.messages, notes, watch.seconds)
 
 
 def describe_clip(
@@ -105,11 +111,35 @@ def describe_clip(
     """
     if cut.messages:
         return [], cut.messages
-    records, messages = _attempt(job, lambda _: job.describe(cut.pieces, watch))
-    return records or [], messages
+    records, errors = _attempt(job, lambda _: job.describe(cut.pieces, watch))
+    return records or [], errors.messages
 
 
-def _attempt(job: Job, work: Callable[[ErrorList], Result]) -> tuple[Result | None, list[str]]:
+def keep(kept: KeptRecords, name: str, records: list[tuple[str, Record]], notes: list[str]) -> None:
+    """Store a clip's finished records and notes for a later run.
+
+    Args:
+        kept: Where they are stored.
+        name: The return value of `name_of`.
+        records: The clip's records with their keys.
+        notes: What the user should know of the clip.
+    """
+    kept.write(name, [*records, (_NOTES, {"texts": notes})])
+
+
+def recall(kept: KeptRecords, name: str) -> tuple[list[tuple[str, Record]], list[str]]:
+    """Return the records and notes that `keep` stored under a name.
+
+    Args:
+        kept: Where they are stored.
+        name: The return value of `name_of`.
+    """
+    records = dict(kept.read(name))
+    notes = records.pop(_NOTES)["texts"]
+    return list(records.items()), list(notes)
+
+
+def _attempt(job: Job, work: Callable[[ErrorList], Result]) -> tuple[Result | None, ErrorList]:
     """Return the result of the work, and the errors, which name the clip."""
     key, where = job.entry.clip.key, job.entry.where
     result, errors = None, ErrorList()
@@ -119,10 +149,11 @@ def _attempt(job: Job, work: Callable[[ErrorList], Result]) -> tuple[Result | No
     except Exception as error:
         error.add_note(f"while preparing {key} ({where})")
         raise
-    return result, [
+    errors.messages = [
         f"{where}: {message}" if key in message else f"{where}: {key}: {message}"
         for message in errors.messages
     ]
+    return result, errors
 
 
 def name_of(job: Job, version: str) -> str:
@@ -137,7 +168,7 @@ def name_of(job: Job, version: str) -> str:
     Raises:
         OSError: One of the clip's files no longer exists.
     """
-    digest = hashlib.sha256(repr((atnet_jax.__version__, version, job)).encode())
+    digest = hashlib.sha256(repr((atnet_jax.__version__, version, _NOTES, job)).encode())
     for path in _files(job.entry):
         stat = path.stat()
         digest.update(f"{stat.st_size} {stat.st_mtime_ns}\n".encode())

@@ -12,6 +12,7 @@ from atnet_jax.errors import UserError
 from atnet_jax.names import CLASSES
 from atnet_jax.preprocessing.annotation import Clip
 from atnet_jax.preprocessing.face import Box
+from atnet_jax.words import numbered
 from data_builders import source
 from data_builders.builder import ExpressionBuilder
 from data_builders.pictures import PicturesJob, picture_files
@@ -155,7 +156,8 @@ def last_frames(frames: Mapping[int, Path], folder: Path) -> dict[int, Path]:
     """
     if len(frames) <= FRAMES:
         raise UserError(
-            f"{folder}: Found {len(frames)} frames, expected at least {FRAMES + 1}, the first of "
+            f"{folder}: Found {numbered(len(frames), 'frame')}, expected at least"
+            f" {FRAMES + 1}, the first of "
             f"which is neutral. Check that the copy of the set is complete."
         )
     last = max(frames)

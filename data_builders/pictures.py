@@ -46,7 +46,7 @@ class PicturesJob(Job):
             return []
         apex = pictures[clip.apex]
         try:
-            box = locate_face(apex, self.face, self.box)[0]
+            box = locate_face(apex, self.face, self.box, notes=errors.notes)[0]
         except FaceNotFoundError as error:
             raise FaceNotFoundError(f"{files[clip.apex].name}: {error}") from None
         records = []

@@ -11,6 +11,7 @@ import importlib
 import importlib.util
 import io
 import shutil
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
@@ -31,6 +32,7 @@ from atnet_jax.names import (
 from atnet_jax.preprocessing.motion import OPTIONS, Motion
 from atnet_jax.published import COMPOSITE, DATABASES
 from atnet_jax.system import locks
+from atnet_jax.words import numbered
 
 
 def prepare(
@@ -39,6 +41,7 @@ def prepare(
     data_dir: str | Path,
     face: str = "mtcnn",
     boxes: str | Path | None = None,
+    leave_out: Sequence[str] = (),
     flow: str | None = None,
     circular: bool = False,
     cancel_alternation: bool = False,
@@ -61,6 +64,7 @@ def prepare(
         face: The face detector, or 'none' for frames that are already cropped.
         boxes: CSV file of face boxes (dataset, subject, clip, x0, y0, x1, y1), which replace the
             detector's boxes.
+        leave_out: Clips to leave out, as SUBJECT/CLIP, such as one whose frames are lost.
         flow: The optical flow method, by default `DEFAULT_FLOW`. Only for micro-expressions.
         circular: Whether the ADM's mean directions are circular means instead of the paper's
             arithmetic means. Only for micro-expressions.
@@ -121,10 +125,13 @@ def prepare(
                 manual_dir=manual_dir,
                 face=face,
                 boxes=boxes,
+                leave_out=leave_out,
                 num_workers=num_workers,
                 beam=beam_runner is not None,
             )
         path = Path(builder.data_dir)
+        for warning in builder.source.warnings:
+            print(f"Warning: {warning}", file=sys.stderr)
         if path.is_dir():
             # A run killed after publishing the data leaves these records behind.
             builder.kept.remove()
@@ -135,7 +142,8 @@ def prepare(
             for remains in parent.glob("incomplete.*"):
                 shutil.rmtree(remains)
             if builder.found:
-                print(f"Resuming: {len(builder.found)} of {len(builder.jobs)} clips are finished.")
+                clips = numbered(len(builder.jobs), "clip")
+                print(f"Resuming: {len(builder.found)} of {clips} are finished.")
             # The builders download nothing, so TFDS's messages and folder for downloads are hidden.
             # The folder has a name that the next run removes if this one is killed.
             tfds.disable_progress_bar()
@@ -168,21 +176,29 @@ def summary(path: Path, metadata: Mapping[str, Any]) -> str:
         metadata: The content of its metadata.json.
     """
     sequences = metadata.get("sequences")
-    units = "clips" if sequences is None else "pictures"
+    unit = "clip" if sequences is None else "picture"
     lines = []
     for dataset, counts in metadata["counts"].items():
         total = sum(counts.values())
         lines.append(
-            f"{dataset}: {total} {units} ({_by_class(counts)}) "
-            f"of {metadata['subjects'][dataset]} subjects"
+            f"{dataset}: {numbered(total, unit)} ({_by_class(counts)}) "
+            f"of {numbered(metadata['subjects'][dataset], 'subject')}"
         )
         if sequences is not None and sequences[dataset] != counts:
-            units = "sequences"
+            unit = "sequence"
             counts = sequences[dataset]
-            lines.append(f"  from {sum(counts.values())} sequences ({_by_class(counts)})")
+            lines.append(f"  from {numbered(sum(counts.values()), unit)} ({_by_class(counts)})")
         if dataset not in DATABASES:
             continue
         expected = COMPOSITE[dataset]._asdict()
+        counts = metadata["comparable"].get(dataset, dict.fromkeys(CLASSES, 0))
+        total = sum(counts.values())
+        foreign = [key for key in metadata["foreign"] if key.startswith(f"{dataset}/")]
+        if foreign:
+            lines.append(
+                f"  not compared: {numbered(len(foreign), 'clip')} of subjects that "
+                f"{DATABASES[dataset]} does not have, such as {foreign[0]}"
+            )
         if all(counts[name] == expected[name] for name in CLASSES):
             lines.append(
                 f"  matches the paper's composite: {total} of {total} clips, in every class"
@@ -197,7 +213,7 @@ def summary(path: Path, metadata: Mapping[str, Any]) -> str:
     for row in metadata["excluded"]:
         reasons.setdefault(row["reason"], []).append(f"{row['subject']}/{row['clip']}")
     if reasons:
-        lines.append(f"excluded by the label rule: {len(metadata['excluded'])} {units}")
+        lines.append(f"excluded: {numbered(len(metadata['excluded']), unit)}")
         for reason, clips in sorted(reasons.items()):
             named = f" ({', '.join(clips)})" if len(clips) <= 3 else ""
             lines.append(f"  {len(clips)}: {reason}{named}")
@@ -249,7 +265,9 @@ def _check_options(path: Path, found: Mapping[str, Any], wanted: Mapping[str, An
         if found.get(name, False) == value:
             continue
         if name == "source":
-            different.append("the clips in --manual_dir have changed since the preparation")
+            different.append(
+                "the clips in --manual_dir have changed since the preparation, or --leave_out has"
+            )
         elif name == "boxes":
             different.append("--boxes is a different file")
         else:

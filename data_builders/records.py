@@ -18,6 +18,7 @@ from atnet_jax.preprocessing.face import crop_face, locate_face
 from atnet_jax.preprocessing.frames import read_image
 from atnet_jax.preprocessing.optical_flow import flow_method
 from atnet_jax.preprocessing.prepared_clip import PreparedClip
+from atnet_jax.system.files import refuse_pointer
 from atnet_jax.system.stopwatch import Stopwatch
 from data_builders.jobs import ADM, ENCODING, FLOW, Job
 from data_builders.source import ErrorList
@@ -44,13 +45,13 @@ class ClipJob(Job):
 
         The crops are None if the clip has no frames.
         """
-        del errors  # The first error of a clip ends its processing.
-        clip = self.entry.clip
+        # The first error of a clip ends its processing.
+        clip, notes = self.entry.clip, errors.notes
         crops, seen = None, PreparedClip(clip.key)
         if clip.frames:
-            crops = cut(clip, face=self.face, box=self.box, reach=self.reach)
+            crops = cut(clip, face=self.face, box=self.box, reach=self.reach, notes=notes)
             seen = pictures(crops)
-        given = self._given()
+        given = self._given(notes)
         with watch.stage(ENCODING):
             return crops, given, to_record(clip, dataclasses.replace(seen, **given))
 
@@ -75,12 +76,12 @@ class ClipJob(Job):
             record |= encode(dataclasses.replace(seen, **given), numbers)
         return [(self.entry.clip.key, record)]
 
-    def _given(self) -> dict[str, Any]:
+    def _given(self, notes: list[str]) -> dict[str, Any]:
         """Return the inputs provided by the user, as fields of `PreparedClip`."""
         entry, given = self.entry, {}
         if entry.apex_image is not None:
             image = read_image(entry.apex_image)
-            box, found = locate_face(image, self.face, self.box)
+            box, found = locate_face(image, self.face, self.box, notes=notes)
             apex = crop_face(image, box)
             given |= {"apex": apex, "crop_box": box, "landmarks": landmarks(apex, box, found)}
         if entry.adm is not None:
@@ -103,7 +104,11 @@ def read_array(path: Path, shape: tuple[int, ...]) -> Float32[np.ndarray, "..."]
     """
     try:
         # Memory mapping checks the shape of a file of any size without loading it.
+        with path.open("rb") as file:
+            refuse_pointer(path, file.read(1024))
         array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except UserError:
+        raise
     except (ValueError, EOFError, OSError) as error:
         raise UserError(f"{path} is not a .npy file of numbers ({error}).") from error
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "iuf":

@@ -9,7 +9,7 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
@@ -19,12 +19,32 @@ from typing import TypeVar
 from atnet_jax.errors import UserError
 from atnet_jax.names import CLASSES
 from atnet_jax.preprocessing.annotation import Clip, VideoFrames
-from atnet_jax.preprocessing.frame_files import PICTURE_SUFFIXES, numbered_frames, visible
+from atnet_jax.preprocessing.frame_files import (
+    PICTURE_SUFFIXES,
+    FrameName,
+    numbered_frames,
+    visible,
+)
+from atnet_jax.words import alike, meant, numbered, plain
 
 # A rule that does not exclude any emotion never returns None.
 Label = TypeVar("Label", int, int | None)
 
 _LISTED_FRAMES = 5
+# How many folders deeper than expected a copy may be.
+_DEEPEST = 2
+_ARCHIVES = frozenset({".7z", ".bz2", ".gz", ".rar", ".tar", ".tgz", ".xz", ".zip", ".001"})
+
+# Adjectives that the commonest data sets use, and the nouns of the label rules.
+_NOUNS = {
+    "angry": "anger",
+    "contemptuous": "contempt",
+    "disgusted": "disgust",
+    "fearful": "fear",
+    "happy": "happiness",
+    "sad": "sadness",
+    "surprised": "surprise",
+}
 
 
 @dataclass(frozen=True)
@@ -49,7 +69,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Exclusion:
-    """A clip that the database's label rule excludes, and the reason."""
+    """A clip that the database's label rule or the user excludes, and the reason."""
 
     where: str
     subject: str
@@ -63,13 +83,15 @@ class Source:
 
     Attributes:
         entries: The clips to prepare, sorted by dataset, subject and clip.
-        exclusions: The clips excluded by the label rule.
+        exclusions: The excluded clips.
         notes: Notes for the user, such as corrections of known annotation errors.
+        warnings: What the user should look at before the data are used.
     """
 
     entries: Sequence[Entry]
     exclusions: Sequence[Exclusion] = ()
     notes: Sequence[str] = ()
+    warnings: Sequence[str] = ()
 
     def digest(self, *, contents: bool = False) -> str:
         """Return the SHA-256 of the annotation and of every frame's name and size.
@@ -116,9 +138,32 @@ class SourceError(UserError):
 
 @dataclass
 class ErrorList:
-    """Errors of single clips, collected so that the user sees all of them at once."""
+    """Errors of single clips, collected so that the user sees all of them at once.
+
+    Attributes:
+        messages: The errors.
+        notes: What the user should know of clips without errors.
+        leave_out: Clips that the user leaves out, as SUBJECT/CLIP.
+        left_out: Those of them that were found.
+    """
 
     messages: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    leave_out: Sequence[str] = ()
+    left_out: list[Exclusion] = field(default_factory=list)
+
+    def leaves_out(self, where: str, subject: str, clip: str) -> bool:
+        """Return whether the user leaves out a clip, which is then added to `left_out`.
+
+        Args:
+            where: File and row, or folder, that defines the clip.
+            subject: Name of its subject.
+            clip: Its name.
+        """
+        if plain(f"{subject}/{clip}") not in map(plain, self.leave_out):
+            return False
+        self.left_out.append(Exclusion(where, subject, clip, "left out by --leave_out"))
+        return True
 
     @contextmanager
     def collect(self) -> Generator[None, None, None]:
@@ -139,10 +184,10 @@ class ErrorList:
         """
         if not self.messages:
             return
-        count = len(self.messages)
         raise UserError(
-            f"{dataset}: {count} error{'s' if count > 1 else ''}, so nothing was prepared:\n"
+            f"{dataset}: {numbered(len(self.messages), 'error')}, so nothing was prepared:\n"
             + "\n".join(f"  - {message}" for message in self.messages)
+            + "\nCorrect the copy. --leave_out=SUBJECT/CLIP,… prepares it without single clips."
         )
 
 
@@ -180,9 +225,11 @@ def cell_integer(value: object, column: str, where: str) -> int:
         UserError: The cell is not an integer of at least 0.
     """
     text = cell_text(value)
-    if not re.fullmatch(r"[0-9]{1,9}", text):
+    # Programs that calculate with a column write 12 as 12.0.
+    match = re.fullmatch(r"([0-9]{1,9})(?:\.0*)?", text, re.ASCII)
+    if match is None:
         raise UserError(f"{where}: {column} is {text!r}, expected a frame number (0, 1, 2, …).")
-    return int(text)
+    return int(match[1])
 
 
 def cell_name(value: object, column: str, where: str) -> str:
@@ -210,15 +257,16 @@ def find_label(emotion: str, rule: Mapping[str, Label], where: str) -> Label:
     """Return the class of an emotion: 0 negative, 1 positive, 2 surprise, None if excluded.
 
     Args:
-        emotion: The emotion's name in any case.
+        emotion: The emotion's name in any case, as a noun or an adjective (happy).
         rule: The label rule, from lower-case names to classes.
         where: The position of the emotion, for the message.
 
     Raises:
         UserError: The rule does not contain the emotion.
     """
+    name = emotion.casefold()
     try:
-        return rule[emotion.casefold()]
+        return rule[name if name in rule else _NOUNS.get(name, name)]
     except KeyError:
         raise UserError(
             f"{where}: Unknown emotion {emotion!r}. Expected one of {', '.join(rule)}."
@@ -291,13 +339,13 @@ def clip_frames(
 
 
 def annotated_frames(
-    folder: Path, name: re.Pattern[str], onset: int, offset: int, where: str
+    folder: Path, name: FrameName, onset: int, offset: int, where: str
 ) -> dict[int, Path]:
     """Return the paths of the frames onset…offset in a clip's folder, by number.
 
     Args:
         folder: The clip's folder.
-        name: Pattern of a frame's file name. Its first group is the frame's number.
+        name: Form of the names of frames' files.
         onset: Number of the first frame.
         offset: Number of the last frame.
         where: Position of the clip's annotation, for messages.
@@ -311,70 +359,248 @@ def annotated_frames(
         raise UserError(f"{where}: {error}") from error
 
 
-def frame_folder(
-    manual_dir: Path, face: str, *, raw: Sequence[str], cropped: Sequence[str]
-) -> tuple[Path, str]:
-    """Return the folder of the frames, and a note that names it.
+def as_spelled(folder: Path) -> Path:
+    """Return a folder, or the only one beside it whose name differs in case or leading zeros.
 
-    The databases are delivered with raw and with cropped frames. With a face detector, raw frames
-    are preferred; without one, cropped frames.
+    Spreadsheet programs turn the name 0902 into 902, and some file systems ignore case.
 
     Args:
-        manual_dir: The copy of the database.
-        face: The face detector, or 'none'.
-        raw: Possible folders of raw frames. The first existing one is used.
-        cropped: Possible folders of cropped frames. The first existing one is used.
+        folder: The folder that an annotation names.
+    """
+    if folder.is_dir() or not folder.parent.is_dir():
+        return folder
+    others = (path.name for path in visible(folder.parent) if path.is_dir())
+    return folder.parent / meant([folder.name], others).get(folder.name, folder.name)
+
+
+def unpack_hint(folder: Path) -> str:
+    """Return a sentence that names an archive in a folder, or nothing.
+
+    Args:
+        folder: A folder that lacks something.
+    """
+    archives = [path.name for path in visible(folder) if path.suffix.lower() in _ARCHIVES]
+    return f" Unpack the archive {archives[0]} first." if archives else ""
+
+
+def find_inside(top: Path, fits: Callable[[Path], bool]) -> Path | None:
+    """Return the folder that fits: `top` or the nearest one inside it, or None.
+
+    Unpacking and copying often add a folder, and a user may pass the folder of several databases.
+
+    Args:
+        top: The folder to look in, up to two levels deep.
+        fits: Function that decides about a folder.
 
     Raises:
-        UserError: The copy has none of these folders.
+        UserError: Several folders of one level fit.
     """
-    kinds = {"raw": raw, "cropped": cropped}
-    preferred, other = ("cropped", "raw") if face == "none" else ("raw", "cropped")
-    for kind in (preferred, other):
-        for name in kinds[kind]:
-            if (manual_dir / name).is_dir():
-                note = f"frames: {name} ({kind})"
-                if kind != preferred:
-                    note += (
-                        f", because the copy has no {preferred} frames; the face option is {face!r}"
-                    )
-                return manual_dir / name, note
-    raise UserError(
-        f"{manual_dir} has no folder of frames. Expected one of {', '.join([*raw, *cropped])}."
-    )
+    level = [top]
+    for depth in range(_DEEPEST + 1):
+        if depth:
+            level = [path for outer in level for path in visible(outer) if path.is_dir()]
+        found = [path for path in level if fits(path)]
+        if len(found) > 1:
+            raise UserError(
+                f"{top} contains more than one copy or part of a copy: "
+                f"{' and '.join(str(path.relative_to(top)) for path in found)}. Keep one, or put "
+                f"the parts into one folder."
+            )
+        if found:
+            return found[0]
+    return None
+
+
+def find_file(manual_dir: Path, names: Sequence[str]) -> Path:
+    """Return the annotation file of a copy, wherever it is in the folder.
+
+    Args:
+        manual_dir: The copy of the database, or a folder that contains it.
+        names: Names of the file, the preferred one first.
+
+    Returns:
+        The path of the file, or the path at which it should be if it does not exist.
+
+    Raises:
+        UserError: Several folders have the file, or it is in the parent folder.
+    """
+
+    def there(folder: Path) -> list[Path]:
+        return [folder / name for name in names if (folder / name).is_file()]
+
+    folder = find_inside(manual_dir, lambda folder: bool(there(folder)))
+    if folder is not None:
+        return there(folder)[0]
+    for outer in list(manual_dir.absolute().parents)[:_DEEPEST]:
+        if there(outer):
+            raise UserError(
+                f"{manual_dir} is a folder inside the copy of the database, whose annotation file "
+                f"is {there(outer)[0]}. Pass --manual_dir={outer}."
+            )
+    return manual_dir / names[0]
+
+
+@dataclass(frozen=True)
+class FrameFolders:
+    """Where a copy of a database has its frames.
+
+    The databases are delivered with raw and with cropped frames.
+
+    Attributes:
+        subject: Pattern of the name of a subject's folder.
+        example: Name of such a folder, for messages.
+        raw: Possible folders of raw frames.
+        cropped: Possible folders of cropped frames.
+        other_parts: Lower-case names of folders whose subjects are those of another database.
+    """
+
+    subject: re.Pattern[str]
+    example: str
+    raw: Sequence[str]
+    cropped: Sequence[str] = ()
+    other_parts: frozenset[str] = frozenset()
+
+    def find(self, tops: Sequence[Path], face: str) -> tuple[Path, str]:
+        """Return the folder that contains the subjects' folders, and a note that names it.
+
+        With a face detector, raw frames are preferred; without one, cropped frames.
+
+        Args:
+            tops: Folders to look in, one after the other; the last one is --manual_dir.
+            face: The face detector, or 'none'.
+
+        Raises:
+            UserError: There are no frames, or several folders of one kind of frames.
+        """
+        preferred, other = ("cropped", "raw") if face == "none" else ("raw", "cropped")
+        found = next(filter(None, map(self._kinds, tops)), None)
+        if found is None:
+            known = ", ".join([*self.raw, *self.cropped])
+            raise UserError(
+                f"{tops[-1]} has no folder of frames. Expected {known}, with a folder for each "
+                f"subject such as {self.example}.{unpack_hint(tops[-1])}"
+            )
+        kind = preferred if preferred in found else other
+        folder = found[kind]
+        name = folder.relative_to(tops[-1])
+        note = f"frames: {folder.name if name == Path() else name} ({kind})"
+        if kind != preferred and self.cropped:
+            note += f", because the copy has no {preferred} frames; the face option is {face!r}"
+        return folder, note
+
+    def _kinds(self, top: Path) -> dict[str, Path]:
+        """Return the folder of the subjects of each kind of frames."""
+        kinds = {"raw": self.raw, "cropped": self.cropped}
+        known = [*self.raw, *self.cropped]
+        root = find_inside(top, lambda folder: any((folder / name).is_dir() for name in known))
+        found: dict[str, Path] = {}
+        for kind, names in kinds.items():
+            for name in names:
+                folder = (root or top) / name
+                if kind not in found and folder.is_dir():
+                    subjects = find_inside(folder, self._has_subjects)
+                    if subjects is not None:
+                        found[kind] = subjects
+        if not found and (subjects := find_inside(top, self._has_subjects)) is not None:
+            found[self._kind(subjects)] = subjects
+        return found
+
+    def _has_subjects(self, folder: Path) -> bool:
+        return folder.name.lower() not in self.other_parts and any(
+            self.subject.fullmatch(path.name) and path.is_dir() for path in visible(folder)
+        )
+
+    def _kind(self, subjects: Path) -> str:
+        """Return the kind of frames in a folder of another name: cropped ones begin with reg_."""
+        pictures = (path for path in subjects.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES)
+        first = next(pictures, None)
+        return "cropped" if first is not None and first.name.startswith("reg_") else "raw"
 
 
 def check_source(dataset: str, source: Source, errors: ErrorList) -> Source:
-    """Return the source with its entries sorted.
+    """Return the source with its entries sorted, without the clips that the user leaves out.
 
     Args:
         dataset: Name of the database, for messages.
         source: The clips and exclusions.
-        errors: The errors found so far.
+        errors: The errors found so far, and the clips to leave out.
 
     Raises:
-        SourceError: There are errors, or two clips have one key.
+        SourceError: There are errors, two clips have one key, or a clip to leave out is unknown.
         UserError: The source has no clips.
     """
+    entries = [
+        entry
+        for entry in source.entries
+        if not errors.leaves_out(entry.where, entry.clip.subject, entry.clip.clip)
+    ]
     first: dict[str, str] = {}
-    for entry in source.entries:
+    for entry in entries:
         key = entry.clip.key
         if key in first:
             errors.messages.append(
                 f"{key} is defined twice, at {first[key]} and at {entry.where}. Remove one of them."
             )
         first.setdefault(key, entry.where)
+    exclusions = [*source.exclusions, *errors.left_out]
+    known = {plain(f"{exclusion.subject}/{exclusion.clip}") for exclusion in exclusions}
+    errors.messages += [
+        f"--leave_out names the clip {name!r}, which the copy does not have. Expected SUBJECT/CLIP "
+        f"as in the records."
+        for name in errors.leave_out
+        if plain(name) not in known
+    ]
+    source = dataclasses.replace(
+        source,
+        entries=sorted(entries, key=lambda entry: entry.clip.names),
+        exclusions=exclusions,
+        notes=[*source.notes, *errors.notes],
+    )
     try:
         errors.raise_all(dataset)
     except UserError as error:
         raise SourceError(str(error), source, errors.messages) from None
-    if not source.entries:
+    if not entries:
         raise UserError(
-            f"{dataset} has no clips to prepare. The label rule excludes {len(source.exclusions)}. "
+            f"{dataset} has no clips to prepare. Excluded: {numbered(len(exclusions), 'clip')}. "
             f"Check that --manual_dir is complete."
         )
-    ordered = sorted(source.entries, key=lambda entry: entry.clip.names)
-    return dataclasses.replace(source, entries=ordered)
+    return dataclasses.replace(source, warnings=[*source.warnings, *_same_people(source.entries)])
+
+
+def _same_people(entries: Sequence[Entry]) -> list[str]:
+    """Return warnings of subjects that may be one person."""
+    warnings = []
+    subjects = {(entry.clip.dataset, entry.clip.subject) for entry in entries}
+    for dataset in sorted({dataset for dataset, _ in subjects}):
+        for group in alike(subject for other, subject in subjects if other == dataset):
+            warnings.append(
+                f"{dataset}: the subjects {' and '.join(map(repr, group))} differ only in case, "
+                f"blanks or leading zeros. If they are one person, give them one name: otherwise "
+                f"the same person is in training and test."
+            )
+    first: dict[str, Entry] = {}
+    for entry in entries:
+        try:
+            path = _telling_file(entry)
+            same = first.setdefault(file_digest(path), entry) if path is not None else entry
+        except UserError:  # Reading the clip's frames will report it.
+            continue
+        if same.clip.names[:2] != entry.clip.names[:2]:
+            warnings.append(
+                f"{same.clip.key} and {entry.clip.key} have the same picture, but different "
+                f"subjects. Correct the names or the copy: otherwise the same person is in "
+                f"training and test."
+            )
+    return warnings
+
+
+def _telling_file(entry: Entry) -> Path | None:
+    """Return a file that no other clip should have: the apex frame or an input in its place."""
+    frames = entry.clip.frames
+    apex = None if isinstance(frames, VideoFrames) else frames.get(entry.clip.apex)
+    # Videos are not compared: reading them whole takes long, and one may show several people.
+    return next(filter(None, (apex, entry.apex_image, entry.flow_map, entry.adm)), None)
 
 
 def count_classes(entries: Iterable[Entry]) -> dict[str, dict[str, int]]:

@@ -11,7 +11,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 # Each imports only from those before it. A folder is a noun of the paper's line; `evaluation`, its
 # end, knows predictions and nothing of what made them, and training scores its validation with it.
 LINE = (
-    ("errors", "names", "published", "values"),
+    ("errors", "names", "published", "values", "words"),
     ("system",),
     ("preprocessing",),
     ("data",),

@@ -14,7 +14,7 @@ def add_arguments(parser: Parser) -> None:
     """Define the options of the command in `parser`."""
     add = parser.option
     add("--data_dir", type=path, metavar="FOLDER", help="Folder of prepared data.")
-    add("--manual_dir", type=path, metavar="FOLDER", help="Your copy of the database --dataset.")
+    add("--manual_dir", type=path, metavar="FOLDER", help="Your copy of --dataset.")
     add("--dataset", choices=MICRO_EXPRESSIONS, help="Check only this database.")
     add(
         "--face",

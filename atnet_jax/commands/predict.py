@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from atnet_jax.commands.parser import Parser, path
 from atnet_jax.errors import UserError
 from atnet_jax.names import DETECTORS, SPOTTERS
+from atnet_jax.words import numbered
 
 if TYPE_CHECKING:
     from atnet_jax.inference.predict import Answer, Options
@@ -104,7 +105,9 @@ def run(given: Namespace) -> int:
             _write(found, given.out, name)
         print(json.dumps(found.to_json(), ensure_ascii=False), flush=True)
     if failed and len(given.clips) > 1:
-        print(f"{failed} of {len(given.clips)} clips have no prediction.", file=sys.stderr)
+        print(
+            f"{failed} of {numbered(len(given.clips), 'clip')} have no prediction.", file=sys.stderr
+        )
     return 1 if failed else 0
 
 
@@ -126,7 +129,8 @@ def _options(given: Namespace) -> "Options":
     named = [name for name in ("onset", "apex", "offset", "box") if vars(given)[name] is not None]
     if clips > 1 and named:
         raise UserError(
-            f"--{named[0]} applies to a single clip, but {clips} clips were passed. Run the command"
+            f"--{named[0]} applies to a single clip, but {numbered(clips, 'clip')} were"
+            f" passed. Run the command"
             " once per clip."
         )
     return Options(

@@ -41,6 +41,13 @@ def add_arguments(parser: Parser) -> None:
         metavar="FILE",
         help="CSV file of face boxes that replace the detector's boxes.",
     )
+    add(
+        "--leave_out",
+        type=listed,
+        default=[],
+        metavar="SUBJECT/CLIP,…",
+        help="Clips to leave out, such as one whose frames are lost.",
+    )
     add("--flow", choices=FLOWS, help=f"Optical flow method (default: {DEFAULT_FLOW}).")
     add("--circular", action="store_true", help="Use circular mean directions in the ADM.")
     add(

@@ -9,6 +9,7 @@ from argparse import Namespace
 from atnet_jax.commands.parser import Parser, listed, path
 from atnet_jax.names import SYNTHETIC
 from atnet_jax.published import DATABASES
+from atnet_jax.words import numbered
 
 
 def add_arguments(parser: Parser) -> None:
@@ -38,4 +39,4 @@ def run(given: Namespace) -> None:
     from data_builders.synthetic.generate import generate
 
     specs = generate(**vars(given))
-    print(f"{len(specs)} clips in {given.out}")
+    print(f"{numbered(len(specs), 'clip')} in {given.out}")

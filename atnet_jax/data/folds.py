@@ -9,6 +9,10 @@ from jaxtyping import Int
 
 from atnet_jax.data.composite import Composite
 from atnet_jax.errors import UserError
+from atnet_jax.names import CLASSES
+from atnet_jax.words import alike, numbered
+
+_LISTED = 3  # Folds that a note names.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +90,40 @@ def make_folds(
             held |= own & np.isin(subject, chosen)
         folds.append(Fold(number, name, *map(np.flatnonzero, (~test & ~held, ~test & held, test))))
     return folds
+
+
+def data_notes(composite: Composite, folds: Sequence[Fold]) -> list[str]:
+    """Return sentences about the data that a reader must know before the scores.
+
+    They name classes without clips, in all data or in the training clips of folds, and subjects
+    that may be one person.
+
+    Args:
+        composite: The clips.
+        folds: The folds of the protocol.
+    """
+    notes = []
+    for label, name in enumerate(CLASSES):
+        if label not in composite.labels:
+            notes.append(
+                f"The data have no clip of the class {name}. The scores say nothing about it."
+            )
+            continue
+        without = [fold.name for fold in folds if label not in composite.labels[fold.train]]
+        if without:
+            more = f", … ({len(without)} in all)" if len(without) > _LISTED else ""
+            notes.append(
+                f"No training clip of the class {name} in {numbered(len(without), 'fold')}:"
+                f" {', '.join(without[:_LISTED])}{more}. There the class cannot be learned, and"
+                f" its clips are counted as wrong."
+            )
+    people = zip(composite.dataset, composite.subject, strict=True)
+    for group in alike("/".join(names) for names in people):
+        notes.append(
+            f"The subjects {', '.join(map(repr, group))} differ only in case, blanks or leading"
+            f" zeros. If they are one person, training and test are not separate."
+        )
+    return notes
 
 
 def hold_back(subjects: Sequence[str], share: float, seed: Sequence[int]) -> list[str]:

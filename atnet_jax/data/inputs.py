@@ -19,6 +19,7 @@ from atnet_jax.preprocessing.prepared_clip import PreparedClip
 from atnet_jax.system.kept import KeptRecords
 from atnet_jax.system.locks import take_turn
 from atnet_jax.system.workers import map_in_order
+from atnet_jax.words import numbered
 
 Compute = Callable[[PreparedClip], dict[str, np.ndarray]]
 
@@ -166,7 +167,9 @@ def _compute_all(
             computed[key] = result
     if errors:
         listed = "\n".join(f"  - {error}" for error in errors)
-        raise UserError(f"{reading.method}: {len(errors)} clips cannot be used:\n{listed}")
+        raise UserError(
+            f"{reading.method}: {numbered(len(errors), 'clip')} cannot be used:\n{listed}"
+        )
     return {name: np.stack([computed[key][name] for key in keys]) for name in computed[keys[0]]}
 
 

@@ -16,8 +16,8 @@ from typing import Any, ClassVar
 import cv2
 import numpy as np
 
-from atnet_jax.errors import UserError
-from atnet_jax.names import CLASSES, MACRO_EXPRESSIONS
+from atnet_jax.errors import UserError, nearest
+from atnet_jax.names import CLASSES, DATASETS, MACRO_EXPRESSIONS, MICRO_EXPRESSIONS
 from atnet_jax.preprocessing.adm import BLOCKS
 from atnet_jax.preprocessing.annotation import Clip
 from atnet_jax.preprocessing.crops import COLOUR_APEX, COLOUR_ONSET
@@ -314,6 +314,11 @@ def prepared(data_dir: str | os.PathLike[str], name: str, flow: str) -> Any:
             is unknown.
     """
     motion = motion_named(flow)
+    if name not in DATASETS:
+        raise UserError(
+            f"Unknown data set {name!r}.{nearest(name, MICRO_EXPRESSIONS)} Expected one of"
+            f" {', '.join(MICRO_EXPRESSIONS)}; clips of any other database are in a manifest."
+        )
     if name in MACRO_EXPRESSIONS:
         raise UserError(
             f"{name!r} contains pictures of macro-expressions, which serve pre-training"

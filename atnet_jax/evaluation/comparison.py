@@ -31,6 +31,7 @@ from atnet_jax.evaluation.predictions import Prediction
 from atnet_jax.evaluation.record import flatten
 from atnet_jax.evaluation.runs import Run
 from atnet_jax.names import CLASSES
+from atnet_jax.words import numbered
 
 SAME, OTHER_RESULT, OTHER_EXPERIMENT = 0, 3, 4
 """Exit statuses of `atnet compare`."""
@@ -218,7 +219,8 @@ def _digests(run: Run) -> Digests | None:
     labels = {clip.key: clip.label for clip in found.clips}
     problem = None
     if len(labels) != run.record.data.clips:
-        problem = f"it contains {len(labels)} clips, but the data have {run.record.data.clips}"
+        contained = numbered(len(labels), "clip")
+        problem = f"it contains {contained}, but the data have {run.record.data.clips}"
     if sorted(map(int, found.folds)) != list(run.record.folds.run):
         problem = "it contains other folds than config.json"
     for row in run.predictions:
@@ -298,7 +300,9 @@ def _database(pairs: Sequence[_Pair]) -> Stage:
         one, two = pair.digests
         if one is None or two is None:
             if same:
-                return Stage("database", "equal", f"{clips} clips, by the digest of all data")
+                return Stage(
+                    "database", "equal", f"{numbered(clips, 'clip')}, by the digest of all data"
+                )
             missing = "first" if one is None else "second"
             return Stage(
                 "database",
@@ -316,7 +320,7 @@ def _database(pairs: Sequence[_Pair]) -> Stage:
             )
         found |= dict.fromkeys(differences)
     if not found:
-        text = f"{clips} clips, {', '.join(sorted(inputs))} and labels"
+        text = f"{numbered(clips, 'clip')}, {', '.join(sorted(inputs))} and labels"
         return Stage("database", "equal", text)
     prepared = {
         f"prepared with {text}": None
@@ -350,7 +354,7 @@ def _folds(pairs: Sequence[_Pair]) -> Stage:
     for pair in pairs:
         one, two = (run.record.folds for run in pair.runs)
         if one.names != two.names:
-            text = f"{len(one.names)} → {len(two.names)} folds"
+            text = f"{len(one.names)} → {numbered(len(two.names), 'fold')}"
             if len(one.names) == len(two.names):
                 place = [a == b for a, b in zip(one.names, two.names, strict=True)].index(False)
                 text = f"fold {place}: {one.names[place]} → {two.names[place]}"
@@ -622,7 +626,7 @@ def _key(row: Prediction) -> tuple[str, str, str]:
 def _clips(keys: Sequence[tuple[str, str, str]], total: int) -> str:
     """Return "2 of 36 clips (a/b/c, a/b/d)"; "all 36 clips" needs no names."""
     if len(keys) == total > 1:
-        return f"all {total} clips"
+        return f"all {numbered(total, 'clip')}"
     return f"{len(keys)} of {_count(total, 'clip')} ({_listed(['/'.join(key) for key in keys])})"
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from atnet_jax.errors import UserError
 from atnet_jax.names import CLASSES
 from atnet_jax.system.files import write_text_atomically
-from atnet_jax.system.spreadsheet import quoted, unquoted
+from atnet_jax.system.tables import quoted, unquoted
 
 # Softmax in float32 sums to 1 within a few 1e-7; a larger error means other kinds of scores.
 _SUM_TOLERANCE = 1e-3

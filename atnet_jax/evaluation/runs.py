@@ -16,6 +16,7 @@ from atnet_jax.evaluation.metrics import Evaluation
 from atnet_jax.evaluation.predictions import Prediction
 from atnet_jax.evaluation.record import FILE, Record, read, run_folders
 from atnet_jax.system import typed_json
+from atnet_jax.words import numbered
 
 TABLES = {"cde": published.TABLE_II, "hde": published.TABLE_III}
 """The paper's table of each protocol."""
@@ -104,7 +105,8 @@ class Run:
         if self.record.is_partial:
             notes.append(
                 f"Only folds {self.record.selection} of {len(self.record.folds.names)} were run"
-                f" ({len(self.predictions)} of {self.record.data.clips} clips), so these are not"
+                f" ({len(self.predictions)} of {numbered(self.record.data.clips, 'clip')}),"
+                f" so these are not"
                 f" scores of the whole protocol."
             )
         return notes
@@ -177,7 +179,8 @@ def _scored(workdir: Path, record: Record) -> tuple[list[Prediction], dict[str, 
     clips = record.data.clips
     if len(rows) > clips or (len(rows) < clips and not record.is_partial):
         raise UserError(
-            f"{path} contains {len(rows)} clips, but according to {FILE} the data have {clips}."
+            f"{path} contains {numbered(len(rows), 'clip')}, but according to {FILE} the"
+            f" data have {clips}."
             f" Restore the files of the same run."
         )
     try:

@@ -19,6 +19,7 @@ from atnet_jax.training.checkpoint import FoldCheckpoints
 from atnet_jax.training.feed import InMemory
 from atnet_jax.training.loop import read_network, read_start, train_units
 from atnet_jax.training.trained import Networks, check_inputs, one_network, unit_shapes
+from atnet_jax.words import numbered
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -132,7 +133,7 @@ def _check_inputs(config: Config, composite: Composite) -> None:
             f" load_inputs(config)."
         )
     if found != clips:
-        raise UserError(f"The inputs hold {found} clips, but there are {clips} labels.")
+        raise UserError(f"The inputs hold {numbered(found, 'clip')}, but there are {clips} labels.")
     if not np.all(np.isin(composite.labels, range(len(CLASSES)))):
         raise UserError(f"The labels must be from 0 to {len(CLASSES) - 1}.")
 
@@ -149,7 +150,8 @@ def _check_folds(config: Config, composite: Composite, folds: Sequence[Fold]) ->
         for name, part in parts.items():
             if not np.all(np.isin(part, range(clips))):
                 raise UserError(
-                    f"The {name} clips of fold {place} must be indices of the {clips} clips of the"
+                    f"The {name} clips of fold {place} must be indices of the"
+                    f" {numbered(clips, 'clip')} of the"
                     f" composite. Make the folds of this composite with make_folds."
                 )
         used = np.concatenate(list(parts.values()))

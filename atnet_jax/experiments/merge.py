@@ -34,6 +34,7 @@ from atnet_jax.evaluation.record import (
 from atnet_jax.evaluation.runs import Curve, Run, load_run
 from atnet_jax.experiments.results import write_results
 from atnet_jax.system import files
+from atnet_jax.words import numbered
 
 # An error names at most this many folds.
 _NAMED_FOLDS = 5
@@ -121,7 +122,8 @@ def _join(
         if len(missing) > len(listed):
             listed.append(f"{len(missing) - len(listed)} more")
         raise UserError(
-            f"The given runs ({_named(parts)}) lack {len(missing)} of {len(names)} folds:"
+            f"The given runs ({_named(parts)}) lack {len(missing)} of"
+            f" {numbered(len(names), 'fold')}:"
             f" {', '.join(listed)}. Rerun the command of one of them with"
             f" --config.folds={selection(missing)} and a new --workdir, and pass that workdir too."
         )
@@ -132,7 +134,8 @@ def _join(
     clips = first.record.data.clips
     if len(rows) != clips:
         raise UserError(
-            f"The files predictions.csv of {_named(parts)} contain {len(rows)} clips, but according"
+            f"The files predictions.csv of {_named(parts)} contain"
+            f" {numbered(len(rows), 'clip')}, but according"
             f" to {FILE} the data have {clips}. Rerun the commands of these runs."
         )
     # `sorted` is stable: rows are sorted by fold and keep their order within a fold.

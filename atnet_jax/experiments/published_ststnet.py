@@ -4,6 +4,7 @@ The published code writes one file of weights for each left-out subject. This mo
 into our network, scores the clips of that subject, and writes the results of a run to a workdir.
 """
 
+import contextlib
 import importlib
 import json
 from collections import defaultdict
@@ -24,8 +25,10 @@ from atnet_jax.errors import UserError
 from atnet_jax.evaluation.record import Data, Folds, Record
 from atnet_jax.experiments.results import digests_of, fold_rows, write_results
 from atnet_jax.experiments.workdir import claim, command, environment, lock
+from atnet_jax.system.files import refuse_pointer
 from atnet_jax.training.method_inputs import load_inputs
 from atnet_jax.training.trained import Networks
+from atnet_jax.words import meant, numbered
 
 _SUFFIXES = (".pth", ".safetensors")
 
@@ -46,6 +49,9 @@ _SHAPES: Mapping[str, tuple[int, ...]] = {
 }
 # Numbers of batches behind the statistics, which are fixed here.
 _IGNORED = frozenset(f"bn{k}.num_batches_tracked" for k in (1, 2, 3))
+
+# PyTorch's DataParallel adds it to the name of every tensor.
+_WRAPPER = "module."
 
 _CHANNELS = (
     "The blue, green and red channels of the published maps are interpreted as strain, vertical"
@@ -79,8 +85,9 @@ def import_torch(config: Config, folder: Path, workdir: Path) -> Path:
         variables=tuple(to_variables(read_state(path), path) for path in chosen),
     )
     notes = (
-        f"No network was trained in this run. The clips of each of the {len(chosen)} subjects were"
-        f" scored by the published network of that subject, from the files in {folder}.",
+        f"No network was trained in this run. Each subject's clips were scored by the published"
+        f" network of that subject ({numbered(len(chosen), 'subject')}), from the files in"
+        f" {folder}.",
         _CHANNELS,
     )
     if unused:
@@ -113,7 +120,7 @@ def import_torch(config: Config, folder: Path, workdir: Path) -> Path:
 
 
 def match_files(folder: Path, folds: Sequence[Fold]) -> tuple[list[Path], list[Path]]:
-    """Match files of weights to the left-out subjects of folds by name.
+    """Match files of weights to the left-out subjects of folds by name, as `words.meant` does.
 
     Args:
         folder: Folder of the files.
@@ -147,24 +154,25 @@ def match_files(folder: Path, folds: Sequence[Fold]) -> tuple[list[Path], list[P
             f"Files are matched to subjects by name, but several subjects have the same name:"
             f" {'; '.join(shared)}. Rename them in the manifest and prepare it again."
         )
+    # SAMM's subject 6 has the published file 006.pth.
+    names = meant(files, people)
+    by_subject = {names[stem]: paths for stem, paths in files.items() if stem in names}
     if twice := [
-        ", ".join(path.name for path in paths)
-        for subject, paths in files.items()
-        if subject in people and len(paths) > 1
+        ", ".join(path.name for path in paths) for paths in by_subject.values() if len(paths) > 1
     ]:
         raise UserError(
             f"{folder} contains several files for one subject: {'; '.join(twice)}. Keep one file"
             f" for each subject."
         )
-    unused = [path for stem, paths in files.items() if stem not in people for path in paths]
-    if missing := [fold.name for fold in folds if fold.name.partition("/")[2] not in files]:
+    unused = [path for stem, paths in files.items() if stem not in names for path in paths]
+    if missing := [fold.name for fold in folds if fold.name.partition("/")[2] not in by_subject]:
         others = ", ".join(path.name for path in unused) or "none"
         raise UserError(
-            f"{folder} contains no file for {len(missing)} of {len(folds)} subjects:"
+            f"{folder} contains no file for {len(missing)} of {numbered(len(folds), 'subject')}:"
             f" {', '.join(missing)}. Name each file after its subject, such as"
             f" {missing[0].partition('/')[2]}.pth. Files that match no subject: {others}."
         )
-    return [files[fold.name.partition("/")[2]][0] for fold in folds], unused
+    return [by_subject[fold.name.partition("/")[2]][0] for fold in folds], unused
 
 
 def read_state(path: Path) -> dict[str, np.ndarray]:
@@ -177,6 +185,8 @@ def read_state(path: Path) -> dict[str, np.ndarray]:
         UserError: The file is unreadable or contains something else, or PyTorch is required but
             not installed.
     """
+    with contextlib.suppress(OSError), path.open("rb") as file:  # Reported below.
+        refuse_pointer(path, file.read(1024))
     if path.suffix == ".safetensors":
         try:
             return safetensors.numpy.load_file(path)
@@ -221,6 +231,8 @@ def to_variables(state: Mapping[str, np.ndarray], path: Path) -> dict[str, Any]:
         UserError: A tensor is missing or unknown, has another shape, or is not of finite decimal
             numbers.
     """
+    if state and all(name.startswith(_WRAPPER) for name in state):
+        state = {name.removeprefix(_WRAPPER): array for name, array in state.items()}
     found = state.keys() - _IGNORED
     if found != _SHAPES.keys():
         missing = ", ".join(name for name in _SHAPES if name not in found) or "none"

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from tqdm import tqdm
 from atnet_jax import models
 from atnet_jax.config import Config, check, default_config, flat, splitting
 from atnet_jax.data.composite import Composite
-from atnet_jax.data.folds import Fold, Unit, make_folds, select_folds
+from atnet_jax.data.folds import Fold, Unit, data_notes, make_folds, select_folds
 from atnet_jax.errors import UserError
 from atnet_jax.evaluation import model_card, report
 from atnet_jax.evaluation.inflation import EpochScores
@@ -35,6 +36,7 @@ from atnet_jax.training.feed import InMemory
 from atnet_jax.training.loop import FoldResult, read_start, scored_epochs, train_units
 from atnet_jax.training.method_inputs import load_inputs
 from atnet_jax.weights import folder as weights
+from atnet_jax.words import numbered
 
 
 def train_and_evaluate(config: Config, workdir: str | os.PathLike[str]) -> Path | None:
@@ -137,7 +139,7 @@ def _run_network(config: Config, folders: Mapping[int, Path]) -> tuple[list[_Stu
     """Train the network on every fold."""
     composite = load_inputs(config)
     studies = _studies(config, composite, folders)
-    notes = _notes(config)
+    notes = [*_data_notes(studies[0]), *_notes(config)]
     start, fresh = read_start(config, composite.inputs)
     if start is not None:
         notes.append(
@@ -164,7 +166,7 @@ def _run_svm(config: Config, folders: Mapping[int, Path]) -> tuple[list[_Study],
     composite = load_inputs(config)
     machine = models.find(config.model).build_features(config.options.to_dict()).machine
     studies = _studies(config, composite, folders)
-    _claim(config, folders, studies, _notes(config), None)
+    _claim(config, folders, studies, [*_data_notes(studies[0]), *_notes(config)], None)
     features = composite.inputs["features"]
     results = {}
     unfinished = _unfinished(config, folders, studies)
@@ -190,6 +192,14 @@ def _studies(config: Config, composite: Composite, folders: Mapping[int, Path]) 
             _Study(seed, seen, list(units.values()), [units[fold.number] for fold in chosen])
         )
     return studies
+
+
+def _data_notes(study: _Study) -> list[str]:
+    """Return the notes on the data, and print them before the training."""
+    notes = data_notes(study.composite, [unit.fold for unit in study.protocol_units])
+    for note in notes if processes.is_first() else ():
+        print(f"Warning: {note}", file=sys.stderr)
+    return notes
 
 
 def _claim(
@@ -223,13 +233,11 @@ def _claim(
         claim(folders[study.seed], record)
     if processes.is_first():
         processes.wait_for_all("claimed")
-    folds = f"{len(studies[0].units)} of {len(studies[0].protocol_units)} folds"
+    folds = f"{len(studies[0].units)} of {numbered(len(studies[0].protocol_units), 'fold')}"
     if len(studies) > 1:
         folds += f" with each of {len(studies)} seeds"
-    print(
-        f"Training {config.model} ({splitting(config)}): {len(studies[0].composite.labels)} clips,"
-        f" {folds}, on {here.device}"
-    )
+    clips = numbered(len(studies[0].composite.labels), "clip")
+    print(f"Training {config.model} ({splitting(config)}): {clips}, {folds}, on {here.device}")
 
 
 def _size(config: Config, composite: Composite) -> dict[str, int]:

@@ -17,6 +17,7 @@ from atnet_jax.models.handcrafted.tim import interpolate_frames
 from atnet_jax.preprocessing.optical_flow import FlowMethod
 from atnet_jax.preprocessing.prepared_clip import PreparedClip
 from atnet_jax.values import whole
+from atnet_jax.words import numbered
 
 INPUTS = ("frames",)
 TITLE = "LBP-SIP"
@@ -116,7 +117,8 @@ def lbp_sip(
         raise UserError(
             f"LBP-SIP with radii {radius} and {time_radius}, {blocks}x{blocks} blocks and {levels}"
             f" levels needs {2 * time_radius + 1} frames or more and, on the last level,"
-            f" {needed}x{needed} pixels. The clip has {len(frames)} frames of {frames.shape[1]}x"
+            f" {needed}x{needed} pixels. The clip has {numbered(len(frames), 'frame')} of"
+            f" {frames.shape[1]}x"
             f"{frames.shape[2]} pixels. Choose fewer levels or blocks, smaller radii or a longer"
             " clip."
         )

@@ -16,6 +16,7 @@ from atnet_jax.models.handcrafted.tim import interpolate_frames
 from atnet_jax.preprocessing.optical_flow import FlowMethod
 from atnet_jax.preprocessing.prepared_clip import PreparedClip
 from atnet_jax.values import whole
+from atnet_jax.words import numbered
 
 INPUTS = ("frames",)
 TITLE = "LBP-TOP"
@@ -101,8 +102,8 @@ def lbp_top(
     needed = tuple(2 * margin + 1 for margin in margins)
     if any(size < least for size, least in zip(frames.shape, needed, strict=True)):
         raise UserError(
-            f"LBP-TOP with radii {radii} needs at least {needed[0]} frames of"
-            f" {needed[1]}x{needed[2]} pixels. The clip has {frames.shape[0]} frames of"
+            f"LBP-TOP with radii {radii} needs at least {numbered(needed[0], 'frame')} of"
+            f" {needed[1]}x{needed[2]} pixels. The clip has {numbered(frames.shape[0], 'frame')} of"
             f" {frames.shape[1]}x{frames.shape[2]} pixels. Interpolate to more frames or choose"
             " smaller radii."
         )

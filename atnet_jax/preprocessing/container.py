@@ -27,8 +27,6 @@ _KINDS = {
     b"%PDF": "a PDF document",
     b"ID3": "a sound file",
     b"fLaC": "a sound file",
-    b"version https://git-lfs": "a Git LFS pointer, which stands for the file itself: run"
-    " `git lfs pull`",
     b"#EXTM3U": "a playlist, which refers to other files",
     b"ffconcat": "a playlist, which refers to other files",
     b"<": "a web page or another text",

@@ -58,7 +58,9 @@ class Crops:
         return self.frames[[place[number] for number in numbers]]
 
 
-def cut(clip: Clip, *, face: str, box: Box | None, reach: int = 0) -> Crops:
+def cut(
+    clip: Clip, *, face: str, box: Box | None, reach: int = 0, notes: list[str] | None = None
+) -> Crops:
     """Read and crop the frames of a clip that its inputs are computed from.
 
     The face is located once, in the apex frame, and the same crop is applied to every frame (paper,
@@ -70,6 +72,7 @@ def cut(clip: Clip, *, face: str, box: Box | None, reach: int = 0) -> Crops:
         box: Manually annotated box of the face in pixels of the raw frame, or None.
         reach: Number of neighbours on each side that contribute to a frame's flow
             (`FlowMethod.reach`).
+        notes: Receives what a reader should know of the face, such as that there are several.
 
     Returns:
         The crops, with colour and landmarks.
@@ -87,7 +90,7 @@ def cut(clip: Clip, *, face: str, box: Box | None, reach: int = 0) -> Crops:
         )
     frames = read_frames(clip, frames_needed(clip.onset, clip.apex, clip.offset, reach))
     try:
-        crop_box, points = locate_face(frames[clip.apex], face, box)
+        crop_box, points = locate_face(frames[clip.apex], face, box, notes=notes)
     except FaceNotFoundError as error:
         raise FaceNotFoundError(f"{clip.key}, apex frame {clip.apex}: {error}") from None
     except UserError as error:

@@ -1,6 +1,5 @@
 """Face location, and the square face crop that all later steps use."""
 
-import csv
 import dataclasses
 import functools
 import math
@@ -13,6 +12,7 @@ from jaxtyping import Float32, UInt8
 
 from atnet_jax.errors import UserError
 from atnet_jax.names import DETECTORS
+from atnet_jax.system import tables
 
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 in pixels of the raw frame; pixel (i, j) covers i…i+1 by j…j+1."""
@@ -85,7 +85,11 @@ class Face:
 
 
 def locate_face(
-    image: UInt8[np.ndarray, "height width"], detector: str = "mtcnn", box: Box | None = None
+    image: UInt8[np.ndarray, "height width"],
+    detector: str = "mtcnn",
+    box: Box | None = None,
+    *,
+    notes: list[str] | None = None,
 ) -> tuple[Box, Landmarks | None]:
     """Return the box of the face to crop in a grey frame, and its landmarks.
 
@@ -106,6 +110,7 @@ def locate_face(
         image: Grey frame, 0–255.
         detector: One of `DETECTORS`; not used if `box` is given.
         box: Box that the user passed, or None.
+        notes: Receives a sentence if there are several faces.
 
     Returns:
         Box and landmarks, both in pixels of the frame.
@@ -128,6 +133,11 @@ def locate_face(
             f"no face was found. Pass its box in a CSV file (--boxes, with the columns"
             f" {','.join(BOX_COLUMNS)}), or pass --face=none if the frames are already cropped to"
             " the face."
+        )
+    if len(faces) > 1 and notes is not None:
+        notes.append(
+            f"{len(faces)} faces were found and the largest is used. If it is another person's,"
+            f" pass the box of the right one in a CSV file (--boxes)."
         )
     return faces[0].box, faces[0].landmarks
 
@@ -213,43 +223,31 @@ def read_boxes(path: Path) -> dict[tuple[str, str, str], Box]:
         UserError: The file or one of its rows cannot be used; the message names both.
     """
     boxes: dict[tuple[str, str, str], Box] = {}
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            missing = [name for name in BOX_COLUMNS if name not in (reader.fieldnames or ())]
-            if missing:
-                raise UserError(
-                    f"{path}: column {missing[0]!r} is missing. Expected the columns"
-                    f" {','.join(BOX_COLUMNS)}, found {','.join(reader.fieldnames or ())!r}."
-                )
-            for row in reader:
-                where = f"{path}, row {reader.line_num}"
-                key, box = _read_box(row, where)
-                if key in boxes:
-                    raise UserError(f"{where}: second box for clip {'/'.join(key)}. Keep one.")
-                boxes[key] = box
-    except OSError as error:
-        raise UserError(f"{path}: cannot read the boxes ({error.strerror}).") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: not UTF-8 text. Save the boxes as CSV in UTF-8.") from None
-    except csv.Error as error:
-        raise UserError(f"{path}: not a valid CSV file ({error}).") from None
+    table = tables.read_table(path, BOX_COLUMNS)
+    missing = [name for name in BOX_COLUMNS if name not in table.columns]
+    if missing:
+        raise UserError(
+            f"{path}: column {missing[0]!r} is missing. Expected the columns"
+            f" {','.join(BOX_COLUMNS)}, found {','.join(table.columns)!r}."
+        )
+    for row in table.rows:
+        where = f"{path}, row {row.line}"
+        key, box = _read_box(row.cells, where)
+        if key in boxes:
+            raise UserError(f"{where}: second box for clip {'/'.join(key)}. Keep one.")
+        boxes[key] = box
     return boxes
 
 
-def _read_box(row: dict[str, str | None], where: str) -> tuple[tuple[str, str, str], Box]:
-    cells = {name: (row[name] or "").strip() for name in BOX_COLUMNS}
-    empty = [name for name, cell in cells.items() if not cell]
+def _read_box(cells: dict[str, str], where: str) -> tuple[tuple[str, str, str], Box]:
+    empty = [name for name in BOX_COLUMNS if not cells[name]]
     if empty:
         raise UserError(f"{where}: {empty[0]} is empty.")
 
     def number(name: str) -> float:
-        try:
-            value = float(cells[name])
-        except ValueError:
-            value = math.nan
+        value = tables.decimal(cells[name])
         if not math.isfinite(value):
-            raise UserError(f"{where}: {name} is {row[name]!r}, expected a number of pixels.")
+            raise UserError(f"{where}: {name} is {cells[name]!r}, expected a number of pixels.")
         return value
 
     x0, y0, x1, y1 = (number(name) for name in ("x0", "y0", "x1", "y1"))

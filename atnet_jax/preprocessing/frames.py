@@ -14,6 +14,8 @@ from jaxtyping import Float64, UInt8, UInt16
 from atnet_jax.errors import UserError
 from atnet_jax.preprocessing import container
 from atnet_jax.preprocessing.annotation import Clip
+from atnet_jax.system.files import refuse_pointer
+from atnet_jax.words import numbered
 
 # Formats that contain the pictures themselves. FFmpeg would also follow a playlist, whatever its
 # file name, to other files and hosts.
@@ -96,6 +98,7 @@ def _decode(path: Path, colour: bool) -> np.ndarray:
         raise UserError(f"{path}: cannot read this frame ({error.strerror}).") from None
     if not content:
         raise UserError(f"{path}: this frame is an empty file. Copy it again.")
+    refuse_pointer(path, content)
     # OpenCV 4.10 fills the missing part of a truncated JPEG with grey and reports no error. Coded
     # pixels escape 0xFF, so a complete file has its end marker after the start of its last scan.
     if content.startswith(b"\xff\xd8") and content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda"):
@@ -198,7 +201,8 @@ def _decode_video(
         for number in range(last + 1):
             if not video.grab():
                 raise UserError(
-                    f"{path}: the video ends after {number} frames (0…{number - 1}), but the"
+                    f"{path}: the video ends after {numbered(number, 'frame')}"
+                    f" (0…{number - 1}), but the"
                     f" clip's offset is frame {last}. Frames are counted from 0."
                 )
             if number in remaining:
@@ -292,6 +296,7 @@ def open_video(path: Path) -> Iterator[Video]:
     except OSError as error:
         raise UserError(f"{path}: cannot read this video ({error.strerror}).") from None
     with file:
+        refuse_pointer(path, file.read(1024))
         # FFmpeg cannot mistake an absolute path for a URL or for a pattern of picture files.
         name = str(path.absolute())
         try:

@@ -18,6 +18,7 @@ from atnet_jax.preprocessing.frames import grey
 from atnet_jax.preprocessing.motion import motion_named
 from atnet_jax.preprocessing.optical_flow import flow_method
 from atnet_jax.preprocessing.prepared_clip import PreparedClip
+from atnet_jax.words import numbered
 
 
 def prepare_frames(
@@ -68,7 +69,8 @@ def prepare_frames(
     last = len(frames) - 1 if offset is None else offset
     if onset < 0 or last >= len(frames):
         raise UserError(
-            f"{name}: onset {onset} and offset {last} must be indices of the {len(frames)} frames."
+            f"{name}: onset {onset} and offset {last} must be indices of the"
+            f" {numbered(len(frames), 'frame')}."
         )
     check_apex(onset, apex, last, where=name)
     if apex == onset:

@@ -14,6 +14,25 @@ import numpy as np
 
 from atnet_jax.errors import UserError
 
+_POINTER = b"version https://git-lfs.github.com/"
+
+
+def refuse_pointer(path: Path, start: bytes) -> None:
+    """Check that a file is not the pointer that Git stores in its place.
+
+    Args:
+        path: Path of the file, for the message.
+        start: Content of the file, or its beginning.
+
+    Raises:
+        UserError: The file is a pointer of Git LFS.
+    """
+    if start.startswith(_POINTER):
+        raise UserError(
+            f"{path} is only a pointer of Git LFS, not the file itself. Run `git lfs pull` in its "
+            f"repository, or download the file."
+        )
+
 
 def shown(path: Path) -> str:
     r"""Return a path as text that every file and terminal can hold.

@@ -140,6 +140,7 @@ def _read_part(folder: Path, part: Part) -> dict[str, Any]:
         raise UserError(
             f"{path}: cannot be read ({error.strerror}). Copy the folder again."
         ) from error
+    files.refuse_pointer(path, packed)
     if hashlib.sha256(packed).hexdigest() != part.sha256:
         raise UserError(f"{path}: damaged, its SHA-256 is not that in {FILE}. Copy it again.")
     try:

@@ -13,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from atnet_jax.training.event_file import EventFile
+from atnet_jax.words import numbered
 
 # Speeds are averages over this number of seconds: long enough to be steady, yet recent.
 _RECENT = 60.0
@@ -149,7 +150,7 @@ class Watch:
         self._bar.refresh()
 
     def _folds(self) -> str:
-        return f"{self._finished}/{len(self._done)} folds"
+        return f"{self._finished}/{numbered(len(self._done), 'fold')}"
 
     def _write_events(self, group: Sequence[UnitEpoch]) -> None:
         if not self._writes_events:

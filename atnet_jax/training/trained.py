@@ -33,6 +33,7 @@ from atnet_jax.training.engine import (
     make_trainer,
 )
 from atnet_jax.training.loop import read_network
+from atnet_jax.words import numbered
 
 # Smallest number of networks for which loading shows a progress bar.
 _MANY = 8
@@ -131,7 +132,9 @@ def check_inputs(config: Config, inputs: Mapping[str, np.ndarray]) -> int:
             expected = ", ".join(map(str, ("clips", *shape)))
             raise UserError(f"The input {name!r} has the shape {found}, expected ({expected}).")
         if clips and found[0] != clips:
-            raise UserError(f"The input {name!r} holds {found[0]} clips, another input {clips}.")
+            raise UserError(
+                f"The input {name!r} holds {numbered(found[0], 'clip')}, another input {clips}."
+            )
         if not np.all(np.isfinite(inputs[name])):
             raise UserError(f"The input {name!r} contains values that are not finite.")
         clips = found[0]
@@ -322,7 +325,7 @@ def _load_run(folder: Path, several_seeds: bool) -> Networks:
                 )
                 raise UserError(
                     f"{folder}: fold {number} ({name}) has a checkpoint of {done} of"
-                    f" {config.recipe.num_epochs} epochs. {hint}."
+                    f" {numbered(config.recipe.num_epochs, 'epoch')}. {hint}."
                 )
             variables.append(read_network(checkpoints, number, shape_of_a_unit))
             whose = "all subjects" if config.task == "final" else f"fold {number} ({name})"

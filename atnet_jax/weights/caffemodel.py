@@ -15,6 +15,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
 from atnet_jax.errors import UserError
+from atnet_jax.system.files import refuse_pointer
 
 # ATNet needs 33 MB, or 133 MB if a solver stores gradients in double precision.
 _MAX_BYTES = 150_000_000
@@ -132,6 +133,7 @@ def _bytes(path: Path) -> bytes:
         raise UserError(f"{path}: The file cannot be read ({error}).") from error
     if not data:
         raise UserError(f"{path}: The file is empty. Give a binary .caffemodel.")
+    refuse_pointer(path, data)
     # The tag of every layer and the numbers after it contain control characters; text does not.
     if not any(byte < 0x20 and byte not in b"\t\n\f\r" for byte in data[:4096]):
         raise UserError(

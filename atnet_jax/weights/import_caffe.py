@@ -9,6 +9,7 @@ from pathlib import Path
 from atnet_jax.errors import UserError
 from atnet_jax.weights import caffe_mapping, caffemodel
 from atnet_jax.weights import folder as weights
+from atnet_jax.words import numbered
 
 
 def import_caffe(path: Path, model: str, out: Path) -> str:
@@ -42,11 +43,11 @@ def import_caffe(path: Path, model: str, out: Path) -> str:
 
     return "\n".join(
         [
-            f"{len(imported)} layers imported, with the file's shapes:",
+            f"{numbered(len(imported), 'layer')} imported, with the file's shapes:",
             *map(line, imported),
-            f"{len(absent)} layers of the network are absent: they keep their initial values.",
+            f"Absent from the file, with initial values: {numbered(len(absent), 'layer')}.",
             *(f"  {name}" for name in absent),
-            f"{len(ignored)} layers of the file are ignored: the network has no such layers.",
+            f"Ignored, since the network has no such layer: {numbered(len(ignored), 'layer')}.",
             *map(line, ignored),
             *about["notes"],
             f"weights: {out}",

@@ -80,7 +80,7 @@ class Builder(MacroExpressionBuilder):
         Raises:
             UserError: The folder of emotion files is missing, or the copy has errors.
         """
-        errors = source.ErrorList()
+        errors = self.new_errors()
         emotions = self.manual_dir / EMOTIONS
         if not emotions.is_dir():
             raise UserError(
@@ -91,6 +91,8 @@ class Builder(MacroExpressionBuilder):
         images = read_sequences(self.manual_dir / IMAGES, errors)
         labels = read_sequences(emotions, errors)
         for key, folder in images.items():
+            if errors.leaves_out(str(folder), *key):
+                continue
             with errors.collect():
                 found.append(self._read_sequence(*key, folder, labels.get(key)))
         for key, folder in labels.items():
@@ -123,7 +125,8 @@ class Builder(MacroExpressionBuilder):
         label = LABEL_RULE[emotion]
         if label is None:
             return source.Exclusion(str(folder), subject, clip, no_class(emotion))
-        name = re.compile(prefix + "([0-9]{1,9})" + frame_files.PICTURE, re.IGNORECASE)
+        pattern = re.compile(prefix + "([0-9]{1,9})" + frame_files.PICTURE, re.IGNORECASE)
+        name = frame_files.FrameName(pattern, f"{prefix}00000011.png")
         frames = frame_files.numbered_frames(folder, name, only=True)
         if not frames or int(match[1]) != max(frames):
             raise UserError(

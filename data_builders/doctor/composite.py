@@ -5,7 +5,6 @@ not contain them. It contains only the counts printed in the paper. Users who ha
 clips pass it as a CSV file.
 """
 
-import csv
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -14,7 +13,9 @@ from pathlib import Path
 
 from atnet_jax.errors import UserError
 from atnet_jax.names import CLASSES
-from atnet_jax.published import COMPOSITE, DATABASES
+from atnet_jax.published import COMPOSITE, DATABASES, has_subject
+from atnet_jax.system import tables
+from atnet_jax.words import meant, numbered
 from data_builders.doctor.findings import CheckedClip, Checkup
 
 COLUMNS = ("dataset", "subject", "clip", "label")
@@ -38,26 +39,19 @@ def read_list(path: Path) -> list[CheckedClip]:
         UserError: The file or one of its rows cannot be used.
     """
     rows: dict[str, CheckedClip] = {}
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True, restval="")
-            columns = reader.fieldnames or ()
-            missing = [name for name in COLUMNS if name not in columns]
-            if missing:
-                raise UserError(
-                    f"{path} lacks the column {', '.join(missing)}. Expected {','.join(COLUMNS)} "
-                    f"and optionally {APEX_COLUMN}."
-                )
-            for row in reader:
-                where = f"{path}, row {reader.line_num}"
-                listed = _listed({name: row.get(name) or "" for name in columns}, where)
-                if listed.key in rows:
-                    raise UserError(f"{where}: {listed.key} is listed twice. Remove one row.")
-                rows[listed.key] = listed
-    except OSError as error:
-        raise UserError(f"{path}: The list cannot be read ({error.strerror}).") from None
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not a CSV file in UTF-8 ({error}).") from None
+    table = tables.read_table(path, (*COLUMNS, APEX_COLUMN))
+    missing = [name for name in COLUMNS if name not in table.columns]
+    if missing:
+        raise UserError(
+            f"{path} lacks the column {', '.join(missing)}. Expected {','.join(COLUMNS)} "
+            f"and optionally {APEX_COLUMN}."
+        )
+    for row in table.rows:
+        where = f"{path}, row {row.line}"
+        listed = _listed(row.cells, where)
+        if listed.key in rows:
+            raise UserError(f"{where}: {listed.key} is listed twice. Remove one row.")
+        rows[listed.key] = listed
     if not rows:
         raise UserError(f"{path}: The list has no clips.")
     return list(rows.values())
@@ -65,10 +59,11 @@ def read_list(path: Path) -> list[CheckedClip]:
 
 def _listed(row: dict[str, str], where: str) -> CheckedClip:
     for name in COLUMNS:
-        if not row[name].strip():
+        if not row[name]:
             raise UserError(f"{where}: {name} is empty, expected a value.")
     labels = [str(label) for label in range(len(CLASSES))]
-    if row["label"] not in labels:
+    label = re.sub(r"\.0*$", "", row["label"])  # Some programs write 1 as 1.0.
+    if label not in labels:
         raise UserError(f"{where}: label is {row['label']!r}, expected {', '.join(labels)}.")
     apex = None
     if name := row.get(APEX_COLUMN, ""):
@@ -78,7 +73,7 @@ def _listed(row: dict[str, str], where: str) -> CheckedClip:
                 f"{where}: {APEX_COLUMN} is {name!r}, expected a frame's name such as img59.jpg."
             )
         apex = int(match[1])
-    return CheckedClip(row["dataset"], row["subject"], row["clip"], int(row["label"]), apex=apex)
+    return CheckedClip(row["dataset"], row["subject"], row["clip"], int(label), apex=apex)
 
 
 @dataclass(frozen=True)
@@ -106,6 +101,9 @@ def judge(checkup: Checkup, listed: Sequence[CheckedClip] | None) -> dict[str, V
     Returns:
         The verdict for each database of the paper, and for the composite as "full".
     """
+    for clip in checkup.clips:
+        if not has_subject(clip.dataset, clip.subject):
+            checkup.add("foreign", clip.key, "the database has no such subject")
     spoiled = {finding.clip for finding in checkup.findings if finding.is_error}
     if listed is not None:
         _compare(checkup, listed)
@@ -120,10 +118,9 @@ def judge(checkup: Checkup, listed: Sequence[CheckedClip] | None) -> dict[str, V
         whole = sum(f.is_error and f.clip == database for f in checkup.findings)
         reasons = _count(checkup, database, usable)
         if whole:
-            reasons.append(f"{whole} error{'s' * (whole > 1)} in the database")
+            reasons.append(f"{numbered(whole, 'error')} in the database")
         if len(clips) > len(usable):
-            wrong = len(clips) - len(usable)
-            reasons.append(f"{wrong} clip{'s' * (wrong > 1)} with errors")
+            reasons.append(f"{numbered(len(clips) - len(usable), 'clip')} with errors")
         by_name = any(row.dataset == database for row in listed or ())
         if by_name:
             reasons += _listed_reasons(checkup, database)
@@ -133,8 +130,8 @@ def judge(checkup: Checkup, listed: Sequence[CheckedClip] | None) -> dict[str, V
         elif not by_name:
             answer = "The clip counts match the composite. No list of clips was passed."
         line = (
-            f"{DATABASES[database]}: {len(usable)} usable clips, {COMPOSITE[database].clips} "
-            f"expected. {answer}"
+            f"{DATABASES[database]}: {numbered(len(usable), 'usable clip')}, "
+            f"{COMPOSITE[database].clips} expected. {answer}"
         )
         verdicts[database] = Verdict(line, not reasons, len(usable))
     verdicts["full"] = _all(verdicts, {row.dataset for row in listed or ()} >= set(DATABASES))
@@ -147,6 +144,8 @@ def _compare(checkup: Checkup, listed: Sequence[CheckedClip]) -> None:
     if not wanted:
         checkup.add("other_list", "list", f"it has no clips of {', '.join(sorted(looked_at))}")
     found = {clip.key: clip for clip in checkup.clips}
+    names = meant(wanted, found)
+    wanted = {names.get(key, key): row for key, row in wanted.items()}
     listed_databases = {row.dataset for row in wanted.values()}
     for key, row in wanted.items():
         clip = found.get(key)
@@ -187,11 +186,11 @@ def _count(checkup: Checkup, database: str, usable: Iterable[CheckedClip]) -> li
         what = "different class counts"
         if short:
             few = "too few" if short > 0 else "too many"
-            what = f"{abs(short)} clip{'s' * (abs(short) > 1)} {few}"
+            what = f"{numbered(abs(short), 'clip')} {few}"
         reasons.append(f"{what} ({', '.join(different)})" if different else what)
     subjects = {clip.subject for clip in usable}
     if len(subjects) != expected.subjects:
-        reasons.append(f"{len(subjects)} of {expected.subjects} subjects")
+        reasons.append(f"{len(subjects)} of {numbered(expected.subjects, 'subject')}")
     if reasons:
         found = "; ".join(reasons)
         if database == "smic" and (absent := sorted(_SMIC_SUBJECTS - subjects)):
@@ -206,7 +205,8 @@ def _all(verdicts: dict[str, Verdict], by_name: bool) -> Verdict:
     total = COMPOSITE["full"].clips
     failed = [DATABASES[name] for name, verdict in verdicts.items() if verdict.can is False]
     unseen = [DATABASES[name] for name, verdict in verdicts.items() if verdict.can is None]
-    line, can = f"The paper's composite: {usable} usable clips, {total} expected. ", not failed
+    line = f"The paper's composite: {numbered(usable, 'usable clip')}, {total} expected. "
+    can = not failed
     if failed:
         line += f"It cannot be reproduced because of {', '.join(failed)}."
     elif unseen:

@@ -4,8 +4,7 @@ import hashlib
 from pathlib import Path
 
 from atnet_jax.errors import UserError
-from atnet_jax.names import DEFAULT_FLOW
-from atnet_jax.published import DATABASES
+from atnet_jax.names import DEFAULT_FLOW, MICRO_EXPRESSIONS
 from atnet_jax.system.files import refuse_existing, write_json_atomically, write_text_atomically
 from data_builders.doctor import composite, digests, report
 
@@ -28,7 +27,7 @@ def diagnose(
 
     Args:
         data_dir: Folder of prepared data. Pass either this or `manual_dir`.
-        manual_dir: Folder of a copy of one database.
+        manual_dir: Folder of a copy of one database, or of a manifest.
         dataset: The database. For prepared data, the default is all sets of micro-expressions.
         face: For a copy: the face detector that `prepare` will use, or 'none' for cropped frames.
         flow: For prepared data: the optical flow, as in `config.data.flow`.
@@ -50,8 +49,8 @@ def diagnose(
     for folder in (data_dir, manual_dir):
         if folder is not None and not folder.is_dir():
             raise UserError(f"The folder {folder} does not exist. Pass an existing folder.")
-    if manual_dir is not None and dataset not in DATABASES:
-        raise UserError(f"--manual_dir requires --dataset, one of {', '.join(DATABASES)}.")
+    if manual_dir is not None and dataset not in MICRO_EXPRESSIONS:
+        raise UserError(f"--manual_dir requires --dataset, one of {', '.join(MICRO_EXPRESSIONS)}.")
     # Errors in the arguments are reported before the long work starts.
     if out is not None:
         refuse_existing(out)

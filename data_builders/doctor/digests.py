@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from atnet_jax.errors import UserError
-from atnet_jax.system.spreadsheet import quoted, unquoted
+from atnet_jax.system.tables import quoted, unquoted
+from atnet_jax.words import meant
 from data_builders.doctor.findings import CheckedClip, Checkup
 
 DIGESTS = ("sha256", "apex_sha256", "adm_sha256", "flow_map_sha256")
@@ -105,6 +106,8 @@ def compare(checkup: Checkup, other: Mapping[str, Mapping[str, str]]) -> None:
         other: The table of the other copy, as returned by `read`.
     """
     here = {clip.key: _values(clip) for clip in checkup.clips}
+    names = meant(other, here)
+    other = {names.get(key, key): values for key, values in other.items()}
     for key, values in here.items():
         if key not in other:
             checkup.add("only_here", key, "the other copy does not contain it")

@@ -49,6 +49,26 @@ KINDS: Mapping[str, Kind] = {
         "clips with identical content",
         "copy both clips again, since one of them has the wrong frames",
     ),
+    "shared_frames": Kind(
+        "error",
+        "clips with frames of another clip",
+        "copy both clips again, since one of them has frames of the other",
+    ),
+    "overlap": Kind(
+        "warning",
+        "clips of one subject that share frames with the same numbers",
+        "check in the annotation that both are parts of one recording",
+    ),
+    "same_person": Kind(
+        "warning",
+        "subjects that may be one person",
+        "give one person one name, in the annotation or in the folders",
+    ),
+    "foreign": Kind(
+        "error",
+        "clips of subjects that their database does not have",
+        "correct the names, or use another name in the column dataset",
+    ),
     "same_frames": Kind(
         "warning",
         "identical consecutive frames",
@@ -182,7 +202,7 @@ class Checkup:
         databases: The paper's databases that the copy should contain.
         clips: The clips of the copy, each key once.
         findings: The errors and warnings.
-        left_out: The excluded rows of the annotation: (dataset, clip, reason).
+        left_out: The excluded clips: (dataset, clip, reason).
         notes: Notes of the builders, such as corrections of known annotation errors.
     """
 

@@ -21,6 +21,7 @@ from atnet_jax.errors import UserError
 from atnet_jax.names import MICRO_EXPRESSIONS
 from atnet_jax.published import DATABASES
 from atnet_jax.system.workers import map_in_order
+from atnet_jax.words import alike
 from data_builders.doctor.findings import Checkup
 from data_builders.doctor.records import Examined, Unread, examine
 
@@ -89,6 +90,8 @@ def check_prepared(
     for group in boxes.values():
         _check_boxes(group, checkup)
     checkup.add_same_clips(contents)
+    for group in alike(f"{clip.dataset}/{clip.subject}" for clip in checkup.clips):
+        checkup.add("same_person", group[0], f"differs little from {', '.join(group[1:])}")
     # The clips of a database may be prepared by a manifest instead of the database's own builder.
     there = {clip.dataset for clip in checkup.clips}
     for name, message in absent.items():

@@ -8,6 +8,7 @@ from typing import Any
 import atnet_jax
 from atnet_jax.names import CLASSES
 from atnet_jax.published import COMPOSITE, DATABASES
+from atnet_jax.words import numbered
 from data_builders.doctor.composite import Verdict
 from data_builders.doctor.findings import KINDS, CheckedClip, Checkup, Finding
 
@@ -99,15 +100,19 @@ def _database(dataset: str, clips: list[CheckedClip], checkup: Checkup) -> Itera
     else:
         name += ", which is not part of the paper's composite"
     yield from _wrap(
-        f"{name}: {len(clips)} clips of {len(subjects)} subjects; "
+        f"{name}: {numbered(len(clips), 'clip')} of {numbered(len(subjects), 'subject')}; "
         + ", ".join(f"{n} {count}" for n, count in shown.items())
     )
     if subjects:
         by_subject = (f"{s} {'/'.join(map(str, c.values()))}" for s, c in subjects.items())
         yield from _wrap(f"by subject ({'/'.join(CLASSES)}): {', '.join(by_subject)}", "  ")
-    reasons = Counter(reason for name, _, reason in checkup.left_out if name == dataset)
-    for reason, count in sorted(reasons.items()):
-        yield from _wrap(f"excluded by the label rule: {count} ({reason})", "  ")
+    left_out: dict[str, list[str]] = {}
+    for other, clip, reason in checkup.left_out:
+        if other == dataset:
+            left_out.setdefault(reason, []).append(clip)
+    for reason, excluded in sorted(left_out.items()):
+        listed = f": {', '.join(excluded)}" if len(excluded) <= 3 else ""
+        yield from _wrap(f"excluded: {len(excluded)} ({reason}){listed}", "  ")
 
 
 def to_json(

@@ -5,11 +5,10 @@ from pathlib import Path
 
 from atnet_jax.errors import UserError
 from atnet_jax.preprocessing import frame_files
+from atnet_jax.words import numbered
 from data_builders import source
 from data_builders.macro_expression import MacroExpressionBuilder, no_class
-from data_builders.manifest.manifest_dataset_builder import LABEL_RULE as MANIFEST_RULE
-
-LABEL_RULE: dict[str, int | None] = {**MANIFEST_RULE, "neutral": None}
+from data_builders.manifest.manifest_dataset_builder import LABEL_RULE
 
 
 def read_pictures(folder: Path, errors: source.ErrorList) -> Iterator[tuple[str | None, Path]]:
@@ -41,7 +40,7 @@ class Builder(MacroExpressionBuilder):
 
     def read_source(self) -> source.Source:
         """See the base class. README.md beside this file describes the folder's layout."""
-        errors = source.ErrorList()
+        errors = self.new_errors()
         found, alone = [], 0
         for folder in frame_files.visible(self.manual_dir, notes=False):
             with errors.collect():
@@ -58,8 +57,8 @@ class Builder(MacroExpressionBuilder):
         notes = []
         if alone:
             notes.append(
-                f"{alone} pictures are outside of a subject's folder. Each counts as a separate "
-                f"subject, so the same face may be in both training and validation."
+                f"{numbered(alone, 'picture')} outside of a subject's folder. Each counts as a "
+                f"separate subject, so the same face may be in both training and validation."
             )
         return self.check(found, errors, notes)
 

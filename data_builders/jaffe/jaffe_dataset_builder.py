@@ -29,7 +29,7 @@ class Builder(MacroExpressionBuilder):
 
     def read_source(self) -> source.Source:
         """See the base class. README.md beside this file describes the folder's layout."""
-        errors = source.ErrorList()
+        errors = self.new_errors()
         found = []
         for path in frame_files.visible(self.manual_dir, notes=False):
             with errors.collect():

@@ -1,8 +1,9 @@
 """Clips of any origin, listed in manifest.csv: frames, videos, or inputs computed elsewhere."""
 
-import csv
 import math
-from collections.abc import Iterator
+import os
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from atnet_jax.errors import UserError
@@ -10,6 +11,7 @@ from atnet_jax.names import CLASSES
 from atnet_jax.preprocessing import frame_files
 from atnet_jax.preprocessing.annotation import Clip, VideoFrames
 from atnet_jax.preprocessing.apex import check_apex
+from atnet_jax.system import tables
 from data_builders import source
 from data_builders.micro_expression import MicroExpressionBuilder
 
@@ -20,7 +22,7 @@ INPUTS = ("frames", "video", "apex_image", "adm", "flow_map")
 COLUMNS = (*NAMES, "label", "emotion", *FRAME_NUMBERS, "frame_rate", *INPUTS)
 
 # Paper, section IV-A, with contempt and repression as in the other builders.
-LABEL_RULE: dict[str, int] = {
+LABEL_RULE: dict[str, int | None] = {
     **{name: label for label, name in enumerate(CLASSES)},
     "happiness": 1,
     "anger": 0,
@@ -29,6 +31,7 @@ LABEL_RULE: dict[str, int] = {
     "fear": 0,
     "repression": 0,
     "sadness": 0,
+    "neutral": None,
 }
 
 
@@ -49,22 +52,13 @@ def read_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
             f"The manifest {path} does not exist. Create it with one row per clip "
             f"(see data_builders/manifest/README.md)."
         )
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True, restval="")
-            _check_columns(path, list(reader.fieldnames or []))
-            for row in reader:
-                where = f"{path.name}, line {reader.line_num}"
-                if None in row:
-                    raise UserError(
-                        f"{where}: The row has more cells than columns. Quote cells with commas."
-                    )
-                yield where, {column: cell.strip() for column, cell in row.items()}
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not a CSV file in UTF-8 ({error}).") from error
+    table = tables.read_table(path, COLUMNS)
+    _check_columns(path, table.columns)
+    for row in table.rows:
+        yield f"{path.name}, line {row.line}", row.cells
 
 
-def _check_columns(path: Path, columns: list[str]) -> None:
+def _check_columns(path: Path, columns: Sequence[str]) -> None:
     known = f"The columns are {', '.join(COLUMNS)}."
     missing = [column for column in NAMES if column not in columns]
     if "label" not in columns and "emotion" not in columns:
@@ -77,12 +71,12 @@ def _check_columns(path: Path, columns: list[str]) -> None:
     unknown = [column for column in columns if column not in COLUMNS]
     if unknown:
         raise UserError(f"{path}: Unknown column: {', '.join(map(repr, unknown))}. {known}")
-    if len(set(columns)) < len(columns):
-        raise UserError(f"{path}: A column occurs twice. {known}")
 
 
-def read_entry(row: dict[str, str], manual_dir: Path, where: str) -> source.Entry:
-    """Return the clip of one row.
+def read_entry(
+    row: dict[str, str], manual_dir: Path, where: str
+) -> source.Entry | source.Exclusion:
+    """Return the clip of one row, or the exclusion of a neutral one.
 
     Args:
         row: Cells by column.
@@ -94,6 +88,9 @@ def read_entry(row: dict[str, str], manual_dir: Path, where: str) -> source.Entr
     """
     dataset, subject, name = (source.cell_name(row[column], column, where) for column in NAMES)
     label, emotion = _label(row, where)
+    if label is None:
+        reason = f"emotion {emotion} does not belong to any of the three classes"
+        return source.Exclusion(where, subject, name, reason)
     paths = {
         column: _resolve(row[column], manual_dir, column, where)
         for column in INPUTS
@@ -132,15 +129,14 @@ def read_entry(row: dict[str, str], manual_dir: Path, where: str) -> source.Entr
     )
 
 
-def _label(row: dict[str, str], where: str) -> tuple[int, str]:
+def _label(row: dict[str, str], where: str) -> tuple[int | None, str]:
     """Return class and emotion. A label takes precedence over the class of the emotion."""
     label, emotion = row.get("label", ""), row.get("emotion", "")
     if not label:
-        # The rule does not exclude any emotion, because the user chooses the clips.
         return source.find_label(emotion, LABEL_RULE, where), emotion
     numbers = {str(number): number for number in range(len(CLASSES))}
     names = {name: number for number, name in enumerate(CLASSES)}
-    number = (numbers | names).get(label.casefold())
+    number = (numbers | names).get(re.sub(r"\.0*$", "", label.casefold()))
     if number is None:
         raise UserError(f"{where}: label is {label!r}, expected 0, 1, 2 or {', '.join(CLASSES)}.")
     return number, emotion or CLASSES[number]
@@ -159,10 +155,7 @@ def _frame_numbers(row: dict[str, str], where: str, *, required: bool) -> tuple[
 
 def _frame_rate(row: dict[str, str], where: str) -> float:
     text = row.get("frame_rate") or "0"
-    try:
-        rate = float(text)
-    except ValueError:
-        rate = math.nan
+    rate = tables.decimal(text)
     if not 0 <= rate < math.inf:
         raise UserError(
             f"{where}: frame_rate is {text!r}, expected frames per second as a number of at least "
@@ -178,9 +171,15 @@ def _resolve(text: str, manual_dir: Path, column: str, where: str) -> Path:
         raise UserError(
             f"{where}: {column} is {text!r}, expected a path relative to the manifest's folder."
         )
-    path = (manual_dir / text).resolve()
+    try:
+        if "\\" in text and not (manual_dir / text).exists():
+            text = windows.as_posix()
+        path = Path(os.path.realpath(manual_dir / text))
+        there = path.is_dir() if column == "frames" else path.is_file()
+    except OSError as error:  # For example, the name is too long.
+        raise UserError(f"{where}: {column} cannot be read ({error.strerror}).") from None
     _check_inside(path, manual_dir, column, where)
-    if not (path.is_dir() if column == "frames" else path.is_file()):
+    if not there:
         raise UserError(
             f"{where}: {column} is {text!r}, but this "
             f"{'folder' if column == 'frames' else 'file'} does not exist."
@@ -200,9 +199,12 @@ class Builder(MicroExpressionBuilder):
 
     def read_source(self) -> source.Source:
         """See the base class. README.md beside this file describes the columns."""
-        errors = source.ErrorList()
-        entries = []
+        errors = self.new_errors()
+        entries, exclusions = [], []
         for where, row in read_rows(self.manual_dir / MANIFEST):
+            if errors.leaves_out(where, row["subject"], row["clip"]):
+                continue
             with errors.collect():
-                entries.append(read_entry(row, self.manual_dir, where))
-        return source.check_source(self.name, source.Source(entries), errors)
+                found = read_entry(row, self.manual_dir, where)
+                (entries if isinstance(found, source.Entry) else exclusions).append(found)
+        return source.check_source(self.name, source.Source(entries, exclusions), errors)

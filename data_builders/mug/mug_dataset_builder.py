@@ -7,6 +7,7 @@ from pathlib import Path
 from atnet_jax.errors import UserError
 from atnet_jax.preprocessing import frame_files
 from atnet_jax.preprocessing.apex import middle_frame
+from atnet_jax.words import numbered
 from data_builders import source
 from data_builders.macro_expression import FRAMES, MacroExpressionBuilder, no_class
 
@@ -25,7 +26,9 @@ LABEL_RULE: dict[str, int | None] = {
 _SUBJECT = re.compile(r"[0-9]{3}")
 _SESSION = re.compile(r"session[0-9]+")
 _TAKE = re.compile(r"take[0-9]+(.*)")
-_FRAME = re.compile(r"img_([0-9]{1,9})" + frame_files.PICTURE, re.IGNORECASE)
+_FRAME = frame_files.FrameName(
+    re.compile(r"img_([0-9]{1,9})" + frame_files.PICTURE, re.IGNORECASE), "img_0000.jpg"
+)
 
 
 def middle_frames(folder: Path) -> tuple[dict[int, Path], int]:
@@ -41,7 +44,8 @@ def middle_frames(folder: Path) -> tuple[dict[int, Path], int]:
     frames = frame_files.numbered_frames(folder, _FRAME, only=True)
     if len(frames) < FRAMES + 2:
         raise UserError(
-            f"{folder}: Found {len(frames)} frames, expected at least {FRAMES + 2}, the first and "
+            f"{folder}: Found {numbered(len(frames), 'frame')}, expected at least"
+            f" {FRAMES + 2}, the first and "
             f"the last of which are neutral. Check that the copy of the set is complete."
         )
     # A missing frame would shift the middle.
@@ -85,7 +89,7 @@ class Builder(MacroExpressionBuilder):
 
     def read_source(self) -> source.Source:
         """See the base class. README.md beside this file describes the folder's layout."""
-        errors = source.ErrorList()
+        errors = self.new_errors()
         found = []
         for subject, prefix, folder in read_emotions(self.manual_dir / TOP, errors):
             with errors.collect():
@@ -97,6 +101,8 @@ class Builder(MacroExpressionBuilder):
                 for take in takes:
                     with errors.collect():
                         clip = f"{prefix}{emotion}_{take.name}"
+                        if errors.leaves_out(str(take), subject, clip):
+                            continue
                         found.append(self._read_take(subject, clip, emotion, label, take))
         return self.check(found, errors)
 

@@ -21,7 +21,9 @@ LABEL_RULE: dict[str, int] = {
 }
 
 _SUBJECT = re.compile(r"P[0-9]{3}")
-_FRAME = re.compile(r"([0-9]{1,9})" + frame_files.PICTURE, re.IGNORECASE)
+_FRAME = frame_files.FrameName(
+    re.compile(r"([0-9]{1,9})" + frame_files.PICTURE, re.IGNORECASE), "000.jpeg"
+)
 
 
 def find_cameras(manual_dir: Path) -> dict[str, Path]:
@@ -55,7 +57,7 @@ class Builder(MacroExpressionBuilder):
 
     def read_source(self) -> source.Source:
         """See the base class. README.md beside this file describes the folder's layout."""
-        errors = source.ErrorList()
+        errors = self.new_errors()
         entries, notes, missing = [], [], []
         cameras = find_cameras(self.manual_dir)
         for camera in CAMERAS:
@@ -74,8 +76,11 @@ class Builder(MacroExpressionBuilder):
                         f"{subject} has no folder of an emotion (such as Anger)."
                     )
                 for folder in folders:
+                    clip = f"{camera}_{LIGHT}_{folder.name.capitalize()}"
+                    if errors.leaves_out(str(folder), subject.name, clip):
+                        continue
                     with errors.collect():
-                        entries.append(self._read_sequence(camera, subject.name, folder))
+                        entries.append(self._read_sequence(subject.name, clip, folder))
                 found = {folder.name.casefold() for folder in folders}
                 missing += [subject / name.capitalize() for name in LABEL_RULE if name not in found]
         if missing:
@@ -83,9 +88,8 @@ class Builder(MacroExpressionBuilder):
             notes.append(f"missing folders of emotions: {len(missing)}, such as {first}")
         return self.check(entries, errors, notes)
 
-    def _read_sequence(self, camera: str, subject: str, folder: Path) -> source.Entry:
+    def _read_sequence(self, subject: str, clip: str, folder: Path) -> source.Entry:
         label = source.find_label(folder.name, LABEL_RULE, str(folder))
         emotion = folder.name.casefold()
-        clip = f"{camera}_{LIGHT}_{emotion.capitalize()}"
         frames = last_frames(frame_files.numbered_frames(folder, _FRAME, only=True), folder)
         return self.make_entry(subject, clip, emotion, label, frames, max(frames), folder)

@@ -5,11 +5,13 @@ import re
 from pathlib import Path
 
 from atnet_jax.errors import UserError
+from atnet_jax.preprocessing.frame_files import FrameName
 from data_builders import source
 from data_builders.micro_expression import MicroExpressionBuilder
 from data_builders.sheet import Columns, Sheet, with_frames
 
 SPREADSHEET = "SAMM_Micro_FACS_Codes_v2.xlsx"
+FRAMES = source.FrameFolders(re.compile(r"[0-9]{3}"), "006", raw=("SAMM",))
 
 LABEL_RULE: dict[str, int | None] = {
     "happiness": 1,
@@ -25,7 +27,9 @@ LABEL_RULE: dict[str, int | None] = {
 # The sheet's apex of this clip is a typo. The authors' release used frame 1103.
 APEX_CORRECTIONS = {("028_4_1", 1113): 1103}
 
-_FRAME = re.compile(r"[0-9]+_([0-9]{1,9})\.(?:jpg|jpeg|png|bmp)", re.IGNORECASE)
+_FRAME = FrameName(
+    re.compile(r"[0-9]+_([0-9]{1,9})\.(?:jpg|jpeg|png|bmp)", re.IGNORECASE), "006_05562.jpg"
+)
 
 
 def _subject(cell: object, where: str) -> str:
@@ -80,11 +84,12 @@ class Builder(MicroExpressionBuilder):
 
     def read_source(self) -> source.Source:
         """See the base class. README.md beside this file describes the folder's layout."""
-        errors = source.ErrorList()
-        entries, exclusions, notes = read_annotations(self.manual_dir / SPREADSHEET, errors)
-        subfolder = self.manual_dir / "SAMM"
-        frames = subfolder if subfolder.is_dir() else self.manual_dir
+        errors = self.new_errors()
+        path = source.find_file(self.manual_dir, [SPREADSHEET])
+        entries, exclusions, notes = read_annotations(path, errors)
+        frames, note = FRAMES.find([path.parent, self.manual_dir], self.face)
         entries = with_frames(
             entries, lambda clip: frames / f"{int(clip.subject):03d}" / clip.clip, _FRAME, errors
         )
-        return source.check_source(self.name, source.Source(entries, exclusions, notes), errors)
+        source_found = source.Source(entries, exclusions, [note, *notes])
+        return source.check_source(self.name, source_found, errors)

@@ -1,8 +1,10 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
 from atnet_jax.data.composite import Composite
-from atnet_jax.data.folds import make_folds, select_folds, selection
+from atnet_jax.data.folds import data_notes, make_folds, select_folds, selection
 from atnet_jax.errors import UserError
 
 
@@ -107,3 +109,22 @@ def test_a_selection_is_written_as_it_is_read(composite, text):
 def test_unusable_selection(composite, selection):
     with pytest.raises(UserError, match="folds="):
         select_folds(make_folds("cde", composite), selection)
+
+
+def test_classes_without_clips_and_people_of_two_names_are_noted(composite):
+    def notes(labels, subject=None):
+        seen = dataclasses.replace(
+            composite, labels=np.array(labels, np.int32), subject=subject or composite.subject
+        )
+        return data_notes(seen, make_folds("cde", seen))
+
+    assert notes([0, 1, 2, 0, 0, 1, 2, 0]) == []
+    assert notes([0, 1, 1, 0, 0, 1, 1, 0]) == [
+        "The data have no clip of the class surprise. The scores say nothing about it."
+    ]
+    assert notes([0, 1, 2, 0, 0, 1, 0, 0]) == [
+        "No training clip of the class surprise in 1 fold: casme2/01. There the class cannot be"
+        " learned, and its clips are counted as wrong."
+    ]
+    (note,) = notes([0, 1, 2, 0, 0, 1, 2, 0], ["01", "01", "1", "02", "02", "01", "01", "03"])
+    assert note.startswith("The subjects 'casme2/01', 'casme2/1' differ only in case")

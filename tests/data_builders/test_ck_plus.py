@@ -55,7 +55,7 @@ def test_records_are_the_last_three_frames(tree, tmp_path, trees, read_records, 
     assert summary == (
         "ck_plus: 12 pictures (negative 6, positive 3, surprise 3) of 3 subjects\n"
         "  from 4 sequences (negative 2, positive 1, surprise 1)\n"
-        "excluded by the label rule: 3 sequences\n"
+        "excluded: 3 sequences\n"
         "  1: emotion neutral does not belong to any of the three classes (S011/002)\n"
         "  2: the sequence has no emotion file (S005/002, S011/001)\n"
         f"prepared data: {path}\n"

@@ -45,9 +45,7 @@ def test_records(tree, tmp_path, trees, read_records, capsys):
     ]
     output = capsys.readouterr().out
     assert "image_folder: 10 pictures (negative 4, positive 4, surprise 2) of 6 subjects" in output
-    assert (
-        "2 pictures are outside of a subject's folder. Each counts as a separate subject" in output
-    )
+    assert "2 pictures outside of a subject's folder. Each counts as a separate subject" in output
 
 
 def test_no_note_where_every_picture_has_a_subject(tree):

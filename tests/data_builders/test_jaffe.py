@@ -44,7 +44,7 @@ def test_records(tree, tmp_path, trees, read_records, capsys):
     assert took.startswith("Preparation took ")
     assert summary == (
         "jaffe: 7 pictures (negative 5, positive 1, surprise 1) of 2 subjects\n"
-        "excluded by the label rule: 2 pictures\n"
+        "excluded: 2 pictures\n"
         "  2: emotion neutral does not belong to any of the three classes (KA/NE1.26, YM/NE3.51)\n"
         f"prepared data: {path}\n"
     )

@@ -221,10 +221,11 @@ def test_a_clip_given_twice(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", r"Missing column: dataset; subject; clip; label or emotion; one of frames, video"),
+        ("", r"is empty. Expected a header row"),
+        ("x\n", r"Missing column: dataset; subject; clip; label or emotion; one of frames, video"),
         ("dataset,subject,clip,label\n", r"Missing column: one of frames, video"),
         ("dataset,subject,clip,label,adm,flow_mapp\n", r"Unknown column: 'flow_mapp'. The columns"),
-        ("dataset,subject,clip,label,adm,adm\n", r"A column occurs twice"),
+        ("dataset,subject,clip,label,adm,adm\n", r"The column 'adm' occurs twice"),
         (
             "dataset,subject,clip,label,adm\na,b,c,1,d.npy,e\n",
             r"line 2: The row has more cells than columns",
@@ -267,7 +268,7 @@ def test_errors_of_given_inputs_are_reported_together(tmp_path):
         prepare_rows(folder, rows)
     message = str(error.value)
     assert message.startswith("manifest: 9 errors, so nothing was prepared:")
-    assert message.count("\n") == 9
+    assert message.count("\n") == 10  # The last line says how to leave out clips.
     for file, (_, reason) in wrong.items():
         assert f"mine/anna/{file}: {folder / file} {reason}" in message
     assert f"{folder / 'empty.npy'} is not a .npy file of numbers" in message

@@ -48,7 +48,7 @@ def test_records_are_the_three_frames_in_the_middle(tree, tmp_path, trees, read_
     output = capsys.readouterr().out
     assert "mug: 12 pictures (negative 3, positive 3, surprise 6) of 2 subjects" in output
     assert "  from 4 sequences (negative 1, positive 1, surprise 2)" in output
-    assert "excluded by the label rule: 2 sequences" in output
+    assert "excluded: 2 sequences" in output
 
 
 def test_label_rule(tree):

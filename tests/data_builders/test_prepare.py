@@ -75,7 +75,7 @@ def test_a_second_run_keeps_the_prepared_data(tree, tmp_path, capsys):
     assert prepare("smic", tree, tmp_path / "data", face="none", num_workers=1) == path
     output = capsys.readouterr().out
     assert f"{path} is already prepared with the same options." in output
-    assert "smic: 2 clips (negative 2, positive 0, surprise 0) of 1 subjects" in output
+    assert "smic: 2 clips (negative 2, positive 0, surprise 0) of 1 subject" in output
     assert file.stat().st_mtime_ns == before
 
 
@@ -121,8 +121,8 @@ def test_boxes_replace_the_detector(tree, tmp_path):
 
 def test_a_box_of_no_clip(tree, tmp_path):
     boxes = tmp_path / "boxes.csv"
-    boxes.write_text("dataset,subject,clip,x0,y0,x1,y1\nsmic,s1,s1_ne_02,1,2,61,62\n")
-    with pytest.raises(UserError, match="has boxes for unknown clips: smic/s1/s1_ne_02"):
+    boxes.write_text("dataset,subject,clip,x0,y0,x1,y1\nsmic,s1,s1_ne_09,1,2,61,62\n")
+    with pytest.raises(UserError, match="has boxes for unknown clips: smic/s1/s1_ne_09"):
         prepare("smic", tree, tmp_path / "data", face="none", boxes=boxes, num_workers=1)
     assert not published(tmp_path)
 
@@ -229,7 +229,7 @@ def test_command_line(tree, tmp_path):
         took,
     )
     assert rest == (
-        "smic: 2 clips (negative 2, positive 0, surprise 0) of 1 subjects\n"
+        "smic: 2 clips (negative 2, positive 0, surprise 0) of 1 subject\n"
         "  differs from the paper's composite: 2 of 164 clips "
         "(negative 2 of 70, positive 0 of 51, surprise 0 of 43)\n"
         "frames: SMIC_all_raw/HS (raw), because the copy has no cropped frames; "
@@ -266,7 +266,7 @@ def test_command_line_of_pictures(tmp_path):
     # Each of the five is rounded by half a per cent at most.
     assert 98 <= sum(map(int, shares.groups())) <= 102
     assert rest == (
-        "image_folder: 2 pictures (negative 0, positive 2, surprise 0) of 1 subjects\n"
+        "image_folder: 2 pictures (negative 0, positive 2, surprise 0) of 1 subject\n"
         f"prepared data: {tmp_path / 'data/image_folder/1.0.0'}\n"
     )
 

@@ -43,8 +43,9 @@ def test_records(subfolder, trees, tmp_path, read_records):
     np.testing.assert_array_equal(records[1]["flow_map"], expected.flow_map)
     metadata = tfds.builder_from_directory(path).info.metadata
     assert metadata["notes"] == [
+        f"frames: {subfolder or 'raw'} (raw)",
         "SAMM_Micro_FACS_Codes_v2.xlsx, row 17 (028_4_1): apex 1113 corrected to 1103, "
-        "the frame that the authors' release used"
+        "the frame that the authors' release used",
     ]
     assert [(row["subject"], row["clip"], row["reason"]) for row in metadata["excluded"]] == [
         ("35", "035_6_1", "emotion Other is not in the composite")

@@ -11,7 +11,7 @@ import safetensors.numpy
 
 from atnet_jax.config import default_config
 from atnet_jax.data.composite import load_composite
-from atnet_jax.data.folds import make_folds
+from atnet_jax.data.folds import Fold, make_folds
 from atnet_jax.errors import UserError
 from atnet_jax.evaluation import predictions
 from atnet_jax.evaluation.runs import load_run
@@ -168,9 +168,9 @@ def test_files_are_matched_by_name(folder, folds):
 
 
 def test_missing_subjects_are_listed(folder, folds, data_dir, tmp_path):
-    (folder / "007.safetensors").rename(folder / "7.safetensors")
+    (folder / "007.safetensors").rename(folder / "8.safetensors")
     (folder / "s01.safetensors").unlink()
-    message = r"no file for 2 of 6 subjects: samm/007, smic/s01\..*match no subject: 7\.safetensors"
+    message = r"no file for 2 of 6 subjects: samm/007, smic/s01\..*match no subject: 8\.safetensors"
     with pytest.raises(UserError, match=message):
         import_torch.match_files(folder, folds)
     with pytest.raises(UserError, match=message):
@@ -274,3 +274,32 @@ def test_mistakes_on_the_command_line_are_one_line(tmp_path):
     assert done.returncode == 1
     assert done.stderr.startswith("Error: The data set 'manifest'")
     assert "Traceback" not in done.stderr
+
+
+def test_names_of_the_published_files(tmp_path):
+    """SAMM's are 006.pth … 037.pth, where our subjects are 6 … 37."""
+    subjects = {"casme2": "sub01", "samm": "6", "smic": "s01"}
+    for name in ("sub01", "006", "s01", "007"):
+        (tmp_path / f"{name}.pth").touch()
+    nothing = np.zeros(0, np.intp)
+    folds = [
+        Fold(number, f"{dataset}/{subject}", nothing, nothing, nothing)
+        for number, (dataset, subject) in enumerate(subjects.items())
+    ]
+    chosen, unused = import_torch.match_files(tmp_path, folds)
+    assert [path.name for path in chosen] == ["sub01.pth", "006.pth", "s01.pth"]
+    assert [path.name for path in unused] == ["007.pth"]
+
+
+def test_the_prefix_of_parallel_networks_is_removed():
+    state = random_state(0)
+    wrapped = {f"module.{name}": array for name, array in state.items()}
+    one, other = (import_torch.to_variables(each, Path("a")) for each in (state, wrapped))
+    assert np.array_equal(one["params"]["streams"]["kernel"], other["params"]["streams"]["kernel"])
+
+
+def test_pointers_of_git_lfs_are_named(tmp_path):
+    path = tmp_path / "6.safetensors"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    with pytest.raises(UserError, match="only a pointer of Git LFS"):
+        import_torch.read_state(path)

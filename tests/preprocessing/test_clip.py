@@ -45,7 +45,7 @@ def test_same_crop_for_every_frame(make_clip, shifted, monkeypatch: pytest.Monke
     """The detector is asked once, for the apex, and frames that do not move show no motion."""
     asked = []
 
-    def detector(image, name, _box):
+    def detector(image, name, _box, notes=None):
         asked.append((image.copy(), name))
         return (20.3, 10.7, 180.3, 170.7), None
 

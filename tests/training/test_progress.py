@@ -164,7 +164,7 @@ def test_a_full_disk_is_said_once_and_stops_nothing(tmp_path):
     assert (done.returncode, done.stdout) == (0, "through\n"), done.stderr
     assert done.stderr.count("Cannot write scalars for TensorBoard: [Errno 28]") == 1
     assert "Training continues without them." in done.stderr
-    assert "100%" in done.stderr and "1/1 folds" in done.stderr
+    assert "100%" in done.stderr and "1/1 fold," in done.stderr
     [path] = tmp_path.rglob("*tfevents*")
     assert path.stat().st_size == 5000
     assert len(records(path)) > 20
@@ -247,7 +247,7 @@ def test_a_speed_not_known_yet_is_not_shown(tmp_path, clock, capsys):
     with Watch("cde ststnet", 10, {(0, 0): 0}, {0: tmp_path}) as seen:
         clock.now += 5
         seen.epoch([unit(name="manifest/a-subject-of-a-very-long-name", loss=1.0)])
-    assert last_line(capsys).partition(", ")[2] == "0/1 folds, manifest/a-subject-of-a…: loss 1.000"
+    assert last_line(capsys).partition(", ")[2] == "0/1 fold, manifest/a-subject-of-a…: loss 1.000"
 
 
 class Terminal(io.StringIO):

@@ -87,8 +87,8 @@ def test_fusion_from_the_command_line_to_predictions(tmp_path):
     assert done.stderr == ""
     assert f"{len(net.blobs)} layers imported" in done.stdout
     assert "conv1                        64×1×7×7, 64\n" in done.stdout
-    assert "0 layers of the network are absent" in done.stdout
-    assert "0 layers of the file are ignored" in done.stdout
+    assert "Absent from the file, with initial values: 0 layers." in done.stdout
+    assert "Ignored, since the network has no such layer: 0 layers." in done.stdout
 
     inputs = some_inputs()
     trainer, state = unknown_state("fusion", ours(inputs))
@@ -127,9 +127,9 @@ def test_an_imagenet_file_fills_the_matching_layers(tmp_path):
     assert sorted(about["absent"]) == [networks.CLASSIFIER, "lstm1", "lstm2"]
     assert about["ignored"] == ["score"]
     assert (about["source"], about["model"]) == ("a.caffemodel", "fusion")
-    assert "3 layers of the network are absent: they keep their initial values.\n" in report
+    assert "Absent from the file, with initial values: 3 layers.\n" in report
     assert "  lstm1\n" in report
-    assert "1 layers of the file are ignored" in report
+    assert "Ignored, since the network has no such layer: 1 layer." in report
     assert "1000×512, 1000" in report
     assert "conv1                    64×3×7×7, 64\n" in report
     assert "the 3 outermost pixels" in report

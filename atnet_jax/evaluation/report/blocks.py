@@ -167,11 +167,6 @@ def fit(text: str) -> str:
     return _UNFIT.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
-def numbered(count: int, noun: str) -> str:
-    """Return a number and its noun, with a plural s unless the number is 1."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
 def row(*cells: object, kind: str = "") -> Row:
     """Return a row; convert arguments that are not cells to their text."""
     return Row([cell if isinstance(cell, Cell) else Cell(str(cell)) for cell in cells], kind)

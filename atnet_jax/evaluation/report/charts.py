@@ -11,8 +11,9 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from atnet_jax.evaluation.report.blocks import Chart, fit, numbered
+from atnet_jax.evaluation.report.blocks import Chart, fit
 from atnet_jax.evaluation.runs import Curve
+from atnet_jax.words import numbered
 
 # Size of a chart in units of the drawing.
 _WIDTH, _HEIGHT = 460, 280

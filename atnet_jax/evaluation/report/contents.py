@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from atnet_jax.evaluation.report import details, evidence, origin
 from atnet_jax.evaluation.report import result_tables as results
-from atnet_jax.evaluation.report.blocks import Block, Document, Section, Text, Tiles, numbered
+from atnet_jax.evaluation.report.blocks import Block, Document, Section, Text, Tiles
 from atnet_jax.evaluation.report.overview import (
     PROTOCOLS,
     Overview,
@@ -19,6 +19,7 @@ from atnet_jax.evaluation.report.overview import (
 )
 from atnet_jax.evaluation.runs import Run
 from atnet_jax.names import CLASSES
+from atnet_jax.words import numbered
 
 
 def document(runs: Iterable[Run], title: str | None = None) -> Document:

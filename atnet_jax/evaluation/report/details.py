@@ -13,7 +13,6 @@ from atnet_jax.evaluation.report.blocks import (
     Part,
     Table,
     Text,
-    numbered,
     row,
 )
 from atnet_jax.evaluation.report.overview import (
@@ -25,6 +24,7 @@ from atnet_jax.evaluation.report.overview import (
 )
 from atnet_jax.evaluation.report.study import Method, groups_of
 from atnet_jax.names import CLASSES
+from atnet_jax.words import numbered
 
 
 def confusion(overview: Overview) -> list[Block]:

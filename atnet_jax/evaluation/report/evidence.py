@@ -2,7 +2,7 @@
 
 from atnet_jax import published
 from atnet_jax.evaluation.report import charts
-from atnet_jax.evaluation.report.blocks import Block, Chart, Grid, Part, Table, Text, numbered, row
+from atnet_jax.evaluation.report.blocks import Block, Chart, Grid, Part, Table, Text, row
 from atnet_jax.evaluation.report.overview import (
     PROTOCOLS,
     Overview,
@@ -13,6 +13,7 @@ from atnet_jax.evaluation.report.overview import (
     with_interval,
 )
 from atnet_jax.evaluation.runs import TABLES
+from atnet_jax.words import numbered
 
 # Longer tables, and longer lists of reasons why methods were not compared, are collapsed.
 _OPEN_ROWS = 12

@@ -14,7 +14,6 @@ from atnet_jax.evaluation.report.blocks import (
     Section,
     Table,
     Text,
-    numbered,
     row,
 )
 from atnet_jax.evaluation.report.overview import (
@@ -28,6 +27,7 @@ from atnet_jax.evaluation.report.overview import (
 )
 from atnet_jax.evaluation.report.standings import Missing, Scores, Standing, groups, overlapping
 from atnet_jax.evaluation.statistics import Figure
+from atnet_jax.words import numbered
 
 CSV_BEGINS = "protocol,place,method,title,"
 """Beginning of a leaderboard's CSV file."""

@@ -9,7 +9,7 @@ import numpy as np
 from atnet_jax import published
 from atnet_jax.evaluation import metrics
 from atnet_jax.evaluation.metrics import Evaluation
-from atnet_jax.evaluation.report.blocks import Cell, numbered
+from atnet_jax.evaluation.report.blocks import Cell
 from atnet_jax.evaluation.report.study import (
     Inflation,
     LabelledClip,
@@ -23,6 +23,7 @@ from atnet_jax.evaluation.report.study import (
 from atnet_jax.evaluation.runs import Run
 from atnet_jax.evaluation.statistics import Figure
 from atnet_jax.names import CLASSES
+from atnet_jax.words import numbered
 
 
 class Protocol(NamedTuple):

@@ -17,7 +17,6 @@ from atnet_jax.evaluation.report.blocks import (
     Section,
     Table,
     Text,
-    numbered,
     row,
 )
 from atnet_jax.evaluation.report.contents import opening
@@ -32,6 +31,7 @@ from atnet_jax.evaluation.report.overview import (
 )
 from atnet_jax.evaluation.runs import Run
 from atnet_jax.evaluation.variance import Estimate
+from atnet_jax.words import numbered
 
 ALL = "all"
 """Name of the runs in which all sources of a study are varied together."""

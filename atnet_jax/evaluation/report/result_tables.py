@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from atnet_jax import published
 from atnet_jax.evaluation.metrics import Evaluation
 from atnet_jax.evaluation.report import markdown
-from atnet_jax.evaluation.report.blocks import ABSENT, Block, Cell, Row, Table, Text, numbered, row
+from atnet_jax.evaluation.report.blocks import ABSENT, Block, Cell, Row, Table, Text, row
 from atnet_jax.evaluation.report.overview import (
     DIGESTS,
     PROTOCOLS,
@@ -22,6 +22,7 @@ from atnet_jax.evaluation.report.overview import (
 from atnet_jax.evaluation.report.study import Method
 from atnet_jax.evaluation.runs import TABLES
 from atnet_jax.names import CLASSES
+from atnet_jax.words import numbered
 
 
 def tables(overview: Overview, study: Study) -> list[Block]:

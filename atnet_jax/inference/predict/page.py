@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from atnet_jax.evaluation.report import templates
-from atnet_jax.evaluation.report.blocks import numbered
 from atnet_jax.inference.predict import draw
 from atnet_jax.inference.predict.answers import NOT_FOR, Answer
 from atnet_jax.names import CLASSES
+from atnet_jax.words import numbered
 
 _HERE = Path(__file__).parent
 _TEMPLATES = templates.load(_HERE)

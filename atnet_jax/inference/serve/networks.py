@@ -7,11 +7,11 @@ from typing import Any
 
 from absl import logging
 
-from atnet_jax.evaluation.report.blocks import numbered
 from atnet_jax.inference import predict
 from atnet_jax.inference.predict import answers, page
 from atnet_jax.inference.serve.worker import Answer
 from atnet_jax.training import trained
+from atnet_jax.words import numbered
 
 _STAGES = {
     answers.READING: "Reading the frames",

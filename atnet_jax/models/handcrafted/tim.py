@@ -4,6 +4,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Shaped
 
 from atnet_jax.errors import UserError
+from atnet_jax.words import numbered
 
 
 def interpolate_frames(
@@ -45,7 +46,8 @@ def interpolate_frames(
     count = len(frames)
     if not count:
         raise UserError(
-            f"A clip without frames cannot be interpolated to {length} frames. Expected at least 1"
+            f"A clip without frames cannot be interpolated to {numbered(length, 'frame')}."
+            f" Expected at least 1"
             " frame."
         )
     clip = frames.astype(np.float32).reshape(count, -1)

@@ -20,11 +20,11 @@ def whole_composite():
         if database == "full":
             continue
         labels = [label for label, name in enumerate(CLASSES) for _ in range(expected[2 + label])]
-        subjects = (
-            sorted(composite._SMIC_SUBJECTS)
-            if database == "smic"
-            else [f"p{number}" for number in range(expected.subjects)]
-        )
+        subjects = {
+            "casme2": [f"sub{number:02d}" for number in range(1, expected.subjects + 1)],
+            "samm": [str(number) for number in range(6, 6 + expected.subjects)],
+            "smic": sorted(composite._SMIC_SUBJECTS),
+        }[database]
         clips += [
             clip(f"{database}/{subjects[index % len(subjects)]}/c{index}", label)
             for index, label in enumerate(labels)
@@ -59,7 +59,7 @@ def test_clips_that_are_short_too_many_or_of_other_classes():
     positive = [clip for clip in checkup.clips if clip.dataset == "casme2" and clip.label == 1]
     for lost in positive[:2]:
         checkup.clips.remove(lost)
-    checkup.clips.append(clip("samm/p1/more", 2))
+    checkup.clips.append(clip("samm/7/more", 2))
     changed = next(clip for clip in checkup.clips if clip.dataset == "smic" and clip.label == 0)
     checkup.clips[checkup.clips.index(changed)] = dataclasses.replace(changed, label=2)
     verdicts = judge(checkup, None)
@@ -164,7 +164,7 @@ def test_a_list_of_other_clips(tmp_path):
 def test_a_list_that_cannot_be_used(header, row, message, tmp_path):
     with pytest.raises(UserError, match=message):
         read_list(write_list(tmp_path / "list.csv", [row], header))
-    with pytest.raises(UserError, match="The list cannot be read"):
+    with pytest.raises(UserError, match=r"nowhere\.csv cannot be read"):
         read_list(tmp_path / "nowhere.csv")
 
 

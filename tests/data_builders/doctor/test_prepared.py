@@ -117,6 +117,6 @@ def test_a_manifest_stands_in_for_a_database(tmp_path):
     checkup = check_prepared(tmp_path, None, "farneback", num_workers=1)
     assert found(checkup) == {("not_prepared", "samm"), ("not_prepared", "smic")}
     text = report.to_text(checkup, judge(checkup, None))
-    assert "mine, which is not part of the paper's composite: 1 clips of 1 subjects" in text
+    assert "mine, which is not part of the paper's composite: 1 clip of 1 subject" in text
     alone = check_prepared(tmp_path, "manifest", "farneback", num_workers=1)
     assert alone.databases == ("casme2",)

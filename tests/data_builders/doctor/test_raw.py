@@ -55,7 +55,7 @@ def test_a_healthy_copy_lacks_nothing_but_clips(dataset, clips, subjects, tmp_pa
 def test_exclusions_and_corrections_are_reported(tmp_path):
     checkup = check_raw(TREES.samm(tmp_path), "samm", num_workers=1)
     assert checkup.left_out == [("samm", "35/035_6_1", "emotion Other is not in the composite")]
-    (note,) = checkup.notes
+    note = checkup.notes[-1]
     assert "028_4_1" in note and "apex 1113 corrected to 1103" in note
     assert [clip.apex for clip in checkup.clips if clip.clip == "028_4_1"] == [1103]
 
@@ -254,3 +254,54 @@ def test_processes_make_no_difference(tmp_path):
     tree = TREES.casme2(tmp_path)
     jump(tree)
     assert check_raw(tree, "casme2", num_workers=2) == check_raw(tree, "casme2", num_workers=1)
+
+
+def test_frames_of_another_clip_are_found(tmp_path):
+    row = TREES.casme2_row
+    rows = [row("01", "EP02_01f", 1, 5, 9, "happiness"), row("02", "EP03_01f", 1, 5, 9, "disgust")]
+    rows += [row("01", "EP04_01f", 3, 5, 11, "happiness")]
+    TREES.casme2_sheet(tmp_path, rows)
+    top = tmp_path / "CASME2_RAW_selected"
+    for seed, clip in enumerate(("sub01/EP02_01f", "sub02/EP03_01f", "sub01/EP04_01f")):
+        TREES.write_frames(top / clip, [f"img{n}.jpg" for n in range(1, 12)], seed)
+    for number in range(6, 9):
+        shutil.copy(top / f"sub01/EP02_01f/img{number}.jpg", top / "sub02/EP03_01f")
+        shutil.copy(top / f"sub01/EP02_01f/img{number}.jpg", top / "sub01/EP04_01f")
+    checkup = check_raw(tmp_path, "casme2", num_workers=1)
+    assert texts(checkup, "shared_frames") == [
+        "3 of its 9 frames are frames of casme2/sub01/EP02_01f, such as frame 6, there frame 6"
+    ]
+    assert {("shared_frames", "casme2/sub02/EP03_01f"), ("overlap", "casme2/sub01/EP04_01f")} < (
+        found(checkup)
+    )
+
+
+def test_a_manifest_is_checked_before_it_is_prepared(tmp_path):
+    TREES.write_frames(tmp_path / "f", ["1.png", "2.png", "3.png"])
+    np.save(tmp_path / "good.npy", np.ones((28, 28, 3), np.float32))
+    np.save(tmp_path / "bad.npy", np.ones((28, 28), np.float32))
+    write_video(tmp_path / "v.avi")
+    (tmp_path / "manifest.csv").write_text(
+        "dataset,subject,clip,label,frames,video,onset,apex,offset,flow_map\n"
+        "casme2,sub01,EP02_01f,0,f,,1,2,3,\nmine,a,v,1,,v.avi,0,1,2,\nmine,a,w,1,,v.avi,0,1,9,\n"
+        "mine,a,good,2,,,,,,good.npy\nmine,a,bad,2,,,,,,bad.npy\ncasme2,sub99,x,0,,,,,,good.npy\n"
+    )
+    checkup = check_raw(tmp_path, "manifest", num_workers=1)
+    assert found(checkup) == {
+        ("unreadable", "mine/a/w"),
+        ("unreadable", "mine/a/bad"),
+        ("same_clips", "mine/a/good"),
+        ("same_person", "manifest"),
+    }
+    assert checkup.databases == ("casme2",)
+    assert {clip.key: clip.frames for clip in checkup.clips}["mine/a/v"] == 3
+    verdicts = judge(checkup, None)
+    assert ("foreign", "casme2/sub99/x") in found(checkup)
+    assert verdicts["casme2"].usable == 1
+
+
+def write_video(path):
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25, (64, 48))
+    for number in range(3):
+        writer.write(np.dstack([moved(texture(0, (64, 48)), 0.3 * number, 0)] * 3))
+    writer.release()

@@ -9,11 +9,13 @@ import json
 import os
 import shutil
 import time
+import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import pytest
 
@@ -24,11 +26,17 @@ from atnet_jax.evaluation import digests, inflation, predictions, record, runs
 from atnet_jax.evaluation.digests import ClipDigests, Digests, FoldDigests
 from atnet_jax.evaluation.record import Data, Environment, Folds, Record
 from atnet_jax.preprocessing.face import read_boxes
+from atnet_jax.preprocessing.frames import survey
 from atnet_jax.training.checkpoint import FoldCheckpoints
 from atnet_jax.weights import caffemodel, folder
+from data_builders.casme2.casme2_dataset_builder import SHEET
+from data_builders.doctor import composite
 from data_builders.doctor import digests as doctor
 from data_builders.doctor.findings import CheckedClip
+from data_builders.manifest.manifest_dataset_builder import read_entry, read_rows
+from data_builders.source import ErrorList
 from tests.data.test_record import clip_of, write
+from tests.data_builders.conftest import Trees, write_frames
 from tests.evaluation.test_predictions import random_predictions
 from tests.weights.caffemodel_writer import blob, layer
 
@@ -219,10 +227,63 @@ def doctor_digests(root: Path) -> Reader:
     return Reader(file, lambda: doctor.read(file, raw=True))
 
 
+def clips_csv(root: Path) -> Reader:
+    file = root / "manifest.csv"
+    np.save(root / "map.npy", np.zeros((28, 28, 3), np.float32))
+    write_frames(root / "f", [f"{number}.png" for number in range(10, 15)])
+    file.write_text(
+        "dataset,subject,clip,label,emotion,frames,onset,apex,offset,frame_rate,flow_map\n"
+        "mine,a,c,1,,f,10,12,14,200,\nmine,b,d,,happy,,,,,,map.npy\n"
+    )
+    return Reader(file, lambda: [read_entry(row, root, where) for where, row in read_rows(file)])
+
+
+def clip_list_csv(root: Path) -> Reader:
+    file = root / "list.csv"
+    file.write_text(
+        "dataset,subject,clip,label,apex_frame_file\ncasme2,sub01,EP02_01f,1,img10.jpg\n"
+    )
+    return Reader(file, lambda: composite.read_list(file))
+
+
+def spreadsheet(root: Path) -> Reader:
+    Trees().casme2(root)
+    file = root / "CASME2-coding-20140508.xlsx"
+    return Reader(file, lambda: SHEET.read(file, ErrorList()))
+
+
+def cells_of_a_spreadsheet(root: Path) -> Reader:
+    """The table inside the archive, whose checksum would find any damage of the archive itself."""
+    Trees().casme2(root)
+    packed, file = root / "CASME2-coding-20140508.xlsx", root / "sheet1.xml"
+    with zipfile.ZipFile(packed) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    (cells,) = (name for name in parts if name.endswith("sheet1.xml"))
+    file.write_bytes(parts[cells])
+
+    def read():
+        with zipfile.ZipFile(packed, "w") as archive:
+            for name, content in parts.items():
+                archive.writestr(name, file.read_bytes() if name == cells else content)
+        return SHEET.read(packed, ErrorList())
+
+    return Reader(file, read)
+
+
+def video(root: Path) -> Reader:
+    file = root / "clip.avi"
+    written = cv2.VideoWriter(str(file), cv2.VideoWriter_fourcc(*"MJPG"), 25, (32, 24))
+    for level in range(0, 250, 50):
+        written.write(np.full((24, 32, 3), level, np.uint8))
+    written.release()
+    return Reader(file, lambda: survey(file, 1000, 1_000_000))
+
+
 READERS = (
     config_json, predictions_csv, epoch_scores, digests_json, curves_json, caffe_weights,
     weights_about, checkpoint_about, checkpoint_arrays, prepared_info, prepared_features,
     prepared_metadata, prepared_records, boxes_csv, doctor_digests,
+    clips_csv, clip_list_csv, spreadsheet, cells_of_a_spreadsheet, video,
 )  # fmt: skip
 
 

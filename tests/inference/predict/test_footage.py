@@ -393,7 +393,7 @@ def test_names_that_are_not_utf8(video, folder, tmp_path):
     [
         (png(SMALL[3]), "a PNG picture"),
         (b"RIFF1234WEBPVP8 ", "a WebP picture"),
-        (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
         (b"\n<!DOCTYPE html>", "a web page"),
         (b"PK\x03\x04....", "a ZIP archive"),
         (b"#EXTM3U\n", "a playlist"),

@@ -64,7 +64,8 @@ def prepare(
         face: The face detector, or 'none' for frames that are already cropped.
         boxes: CSV file of face boxes (dataset, subject, clip, x0, y0, x1, y1), which replace the
             detector's boxes.
-        leave_out: Clips to leave out, as SUBJECT/CLIP, such as one whose frames are lost.
+        leave_out: Clips to leave out, as SUBJECT/CLIP or, where a manifest has several data sets,
+            as DATASET/SUBJECT/CLIP.
         flow: The optical flow method, by default `DEFAULT_FLOW`. Only for micro-expressions.
         circular: Whether the ADM's mean directions are circular means instead of the paper's
             arithmetic means. Only for micro-expressions.

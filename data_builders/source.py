@@ -143,27 +143,32 @@ class ErrorList:
     Attributes:
         messages: The errors.
         notes: What the user should know of clips without errors.
-        leave_out: Clips that the user leaves out, as SUBJECT/CLIP.
+        leave_out: Clips that the user leaves out, as SUBJECT/CLIP or DATASET/SUBJECT/CLIP.
         left_out: Those of them that were found.
+        meant: Name in `leave_out` → the clips that it means.
     """
 
     messages: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     leave_out: Sequence[str] = ()
     left_out: list[Exclusion] = field(default_factory=list)
+    meant: dict[str, set[str]] = field(default_factory=dict)
 
-    def leaves_out(self, where: str, subject: str, clip: str) -> bool:
+    def leaves_out(self, where: str, *names: str) -> bool:
         """Return whether the user leaves out a clip, which is then added to `left_out`.
 
         Args:
             where: File and row, or folder, that defines the clip.
-            subject: Name of its subject.
-            clip: Its name.
+            *names: Names of its subject and itself, with the data set's before them if a copy can
+                hold several data sets.
         """
-        if plain(f"{subject}/{clip}") not in map(plain, self.leave_out):
-            return False
-        self.left_out.append(Exclusion(where, subject, clip, "left out by --leave_out"))
-        return True
+        forms = [plain("/".join(names)), plain("/".join(names[-2:]))]
+        asked = [name for name in self.leave_out if plain(name) in forms]
+        for name in asked:
+            self.meant.setdefault(name, set()).add("/".join(names))
+        if asked:
+            self.left_out.append(Exclusion(where, *names[-2:], "left out by --leave_out"))
+        return bool(asked)
 
     @contextmanager
     def collect(self) -> Generator[None, None, None]:
@@ -530,9 +535,7 @@ def check_source(dataset: str, source: Source, errors: ErrorList) -> Source:
         UserError: The source has no clips.
     """
     entries = [
-        entry
-        for entry in source.entries
-        if not errors.leaves_out(entry.where, entry.clip.subject, entry.clip.clip)
+        entry for entry in source.entries if not errors.leaves_out(entry.where, *entry.clip.names)
     ]
     first: dict[str, str] = {}
     for entry in entries:
@@ -548,7 +551,14 @@ def check_source(dataset: str, source: Source, errors: ErrorList) -> Source:
         f"--leave_out names the clip {name!r}, which the copy does not have. Expected SUBJECT/CLIP "
         f"as in the records."
         for name in errors.leave_out
-        if plain(name) not in known
+        if plain(name) not in known and name not in errors.meant
+    ]
+    errors.messages += [
+        f"--leave_out names the clip {name!r}, which means {' and '.join(sorted(clips))}. Pass "
+        f"DATASET/SUBJECT/CLIP, or give clips names that differ in more than case, blanks and "
+        f"leading zeros."
+        for name, clips in errors.meant.items()
+        if len(clips) > 1
     ]
     source = dataclasses.replace(
         source,

@@ -162,8 +162,9 @@ def select_folds(folds: Sequence[Fold], selection: str) -> list[Fold]:
             raise UserError(
                 f"folds={selection!r}: {part!r} is not a number such as 3 or a range such as 0:17."
             ) from None
-        numbers += range(first, last)
-    unknown = sorted(set(numbers) - set(range(len(folds))))
+        # One more number than there are folds shows the error, without listing all of a range.
+        numbers += range(first, min(last, max(first, len(folds)) + 1))
+    unknown = set(numbers) - set(range(len(folds)))
     if unknown or not numbers or len(set(numbers)) < len(numbers):
         raise UserError(
             f"folds={selection!r} must select at least one of the folds 0 to {len(folds) - 1}, and"

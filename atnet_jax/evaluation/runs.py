@@ -171,6 +171,11 @@ def _scored(workdir: Path, record: Record) -> tuple[list[Prediction], dict[str, 
                 f" and {record.seed}. Restore the files of the same run."
             )
     tested = sorted({row.fold for row in rows})
+    if set(tested) < set(record.folds.run):
+        raise UserError(
+            f"{workdir} is not finished: it has the results of the folds {selection(tested)} of"
+            f" {record.selection}. Rerun its command to resume it."
+        )
     if tested != list(record.folds.run):
         raise UserError(
             f"{path} does not match {FILE}: it contains the folds {selection(tested)}, expected"

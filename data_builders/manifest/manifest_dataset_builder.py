@@ -202,7 +202,7 @@ class Builder(MicroExpressionBuilder):
         errors = self.new_errors()
         entries, exclusions = [], []
         for where, row in read_rows(self.manual_dir / MANIFEST):
-            if errors.leaves_out(where, row["subject"], row["clip"]):
+            if errors.leaves_out(where, *(row[column] for column in NAMES)):
                 continue
             with errors.collect():
                 found = read_entry(row, self.manual_dir, where)

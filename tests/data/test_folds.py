@@ -105,7 +105,10 @@ def test_a_selection_is_written_as_it_is_read(composite, text):
     assert selection([fold.number for fold in folds]) == text
 
 
-@pytest.mark.parametrize("selection", ["4", "0:9", "1,1", "0:2,1", "x", "2:2", "-1", ","])
+@pytest.mark.parametrize(
+    "selection",
+    ["4", "0:9", "0:999999999", "999999998:999999999", "1,1", "0:2,1", "x", "2:2", "-1", ","],
+)
 def test_unusable_selection(composite, selection):
     with pytest.raises(UserError, match="folds="):
         select_folds(make_folds("cde", composite), selection)

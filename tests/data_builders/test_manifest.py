@@ -208,6 +208,25 @@ def test_errors_of_single_rows(row, message, trees, tmp_path):
         read_source(folder)
 
 
+def test_only_the_clip_that_is_meant_is_left_out(tmp_path):
+    np.save(tmp_path / "map.npy", np.zeros((28, 28, 3), np.float32))
+    clips = [("mine", "s1"), ("yours", "s1"), ("yours", "s01")]
+    rows = [name(dataset=d, subject=s, flow_map="map.npy") for d, s in clips]
+
+    def left(*leave_out):
+        folder = write_manifest(tmp_path, rows)
+        builder = Builder(
+            manual_dir=folder, face="none", data_dir="-", config="farneback", leave_out=leave_out
+        )
+        return [entry.clip.names[:2] for entry in builder.source.entries]
+
+    assert left("Mine/s01/take1") == [("yours", "s01"), ("yours", "s1")]
+    with pytest.raises(UserError, match="means mine/s1/take1 and yours/s01/take1 and yours/s1"):
+        left("s1/take1")
+    with pytest.raises(UserError, match="means yours/s01/take1 and yours/s1/take1"):
+        left("yours/s1/take1")
+
+
 def test_a_clip_given_twice(tmp_path):
     np.save(tmp_path / "adm.npy", np.zeros((64, 128)))
     write_manifest(tmp_path, [name(adm="adm.npy"), name(clip="b", adm="adm.npy")] * 2)

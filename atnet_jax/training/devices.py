@@ -65,8 +65,10 @@ def make_trainer_of(
 ) -> Trainer:
     """Return a trainer for these units on the devices of this process.
 
-    On a CPU, units that share batches train on one device, because they share work. Others take as
-    many devices as there are units, config.engine.folds_per_batch allows and memory holds.
+    On a CPU, units that share batches train on one device, because they share work. So do all units
+    with `config.deterministic`, because XLA compiles a program for one device to other sums than
+    the same program for several. Others take as many devices as there are units,
+    config.engine.folds_per_batch allows and memory holds.
 
     Args:
         config: The settings of the run.
@@ -77,7 +79,8 @@ def make_trainer_of(
     """
     devices: list[Any] = jax.local_devices()[: len(units)]
     if devices[0].platform == "cpu":
-        most = 1 if config.recipe.shared_batches else config.engine.folds_per_batch
+        one = config.recipe.shared_batches or config.deterministic
+        most = 1 if one else config.engine.folds_per_batch
         devices = devices[: most or None]
     trainer = make_trainer(config, inputs, devices)
     if devices[0].platform != "cpu" or len(devices) == 1:

@@ -58,8 +58,9 @@ clips, none = np.arange(6), np.zeros(0, int)
 folds = [Fold(k, f"fold {k}", clips[clips != k], none, clips[k : k + 1]) for k in range(6)]
 units = [Unit(0, fold, np.zeros(6, np.int32)) for fold in folds]
 
-def taken(units, shared, at_once=0, available=2**40):
+def taken(units, shared, at_once=0, available=2**40, deterministic=False):
     config = default_config("ststnet")
+    config.deterministic = deterministic
     config.recipe.shared_batches, config.engine.folds_per_batch = shared, at_once
     plan = BatchPlan(config, units)
     trainer = make_trainer_of(config, maps, plan, units, available)
@@ -72,7 +73,9 @@ one = bytes_of_a_unit(make_trainer_of(config, maps, plan, units[:1]), maps, plan
 shares = [int((n * (one + maps["flow_map"].nbytes)) / 0.8) for n in (0.5, 2.5, 3.5, 9)]
 print([taken(units, False, available=share) for share in shares])
 print(taken(units[:2], False), taken(units, True), taken(units, False, 3), taken(units, False, 1))
+print(taken(units, False, deterministic=True))
 """
-    own, others = run_python(code, JAX_NUM_CPU_DEVICES="4").splitlines()
+    own, others, fixed = run_python(code, JAX_NUM_CPU_DEVICES="4").splitlines()
     assert own == "[(1, 1), (2, 2), (3, 3), (4, 4)]"
     assert others == "(2, 2) (1, 6) (3, 3) (1, 1)"
+    assert fixed == "(1, 1)"  # Other CPUs have other numbers of devices, but the same bits.

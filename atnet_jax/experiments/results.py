@@ -131,9 +131,10 @@ def write_results(
         epoch_scores: Scores of the same rows after each epoch; None for a method without epochs.
         digests: Digests of the clips and folds; None if an earlier version trained a part.
     """
-    # The last file of earlier results goes first: without it, `is_finished` does not take a mixture
-    # of old and new files for results if this function is interrupted.
-    (workdir / model_card.FILE).unlink(missing_ok=True)
+    # If this function is interrupted, the files that belonged to fewer folds must not be taken for
+    # the results of all.
+    for name in (*_OF_EVERY_RUN[1:], *_OF_NETWORKS):
+        (workdir / name).unlink(missing_ok=True)
     predictions.write(workdir / "predictions.csv", rows)
     record = read(workdir)
     about = {"protocol": record.protocol, "model": record.model, "seed": record.seed}

@@ -1,5 +1,6 @@
 """Whole runs on a tiny manifest of flow maps; `test_durability` starts them as commands."""
 
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -13,6 +14,8 @@ from atnet_jax.data.composite import load_composite
 from atnet_jax.data.folds import Unit, make_folds
 from atnet_jax.errors import UserError
 from atnet_jax.evaluation import predictions
+from atnet_jax.evaluation.runs import load_run
+from atnet_jax.experiments import results
 from atnet_jax.experiments import run as experiment
 from atnet_jax.training import loop as fold_training
 from atnet_jax.training.checkpoint import FoldCheckpoints
@@ -309,9 +312,28 @@ def test_another_run_in_the_same_workdir_is_refused(finished, data_dir):
         experiment.train_and_evaluate(config, finished)
 
 
-def test_folds_are_added_to_a_finished_run(finished, data_dir, tmp_path, capsys):
-    for folds in ("2", "1:3"):
-        experiment.train_and_evaluate(settings(data_dir, folds=folds), tmp_path)
+def test_folds_are_added_to_a_finished_run(finished, data_dir, tmp_path, capsys, monkeypatch):
+    experiment.train_and_evaluate(settings(data_dir, folds="2"), tmp_path)
+    before = predictions.read(tmp_path / "predictions.csv")
+    more = settings(data_dir, folds="1:3")
+
+    def fail(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
+        patch.setattr(experiment, "train_units", fail)
+        experiment.train_and_evaluate(more, tmp_path)
+    with pytest.raises(UserError, match=r"not finished: it has the results of the folds 2 of 1:3"):
+        load_run(tmp_path)
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
+        patch.setattr(results, "write_curves", fail)  # After predictions.csv and metrics.json.
+        experiment.train_and_evaluate(more, tmp_path)
+    assert load_run(tmp_path).curves == {}
+    experiment.train_and_evaluate(more, tmp_path)
+    assert [*load_run(tmp_path).curves] == [1, 2]
+    assert [
+        row for row in predictions.read(tmp_path / "predictions.csv") if row.fold == 2
+    ] == before
     assert "Resuming: 1 of 2 folds are finished and 0 begun, 6 of 12 epochs in all." in (
         capsys.readouterr().out
     )

@@ -154,7 +154,7 @@ def read_frames(
         missing = [number for number in wanted if number not in sources]
         if missing:
             raise UserError(f"{clip.key}: the file of frame {missing[0]} is missing.")
-        bits = bits_used(sources[number] for number in wanted)
+        bits = bits_used(sources.values())  # Each call for this clip must scale alike.
         read = (
             (number, sources[number], read_image(sources[number], colour, bits))
             for number in wanted

@@ -140,3 +140,12 @@ def test_colour_is_red_green_blue(tmp_path: Path):
     clip = Clip("mine", "s1", "v1", 0, "", 0, 1, 2, 30.0, VideoFrames(path))
     frames = read_frames(clip, [1], colour=True)
     np.testing.assert_allclose(frames[1].mean((0, 1)), [30, 120, 200], atol=8)
+
+
+def test_frames_of_16_bits_have_one_scale_in_every_call(tmp_path):
+    for number, brightest in enumerate((900, 4000)):
+        pixels = np.full((8, 8), brightest, np.uint16)
+        cv2.imwrite(str(tmp_path / f"{number}.png"), pixels)
+    files = {number: tmp_path / f"{number}.png" for number in range(2)}
+    clip = Clip("mine", "s1", "v1", 0, "", 0, 1, 1, 30.0, files)
+    np.testing.assert_array_equal(read_frames(clip, [0])[0], read_frames(clip, [0, 1])[0])

@@ -162,12 +162,13 @@ class ErrorList:
             *names: Names of its subject and itself, with the data set's before them if a copy can
                 hold several data sets.
         """
-        forms = [plain("/".join(names)), plain("/".join(names[-2:]))]
+        subject, clip = names[-2:]
+        forms = [plain("/".join(names)), plain(f"{subject}/{clip}")]
         asked = [name for name in self.leave_out if plain(name) in forms]
         for name in asked:
             self.meant.setdefault(name, set()).add("/".join(names))
         if asked:
-            self.left_out.append(Exclusion(where, *names[-2:], "left out by --leave_out"))
+            self.left_out.append(Exclusion(where, subject, clip, "left out by --leave_out"))
         return bool(asked)
 
     @contextmanager

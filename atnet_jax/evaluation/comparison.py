@@ -571,9 +571,8 @@ def _chance(pairs: Sequence[_Pair], first: Sequence[Run], second: Sequence[Run])
     one, two = (_count(len(own), "seed") for own in values)
     if spread is None:
         yield (
-            "Each run holds one seed, so what another seed would give is unknown. Only the paired"
-            " test between clips and subjects is possible. Train both with several seeds, as"
-            " --config.seeds=0,1,2,3,4, to know more."
+            "Each run holds one seed, so what another seed would give is unknown. To find out,"
+            " train both with several seeds, as --config.seeds=0,1,2,3,4."
         )
     else:
         inside = abs(spread.difference) <= spread.limit
@@ -588,7 +587,7 @@ def _chance(pairs: Sequence[_Pair], first: Sequence[Run], second: Sequence[Run])
         for own, run in zip(rows, pair.runs, strict=True):
             own += [dataclasses.replace(row, seed=number) for row in run.predictions]
     try:
-        tests = statistics.compare(rows[1], rows[0])
+        tests = statistics.compare(*rows)
     except UserError as error:
         yield f"The paired test is not possible. {error}"
         return
@@ -600,10 +599,10 @@ def _chance(pairs: Sequence[_Pair], first: Sequence[Run], second: Sequence[Run])
     )
     yield (
         f"Paired permutation test over {_count(tests.subjects, 'subject')}: UF1"
-        f" {_signed(tests.uf1.difference)}, p = {p:.2g}; UAR {_signed(tests.uar.difference)},"
+        f" {_signed(-tests.uf1.difference)}, p = {p:.2g}; UAR {_signed(-tests.uar.difference)},"
         f" p = {tests.uar.p:.2g}: {verdict}. McNemar's test over {_count(tests.clips, 'clip')}:"
-        f" only the first is right on {tests.mcnemar.only_second}, only the second on"
-        f" {tests.mcnemar.only_first}, p = {tests.mcnemar.p:.2g}."
+        f" only the first is right on {tests.mcnemar.only_first}, only the second on"
+        f" {tests.mcnemar.only_second}, p = {tests.mcnemar.p:.2g}."
     )
 
 
@@ -640,4 +639,4 @@ def _count(number: int, what: str) -> str:
 
 
 def _signed(value: float) -> str:
-    return f"{value:+.3f}".replace("-", "−")
+    return f"{value:+z.3f}".replace("-", "−")

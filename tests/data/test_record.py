@@ -160,6 +160,14 @@ def test_damaged_files_are_named_with_the_folder(name, damage, whole, tmp_path):
         list(read_records(record.prepared(tmp_path / "data", "manifest", "farneback"), []))
 
 
+def test_missing_features_are_named(whole, tmp_path):
+    shutil.copytree(whole, tmp_path / "data")
+    [file] = (tmp_path / "data").rglob("features.json")
+    file.write_bytes(file.read_bytes().replace(b"frame_rate", b"frame_rats"))
+    with pytest.raises(DamagedDataError, match=rf"in {file.parent} lack frame_rate\."):
+        record.prepared(tmp_path / "data", "manifest", "farneback")
+
+
 @pytest.mark.parametrize("name", INPUTS)
 def test_an_array_of_another_shape_or_type_is_not_written(name):
     array = getattr(clip_of(*INPUTS), name)

@@ -54,6 +54,8 @@ def fast_flow(tmp_path, monkeypatch) -> None:
         '_METHODS["spatiotemporal"] = _METHODS["farneback"]\n'
     )
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
+    # They train for longer than it takes to optimise their programs.
+    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "0")
 
 
 @pytest.mark.usefixtures("one_cpu", "fast_flow")

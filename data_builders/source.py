@@ -193,7 +193,7 @@ class ErrorList:
         raise UserError(
             f"{dataset}: {numbered(len(self.messages), 'error')}, so nothing was prepared:\n"
             + "\n".join(f"  - {message}" for message in self.messages)
-            + "\nCorrect the copy. --leave_out=SUBJECT/CLIP,… prepares it without single clips."
+            + "\nCorrect the copy, or leave clips out with --leave_out=SUBJECT/CLIP,…."
         )
 
 

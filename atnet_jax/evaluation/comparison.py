@@ -42,7 +42,7 @@ _UNIT_ROUNDOFF = 2.0**-24
 _NAMED = 3  # A list names at most this many entries.
 _LEVEL = 0.05
 _EXPERIMENT = ("settings", "database", "folds")
-_NOT_RECORDED = "not recorded"
+_NOT_RECORDED, _NONE_IN_COMMON = "not recorded", "no fold in common"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -322,11 +322,12 @@ def _database(pairs: Sequence[_Pair]) -> Stage:
     if not found:
         text = f"{numbered(clips, 'clip')}, {', '.join(sorted(inputs))} and labels"
         return Stage("database", "equal", text)
-    prepared = {
-        f"prepared with {text}": None
-        for pair in pairs
-        for text in _differences(*(dict(flatten(run.record.preparation)) for run in pair.runs))
-    }
+    prepared: dict[str, None] = {}
+    for pair in pairs:
+        one, two = (run.record.preparation for run in pair.runs)
+        both = one.keys() & two.keys()  # Clips of the other databases are named above.
+        own = [dict(flatten({name: side[name] for name in sorted(both)})) for side in (one, two)]
+        prepared |= dict.fromkeys(f"prepared with {text}" for text in _differences(*own))
     return Stage("database", "different", "; ".join([*found, *prepared]))
 
 
@@ -435,7 +436,7 @@ def _start(units: Sequence[tuple[str, str | None, str | None]]) -> Stage:
         text = f"{len(changed)} of {_count(len(known), 'fold')}, the first is {changed[0]}"
         return Stage(name, "different", text)
     if len(known) < len(units) or not units:
-        return Stage(name, "unknown", _NOT_RECORDED)
+        return Stage(name, "unknown", _NOT_RECORDED if units else _NONE_IN_COMMON)
     return Stage(name, "equal", _count(len(units), "fold"))
 
 
@@ -468,7 +469,7 @@ def _numbers(name: str, what: str, numbers: Sequence[_Number | None]) -> Stage:
             f" by at most {largest.difference:.1e} (bound {largest.bound:.1e})",
         )
     if len(known) < len(numbers) or not known:
-        return Stage(name, "unknown", _NOT_RECORDED)
+        return Stage(name, "unknown", _NOT_RECORDED if numbers else _NONE_IN_COMMON)
     return Stage(name, "equal", f"{what}, {_count(folds, 'fold')}")
 
 
@@ -566,14 +567,16 @@ def _alike(pairs: Sequence[_Pair]) -> bool:
 
 def _chance(pairs: Sequence[_Pair], first: Sequence[Run], second: Sequence[Run]) -> Iterator[str]:
     """Yield what another seed would give, and the paired test over subjects."""
+    if any(pair.first.protocol != pair.second.protocol for pair in pairs):
+        yield "Scores under different protocols cannot be compared."
+        return
     values = [[float(run.metrics["full"]["uf1"]) for run in runs] for runs in (first, second)]
     spread = statistics.seed_spread(*values)
     one, two = (_count(len(own), "seed") for own in values)
     if spread is None:
         yield (
-            "Each run holds one seed, so what another seed would give is unknown. Only the paired"
-            " test between clips and subjects is possible. Train both with several seeds, as"
-            " --config.seeds=0,1,2,3,4, to know more."
+            "Each run holds one seed, so what another seed would give is unknown. To find out,"
+            " train both with several seeds, as --config.seeds=0,1,2,3,4."
         )
     else:
         inside = abs(spread.difference) <= spread.limit
@@ -588,7 +591,7 @@ def _chance(pairs: Sequence[_Pair], first: Sequence[Run], second: Sequence[Run])
         for own, run in zip(rows, pair.runs, strict=True):
             own += [dataclasses.replace(row, seed=number) for row in run.predictions]
     try:
-        tests = statistics.compare(rows[1], rows[0])
+        tests = statistics.compare(*rows)
     except UserError as error:
         yield f"The paired test is not possible. {error}"
         return
@@ -600,10 +603,10 @@ def _chance(pairs: Sequence[_Pair], first: Sequence[Run], second: Sequence[Run])
     )
     yield (
         f"Paired permutation test over {_count(tests.subjects, 'subject')}: UF1"
-        f" {_signed(tests.uf1.difference)}, p = {p:.2g}; UAR {_signed(tests.uar.difference)},"
+        f" {_signed(-tests.uf1.difference)}, p = {p:.2g}; UAR {_signed(-tests.uar.difference)},"
         f" p = {tests.uar.p:.2g}: {verdict}. McNemar's test over {_count(tests.clips, 'clip')}:"
-        f" only the first is right on {tests.mcnemar.only_second}, only the second on"
-        f" {tests.mcnemar.only_first}, p = {tests.mcnemar.p:.2g}."
+        f" only the first is right on {tests.mcnemar.only_first}, only the second on"
+        f" {tests.mcnemar.only_second}, p = {tests.mcnemar.p:.2g}."
     )
 
 
@@ -640,4 +643,4 @@ def _count(number: int, what: str) -> str:
 
 
 def _signed(value: float) -> str:
-    return f"{value:+.3f}".replace("-", "−")
+    return f"{value:+z.3f}".replace("-", "−")

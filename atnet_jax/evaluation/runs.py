@@ -104,10 +104,10 @@ class Run:
         notes = list(self.record.notes)
         if self.record.is_partial:
             notes.append(
-                f"Only folds {self.record.selection} of {len(self.record.folds.names)} were run"
-                f" ({len(self.predictions)} of {numbered(self.record.data.clips, 'clip')}),"
-                f" so these are not"
-                f" scores of the whole protocol."
+                f"The run covers only {len(self.record.folds.run)} of"
+                f" {numbered(len(self.record.folds.names), 'fold')} ({self.record.selection}) and"
+                f" {len(self.predictions)} of {numbered(self.record.data.clips, 'clip')}, so these"
+                " are not scores of the whole protocol."
             )
         return notes
 

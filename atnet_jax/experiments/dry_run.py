@@ -82,7 +82,7 @@ def describe(config: Config, workdir: Path) -> Iterator[str]:
         steps = f", {trial.steps:,} steps each, {trial.at_once} at once" if trial.steps else ""
         yield (
             f"{name}: {numbered(len(composite.labels), 'clip')}, {folds}{seeds}{steps}, about"
-            f" {_duration(trial.seconds)} without scoring"
+            f" {_duration(trial.seconds)} without compiling and scoring"
         )
     folder = next(parent for parent in (workdir, *workdir.absolute().parents) if parent.exists())
     free = shutil.disk_usage(folder).free

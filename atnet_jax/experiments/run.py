@@ -256,12 +256,19 @@ def _is_network(config: Config) -> bool:
 def _unfinished(
     config: Config, folders: Mapping[int, Path], studies: Sequence[_Study]
 ) -> list[_Study]:
-    """Return the seeds without complete results; complete ones need no checkpoints."""
+    """Return the seeds without complete results, and print the number of the others.
+
+    Complete seeds need no checkpoints.
+    """
     # Several processes must agree on the seeds, but may see different files.
     if jax.process_count() > 1:
         return list(studies)
     network = _is_network(config)
-    return [study for study in studies if not is_finished(folders[study.seed], network)]
+    unfinished = [study for study in studies if not is_finished(folders[study.seed], network)]
+    if finished := len(studies) - len(unfinished):
+        done = f"{finished} of {len(studies)} seeds" if unfinished else "all folds"
+        print(f"Resuming: {done} are finished.")
+    return unfinished
 
 
 def _write_results(

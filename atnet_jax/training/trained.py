@@ -206,7 +206,8 @@ def load_networks(workdir: str | os.PathLike[str]) -> Networks:
     """
     workdir = Path(workdir).expanduser()
     if not workdir.is_dir():
-        raise UserError(f"{workdir}: no such folder. Pass the workdir of a run of `atnet train`.")
+        what = "this is a file" if workdir.is_file() else "no such folder"
+        raise UserError(f"{workdir}: {what}. Pass the workdir of a run of `atnet train`.")
     if (workdir / exchange.FILE).exists():
         return _load_exchanged(workdir)
     folders = [workdir]

@@ -97,7 +97,9 @@ def read(path: Path, *, raw: bool) -> dict[str, dict[str, str]]:
 
 
 def compare(checkup: Checkup, other: Mapping[str, Mapping[str, str]]) -> None:
-    """Add findings for clips that differ between the two copies or exist in only one of them.
+    """Add a finding for each clip that differs or that only one copy has.
+
+    A note states how many are equal.
 
     Databases that were not checked are ignored.
 
@@ -108,12 +110,16 @@ def compare(checkup: Checkup, other: Mapping[str, Mapping[str, str]]) -> None:
     here = {clip.key: _values(clip) for clip in checkup.clips}
     names = meant(other, here)
     other = {names.get(key, key): values for key, values in other.items()}
+    equal = 0
     for key, values in here.items():
         if key not in other:
             checkup.add("only_here", key, "the other copy does not contain it")
         elif different := [name for name in values if values[name] != other[key][name]]:
             shown = (_tell(name, values[name], other[key][name]) for name in different)
             checkup.add("differs", key, "; ".join(shown))
+        else:
+            equal += 1
+    checkup.notes.append(f"clips equal to those of the other copy: {equal} of {len(here)}")
     databases = {*checkup.databases, *(clip.dataset for clip in checkup.clips)}
     for key in other:
         if key not in here and key.split("/")[0] in databases:

@@ -21,6 +21,8 @@ _SHOWN = 5
 def to_text(checkup: Checkup, verdicts: Mapping[str, Verdict]) -> str:
     """Return the report for the terminal, 100 columns wide, with one line per verdict at the end.
 
+    There are no verdicts on clips of other databases.
+
     Args:
         checkup: The checked clips and the findings.
         verdicts: The return value of `composite.judge`.
@@ -41,8 +43,9 @@ def to_text(checkup: Checkup, verdicts: Mapping[str, Verdict]) -> str:
             lines += _wrap(f"Recommended action: {KINDS[kind].advice}.", "  ")
     errors = sum(finding.is_error for finding in checkup.findings)
     warnings = len(checkup.findings) - errors
-    lines += ["", f"Errors: {errors}. Warnings: {warnings}.", ""]
-    lines += [verdict.line for verdict in verdicts.values()]
+    lines += ["", f"Errors: {errors}. Warnings: {warnings}."]
+    if checkup.databases:  # A manifest may hold no clips of the paper's databases.
+        lines += ["", *(verdict.line for verdict in verdicts.values())]
     return "\n".join(_printable(line) for line in lines)
 
 

@@ -164,7 +164,7 @@ def test_a_dry_run_measures_and_leaves_the_workdir_alone(data_dir, tmp_path, cap
     begins = (
         r"ststnet: 36 clips, 4 of 6 folds with each of 2 seeds, 12 steps each, \d at once, about"
     )
-    assert re.match(rf"{begins} 0:00:\d\d without scoring$", first)
+    assert re.match(rf"{begins} 0:00:\d\d without compiling and scoring$", first)
     assert re.match(
         r"In all: about .* of disk when finished \(.* GB free\); .* GB of memory", second
     )

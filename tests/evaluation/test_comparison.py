@@ -23,6 +23,7 @@ from atnet_jax.evaluation.comparison import (
     rounding_bound,
 )
 from atnet_jax.evaluation.pack import opened
+from atnet_jax.evaluation.record import Folds
 from atnet_jax.experiments import run as experiment
 from data_builders.prepare import prepare
 from tests.evaluation.report.workdirs import change_json, clips, predict, write_run
@@ -367,6 +368,14 @@ def test_of_one_seed_only_the_paired_test_is_possible(tmp_path):
     seeds, test = compared(good, poor).chance
     assert "what another seed would give is unknown" in seeds
     assert test.startswith("Paired permutation test over 12 subjects: UF1 −0.")
+    rows = predictions.read(poor / "seed_0/predictions.csv")
+    lost = rows.pop()
+    predictions.write(poor / "seed_0/predictions.csv", rows)
+    change_json(poor / "seed_0/metrics.json", **metrics.evaluate(rows))
+    edit(poor / "seed_0", "config.json", lambda r: r["data"].update(clips=len(rows)))
+    _, test = compared(good, poor).chance
+    key = "/".join((lost.dataset, lost.subject, lost.clip))
+    assert f"Clip {key} is in the first predictions but not in the second." in test
 
 
 def test_runs_of_several_methods_are_refused(tmp_path):
@@ -380,3 +389,14 @@ def test_runs_of_several_methods_are_refused(tmp_path):
     write_run(tmp_path / "mixed" / "seed_1", "temporal", seed=1)
     with pytest.raises(UserError, match="are not two seeds of one run"):
         compared(tmp_path / "mixed", tmp_path)
+
+
+def test_runs_under_different_protocols_share_no_fold_and_no_test(tmp_path):
+    cde = write_run(tmp_path / "cde", "ststnet", epochs=2)
+    rows = predict(clips(), protocol="hde", right=0.4)
+    folds = Folds(("casme2", "samm", "smic"), (0, 1, 2))
+    hde = write_run(tmp_path / "hde", "ststnet", protocol="hde", rows=rows, epochs=2, folds=folds)
+    found = compared(cde, hde)
+    assert found.status == OTHER_EXPERIMENT
+    assert text_of(found, "epochs") == "no fold in common"
+    assert found.chance == ("Scores under different protocols cannot be compared.",)

@@ -54,9 +54,10 @@ def test_a_run_leaves_everything(finished):
     ]
 
 
-def test_a_finished_run_can_be_started_again(finished, data_dir):
+def test_a_finished_run_can_be_started_again(finished, data_dir, capsys):
     before = (finished / "predictions.csv").read_bytes()
     experiment.train_and_evaluate(settings(data_dir), finished)
+    assert "Resuming: all folds are finished.\n" in capsys.readouterr().out
     assert (finished / "predictions.csv").read_bytes() == before
 
 
@@ -81,7 +82,10 @@ def test_a_selection_of_folds_is_the_same_folds(finished, data_dir, tmp_path):
     np.testing.assert_allclose(
         [row.scores for row in some], [row.scores for row in whole], atol=1e-4
     )
-    assert "Only folds 0,2:6 of 6 were run" in (tmp_path / "some" / "table.md").read_text()
+    assert (
+        "The run covers only 5 of 6 folds (0,2:6) and"
+        in (tmp_path / "some" / "table.md").read_text()
+    )
 
 
 def test_labels_of_test_clips_never_reach_training(data_dir, tmp_path):

@@ -78,7 +78,7 @@ def test_a_network_of_all_subjects_has_a_card_without_metrics(data_dir, tmp_path
 def test_the_card_of_some_folds_says_so(data_dir, tmp_path):
     train(settings(data_dir, folds="0:2"), tmp_path / "run")
     card = (tmp_path / "run" / "model_card.md").read_text()
-    assert "Only folds 0:2 of 6 were run" in card
+    assert "The run covers only 2 of 6 folds (0:2), so" in card
     assert "every clip of these folds is tested once, by" in card
     assert "| all tested clips | 12 | 2 |" in card
 

@@ -188,7 +188,7 @@ class Answer:
         return {
             "clip": self.clip,
             "frames": self.frames,
-            "frame_rate": self.frame_rate,
+            "frame_rate": round(self.frame_rate, 6),
             "face": face,
             "expressions": [expression.to_json() for expression in self.expressions],
             "warnings": [dataclasses.asdict(each) for each in self.warnings],

@@ -164,9 +164,9 @@ def no_face(footage: Footage, where: str) -> str:
         where: The frames that were searched.
     """
     return (
-        f"{footage.path}: no face was found in {where}. It may be dark, small, covered or turned"
-        " away. Pass its box as --box=x0,y0,x1,y1, or pass --face=none if the frames are already"
-        " cropped to the face."
+        f"{footage.path}: no face was found in {where}. It may be dark, small, covered, turned"
+        " away or lying on its side. Pass its box as --box=x0,y0,x1,y1, or pass --face=none if the"
+        " frames are already cropped to the face."
     )
 
 

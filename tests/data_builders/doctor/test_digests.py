@@ -25,6 +25,7 @@ def test_digests_are_compared(tmp_path):
     same = Checkup(("casme2",), list(clips))
     digests.compare(same, other)
     assert same.findings == []
+    assert same.notes == ["clips equal to those of the other copy: 6 of 6"]
     here = [
         dataclasses.replace(clips[0], digests={"sha256": "f" * 64}),
         dataclasses.replace(clips[1], label=2, apex=6),
@@ -34,6 +35,7 @@ def test_digests_are_compared(tmp_path):
     ]
     checkup = Checkup(("casme2",), here)
     digests.compare(checkup, other)
+    assert checkup.notes == ["clips equal to those of the other copy: 2 of 6"]
     assert {(finding.kind, finding.clip, finding.found) for finding in checkup.findings} == {
         ("differs", clips[0].key, "sha256 ffffffff here, 00000000 there"),
         ("differs", clips[1].key, "label 2 here, 1 there; apex 6 here, 5 there"),

@@ -118,5 +118,8 @@ def test_a_manifest_stands_in_for_a_database(tmp_path):
     assert found(checkup) == {("not_prepared", "samm"), ("not_prepared", "smic")}
     text = report.to_text(checkup, judge(checkup, None))
     assert "mine, which is not part of the paper's composite: 1 clip of 1 subject" in text
+    assert "The paper's composite: " in text
     alone = check_prepared(tmp_path, "manifest", "farneback", num_workers=1)
     assert alone.databases == ("casme2",)
+    alone.databases = ()  # As of a manifest without clips of the paper's databases.
+    assert "The paper's composite: " not in report.to_text(alone, judge(alone, None))

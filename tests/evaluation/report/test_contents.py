@@ -227,7 +227,7 @@ def test_partial_runs_are_said_and_not_paired_with_whole_ones(contents):
     partial = {"tested": some, "settings": {"folds": "0:3"}, "data": {"clips": 36}}
     said = contents(("fusion", partial), ("temporal", {}))
     label = "ATNet fusion (only folds 0:3)"
-    note = "Only folds 0:3 of 4 were run (12 of 36 clips), so these are not scores of"
+    note = "The run covers only 3 of 4 folds (0:3) and 12 of 36 clips, so these are not"
     assert f"{label}: {note}" in " ".join(said.notes)
     assert "Paired tests, CDE" not in said.tables
     assert any(f"second {label}: Clip samm/s0/c0 is in the first" in text for text in said.texts)

@@ -65,8 +65,8 @@ def test_the_papers_row_follows_from_the_settings(tmp_path, method, options, row
 def test_a_run_of_some_folds_says_so(tmp_path):
     folder = write_run(tmp_path / "run", settings={"folds": "0:9"}, data={"clips": 40})
     assert load_run(folder).notes == [
-        "Only folds 0:9 of 10 were run (36 of 40 clips), so these are not scores of the whole"
-        " protocol."
+        "The run covers only 9 of 10 folds (0:9) and 36 of 40 clips, so these are not scores of the"
+        " whole protocol."
     ]
 
 

@@ -101,13 +101,15 @@ def command(*arguments):
 
 
 def test_command_line(workdir, tmp_path):
-    hde = write_run(tmp_path / "hde", "ststnet", protocol="hde")
-    done = command(workdir, hde, "--out", tmp_path / "report.html", "--title=Both")
+    for seed in (0, 1):
+        write_run(tmp_path / f"hde/seed_{seed}", "ststnet", protocol="hde", seed=seed)
+    done = command(workdir, tmp_path / "hde", "--out", tmp_path / "report.html", "--title=Both")
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"Report: {tmp_path / 'report.html'}\n"
     page = (tmp_path / "report.html").read_text()
     assert "<h1>Both</h1>" in page
     assert 'id="results-cde"' in page and 'id="results-hde"' in page
+    assert "2 seeds" in page
 
 
 def test_command_line_prints_errors_without_a_traceback(tmp_path):

@@ -137,7 +137,7 @@ def compile_steps(
     block = plan.blocks(group, 0)[0]
     block = jax.tree.map(lambda leaf: np.repeat(leaf[:1], STEPS, axis=0), block)
     start = time.perf_counter()
-    compiled = trainer.compile_epoch(composite.inputs, [block])
+    compiled = trainer.lower_epoch(composite.inputs, [block]).compile()
     seconds = time.perf_counter() - start
     network = models.find(config.model).build_network(config.options.to_dict()).for_training()
     return Program(

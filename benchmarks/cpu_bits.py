@@ -22,7 +22,7 @@ import numpy as np
 from jax import lax
 
 from atnet_jax.config import default_config
-from atnet_jax.training.devices import set_options
+from atnet_jax.experiments.train import make_deterministic
 from atnet_jax.training.engine import compiler_options
 from atnet_jax.training.fixed_order import fixed_order
 
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--deterministic", action="store_true", help="as config.deterministic")
     config = default_config("fusion")
     config.deterministic = parser.parse_args().deterministic
-    set_options(config)
+    make_deterministic(config)
     rng = np.random.default_rng(0)
     without = compiler_options("cpu", deterministic=True)
     if config.deterministic:

@@ -27,8 +27,7 @@ from atnet_jax.models import ststnet
 from atnet_jax.system.memory import keep_freed_memory
 from atnet_jax.training import augment
 from atnet_jax.training.batches import BatchPlan
-from atnet_jax.training.devices import make_trainer_of, set_options
-from atnet_jax.training.engine import PRECISIONS
+from atnet_jax.training.engine import PRECISIONS, make_trainer
 from atnet_jax.training.group_size import units_at_once
 from atnet_jax.training.optimizer import learning_rate
 from benchmarks import task, worker
@@ -48,14 +47,13 @@ def train_ours(config: Config, composite: Composite, folds: Sequence[Fold]) -> C
         A function that trains every fold of every seed from the beginning, waits for the device,
         and returns the mean loss of the last epoch. Its first call compiles.
     """
-    set_options(config)
     keep_freed_memory()
     all_folds = make_folds(config.protocol, composite)
     plan = BatchPlan(
         config, [Unit(s, fold, composite.labels) for s in config.seeds for fold in all_folds]
     )
     units = [Unit(s, fold, composite.labels) for s in config.seeds for fold in folds]
-    trainer = make_trainer_of(config, composite.inputs, plan, units)
+    trainer = make_trainer(config, composite.inputs)
     size = units_at_once(config, trainer, composite.inputs, plan, units)
     inputs = trainer.replicate(dict(composite.inputs))
     # Only units of the same seed share batches.

@@ -85,8 +85,6 @@ def pytest_configure(config: pytest.Config) -> None:
     # save. XLA's own passes over the program and the convolutions of Eigen stay the same. What the
     # tests of parity compare with Caffe's layers is optimised as users' programs are.
     os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-    # Tests run side by side, so that each process trains on one device, as without other CPUs.
-    os.environ.setdefault("JAX_NUM_CPU_DEVICES", "1")
     # NumPy's products: the cores are busy with other tests, and waiting threads take time too.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")

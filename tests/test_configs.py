@@ -98,9 +98,8 @@ def test_the_largest_network_takes_its_inputs(data_dir):
     change(config, **of(data_dir), image_size=32)
     inputs = load_inputs(config).inputs
     trainer = make_trainer(config, inputs)
-    state = trainer.shapes()
     clips = np.arange(8, dtype=np.int32)[None, None]
-    program = trainer.epoch.lower(state, inputs, [Batches(clips, clips % 3, None)], 0.1).as_text()
+    program = trainer.lower_epoch(inputs, [Batches(clips, clips % 3, None)]).as_text()
     for name, array in inputs.items():
         size = "x".join(map(str, array.shape))
         assert f"tensor<{size}x" in program, name

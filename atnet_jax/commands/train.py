@@ -55,12 +55,12 @@ def run(given: Namespace) -> None:
     """Run the experiment of the configuration and print its result; `given` holds the arguments."""
     from atnet_jax.config import check
     from atnet_jax.experiments.dry_run import describe
-    from atnet_jax.experiments.train import run_task
+    from atnet_jax.experiments.train import make_deterministic, run_task
     from atnet_jax.system.memory import keep_freed_memory
-    from atnet_jax.training import devices, processes
+    from atnet_jax.training import processes
 
     config = check(parse_config(given.config, given.settings))
-    devices.set_options(config)  # Before the processes connect, which may start JAX.
+    make_deterministic(config)  # Before the processes connect, which may start JAX.
     keep_freed_memory()
     processes.connect(given.coordinator_address, given.num_processes, given.process_id)
     if given.dry_run:

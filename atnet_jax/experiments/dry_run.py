@@ -21,7 +21,7 @@ from atnet_jax.errors import UserError
 from atnet_jax.experiments.suite import study_parts
 from atnet_jax.models.handcrafted import svm
 from atnet_jax.training.batches import BatchPlan
-from atnet_jax.training.devices import make_trainer_of
+from atnet_jax.training.engine import make_trainer
 from atnet_jax.training.feed import InMemory
 from atnet_jax.training.group_size import explained, units_at_once
 from atnet_jax.training.loop import read_start, train_units
@@ -130,7 +130,7 @@ def _try(config: Config, composite: Composite, units: list[Unit], chosen: list[U
         return _Trial(0, 1, (monotonic() - started) * len(chosen), 0)
     inputs = composite.inputs
     plan = BatchPlan(config, units)
-    trainer = make_trainer_of(config, inputs, plan, chosen)
+    trainer = make_trainer(config, inputs, jax.local_devices()[: len(chosen)])
     at_once = units_at_once(config, trainer, inputs, plan, chosen)
     trial = copy.deepcopy(config)
     trial.recipe.num_epochs = _EPOCHS

@@ -1,14 +1,24 @@
 """Training from a configuration: the task it names, in a workdir."""
 
 import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
 from atnet_jax.config import Config, check
+from atnet_jax.errors import UserError
 from atnet_jax.evaluation.runs import Run, load_runs
 from atnet_jax.experiments import pretrain, suite
 from atnet_jax.experiments import run as experiment
-from atnet_jax.training import devices, processes
+from atnet_jax.system import backend
+from atnet_jax.training import processes
+
+# The instructions of AVX2 on every CPU, and no estimates of 1/√x, which differ between makers.
+_DETERMINISTIC = (
+    "--xla_gpu_deterministic_ops=true",
+    "--xla_cpu_max_isa=AVX2",
+    "--xla_cpu_enable_platform_dependent_math=false",
+)
 
 
 def train(config: Config, workdir: str | os.PathLike[str]) -> tuple[Run, ...]:
@@ -51,7 +61,7 @@ def run_task(config: Config, workdir: Path) -> Path | None:
     Raises:
         UserError: See `train`.
     """
-    devices.set_options(config)
+    make_deterministic(config)
     tasks: dict[str, Callable[[Config, Path], Path | None]] = {
         "evaluate": experiment.train_and_evaluate,
         "final": experiment.train_and_evaluate,
@@ -62,3 +72,28 @@ def run_task(config: Config, workdir: Path) -> Path | None:
     }
     report = tasks[config.task](config, workdir)
     return None if config.task == "pretrain" else report
+
+
+def make_deterministic(config: Config) -> None:
+    """Set XLA's flags for the same bits in repeated runs and, on CPUs, on other processors.
+
+    JAX reads the flags when it first looks for devices, so call this function before. It does
+    nothing unless `config.deterministic`.
+
+    Args:
+        config: Any configuration.
+
+    Raises:
+        UserError: JAX has started without the flags.
+    """
+    flags = os.environ.get("XLA_FLAGS", "").split()
+    missing = [flag for flag in _DETERMINISTIC if flag not in flags]
+    if not config.get("deterministic") or not missing:
+        return
+    if backend.has_started():
+        raise UserError(
+            "config.deterministic is True, but JAX has started without the options that this"
+            " requires. Start a new process, and train before anything else uses JAX, or set"
+            f" XLA_FLAGS={shlex.quote(' '.join(_DETERMINISTIC))} before."
+        )
+    os.environ["XLA_FLAGS"] = " ".join([*flags, *missing])

@@ -7,6 +7,7 @@ derives from (seed, fold number, step), so a fold gives the same result alone an
 Each source of randomness may have its own seed (`config.seed_of`).
 """
 
+import concurrent.futures
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -18,11 +19,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.typing import ArrayLike
 
 from atnet_jax import models
 from atnet_jax.config import Config, seed_of
 from atnet_jax.models import Network
-from atnet_jax.system import backend, compiled
+from atnet_jax.system import backend, compiled, cpus
 from atnet_jax.training import augment
 from atnet_jax.training.batches import Batches
 from atnet_jax.training.fixed_order import fixed_order
@@ -86,15 +88,15 @@ class Trainer:
             `Metrics`). The given state is donated; use only the returned state.
         predict: (state, inputs of all clips, clip indices `[unit, clip]`) → class probabilities
             `[unit, clip, 3]`.
-        compile_epoch: (inputs of all clips, sequence of `Batches`) → `epoch`, compiled for arrays
-            of these shapes. The devices of the mesh need not be at hand.
+        lower_epoch: (inputs of all clips, sequence of `Batches`) → the program of `epoch` for
+            arrays of these shapes, not compiled. The devices of the mesh need not be at hand.
     """
 
     mesh: Mesh
     init: Callable[..., TrainState]
     epoch: Callable[..., tuple[TrainState, Metrics]]
     predict: Callable[..., jax.Array]
-    compile_epoch: Callable[..., jax.stages.Compiled]
+    lower_epoch: Callable[..., jax.stages.Lowered]
 
     def spread(self, tree: Any) -> Any:
         """Shard host arrays over the devices along their leading unit axis."""
@@ -143,6 +145,73 @@ def over_units(
         return jax.tree.map(lambda *leaves: jnp.stack(leaves), *(fn(*at(k)) for k in range(units)))
 
     return loop
+
+
+def side_by_side(
+    program: Callable[..., tuple[TrainState, Metrics]], lower: Callable[..., jax.stages.Lowered]
+) -> Callable[..., tuple[TrainState, Metrics]]:
+    """Run the program of one unit for each unit of a group, as many at once as there are CPUs.
+
+    A small network cannot keep several CPUs busy. The program is the same for any number of CPUs
+    and units, and so are its bits.
+
+    Args:
+        program: `Trainer.epoch` for groups of one unit.
+        lower: `Trainer.lower_epoch`.
+
+    Returns:
+        `Trainer.epoch` for groups of any size.
+    """
+
+    def epoch(
+        state: TrainState,
+        inputs: Mapping[str, Any],
+        blocks: Sequence[Batches],
+        learning_rate: ArrayLike,
+    ) -> tuple[TrainState, Metrics]:
+        def blocks_of(unit: int) -> list[Batches]:
+            return [jax.tree.map(lambda leaf: leaf[:, unit : unit + 1], each) for each in blocks]
+
+        units = blocks[0].labels.shape[1]
+        if units == 1:
+            return program(state, inputs, blocks, learning_rate)
+        lower(inputs, blocks_of(0)).compile()  # Otherwise, each thread would compile it.
+        state = jax.tree.map(np.asarray, state)
+
+        def train(unit: int) -> tuple[TrainState, Metrics]:
+            own = jax.tree.map(lambda leaf: leaf[unit : unit + 1], state)
+            return jax.block_until_ready(program(own, inputs, blocks_of(unit), learning_rate))
+
+        with concurrent.futures.ThreadPoolExecutor(min(units, cpus.count())) as pool:
+            trained = list(pool.map(train, range(units)))
+        return jax.tree.map(lambda *leaves: np.concatenate(leaves), *trained)
+
+    return epoch
+
+
+def one_by_one(predict: Callable[..., jax.Array]) -> Callable[..., np.ndarray | jax.Array]:
+    """Apply the program of one unit to each unit of a group in turn.
+
+    Args:
+        predict: `Trainer.predict` for groups of one unit.
+
+    Returns:
+        `Trainer.predict` for groups of any size.
+    """
+
+    def run(
+        state: TrainState, inputs: Mapping[str, Any], indices: np.ndarray
+    ) -> np.ndarray | jax.Array:
+        if len(indices) == 1:
+            return predict(state, inputs, indices)
+        state = jax.tree.map(np.asarray, state)
+        parts = [
+            predict(jax.tree.map(lambda leaf, k=k: leaf[k : k + 1], state), inputs, own[None])
+            for k, own in enumerate(indices)
+        ]
+        return np.concatenate(parts)
+
+    return run
 
 
 def apply_network(
@@ -378,9 +447,7 @@ def make_trainer(
     init = jax.jit(on_devices(jax.vmap(init_unit), unit, unit), compiler_options=quick)
     epoch_of_group = jit(epoch_on_devices, donate_argnums=0)
 
-    def compile_epoch(
-        inputs: Mapping[str, np.ndarray], blocks: Sequence[Batches]
-    ) -> jax.stages.Compiled:
+    def lower_epoch(inputs: Mapping[str, Any], blocks: Sequence[Batches]) -> jax.stages.Lowered:
         def shapes(tree: Any, spec: PartitionSpec) -> Any:
             sharding = NamedSharding(mesh, spec)
             return jax.tree.map(
@@ -391,14 +458,16 @@ def make_trainer(
         state = shapes(jax.eval_shape(init, numbers, numbers), unit)
         # As in training, the batches and the rate are on the host: `epoch` finds this program.
         rate = jax.ShapeDtypeStruct((), jnp.float32, weak_type=True)
-        return epoch_of_group.lower(state, shapes(dict(inputs), whole), blocks, rate).compile()
+        return epoch_of_group.lower(state, shapes(dict(inputs), whole), blocks, rate)
 
+    predict_group = jit(on_devices(predict, unit, whole, unit))
+    alone = platform == "cpu" and mesh.size == 1 and not shared
     return Trainer(
         mesh=mesh,
         init=init,
-        epoch=epoch_of_group,
-        predict=jit(on_devices(predict, unit, whole, unit)),
-        compile_epoch=compile_epoch,
+        epoch=side_by_side(epoch_of_group, lower_epoch) if alone else epoch_of_group,
+        predict=one_by_one(predict_group) if alone else predict_group,
+        lower_epoch=lower_epoch,
     )
 
 

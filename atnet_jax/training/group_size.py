@@ -12,12 +12,13 @@ import numpy as np
 from atnet_jax.config import Config
 from atnet_jax.data.folds import Unit
 from atnet_jax.errors import UserError
+from atnet_jax.system import cpus
+from atnet_jax.system.memory import available
 from atnet_jax.training.batches import BatchPlan
 from atnet_jax.training.engine import Trainer
 
 # The compiler's estimate ignores fragmentation and the workspace of library calls.
-USABLE = 0.8
-"""Share of the memory that the plans of the compiler may fill."""
+_USABLE = 0.8
 # On a CPU, shared work is computed once per group, so large groups are faster than small ones.
 _SHARING_ON_CPU = 40
 # On a TPU, the recurrent layers of more units exceed the fast memory: by the compiler's estimate, a
@@ -55,15 +56,20 @@ def units_at_once(
         if memory is None:
             memory = (trainer.mesh.devices.flat[0].memory_stats() or {}).get("bytes_limit")
         if memory:
-            needed = bytes_of_a_unit(trainer, inputs, plan, units[0])
+            needed = _bytes_of_a_unit(trainer, inputs, plan, units[0])
             shared = sum(array.nbytes for array in inputs.values())
-            fitting = max(1, int((USABLE * memory - shared) // needed))
+            fitting = max(1, int((_USABLE * memory - shared) // needed))
             on_tpu = trainer.mesh.devices.flat[0].platform == "tpu"
             if on_tpu and not config.recipe.shared_batches:
                 fitting = min(fitting, _AT_ONCE_ON_TPU)
             wanted = devices * fitting
+        elif config.recipe.shared_batches:
+            wanted = devices * _SHARING_ON_CPU
         else:
-            wanted = devices * (_SHARING_ON_CPU if config.recipe.shared_batches else 1)
+            wanted = max(devices, min(cpus.count(), together))
+            if wanted > devices:
+                needed = _bytes_of_a_unit(trainer, inputs, plan, units[0])
+                wanted = min(wanted, max(devices, int(_USABLE * available() // needed)))
     return even_size(wanted, together, devices)
 
 
@@ -79,7 +85,7 @@ def even_size(wanted: int, units: int, devices: int) -> int:
     return math.ceil(size / devices) * devices
 
 
-def bytes_of_a_unit(
+def _bytes_of_a_unit(
     trainer: Trainer, inputs: Mapping[str, np.ndarray], plan: BatchPlan, unit: Unit
 ) -> int:
     """Return the memory that the compiler plans for one unit per device, state included.
@@ -91,7 +97,7 @@ def bytes_of_a_unit(
         unit: Any unit.
     """
     blocks = plan.blocks([unit] * trainer.mesh.size, 0)
-    compiled = trainer.compile_epoch(inputs, blocks)
+    compiled = trainer.lower_epoch(inputs, blocks).compile()
     analysis: Any = compiled.memory_analysis()
     return analysis.temp_size_in_bytes + analysis.output_size_in_bytes
 

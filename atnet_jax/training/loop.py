@@ -20,7 +20,6 @@ from atnet_jax.evaluation import metrics
 from atnet_jax.training import processes
 from atnet_jax.training.batches import BatchPlan
 from atnet_jax.training.checkpoint import FoldCheckpoints
-from atnet_jax.training.devices import make_trainer_of
 from atnet_jax.training.engine import Metrics, Trainer, TrainState, make_trainer
 from atnet_jax.training.feed import SCORED_AT_ONCE, Feed
 from atnet_jax.training.group_size import explained, units_at_once
@@ -181,7 +180,8 @@ class _Training:
         self._config = config
         self._units = units
         self._plan = BatchPlan(config, protocol_units)
-        self._trainer: Trainer = make_trainer_of(config, feed.inputs, self._plan, units)
+        devices = jax.local_devices()[: len(units)]
+        self._trainer: Trainer = make_trainer(config, feed.inputs, devices)
         self._size = units_at_once(config, self._trainer, feed.inputs, self._plan, units)
         self._feed = feed.placed(self._trainer)
         self._folders = folders

@@ -24,7 +24,7 @@ from atnet_jax.evaluation import metrics
 from atnet_jax.experiments import pretrain
 from atnet_jax.models.layers.batch_norm import BatchNorm
 from atnet_jax.models.layers.network import BaseNetwork
-from atnet_jax.training import devices, loop
+from atnet_jax.training import loop
 from atnet_jax.training.batches import Batches
 from atnet_jax.training.engine import Trainer, make_trainer
 from atnet_jax.training.optimizer import learning_rate
@@ -64,7 +64,7 @@ def trainer() -> Trainer:
 
 def use(patch: pytest.MonkeyPatch, trainer: Trainer) -> None:
     """Makes it the one that is pre-trained."""
-    for module in (pretrain, loop, devices):
+    for module in (pretrain, loop):
         patch.setattr(module, "make_trainer", lambda *_: trainer)
 
 

@@ -157,8 +157,9 @@ for shared in (False, True):
         two_steps = jax.tree.map(lambda part: np.repeat(part, 2, axis=0), block)
         state, _ = trainer.epoch(state, inputs, [two_steps], 1e-3)
         leaf = state.params["streams"]["kernel"]
-        assert len(leaf.sharding.device_set) == len(devices)
-        assert leaf.addressable_shards[0].data.shape[0] == len(folds) // len(devices)
+        if len(devices) > 1:
+            assert len(leaf.sharding.device_set) == len(devices)
+            assert leaf.addressable_shards[0].data.shape[0] == len(folds) // len(devices)
         scores = trainer.predict(state, inputs, np.zeros((len(folds), 3), np.int32))
         ends.append([*leaves(state), np.asarray(scores)])
     exact = all(np.array_equal(a, b) for a, b in zip(*ends))
@@ -349,8 +350,7 @@ def test_every_product_has_the_precision_chosen(inputs, chosen, products):
     config = own_batches()
     config.recipe.precision = chosen
     trainer = make_trainer(config, inputs)
-    state = jax.eval_shape(trainer.init, np.zeros(1, np.int32), np.zeros(1, np.int32))
-    program = trainer.epoch.lower(state, inputs, [batch([0], 0)], 1e-3).as_text()
+    program = trainer.lower_epoch(inputs, [batch([0], 0)]).as_text()
     found = re.findall(r"dot_general .*?precision = \[(.*?)\]", program)
     assert len(found) > 5
     assert set(found) == {f"{products}, {products}"}

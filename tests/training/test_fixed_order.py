@@ -14,9 +14,9 @@ from jax import lax
 from atnet_jax.config import default_config
 from atnet_jax.data.folds import Unit, make_folds
 from atnet_jax.errors import UserError
+from atnet_jax.experiments.train import make_deterministic
 from atnet_jax.system import backend
 from atnet_jax.training.batches import BatchPlan
-from atnet_jax.training.devices import set_options
 from atnet_jax.training.engine import compiler_options, make_trainer
 from atnet_jax.training.fixed_order import fixed_order
 from benchmarks.task import random_composite
@@ -107,10 +107,7 @@ def test_every_network_has_a_fixed_order(model):
         model, {"capsule_net": 132, "vgg_magnified": 32}.get(model, 28)
     )
     trainer = make_trainer(config, composite.inputs)
-    text = trainer.epoch.lower(
-        jax.eval_shape(trainer.init, np.zeros(2, np.int32), np.zeros(2, np.int32)),
-        composite.inputs, blocks, np.float32(0.1),
-    ).as_text()  # fmt: skip
+    text = trainer.lower_epoch(composite.inputs, blocks).as_text()
     assert "stablehlo.convolution" not in text
     products = [line for line in text.splitlines() if "stablehlo.dot_general" in line]
     assert products
@@ -122,7 +119,7 @@ def test_every_network_has_a_fixed_order(model):
 _STEP = """
 import hashlib, jax, jax.numpy as jnp, numpy as np
 from jax import lax
-from atnet_jax.training.devices import set_options
+from atnet_jax.experiments.train import make_deterministic
 from atnet_jax.training.engine import compiler_options
 from atnet_jax.training.fixed_order import fixed_order
 rng = np.random.default_rng(0)
@@ -153,7 +150,7 @@ def digest():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XLA_FLAGS", "")
         patch.setattr(backend, "has_started", lambda: False)
-        set_options(setting("ststnet")[0])
+        make_deterministic(setting("ststnet")[0])
         flags = os.environ["XLA_FLAGS"]
 
     def run(*emulator, threads=2):
@@ -175,10 +172,10 @@ def test_jax_must_not_have_started_without_the_flags(monkeypatch):
     config = setting("ststnet")[0]
     jax.devices()
     with pytest.raises(UserError, match=r"Start a new process.* or set XLA_FLAGS='--xla_gpu_det"):
-        set_options(config)
+        make_deterministic(config)
     assert os.environ["XLA_FLAGS"] == ""
     config.deterministic = False
-    set_options(config)
+    make_deterministic(config)
 
 
 def test_any_number_of_threads_gives_the_same_bits(digest):

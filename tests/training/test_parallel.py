@@ -14,15 +14,17 @@ import numpy as np
 import pytest
 
 from atnet_jax.config import default_config
-from atnet_jax.data.folds import Fold, Unit
+from atnet_jax.data.folds import Fold, Unit, make_folds
 from atnet_jax.errors import UserError
 from atnet_jax.evaluation import predictions
 from atnet_jax.experiments import run as experiment
 from atnet_jax.experiments.merge import merge
-from atnet_jax.training import processes
+from atnet_jax.system import cpus
+from atnet_jax.training import group_size, processes
 from atnet_jax.training.batches import BatchPlan
 from atnet_jax.training.engine import make_trainer
 from atnet_jax.training.group_size import even_size, explained, units_at_once
+from benchmarks.task import random_composite
 from tests.settings import change
 from tests.tiny_runs import content, settings, start_main
 
@@ -197,7 +199,7 @@ def test_a_group_fits_into_the_memory():
     config = default_config("ststnet")
     trainer = make_trainer(config, maps, jax.devices()[:1])
     plan = BatchPlan(config, units)
-    compiled = trainer.compile_epoch(maps, plan.blocks(units[:1], 0)).memory_analysis()
+    compiled = trainer.lower_epoch(maps, plan.blocks(units[:1], 0)).compile().memory_analysis()
     share = compiled.temp_size_in_bytes + compiled.output_size_in_bytes
 
     def size(shares: float) -> int:
@@ -206,6 +208,52 @@ def test_a_group_fits_into_the_memory():
 
     # Two groups of three are as many as groups of four and two.
     assert [size(shares) for shares in (0.5, 1.5, 2.5, 3.5, 4.5, 6.5)] == [1, 1, 2, 3, 3, 6]
+
+
+def test_as_many_units_train_side_by_side_as_cpus_and_memory_allow(monkeypatch):
+    maps = {"flow_map": np.zeros((6, 28, 28, 3), np.float32)}
+    clips, none = np.arange(6), np.zeros(0, int)
+    folds = [Fold(k, f"fold {k}", clips[clips != k], none, clips[k : k + 1]) for k in range(6)]
+    units = [Unit(0, fold, np.zeros(6, np.int32)) for fold in folds]
+    config = default_config("ststnet")
+    change(config, shared_batches=False)
+    trainer = make_trainer(config, maps, jax.devices()[:1])
+    plan = BatchPlan(config, units)
+    compiled = trainer.lower_epoch(maps, plan.blocks(units[:1], 0)).compile().memory_analysis()
+    share = compiled.temp_size_in_bytes + compiled.output_size_in_bytes
+
+    def size(processors: int, shares: float) -> int:
+        monkeypatch.setattr(cpus, "count", lambda: processors)
+        monkeypatch.setattr(group_size, "available", lambda: int(shares * share / 0.8))
+        return units_at_once(config, trainer, maps, plan, units)
+
+    assert [size(3, shares) for shares in (0.5, 1.5, 2.5, 3.5, 9)] == [1, 1, 2, 3, 3]
+    assert [size(processors, 99) for processors in (1, 2, 4, 6, 64)] == [1, 2, 3, 6, 6]
+
+
+def test_units_side_by_side_have_the_bits_of_a_unit_alone():
+    """Two networks whose programs for one and for two devices differ in bits."""
+    for model, size in (("fusion", 28), ("rcn", 28)):
+        config = default_config(model)
+        change(config, image_size=size, batch_size=6)
+        if config.recipe.steps_per_epoch:
+            config.recipe.steps_per_epoch = 2
+        composite = random_composite(model, 68, size)
+        units = [Unit(0, fold, composite.labels) for fold in make_folds("cde", composite)[:3]]
+        plan = BatchPlan(config, units)
+        trainer = make_trainer(config, composite.inputs, jax.devices()[:1])
+
+        def trained(units, trainer=trainer, plan=plan, inputs=composite.inputs):
+            keys = np.array([unit.key for unit in units], np.int32).T
+            state, sums = trainer.epoch(trainer.init(*keys), inputs, plan.blocks(units, 0), 0.01)
+            clips = np.stack([unit.fold.test[:1] for unit in units])
+            scores = trainer.predict(state, inputs, clips)
+            return jax.tree.leaves(jax.device_get((state, sums, scores)))
+
+        together = trained(units)
+        for number, unit in enumerate(units):
+            for leaf, own in zip(together, trained([unit]), strict=True):
+                np.testing.assert_array_equal(leaf[number], own[0])
 
 
 def test_too_little_memory_is_explained():

@@ -95,7 +95,7 @@ class Trainer:
     mesh: Mesh
     init: Callable[..., TrainState]
     epoch: Callable[..., tuple[TrainState, Metrics]]
-    predict: Callable[..., jax.Array]
+    predict: Callable[..., jax.Array | np.ndarray]
     lower_epoch: Callable[..., jax.stages.Lowered]
 
     def spread(self, tree: Any) -> Any:
@@ -189,7 +189,7 @@ def side_by_side(
     return epoch
 
 
-def one_by_one(predict: Callable[..., jax.Array]) -> Callable[..., np.ndarray | jax.Array]:
+def one_by_one(predict: Callable[..., jax.Array]) -> Callable[..., jax.Array | np.ndarray]:
     """Apply the program of one unit to each unit of a group in turn.
 
     Args:
@@ -201,7 +201,7 @@ def one_by_one(predict: Callable[..., jax.Array]) -> Callable[..., np.ndarray | 
 
     def run(
         state: TrainState, inputs: Mapping[str, Any], indices: np.ndarray
-    ) -> np.ndarray | jax.Array:
+    ) -> jax.Array | np.ndarray:
         if len(indices) == 1:
             return predict(state, inputs, indices)
         state = jax.tree.map(np.asarray, state)

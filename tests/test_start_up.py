@@ -56,7 +56,7 @@ def test_from_raw_clips_to_a_report(tmp_path: Path):
     copy = ("--dataset=smic", f"--manual_dir={raw / 'smic'}")
     assert imported("doctor", *copy) <= {"cv2", "tensorflow_datasets"}
     prepare = ("prepare", "--dataset=smic", f"--data_dir={data}", "--flow=dis_ultrafast")
-    imported(*prepare, f"--manual_dir={tmp_path}", error="SMIC_all_raw")
+    imported(*prepare, f"--manual_dir={temporary}", error="SMIC_all_raw")
     prepared = imported(*prepare, f"--manual_dir={raw / 'smic'}")
     assert prepared <= {"cv2", "flax", "jax", "tensorflow_datasets"}
     settings = (f"--config.data.dir={data}", "--config.data.datasets=smic",

@@ -327,7 +327,9 @@ def prepared(data_dir: str | os.PathLike[str], name: str, flow: str) -> Any:
         )
     title = f"data set {name!r} with flow {flow!r}"
     builder = newest(Path(data_dir), f"{name}/{motion.name}", title, f"{name} {motion.flags}")
-    if missing := sorted(features().keys() - builder.info.features.keys()):
+    # Inputs may be absent, because earlier versions had fewer.
+    inputs = {feature for name in INPUTS for feature in (name, f"has_{name}")}
+    if missing := sorted(features().keys() - inputs - builder.info.features.keys()):
         raise DamagedDataError(
             f"The prepared data in {builder.data_dir} lack {', '.join(missing)}. Their"
             f" features.json is damaged, or another version of this package wrote them. Delete this"

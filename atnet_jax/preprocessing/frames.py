@@ -154,7 +154,8 @@ def read_frames(
         missing = [number for number in wanted if number not in sources]
         if missing:
             raise UserError(f"{clip.key}: the file of frame {missing[0]} is missing.")
-        bits = bits_used(sources.values())  # Each call for this clip must scale alike.
+        of_clip = (sources[n] for n in range(clip.onset, clip.offset + 1) if n in sources)
+        bits = bits_used(of_clip)  # Each call for this clip must scale alike.
         read = (
             (number, sources[number], read_image(sources[number], colour, bits))
             for number in wanted

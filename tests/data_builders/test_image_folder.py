@@ -89,8 +89,8 @@ def test_label_rule(folder, label, tree):
             r"anna/happiness_1 is defined twice, at .*1.jpg and at .*1.png",
         ),
         (
-            move("happiness/anna/1.png", "happiness/anna/1.webp"),
-            r"1.webp is not named like a picture \(.bmp, .jpeg, .jpg, .png, .tif, .tif",
+            move("happiness/anna/1.png", "happiness/anna/1.heic"),
+            r"1.heic is not named like a picture \(.bmp, .jpeg, .jpg, .pgm, .png, .ppm, .tif",
         ),
         (
             move("happiness/3.bmp", "happiness/3.gif"),

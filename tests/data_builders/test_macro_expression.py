@@ -199,8 +199,9 @@ def test_processes_make_no_difference(trees, tmp_path, read_records):
 def test_the_face_is_found_once_at_the_apex(dataset, tree, monkeypatch, read_records, trees):
     """The box of the stand-in detector identifies the picture."""
 
-    def find(image, detector, notes=None):
+    def find(image, detector, box, *, notes):
         assert detector == "mtcnn"
+        assert box is None
         return (0.0, 0.0, 40.0, 32.0 + image.mean()), None
 
     monkeypatch.setattr(pictures, "locate_face", find)

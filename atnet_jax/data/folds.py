@@ -117,12 +117,16 @@ def data_notes(composite: Composite, folds: Sequence[Fold]) -> list[str]:
                 f" {', '.join(without[:_LISTED])}{more}. There the class cannot be learned, and"
                 f" its clips are counted as wrong."
             )
-    people = zip(composite.dataset, composite.subject, strict=True)
-    for group in alike("/".join(names) for names in people):
-        notes.append(
-            f"The subjects {', '.join(map(repr, group))} differ only in case, blanks or leading"
-            f" zeros. If they are one person, training and test are not separate."
-        )
+    people = np.array(
+        ["/".join(names) for names in zip(composite.dataset, composite.subject, strict=True)]
+    )
+    for group in alike(people.tolist()):
+        of_group = np.isin(people, group)
+        if any(of_group[fold.test].any() and of_group[fold.train].any() for fold in folds):
+            notes.append(
+                f"The subjects {', '.join(map(repr, group))} differ only in case, blanks or leading"
+                f" zeros. If they are one person, training and test are not separate."
+            )
     return notes
 
 

@@ -227,14 +227,7 @@ def read_boxes(path: Path) -> dict[tuple[str, str, str], Box]:
         UserError: The file or one of its rows cannot be used; the message names both.
     """
     boxes: dict[tuple[str, str, str], Box] = {}
-    table = tables.read_table(path, BOX_COLUMNS)
-    missing = [name for name in BOX_COLUMNS if name not in table.columns]
-    if missing:
-        raise UserError(
-            f"{path}: column {missing[0]!r} is missing. Expected the columns"
-            f" {','.join(BOX_COLUMNS)}, found {','.join(table.columns)!r}."
-        )
-    for row in table.rows:
+    for row in tables.read_table(path, BOX_COLUMNS, required=BOX_COLUMNS).rows:
         where = f"{path}, row {row.line}"
         key, box = _read_box(row.cells, where)
         if key in boxes:

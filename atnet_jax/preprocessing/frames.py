@@ -213,8 +213,8 @@ def _decode_video(
 class Video:
     """A video file, read frame by frame as a player shows it.
 
-    OpenCV turns frames by a multiple of 90 degrees where the file asks for it. It neither stretches
-    pixels that are not square nor mirrors.
+    OpenCV applies a rotation by a multiple of 90 degrees that the file requests. This class adds
+    the stretching of pixels that are not square, and mirroring.
 
     Attributes:
         path: The file.
@@ -236,10 +236,10 @@ class Video:
             ratio = 1.0
         self.turn = round(capture.get(cv2.CAP_PROP_ORIENTATION_META)) % 360
         on_its_side = self.turn in (90, 270)
-        # OpenCV turns the frame; the ratio describes the stored one.
+        # OpenCV has rotated the frame; the ratio describes the stored one.
         self._pixel_ratio = 1 / ratio if on_its_side else ratio
-        # OpenCV turns a mirrored picture so that its upper edge, as stored, lies correctly. Across
-        # that edge it is upside down.
+        # OpenCV omits the mirroring. Its picture is upside down or, after a rotation by 90 or 270
+        # degrees, has left and right exchanged.
         self._flip = (1 if on_its_side else 0) if container.is_mirrored(path) else None
 
     def grab(self) -> bool:

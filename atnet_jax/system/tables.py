@@ -43,7 +43,7 @@ class Table:
     rows: list[Row]
 
 
-def read_table(path: Path, known: Collection[str]) -> Table:
+def read_table(path: Path, known: Collection[str], required: Collection[str] = ()) -> Table:
     """Read a CSV file with a header.
 
     Cells may be separated by commas, semicolons or tabs. Capitals and blanks in the header do not
@@ -53,13 +53,15 @@ def read_table(path: Path, known: Collection[str]) -> Table:
     Args:
         path: The file, in UTF-8, or in UTF-16 with a byte order mark.
         known: Names of columns that the file may have.
+        required: Those of them that it must have.
 
     Returns:
         The columns in the file's order, and the rows.
 
     Raises:
-        UserError: The file cannot be read, is not such a file, has two columns of one name, a
-            column without a name but with values, or a row with too many cells.
+        UserError: The file cannot be read, is not such a file, lacks a required column, has two
+            columns of one name, a column without a name but with values, or a row with too many
+            cells.
     """
     text = _text(path)
     first, _, rest = text.partition("\n")
@@ -92,6 +94,13 @@ def read_table(path: Path, known: Collection[str]) -> Table:
     if len(set(columns)) < len(columns):
         twice = next(name for name in columns if columns.count(name) > 1)
         raise UserError(f"{path}: The column {twice!r} occurs twice. Remove one.")
+    if missing := [name for name in required if name not in columns]:
+        optional = [name for name in known if name not in required]
+        more = f" and optionally {','.join(optional)}" if optional else ""
+        raise UserError(
+            f"{path} lacks the column {', '.join(missing)}. Expected {','.join(required)}{more},"
+            f" found {','.join(columns)}."
+        )
     return Table(
         columns,
         [

@@ -162,6 +162,7 @@ def side_by_side(
     Returns:
         `Trainer.epoch` for groups of any size.
     """
+    compiled_for: set[tuple[tuple[int, ...], ...]] = set()
 
     def epoch(
         state: TrainState,
@@ -175,7 +176,10 @@ def side_by_side(
         units = blocks[0].labels.shape[1]
         if units == 1:
             return program(state, inputs, blocks, learning_rate)
-        lower(inputs, blocks_of(0)).compile()  # Otherwise, each thread would compile it.
+        shapes = tuple(block.labels.shape for block in blocks)
+        if shapes not in compiled_for:  # Otherwise, each thread would compile the program.
+            lower(inputs, blocks_of(0)).compile()
+            compiled_for.add(shapes)
         state = jax.tree.map(np.asarray, state)
 
         def train(unit: int) -> tuple[TrainState, Metrics]:

@@ -16,6 +16,7 @@ from atnet_jax.system import cpus
 from atnet_jax.system.memory import available
 from atnet_jax.training.batches import BatchPlan
 from atnet_jax.training.engine import Trainer
+from atnet_jax.words import numbered
 
 # The compiler's estimate ignores fragmentation and the workspace of library calls.
 _USABLE = 0.8
@@ -120,8 +121,8 @@ def explained(config: Config, units: int) -> Generator[None, None, None]:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         raise UserError(
-            f"The device has too little memory for {units} folds at once with batches of"
-            f" {config.recipe.batch_size} clips. Lower"
+            f"The device has too little memory for {numbered(units, 'fold')} at once with batches"
+            f" of {config.recipe.batch_size} clips. Lower"
             f" {'config.engine.folds_per_batch' if units > 1 else 'config.recipe.batch_size'}. The"
             f" checkpoints are kept."
         ) from error

@@ -39,14 +39,7 @@ def read_list(path: Path) -> list[CheckedClip]:
         UserError: The file or one of its rows cannot be used.
     """
     rows: dict[str, CheckedClip] = {}
-    table = tables.read_table(path, (*COLUMNS, APEX_COLUMN))
-    missing = [name for name in COLUMNS if name not in table.columns]
-    if missing:
-        raise UserError(
-            f"{path} lacks the column {', '.join(missing)}. Expected {','.join(COLUMNS)} "
-            f"and optionally {APEX_COLUMN}."
-        )
-    for row in table.rows:
+    for row in tables.read_table(path, (*COLUMNS, APEX_COLUMN), required=COLUMNS).rows:
         where = f"{path}, row {row.line}"
         listed = _listed(row.cells, where)
         if listed.key in rows:

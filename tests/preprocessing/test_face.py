@@ -132,8 +132,8 @@ GOOD = "casme2,sub01,EP01,1,2,3,4\n"
     ("text", "message"),
     [
         ("", "is empty"),
-        ("subject,clip\n", "column 'dataset' is missing"),
-        ("dataset,subject,clip,x0,y0,x1\n", "column 'y1' is missing"),
+        ("subject,clip\n", "lacks the column dataset, x0, y0, x1, y1"),
+        ("dataset,subject,clip,x0,y0,x1\n", "lacks the column y1"),
         (HEADER + GOOD + "casme2,sub01,EP02,1,2,3\n", "row 3: y1 is empty"),
         (HEADER + GOOD + "casme2,,EP02,1,2,3,4\n", "row 3: subject is empty"),
         (

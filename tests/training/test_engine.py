@@ -317,7 +317,8 @@ def test_lower_precision_keeps_float32_weights_and_nearly_the_loss():
         "apex": rng.integers(0, 256, (8, 32, 32, 1)).astype(np.uint8),
         "adm": rng.normal(size=(8, 64, 128)).astype(np.float32) * 0.1,
     }
-    indices = np.tile(np.arange(8, dtype=np.int32), (4, 1, 1))
+    # After more steps, rounding alone moves the losses of float32 by a tenth.
+    indices = np.tile(np.arange(8, dtype=np.int32), (2, 1, 1))
     block = Batches(indices, indices % 3, None)
     losses = {}
     for chosen in ("float32", "bfloat16"):
@@ -337,7 +338,7 @@ def test_lower_precision_keeps_float32_weights_and_nearly_the_loss():
         assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {np.dtype(np.float32)}
         assert np.isfinite(losses[chosen, 1])
     for epoch in range(2):
-        assert losses["bfloat16", epoch] == pytest.approx(losses["float32", epoch], rel=0.1)
+        assert losses["bfloat16", epoch] == pytest.approx(losses["float32", epoch], rel=0.02)
     assert losses["bfloat16", 0] != losses["float32", 0]
 
 

@@ -258,9 +258,12 @@ def test_units_side_by_side_have_the_bits_of_a_unit_alone():
 
 def test_too_little_memory_is_explained():
     config = settings(Path(), batch_size=100)
-    for folds, advice in ((3, r"engine\.folds_per_batch"), (1, r"recipe\.batch_size")):
-        message = rf"for {folds} folds at once with batches of 100 clips\. Lower config\.{advice}"
-        with pytest.raises(UserError, match=message), explained(config, folds):
+    for number, folds, advice in (
+        (3, "3 folds", r"engine\.folds_per_batch"),
+        (1, "1 fold", r"recipe\.batch_size"),
+    ):
+        message = rf"for {folds} at once with batches of 100 clips\. Lower config\.{advice}"
+        with pytest.raises(UserError, match=message), explained(config, number):
             raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory.")
     with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"), explained(config, 1):
         raise jax.errors.JaxRuntimeError("INTERNAL: something else")

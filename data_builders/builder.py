@@ -44,10 +44,10 @@ from data_builders.source import (
 
 _WRITING, _WAITING = "writing", "waiting for crops"
 _BEAM_ERRORS = "errors.json"
-# Number of clips whose apex shows whether frames are cropped to the face, and the least share of the
-# frame's longer side that a face takes in such frames. In raw frames of CASME II it is at most 0.53:
-# the crops show the whole face and are 340 pixels high, the frames 640 wide. No real frames were
-# measured.
+# Number of clips whose apex shows whether frames are cropped to the face, and the least share of
+# the frame's longer side that a face takes in such frames. In raw frames of CASME II it is at most
+# 0.53: the crops show the whole face and are 340 pixels high, the frames 640 wide. No real frames
+# were measured.
 _TRIED, _SCENE = 3, 0.6
 
 

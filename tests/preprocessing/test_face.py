@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -249,3 +252,12 @@ def test_a_crop_in_colour_is_that_of_each_channel():
     assert crop.shape == (224, 224, 3)
     for channel in range(3):
         np.testing.assert_array_equal(crop[..., channel], crop_face(frame[..., channel], box))
+
+
+def test_the_detector_is_loaded_without_warnings(tmp_path):
+    """Python warns of a module's syntax when it compiles the module for the first time."""
+    code = "from atnet_jax.preprocessing import face; face._mtcnn()"
+    environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True,
+                          text=True, check=False)  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")

@@ -311,16 +311,15 @@ def test_adam_decays_the_gradient_and_adamw_the_step(name):
             np.testing.assert_allclose(params["classifier"][key], value, rtol=1e-5)
 
 
-def test_lower_precision_keeps_float32_weights_and_nearly_the_loss():
+def test_lower_precision_keeps_float32_weights_and_nearly_the_training():
     rng = np.random.default_rng(0)
     inputs = {
         "apex": rng.integers(0, 256, (8, 32, 32, 1)).astype(np.uint8),
         "adm": rng.normal(size=(8, 64, 128)).astype(np.float32) * 0.1,
     }
-    # After more steps, rounding alone moves the losses of float32 by a tenth.
-    indices = np.tile(np.arange(8, dtype=np.int32), (2, 1, 1))
+    indices = np.arange(8, dtype=np.int32)[None, None]
     block = Batches(indices, indices % 3, None)
-    losses = {}
+    losses, steps = {}, {}
     for chosen in ("float32", "bfloat16"):
         config = default_config("fusion")
         config.recipe.precision = chosen
@@ -331,15 +330,27 @@ def test_lower_precision_keeps_float32_weights_and_nearly_the_loss():
             lambda leaf, rng=drawn: rng.normal(0, 0.05, leaf.shape).astype(leaf.dtype),
             trainer.shapes(),
         )
-        state = trainer.spread(state)
-        for epoch in range(2):
+        state = state.replace(opt_state=jax.tree.map(np.zeros_like, state.opt_state))
+        before, state = state.params, trainer.spread(state)
+        # After more steps, rounding alone moves the losses of float32 by a tenth.
+        for step in range(4):
             state, sums = trainer.epoch(state, inputs, [block], 0.01)
-            losses[chosen, epoch] = float(sums.loss[0] / sums.count[0])
+            losses[chosen, step] = float(sums.loss[0] / sums.count[0])
+            if step == 0:
+                moved = jax.tree.map(lambda new, old: np.asarray(new) - old, state.params, before)
+                steps[chosen] = {
+                    name: np.concatenate([leaf.ravel() for leaf in jax.tree.leaves(moved[name])])
+                    for name in moved
+                }
         assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {np.dtype(np.float32)}
-        assert np.isfinite(losses[chosen, 1])
-    for epoch in range(2):
-        assert losses["bfloat16", epoch] == pytest.approx(losses["float32", epoch], rel=0.02)
+        assert np.isfinite(losses[chosen, 3])
+    for step in range(4):
+        assert losses["bfloat16", step] == pytest.approx(losses["float32", step], rel=0.02)
     assert losses["bfloat16", 0] != losses["float32", 0]
+    # Not the spatial stream: its last maps have one pixel, so that batch norm amplifies rounding.
+    for name in ("temporal", "classifier"):
+        exact = steps["float32"][name]
+        assert np.linalg.norm(steps["bfloat16"][name] - exact) < 0.05 * np.linalg.norm(exact), name
 
 
 @pytest.mark.parametrize(
